@@ -1,0 +1,1 @@
+"""nursery-tasks: a structured-concurrency task runner on AnyIO."""

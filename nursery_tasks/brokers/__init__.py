@@ -1,0 +1,1 @@
+"""Brokers: where jobs wait, and who holds them."""

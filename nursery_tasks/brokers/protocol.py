@@ -1,0 +1,148 @@
+"""What a broker is: a state machine of plain, blocking, batch-shaped calls.
+
+Each call is one atomic transition of the table in `model/states.py`: it happens completely, durably at the level that the
+broker states, or not at all. No call waits for work to appear; every call may be made from any thread, and a broker makes
+sure itself that two at a time do no harm. The async world calls in one place only, `brokers/gateway.py`.
+
+A broker knows nothing of tasks, apps and event loops, and never looks into a payload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+from ..model.delivery import (
+    CancelAnswer,
+    Delivery,
+    Hint,
+    Receipt,
+    Renewal,
+    Settlement,
+    Stored,
+    Submission,
+    Swept,
+    Topic,
+)
+from ..model.listing import JobFilter, JobRecord, QueueRecord, WorkerRecord
+from ..model.states import JobState
+
+
+class Feature(StrEnum):
+    """What a broker may or may not be able to do; the contract suite skips what is not declared, by name."""
+
+    DELAYS = "delays"
+    PRIORITIES = "priorities"
+    KEYS = "unique keys"
+    PROGRESS = "progress"
+    PAUSE = "pausing queues"
+    LISTING = "listing jobs"
+    WORKERS = "listing workers"
+    DURABLE = "durable storage"
+    SHARED = "sharing between processes"
+
+
+class Listener(Protocol):
+    """A subscription to hints."""
+
+    def close(self) -> None:
+        """End it: when this returns, `emit` is not called any more."""
+
+
+Emit = Callable[[Hint], None]
+
+
+@runtime_checkable
+class Broker(Protocol):
+    """The transitions of jobs.
+
+    Every method may raise `BrokerUnavailable` (unknown whether it took effect; repeating it is safe), `BrokerFull` (it did
+    not) and `BrokerClosed`.
+    """
+
+    name: str  # for people and errors: the URL without secrets
+    blocking: bool  # False: calls are so short that the gateway makes them on the loop
+    features: frozenset[Feature]
+
+    def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
+        """Store jobs, all in one step; durable when it returns.
+
+        A job whose id is known, or whose task and key belong to a job that has not ended, is not stored; its receipt names the
+        job that stands for it. Two equal ids in one batch count as a repetition.
+        """
+
+    def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Delivery]:
+        """Lease up to *limit* ready jobs: queue by queue in the order given; within one by priority, then by submission.
+
+        Paused queues and jobs past their `expires` give nothing.
+        """
+
+    def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        """Record what happened to deliveries. False: the token is stale, and nothing was changed.
+
+        A retry or a release of a job that somebody asked to cancel makes it `cancelled`.
+        """
+
+    def renew(self, deliveries: Sequence[Delivery], lease_seconds: float) -> list[Renewal]:
+        """Prolong leases to *lease_seconds* from now. A lease that ran out and that nobody swept is still held."""
+
+    def cancel(self, ids: Sequence[str], reason: str | None) -> list[CancelAnswer]:
+        """Cancel jobs that wait, at once and for good; mark those that a worker holds. The first reason stays."""
+
+    def outcomes(self, ids: Sequence[str]) -> list[Stored | None]:
+        """Look jobs up; None for an id that is not known (any more)."""
+
+    def sweep(self, limit: int) -> Swept:
+        """Do what time has made necessary, at most about *limit* jobs of each kind.
+
+        Due jobs become ready; jobs past their `expires` expire; jobs whose lease is over return to ready, or are dead after
+        their last crash, or cancelled when that was asked for; outcomes kept long enough are dropped.
+        """
+
+    def listen(self, topics: Sequence[Topic], emit: Emit) -> Listener:
+        """Call *emit* for what happens, from any thread, in any process, until the listener is closed. Hints may get lost.
+
+        *emit* is quick and does not raise.
+        """
+
+    def close(self) -> None:
+        """Give back files, sockets and threads. Later calls raise `BrokerClosed`; closing again does nothing."""
+
+
+@runtime_checkable
+class BrokerAdmin(Protocol):
+    """What people and programs look at and change. Implemented by the same object as `Broker`."""
+
+    def job(self, job_id: str) -> JobRecord | None:
+        """Return all that is known of one job."""
+
+    def jobs(self, wanted: JobFilter, limit: int, after: int = 0) -> list[JobRecord]:
+        """List jobs in the order of submission, at most *limit*, those with a cursor greater than *after*."""
+
+    def queues(self) -> list[QueueRecord]:
+        """List the queues that have jobs or are paused, by name."""
+
+    def purge(self, queue: str, states: frozenset[JobState], limit: int = 10_000) -> int:
+        """Delete jobs of one queue that no worker holds; return how many.
+
+        *states* may not name `claimed` or `started`. At most *limit* go in one call: repeat until it returns 0.
+        """
+
+    def pause(self, queue: str) -> None:
+        """Let nobody claim from this queue, until `resume`; what runs goes on."""
+
+    def resume(self, queue: str) -> None:
+        """Undo `pause`."""
+
+    def requeue(self, ids: Sequence[str]) -> list[bool]:
+        """Make ended jobs (not succeeded ones) ready again with attempts and crashes back at 0.
+
+        False: unknown, not ended, succeeded, or its key belongs to another job by now.
+        """
+
+    def beat(self, worker: WorkerRecord, ttl_seconds: float) -> None:
+        """Store a worker's description of itself for *ttl_seconds*; 0 removes it."""
+
+    def workers(self) -> list[WorkerRecord]:
+        """List the workers whose last heartbeat still counts, by name."""

@@ -1,0 +1,57 @@
+"""From a URL to a broker. The one place that knows which brokers exist; each is imported only when it is asked for."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+from urllib.parse import parse_qsl, unquote
+
+from ..errors import InvalidBrokerUrl
+from .protocol import Broker
+
+ENVIRONMENT: Final = "NURSERY_TASKS_BROKER"
+DEFAULT_URL: Final = "sqlite:///nursery-tasks.db"
+
+
+def default_url() -> str:
+    """Return the URL from the environment, else the embedded default."""
+    return os.environ.get(ENVIRONMENT) or DEFAULT_URL
+
+
+def open_broker(url: str) -> Broker:
+    """Open the broker that *url* names.
+
+    `memory:` is in this process and gone with it. `sqlite:///relative.db` and `sqlite:////absolute.db` are a file, with
+    `?synchronous=normal` for speed at the price of the last moments before a power loss.
+
+    Raises:
+        InvalidBrokerUrl: The URL makes no sense.
+        BrokerUnreachable: It does, and the broker cannot be opened.
+    """
+    scheme, _, rest = url.partition(":")
+    place, _, query = rest.partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    if scheme == "memory":
+        if place.strip("/") or options:
+            raise InvalidBrokerUrl(url, "memory: takes no path and no options")
+        from .memory import MemoryBroker
+
+        return MemoryBroker()
+    if scheme == "sqlite":
+        if not place.startswith("///") or place == "///":
+            raise InvalidBrokerUrl(url, "it names no file")
+        from .sqlite import SqliteBroker
+
+        return SqliteBroker.from_options(unquote(place[3:]), options, url)
+    known = "is a broker of a later version" if scheme in ("redis", "rediss", "amqp", "amqps") else "names no broker"
+    raise InvalidBrokerUrl(redacted(url), f"{scheme + ':' if scheme else 'an empty URL'} {known}")
+
+
+def redacted(url: str) -> str:
+    """Return *url* without its password."""
+    scheme, separator, rest = url.partition("://")
+    authority, at, place = rest.rpartition("@")
+    if not at:
+        return url
+    user, colon, _ = authority.partition(":")
+    return f"{scheme}{separator}{user}{colon and ':***'}@{place}"

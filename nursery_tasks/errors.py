@@ -1,0 +1,221 @@
+"""Every exception that a user can meet, in families by *who must act*.
+
+The caller fixes a call (`InvalidOptions`, `InvalidArguments`, ...), the operator fixes a machine (`BrokerUnavailable`, ...),
+and the `JobError` family says how a job ended. An error carries its facts as attributes and builds its own message: what came
+in, what was expected, the next step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class NurseryTasksError(Exception):
+    """The base of all errors that nursery-tasks raises itself."""
+
+
+# --- the caller must act -------------------------------------------------------------------------------------------------
+
+
+class InvalidOptions(NurseryTasksError, ValueError):
+    """An option has a value that it cannot have."""
+
+    def __init__(self, option: str, value: object, expected: str) -> None:
+        self.option, self.value, self.expected = option, value, expected
+        super().__init__(f"{option}={value!r}: expected {expected}")
+
+
+class InvalidArguments(NurseryTasksError, TypeError):
+    """The arguments do not fit the task's signature; nothing was sent, or the job failed without being tried again."""
+
+    def __init__(self, task: str, problem: str, signature: str) -> None:
+        self.task, self.problem, self.signature = task, problem, signature
+        super().__init__(f"{task}: {problem}; the task is {task}{signature}")
+
+
+class NotSerializable(NurseryTasksError, TypeError):
+    """A value cannot travel in the message format."""
+
+    def __init__(self, what: str, problem: str) -> None:
+        self.what, self.problem = what, problem
+        super().__init__(
+            f"{what} cannot be encoded: {problem}; use JSON-like values, dataclasses, msgspec structs or pydantic models, "
+            f"or App.register_type()"
+        )
+
+
+class PayloadTooLarge(NurseryTasksError, ValueError):
+    """A message or a result is larger than the app allows."""
+
+    def __init__(self, what: str, size_bytes: int, limit_bytes: int) -> None:
+        self.what, self.size_bytes, self.limit_bytes = what, size_bytes, limit_bytes
+        super().__init__(
+            f"{what} has {size_bytes:,} bytes, the limit is {limit_bytes:,}; pass a path or a key instead, "
+            f"or raise App(max_payload_bytes=...)"
+        )
+
+
+class UnknownTask(NurseryTasksError, LookupError):
+    """No task of that name is registered in this app."""
+
+    def __init__(self, name: str, known: Iterable[str] = ()) -> None:
+        self.name, self.known = name, tuple(sorted(known))
+        close = get_close_matches(name, self.known, n=1)
+        if close:
+            hint = f"did you mean {close[0]!r}?"
+        else:
+            hint = f"this app has {', '.join(self.known) or 'no tasks'}"
+        super().__init__(f"no task is named {name!r}: {hint}")
+
+
+class DuplicateTask(NurseryTasksError, ValueError):
+    """Two functions want the same task name."""
+
+    def __init__(self, name: str, first: str, second: str) -> None:
+        self.name, self.first, self.second = name, first, second
+        super().__init__(f"task {name!r} is registered twice, as {first} and as {second}; give one of them name=...")
+
+
+class AppNotOpen(NurseryTasksError, RuntimeError):
+    """A broker is needed, and the app has no connection in this event loop."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(
+            f"{what} needs an open app: put it inside `async with app:`, or use app.sync in a program without an event loop"
+        )
+
+
+class NotInJob(NurseryTasksError, RuntimeError):
+    """Something that only a running job has was asked for outside of one."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(f"{what} works only inside a running job; no job is running here")
+
+
+class UnknownJob(NurseryTasksError, LookupError):
+    """The broker does not know this id: it was never submitted, or its result was kept for its time and dropped."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(f"no job has the id {job_id!r}: it was never accepted, or its result has outlived result_ttl")
+
+
+class WaitTimedOut(NurseryTasksError, TimeoutError):
+    """The job did not end within the time that the caller was willing to wait; the job itself goes on."""
+
+    def __init__(self, job_id: str, task: str, waited_seconds: float, state: str, workers: int | None = None) -> None:
+        self.job_id, self.task, self.waited_seconds = job_id, task, waited_seconds
+        self.state, self.workers = state, workers
+        hint = "; no worker is running, start one with `nursery-tasks run module:app`" if workers == 0 else ""
+        super().__init__(f"{task} ({job_id}) is still {state} after {waited_seconds:g} s{hint}")
+
+
+class NoWorkers(NurseryTasksError):
+    """Nobody listens to the queue, and the caller had asked to be told."""
+
+    def __init__(self, queue: str) -> None:
+        self.queue = queue
+        super().__init__(f"no worker serves queue {queue!r}; start one with `nursery-tasks run module:app --queues {queue}`")
+
+
+# --- the operator must act -----------------------------------------------------------------------------------------------
+
+
+class InvalidBrokerUrl(NurseryTasksError, ValueError):
+    """The broker's URL cannot be understood. The message never holds a password."""
+
+    def __init__(self, url: str, problem: str) -> None:
+        self.url, self.problem = url, problem
+        super().__init__(f"broker URL {url!r}: {problem}; expected memory:, or sqlite:///path/to/jobs.db")
+
+
+class BrokerError(NurseryTasksError):
+    """The base of what can go wrong with a broker."""
+
+
+class BrokerUnavailable(BrokerError):
+    """The broker did not take the call; whether it took effect is unknown, and repeating it with the same id is safe."""
+
+    def __init__(self, broker: str, problem: str, step: str = "") -> None:
+        self.broker, self.problem, self.step = broker, problem, step
+        super().__init__(f"{broker}: {problem}" + (f"; {step}" if step else ""))
+
+
+class BrokerUnreachable(BrokerUnavailable):
+    """The broker cannot be opened at all."""
+
+
+class BrokerFull(BrokerUnavailable):
+    """The broker has no room left (a full disk, most often); nothing was stored."""
+
+
+class BrokerClosed(BrokerError):
+    """The call came after this side had closed the broker."""
+
+    def __init__(self, broker: str) -> None:
+        self.broker = broker
+        super().__init__(f"{broker} is closed: the call came after the end of `async with app:`")
+
+
+class NotSupported(BrokerError):
+    """The broker has declared that it cannot do this."""
+
+    def __init__(self, broker: str, feature: str) -> None:
+        self.broker, self.feature = broker, feature
+        super().__init__(f"{broker} has no {feature}")
+
+
+# --- how a job ended -----------------------------------------------------------------------------------------------------
+
+
+class JobError(NurseryTasksError):
+    """The base of what `await job` raises when the job did not succeed and its own exception cannot be raised."""
+
+    def __init__(self, job_id: str, task: str, message: str) -> None:
+        self.job_id, self.task = job_id, task
+        super().__init__(message)
+
+
+class RemoteError(JobError):
+    """A job failed with an exception whose class is not registered here. `type_name`, `text` and `remote_traceback` tell it."""
+
+    def __init__(self, type_name: str, text: str, remote_traceback: str = "") -> None:
+        self.type_name, self.text, self.remote_traceback = type_name, text, remote_traceback
+        super().__init__("", "", f"{type_name}: {text}" if text else type_name)
+
+
+class JobTimedOut(JobError, TimeoutError):
+    """An attempt ran longer than the task's timeout, and no retry was left."""
+
+    def __init__(self, job_id: str, task: str, timeout_seconds: float | None) -> None:
+        self.timeout_seconds = timeout_seconds
+        limit = "its timeout" if timeout_seconds is None else f"its timeout of {timeout_seconds:g} s"
+        super().__init__(job_id, task, f"{task} ({job_id}) ran longer than {limit}")
+
+
+class JobCancelled(JobError):
+    """Somebody cancelled the job."""
+
+    def __init__(self, job_id: str, task: str, reason: str | None) -> None:
+        self.reason = reason
+        super().__init__(job_id, task, f"{task} ({job_id}) was cancelled" + (f": {reason}" if reason else ""))
+
+
+class JobExpired(JobError):
+    """Nobody started the job within its `expires`."""
+
+    def __init__(self, job_id: str, task: str) -> None:
+        super().__init__(job_id, task, f"{task} ({job_id}) expired in its queue: no worker started it in time")
+
+
+class JobDead(JobError):
+    """The job was put aside: it cannot be run. `reason` says why; `nursery-tasks retry` puts it back."""
+
+    def __init__(self, job_id: str, task: str, reason: str | None) -> None:
+        self.reason = reason
+        super().__init__(
+            job_id, task, f"{task} ({job_id}) is dead: {reason or 'no reason given'}; `nursery-tasks retry {job_id}` runs it again"
+        )

@@ -1,0 +1,142 @@
+"""Bytes to data and back: JSON by default, msgpack by configuration.
+
+Both formats hold one map at the top, so the first byte tells them apart (`{` or white space for JSON, 0x80 and above for a
+msgpack map), and programs with different settings understand each other. Nothing here can run code: there is no pickle, and
+no class is looked up by a name from data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import msgspec
+
+from ..errors import InvalidOptions, NotSerializable
+from .message import VERSION, Message
+from .outcome import Outcome
+
+Format = Literal["json", "msgpack"]
+FORMATS: Final = ("json", "msgpack")
+
+
+class Undecodable(ValueError):
+    """The bytes are not a message of this version; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class CustomType:
+    """How a class of the user's travels: `encode` makes plain data of it, `decode` the reverse."""
+
+    cls: type[Any]
+    encode: Callable[[Any], Any]
+    decode: Callable[[Any], Any]
+
+
+class Codec:
+    """Encodes and decodes for one app.
+
+    Args:
+        form: What is written; both are read.
+        types: Classes that msgspec does not know.
+    """
+
+    def __init__(self, form: Format = "json", types: tuple[CustomType, ...] = ()) -> None:
+        if form not in FORMATS:
+            raise InvalidOptions("codec", form, f"one of {', '.join(FORMATS)}")
+        self.form: Format = form
+        self._types = {custom.cls: custom for custom in types}
+        module = msgspec.json if form == "json" else msgspec.msgpack
+        self._encode = module.Encoder(enc_hook=self._to_plain).encode
+        self._from_json = msgspec.json.Decoder(Message).decode
+        self._from_msgpack = msgspec.msgpack.Decoder(Message).decode
+
+    def encode(self, what: str, value: object) -> bytes:
+        """Encode *value*; *what* names it in the error.
+
+        Raises:
+            NotSerializable: Something inside cannot travel.
+        """
+        try:
+            return self._encode(value)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise NotSerializable(what, str(error) or type(error).__name__) from None
+
+    def can_encode(self, value: object) -> bool:
+        """Say whether *value* can travel."""
+        try:
+            self._encode(value)
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            return False
+        return True
+
+    def decode_message(self, body: bytes) -> Message:
+        """Decode one job.
+
+        Raises:
+            Undecodable: It is no message, or one of a newer major version.
+        """
+        try:
+            message = self._from_json(body) if sniff(body) == "json" else self._from_msgpack(body)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            raise Undecodable(f"not a message: {error}") from None
+        if message.v > VERSION:
+            raise Undecodable(f"message version {message.v}, this worker understands {VERSION}")
+        return message
+
+    def decode_value(self, body: bytes | msgspec.Raw, form: Format, wanted: Any = Any) -> Any:
+        """Decode a result into the type *wanted*.
+
+        Raises:
+            msgspec.ValidationError: The value has another type.
+        """
+        module = msgspec.json if form == "json" else msgspec.msgpack
+        return module.decode(body, type=wanted, dec_hook=self._from_plain)
+
+    def convert(self, value: object, wanted: Any) -> Any:
+        """Turn plain data (an argument as it was decoded) into the type *wanted*.
+
+        Raises:
+            msgspec.ValidationError: The value does not fit.
+        """
+        return msgspec.convert(value, wanted, dec_hook=self._from_plain)
+
+    def _to_plain(self, value: Any) -> Any:
+        custom = self._types.get(type(value))
+        if custom is not None:
+            return custom.encode(value)
+        dump = getattr(value, "model_dump", None)  # a pydantic model, without importing pydantic
+        if dump is not None and hasattr(type(value), "model_validate"):
+            return dump(mode="json")
+        raise TypeError(f"no encoding for {type(value).__qualname__}")
+
+    def _from_plain(self, wanted: type[Any], value: Any) -> Any:
+        custom = self._types.get(wanted)
+        if custom is not None:
+            return custom.decode(value)
+        validate = getattr(wanted, "model_validate", None)
+        if validate is not None:
+            return validate(value)
+        raise TypeError(f"no decoding for {wanted.__qualname__}; register it with App.register_type()")
+
+
+def sniff(body: bytes) -> Format:
+    """Tell the format of a map by its first byte."""
+    return "msgpack" if body[:1] >= b"\x80" else "json"
+
+
+_OUTCOME_FROM_JSON = msgspec.json.Decoder(Outcome).decode
+_OUTCOME_FROM_MSGPACK = msgspec.msgpack.Decoder(Outcome).decode
+_OUTCOME_TO_JSON = msgspec.json.Encoder().encode
+_OUTCOME_TO_MSGPACK = msgspec.msgpack.Encoder().encode
+
+
+def pack_outcome(outcome: Outcome, form: Format = "json") -> bytes:
+    """Encode an outcome. Its `value`, if any, must be in the same format."""
+    return _OUTCOME_TO_JSON(outcome) if form == "json" else _OUTCOME_TO_MSGPACK(outcome)
+
+
+def unpack_outcome(body: bytes) -> Outcome:
+    """Decode an outcome that `pack_outcome` made, in either format."""
+    return _OUTCOME_FROM_JSON(body) if sniff(body) == "json" else _OUTCOME_FROM_MSGPACK(body)

@@ -1,0 +1,197 @@
+"""The records that cross the border between a broker and the rest: jobs going in, deliveries, settlements and answers.
+
+They are plain and immutable. `gc=False` on the small hot ones keeps the cycle collector away from objects that cannot form
+cycles; a worker makes several of them per job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any, Literal
+
+import msgspec
+
+from .options import DEAD_TTL_SECONDS, MAX_CRASHES, RESULT_TTL_SECONDS
+from .states import JobState
+
+
+class Submission(msgspec.Struct, frozen=True, gc=False):
+    """One job to store.
+
+    Attributes:
+        id: Unique; a second submission with the same id stores nothing.
+        queue: Where it waits.
+        task: The task's name, for listings and for `key`.
+        payload: The encoded message; the broker never looks inside.
+        priority: 0 to 9, higher first.
+        delay_seconds: How long from now it may not start.
+        start_at: A moment (epoch seconds, broker's clock) that wins over the delay.
+        expires_seconds: How long from the moment it may start it waits at most; None: for ever.
+        key: While a job of the same task with the same key has not ended, this one is not stored.
+        parent: The id of the job that submitted it.
+        keep_seconds: How long the outcome of a success, a cancel or an expiry is kept; failed and dead ones are kept for
+            `DEAD_TTL_SECONDS` when that is longer.
+        max_crashes: It is dead after so many workers died while they ran it.
+    """
+
+    id: str
+    queue: str
+    task: str
+    payload: bytes
+    priority: int = 0
+    delay_seconds: float = 0.0
+    start_at: float | None = None
+    expires_seconds: float | None = None
+    key: str | None = None
+    parent: str | None = None
+    keep_seconds: float = RESULT_TTL_SECONDS
+    max_crashes: int = MAX_CRASHES
+
+    def keep_seconds_after(self, state: JobState) -> float:
+        """Return how long the outcome is kept when the job ends in *state*."""
+        return keep_seconds_after(state, self.keep_seconds)
+
+
+def keep_seconds_after(state: JobState, keep_seconds: float) -> float:
+    """Return how long an outcome is kept: jobs that a person should look at stay longer."""
+    return max(keep_seconds, DEAD_TTL_SECONDS) if state in (JobState.FAILED, JobState.DEAD) else keep_seconds
+
+
+class Receipt(msgspec.Struct, frozen=True, gc=False):
+    """The answer to a submission: the id of the job that now stands for it, and whether it was stored by this call."""
+
+    id: str
+    created: bool
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """A job leased to one worker.
+
+    Attributes:
+        id, queue, task, payload: As submitted.
+        token: 128 random bits, new on each claim; every later write must show it.
+        attempt: The number that this attempt will have, from 1.
+        crashes: How many workers have died while they ran it; above 0 the start must be stored before the handler runs.
+        expires_in_seconds: How much longer, from the claim, it may wait for its start; None: for ever.
+        waited_seconds: How long it could have been started before this claim.
+        address: The broker's own way to find the job again; nobody else reads it.
+    """
+
+    id: str
+    queue: str
+    task: str
+    payload: bytes
+    token: bytes
+    attempt: int = 1
+    crashes: int = 0
+    expires_in_seconds: float | None = None
+    waited_seconds: float = 0.0
+    address: Any = None
+
+
+class Started(msgspec.Struct, frozen=True, gc=False):
+    """The handler is about to run: from now on a lost lease counts as a crash."""
+
+    delivery: Delivery
+
+
+class Progressed(msgspec.Struct, frozen=True, gc=False):
+    """What the handler says of itself, encoded as JSON; it replaces what it said before."""
+
+    delivery: Delivery
+    progress: bytes
+
+
+class Finished(msgspec.Struct, frozen=True, gc=False):
+    """The job has ended. *outcome* is packed by `codec.pack_outcome`."""
+
+    delivery: Delivery
+    state: JobState
+    outcome: bytes
+
+
+class Retried(msgspec.Struct, frozen=True, gc=False):
+    """This attempt failed and another one follows after a wait. *failure* is the packed outcome of the attempt, for display."""
+
+    delivery: Delivery
+    delay_seconds: float
+    failure: bytes | None = None
+
+
+class Released(msgspec.Struct, frozen=True, gc=False):
+    """Given back: it was not the job's fault, so this attempt does not count."""
+
+    delivery: Delivery
+    delay_seconds: float = 0.0
+
+
+Settlement = Started | Progressed | Finished | Retried | Released
+
+
+class LeaseState(StrEnum):
+    """What the broker says when a lease is renewed."""
+
+    HELD = "held"
+    CANCEL = "cancel"  # still held; somebody asked for the job to be cancelled
+    LOST = "lost"  # the token is stale: the job belongs to somebody else, or has ended
+
+
+class Renewal(msgspec.Struct, frozen=True, gc=False):
+    """The answer to one renewal; *reason* goes with `CANCEL`."""
+
+    state: LeaseState
+    reason: str | None = None
+
+
+class CancelAnswer(StrEnum):
+    """What became of a cancel."""
+
+    CANCELLED = "cancelled"  # it had not started, and never will
+    REQUESTED = "requested"  # a worker holds it and is told
+    FINISHED = "finished"  # it had ended before
+    UNKNOWN = "unknown"  # no such job
+
+
+class Stored(msgspec.Struct, frozen=True, gc=False):
+    """What the broker knows of a job: its state, and once it has ended the packed outcome."""
+
+    state: JobState
+    outcome: bytes | None = None
+
+
+class Swept(msgspec.Struct, frozen=True, gc=False):
+    """What one sweep did.
+
+    Attributes:
+        due: Scheduled jobs made ready.
+        returned: Jobs taken back from workers that lost their lease.
+        died: Jobs of such workers that are now dead.
+        expired: Jobs that nobody started in time.
+        dropped: Ended jobs whose outcome had been kept long enough.
+        more: Whether the limit was reached: sweep again soon.
+        next_due_seconds: When the next scheduled job is due, from now; None: there is none.
+    """
+
+    due: int = 0
+    returned: int = 0
+    died: int = 0
+    expired: int = 0
+    dropped: int = 0
+    more: bool = False
+    next_due_seconds: float | None = None
+
+
+Topic = Literal["work", "due", "cancel", "outcome"]
+
+
+class Hint(msgspec.Struct, frozen=True):
+    """Something happened that a listener may want to look at. Hints can be lost; nothing may depend on one.
+
+    Attributes:
+        topic: `work`: jobs became ready; `due`: a job was scheduled; `cancel`: a cancel was asked for; `outcome`: jobs ended.
+        names: Queues for work and due, job ids for cancel and outcome. Empty: look at everything.
+    """
+
+    topic: Topic
+    names: Sequence[str] = ()

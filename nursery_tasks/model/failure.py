@@ -1,0 +1,129 @@
+"""Errors as data, and back.
+
+An exception travels as its type's name, text, arguments, attributes, notes, traceback, cause and members. It comes back as
+the same class where that class is known to the receiver (built-in exceptions, and those that the app has registered), and
+as `RemoteError` otherwise. Names are looked up in a table, never imported: data cannot choose code to run. A class is
+rebuilt without calling its `__init__`, because a constructor that wants keywords, or does work, must not hide the error.
+"""
+
+from __future__ import annotations
+
+import builtins
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from ..errors import RemoteError
+from .retry import qualified_name
+
+MAX_TRACEBACK: Final = 20_000  # characters; the end, which names the error, is kept
+MAX_TEXT: Final = 10_000
+MAX_DEPTH: Final = 8  # causes of causes, groups in groups
+MAX_MEMBERS: Final = 100
+
+ErrorClasses = Mapping[str, type[BaseException]]
+KeepValue = Callable[[Any], bool]  # whether a value can be encoded
+
+
+class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One exception.
+
+    Attributes:
+        type: The class's qualified name; only `Name` for a built-in one.
+        text: `str(error)`, or a group's message.
+        args: `error.args`, when it can be encoded.
+        state: The instance's attributes that can be encoded.
+        notes: What `add_note` added.
+        traceback: As Python prints it, at most 20 000 characters.
+        cause: The exception that this one was raised from, or while handling.
+        members: A group's exceptions.
+    """
+
+    type: str
+    text: str = ""
+    args: list[Any] | None = None
+    state: dict[str, Any] = {}
+    notes: list[str] = []
+    traceback: str = ""
+    cause: Failure | None = None
+    members: list[Failure] = []
+
+
+BUILTIN_ERRORS: Final[dict[str, type[BaseException]]] = {
+    name: value
+    for name, value in vars(builtins).items()
+    if isinstance(value, type) and issubclass(value, Exception) and not issubclass(value, BaseExceptionGroup)
+}
+
+
+def describe_error(error: BaseException, keep: KeepValue, *, depth: int = 0, with_traceback: bool = True) -> Failure:
+    """Turn an exception into data.
+
+    Args:
+        keep: Says whether a value can be encoded; what cannot be is left out.
+        depth: How many causes and groups lie above this one; past `MAX_DEPTH` no more are followed.
+        with_traceback: Members of a group leave theirs out, because the group's text holds them all.
+    """
+    text = error.message if isinstance(error, BaseExceptionGroup) else _text(error)
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    members = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    deeper = depth < MAX_DEPTH
+    args = list(error.args)
+    return Failure(
+        type=qualified_name(type(error)),
+        text=text[:MAX_TEXT],
+        args=args if not members and keep(args) else None,
+        state={name: value for name, value in vars(error).items() if name != "__notes__" and keep(value)},
+        notes=[str(note) for note in getattr(error, "__notes__", ())],
+        traceback="".join(traceback.format_exception(error))[-MAX_TRACEBACK:] if with_traceback else "",
+        cause=describe_error(cause, keep, depth=depth + 1, with_traceback=False) if cause and deeper else None,
+        members=[
+            describe_error(member, keep, depth=depth + 1, with_traceback=False)
+            for member in (members[:MAX_MEMBERS] if deeper else ())
+        ],
+    )
+
+
+def rebuild_error(failure: Failure, classes: ErrorClasses) -> BaseException:
+    """Turn data back into an exception; the remote traceback becomes its last note."""
+    error = _rebuild(failure, classes)
+    error.__cause__ = rebuild_error(failure.cause, classes) if failure.cause else None
+    for note in failure.notes:
+        error.add_note(note)
+    if failure.traceback:
+        error.add_note(f"Where it was raised, in the worker:\n{failure.traceback.rstrip()}")
+    return error
+
+
+def _rebuild(failure: Failure, classes: ErrorClasses) -> BaseException:
+    if failure.members:
+        members = [rebuild_error(member, classes) for member in failure.members]
+        # A BaseExceptionGroup with only Exceptions inside makes itself an ExceptionGroup.
+        return BaseExceptionGroup(failure.text, members)
+    cls = classes.get(failure.type) or BUILTIN_ERRORS.get(failure.type)
+    if cls is None or failure.args is None:
+        return RemoteError(failure.type, failure.text, failure.traceback)
+    return _revive(cls, failure)
+
+
+def _revive(cls: type[BaseException], failure: Failure) -> BaseException:
+    args = failure.args or ()
+    try:
+        if cls.__init__ is BUILTIN_ERRORS.get(cls.__name__, cls).__init__:
+            error = cls(*args)  # a built-in one: its constructor is C code and sets its fields
+        else:
+            error = cls.__new__(cls, *args)
+            error.args = tuple(args)
+        vars(error).update(failure.state)
+    except Exception:  # its arguments do not fit the class as it is here
+        return RemoteError(failure.type, failure.text, failure.traceback)
+    return error
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as broken:  # a broken __str__ must not hide the error
+        return f"<{type(error).__name__} whose str() raised {type(broken).__name__}>"

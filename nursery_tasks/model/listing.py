@@ -1,0 +1,79 @@
+"""What a person sees of a broker: jobs, queues and workers, as records."""
+
+from __future__ import annotations
+
+import msgspec
+
+from .states import JobState
+
+
+class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a broker knows of one job. Moments are epoch seconds on the broker's clock.
+
+    Attributes:
+        cursor: The place in the listing: pass it as *after* to get what follows.
+        attempts: How many attempts were started and not given back.
+        crashes: How many workers died while they ran it.
+        due_at: When it may start (or might have).
+        cancel_reason: Set once a cancel was asked for.
+        progress: What the handler said last, as JSON.
+        outcome: The packed outcome, once it has ended; before that, of the last attempt that failed.
+    """
+
+    id: str
+    queue: str
+    task: str
+    state: JobState
+    cursor: int
+    priority: int = 0
+    attempts: int = 0
+    crashes: int = 0
+    created_at: float = 0.0
+    due_at: float = 0.0
+    started_at: float | None = None
+    ended_at: float | None = None
+    worker: str | None = None
+    key: str | None = None
+    parent: str | None = None
+    cancel_reason: str | None = None
+    progress: bytes | None = None
+    outcome: bytes | None = None
+    payload: bytes = b""
+
+
+class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which jobs to list: all of these must hold; None and empty mean any."""
+
+    states: frozenset[JobState] = frozenset()
+    queue: str | None = None
+    task: str | None = None
+    parent: str | None = None
+
+
+class QueueRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One queue: how many jobs it has in each state, and whether claims from it are paused."""
+
+    name: str
+    counts: dict[JobState, int]
+    paused: bool = False
+
+    @property
+    def depth(self) -> int:
+        """How many jobs wait to be started now."""
+        return self.counts.get(JobState.READY, 0)
+
+
+class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker, as it described itself in its last heartbeat."""
+
+    name: str
+    node: str
+    pid: int
+    app: str = ""
+    backend: str = ""
+    queues: tuple[str, ...] = ()
+    slots: int = 0
+    running: tuple[str, ...] = ()
+    processed: int = 0
+    started_at: float = 0.0
+    seen_at: float = 0.0

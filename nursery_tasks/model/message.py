@@ -1,0 +1,41 @@
+"""What travels: one map per job, versioned, in JSON or msgpack.
+
+The smallest message that any language can write is `{"task": "add", "args": [1, 2]}`. Brokers keep a message's bytes as they
+came, so fields that this version does not know survive every retry, and newer workers still see them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from .retry import RetryRule
+
+VERSION: Final = 1
+
+
+class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One job, as data.
+
+    Attributes:
+        v: The major version of this format; a worker puts messages of a newer one aside, untouched.
+        task: The task's name.
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+        parent: The id of the job whose handler submitted this one.
+        timeout: Seconds that one attempt may run, where the submitter changed it; 0 means no limit.
+        retry: The retry policy, where the submitter changed it.
+        tags: Words to find the job by.
+        sent_at: When it was made, in epoch seconds on the submitter's clock; for display only.
+    """
+
+    v: int = VERSION
+    task: str
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    parent: str | None = None
+    timeout: float | None = None
+    retry: RetryRule | None = None
+    tags: tuple[str, ...] = ()
+    sent_at: float | None = None

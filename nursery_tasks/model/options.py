@@ -1,0 +1,184 @@
+"""What can be set on a task, and per job."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, TypedDict
+
+from ..errors import InvalidOptions
+from .duration import Duration, to_optional_seconds, to_seconds
+from .retry import Retry, RetryRule
+
+Kind = Literal["loop", "thread"]
+KINDS: Final = ("loop", "thread")
+
+DEFAULT_QUEUE: Final = "default"
+MAX_PRIORITY: Final = 9
+RESULT_TTL_SECONDS: Final = 86_400.0  # one day
+DEAD_TTL_SECONDS: Final = 14 * 86_400.0  # failed and dead jobs wait longer: a person has to look at them
+MAX_CRASHES: Final = 3
+
+_QUEUE = re.compile(r"[A-Za-z0-9_.-]{1,64}(@[A-Za-z0-9_.-]{1,64})?")  # after the @: the one node that serves it
+_NAME = re.compile(r"[^\s\x00-\x1f\x7f]{1,200}")
+
+
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """Everything that is fixed when a job is submitted. The task gives the defaults, `.options(...)` changes some.
+
+    Attributes:
+        queue: The queue's name.
+        local: Only workers on this node may run the job.
+        priority: 0 (default) to 9; higher goes first among the ready jobs of a queue.
+        timeout_seconds: The longest that one attempt may run; None: no limit.
+        retry: When a failed attempt is followed by another; None: never.
+        delay_seconds: How long after its submission the job may start.
+        start_at: The moment (epoch seconds) before which the job must not start; wins over the delay.
+        expires_seconds: How long the job may wait for its first start; None: for ever.
+        result_ttl_seconds: How long the outcome is kept.
+        key: Unfinished jobs of one task with the same key exist only once.
+        job_id: The job's id, for submitting again safely; None: a new one.
+        tags: Words to find the job by.
+        max_crashes: After how many dead workers the job is put aside.
+    """
+
+    queue: str = DEFAULT_QUEUE
+    local: bool = False
+    priority: int = 0
+    timeout_seconds: float | None = None
+    retry: RetryRule | None = None
+    delay_seconds: float = 0.0
+    start_at: float | None = None
+    expires_seconds: float | None = None
+    result_ttl_seconds: float = RESULT_TTL_SECONDS
+    key: str | None = None
+    job_id: str | None = None
+    tags: tuple[str, ...] = ()
+    max_crashes: int = MAX_CRASHES
+    changed: frozenset[str] = field(default=frozenset(), compare=False)  # what differs from the task: only that travels
+
+    def changed_by(self, given: GivenOptions) -> JobOptions:
+        """Return a copy with what a user gave, checked.
+
+        Raises:
+            InvalidOptions: A value is out of its range, or an option does not exist.
+        """
+        checked = check_options(dict(given))
+        return replace(self, **checked, changed=self.changed | checked.keys())
+
+
+class GivenOptions(TypedDict, total=False):
+    """The keywords of `.options(...)`: bare words, in seconds or as a timedelta where they are durations."""
+
+    queue: str
+    local: bool
+    priority: int
+    timeout: Duration | None
+    retry: Retry | int | None
+    delay: Duration
+    at: datetime
+    expires: Duration | None
+    result_ttl: Duration
+    key: str | None
+    id: str
+    tags: tuple[str, ...] | list[str]
+    max_crashes: int
+
+
+def check_options(given: dict[str, Any]) -> dict[str, Any]:
+    """Turn the public keywords into fields of `JobOptions`.
+
+    Raises:
+        InvalidOptions: A value is out of its range, or an option does not exist.
+    """
+    checked: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in _CHECKS:
+            raise InvalidOptions(name, value, f"one of the options {', '.join(sorted(_CHECKS))}")
+        target, check = _CHECKS[name]
+        checked[target] = check(name, value)
+    return checked
+
+
+def check_queue(option: str, value: object) -> str:
+    """Check a queue's name."""
+    if not isinstance(value, str) or not _QUEUE.fullmatch(value):
+        raise InvalidOptions(option, value, "1 to 64 letters, digits, dots, dashes or underscores")
+    return value
+
+
+def check_name(option: str, value: object) -> str:
+    """Check a task's name, a key or an id: 1 to 200 visible characters."""
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise InvalidOptions(option, value, "1 to 200 characters without spaces")
+    return value
+
+
+def to_retry_rule(option: str, value: object) -> RetryRule | None:
+    """Check `retry=`: a `Retry`, a number of attempts, or None."""
+    if value is None or isinstance(value, RetryRule):
+        return value
+    if isinstance(value, Retry):
+        return value.to_rule()
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Retry(value).to_rule()
+    raise InvalidOptions(option, value, "Retry(...), a number of attempts, or None")
+
+
+def _check_key(option: str, value: object) -> str | None:
+    return None if value is None else check_name(option, value)
+
+
+def _check_flag(option: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidOptions(option, value, "True or False")
+    return value
+
+
+def _check_priority(option: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_PRIORITY:
+        raise InvalidOptions(option, value, f"a whole number from 0 to {MAX_PRIORITY}; higher goes first")
+    return value
+
+
+def _check_count(option: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidOptions(option, value, "1 or more")
+    return value
+
+
+def _check_moment(option: str, value: object) -> float:
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise InvalidOptions(option, value, "a datetime with a time zone, such as datetime.now(UTC) + timedelta(hours=1)")
+    return value.astimezone(UTC).timestamp()
+
+
+def _check_tags(option: str, value: object) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, tuple | list):
+        raise InvalidOptions(option, value, "a list of words")
+    return tuple(check_name(option, tag) for tag in value)
+
+
+def _check_timeout(option: str, value: Duration | None) -> float | None:
+    return to_optional_seconds(option, value, at_least=0.001)
+
+
+_CHECKS: dict[str, tuple[str, Any]] = {  # public word -> (field of JobOptions, check)
+    "queue": ("queue", check_queue),
+    "local": ("local", _check_flag),
+    "priority": ("priority", _check_priority),
+    "timeout": ("timeout_seconds", _check_timeout),
+    "retry": ("retry", to_retry_rule),
+    "delay": ("delay_seconds", to_seconds),
+    "at": ("start_at", _check_moment),
+    "expires": ("expires_seconds", to_optional_seconds),
+    "result_ttl": ("result_ttl_seconds", to_seconds),
+    "key": ("key", _check_key),
+    "id": ("job_id", check_name),
+    "tags": ("tags", _check_tags),
+    "max_crashes": ("max_crashes", _check_count),
+}
+
+assert {target for target, _ in _CHECKS.values()} <= {field.name for field in fields(JobOptions)}

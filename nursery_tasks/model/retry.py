@@ -1,0 +1,171 @@
+"""When a failed attempt is followed by another one.
+
+The waits are exponential with full jitter: before attempt n + 1 a job waits a random time between nothing and
+`base * factor ** (n - 1)`, capped. Full jitter spreads a thundering herd best for the least total work, see
+https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/. The random number comes in as an argument, so that
+everything here is a pure function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from ..errors import InvalidOptions
+from .duration import Duration, to_seconds
+
+ATTEMPTS: Final = 5
+BASE_SECONDS: Final = 1.0
+CAP_SECONDS: Final = 600.0
+
+
+class Backoff(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How long to wait between attempts.
+
+    Args:
+        base: The wait after the first attempt, in seconds.
+        factor: What each further wait is multiplied by.
+        cap: No wait is longer than this, in seconds.
+        jitter: Take a random time between nothing and the wait (full jitter), so that many jobs that failed together do not
+            come back together.
+    """
+
+    base: float = BASE_SECONDS
+    factor: float = 2.0
+    cap: float = CAP_SECONDS
+    jitter: bool = True
+
+    def wait_seconds(self, attempt: int, fraction: float) -> float:
+        """Compute the wait after attempt number *attempt* (from 1); *fraction* is a random number in [0, 1)."""
+        try:
+            full = min(self.cap, self.base * self.factor ** (attempt - 1))
+        except OverflowError:  # attempt 2000 of an unlimited retry
+            full = self.cap
+        return full * fraction if self.jitter else full
+
+
+class Fixed(msgspec.Struct, frozen=True):
+    """The waits, in seconds, one after the other; the last one repeats."""
+
+    seconds: tuple[float, ...]
+
+    def wait_seconds(self, attempt: int, fraction: float) -> float:
+        """Return the wait after attempt number *attempt* (from 1)."""
+        return self.seconds[min(attempt, len(self.seconds)) - 1]
+
+
+Wait = Duration | Sequence[Duration] | Backoff
+ErrorClasses = type[BaseException] | Sequence[type[BaseException]]
+
+
+class Retry(Exception):  # noqa: N818 - the policy is also what a task raises to be run again, so it is not named ...Error
+    """Run a job again after an attempt that failed; a policy for a task, or an exception that a task raises itself.
+
+    As a policy: `@app.task(retry=Retry(5, on=(OSError,)))`. Inside a task: `raise Retry(wait=30)` runs the job again in 30 s,
+    as long as the policy's attempts (or the default number, where the task has none) are not used up.
+
+    Args:
+        attempts: How many times in all, the first one included; None goes on for ever.
+        on: Retry only after these errors. Left out: after any `Exception`. A group is retried when all its members match.
+        never: Errors that always end the job, also where *on* would match.
+        wait: Seconds (or a timedelta), a sequence of them, or a `Backoff`. Default: 1 s, doubled each time, at most 10
+            minutes, with full jitter.
+    """
+
+    def __init__(
+        self,
+        attempts: int | None = ATTEMPTS,
+        *,
+        on: ErrorClasses | None = None,
+        never: ErrorClasses = (),
+        wait: Wait | None = None,
+    ) -> None:
+        super().__init__()
+        if attempts is not None and (isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1):
+            raise InvalidOptions("attempts", attempts, "1 or more, or None for no limit")
+        self.attempts = attempts
+        self.on = None if on is None else _error_names("on", on)
+        self.never = _error_names("never", never)
+        if self.on is not None and not self.on:
+            raise InvalidOptions("on", on, "at least one exception class; leave it out to retry after any")
+        self.wait = to_wait(wait)
+        self.wait_given = wait is not None
+
+    def __str__(self) -> str:
+        limit = "without limit" if self.attempts is None else f"up to {self.attempts} attempts"
+        return f"retry {limit}"
+
+    def to_rule(self) -> RetryRule:
+        """Return the policy as plain data that can travel."""
+        wait = self.wait
+        waits = None if isinstance(wait, Backoff) else wait.seconds
+        return RetryRule(self.attempts, self.on, self.never, wait if isinstance(wait, Backoff) else None, waits)
+
+
+class RetryRule(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A retry policy as it travels: exception classes are names, matched against the whole ancestry of what was raised."""
+
+    attempts: int | None = ATTEMPTS
+    on: tuple[str, ...] | None = None
+    never: tuple[str, ...] = ()
+    backoff: Backoff | None = None
+    waits: tuple[float, ...] | None = None
+
+    def matches(self, error: BaseException) -> bool:
+        """Say whether *error* is one to retry after; a group is when each of its leaves is."""
+        if isinstance(error, BaseExceptionGroup) and not self._names_group(error):
+            return all(self.matches(member) for member in error.exceptions)
+        names = ancestry(type(error))
+        if not names.isdisjoint(self.never):
+            return False
+        return isinstance(error, Exception) if self.on is None else not names.isdisjoint(self.on)
+
+    def wait_seconds(self, attempt: int, fraction: float) -> float:
+        """Compute the wait after attempt number *attempt* (from 1); *fraction* is a random number in [0, 1)."""
+        if self.waits is not None:
+            return Fixed(self.waits).wait_seconds(attempt, fraction)
+        return (self.backoff or Backoff()).wait_seconds(attempt, fraction)
+
+    def allows(self, attempt: int) -> bool:
+        """Say whether another attempt may follow number *attempt*."""
+        return self.attempts is None or attempt < self.attempts
+
+    def _names_group(self, error: BaseException) -> bool:
+        return not (ancestry(type(error)) - _COMMON).isdisjoint((*(self.on or ()), *self.never))
+
+
+def ancestry(cls: type[BaseException]) -> frozenset[str]:
+    """Return the qualified names of *cls* and all its base classes."""
+    return frozenset(qualified_name(base) for base in cls.__mro__ if base is not object)
+
+
+def qualified_name(cls: type[Any]) -> str:
+    """Return `module.Name`, and only `Name` for what is built in."""
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def to_wait(wait: Wait | None) -> Backoff | Fixed:
+    """Check what a user gave as *wait*."""
+    if wait is None:
+        return Backoff()
+    if isinstance(wait, Backoff):
+        return wait
+    if isinstance(wait, Sequence):
+        if not wait or isinstance(wait, str):
+            raise InvalidOptions("wait", wait, "seconds, a non-empty sequence of seconds, or a Backoff")
+        return Fixed(tuple(to_seconds("wait", item) for item in wait))
+    return Fixed((to_seconds("wait", wait),))
+
+
+# A group counts as one error only where a rule names a group class; these names are in every group's ancestry too.
+_COMMON = frozenset({"BaseException", "Exception"})
+
+
+def _error_names(option: str, classes: ErrorClasses) -> tuple[str, ...]:
+    listed = (classes,) if isinstance(classes, type) else tuple(classes)
+    for cls in listed:
+        if not (isinstance(cls, type) and issubclass(cls, BaseException)):
+            raise InvalidOptions(option, cls, "exception classes")
+    return tuple(qualified_name(cls) for cls in listed)

@@ -1,0 +1,68 @@
+"""The life of a job, as one table.
+
+Every broker makes these moves and no others; the documentation draws the picture from `MOVES`.
+
+    scheduled -> ready -> claimed -> started -> succeeded | failed | cancelled | expired | dead
+
+- *scheduled*: accepted, with a due time ahead. `due` makes it ready when the broker's clock gets there.
+- *ready*: any worker may have it. A worker's `claim` takes it, with a fresh token and a lease.
+- *claimed*: one worker holds it and has not said that it runs. A lost lease brings it back to ready, without blame.
+- *started*: the worker has said that it runs. A lost lease counts as a crash; the third one makes it dead.
+- *succeeded*, *failed*, *cancelled*, *expired*, *dead*: it has ended; the outcome is kept for its time, then dropped.
+  A `requeue` by a person is the one way back.
+
+A job that ends before its *started* mark was sent skips that state, which is why most moves out of *started* also lead out
+of *claimed*.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    """Where a job is. The text is the name on the wire, in the command line and in every listing."""
+
+    SCHEDULED = "scheduled"
+    READY = "ready"
+    CLAIMED = "claimed"
+    STARTED = "started"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    DEAD = "dead"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job has an outcome."""
+        return self in ENDED
+
+
+WAITING = frozenset({JobState.SCHEDULED, JobState.READY})  # nobody holds it
+HELD = frozenset({JobState.CLAIMED, JobState.STARTED})  # a worker holds it, under a token and a lease
+ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED, JobState.DEAD})
+
+_BACK = frozenset({JobState.READY, JobState.SCHEDULED})  # at once, or after a delay
+
+# move -> state before -> states it may lead to
+MOVES: dict[str, dict[JobState, frozenset[JobState]]] = {
+    "due": {JobState.SCHEDULED: frozenset({JobState.READY})},
+    "claim": {JobState.READY: frozenset({JobState.CLAIMED})},
+    "start": {JobState.CLAIMED: frozenset({JobState.STARTED})},
+    "finish": {state: ENDED for state in HELD},
+    "retry": {state: _BACK | {JobState.CANCELLED} for state in HELD},  # cancelled: a cancel was asked for meanwhile
+    "release": {state: _BACK | {JobState.CANCELLED} for state in HELD},
+    "lease over": {
+        JobState.CLAIMED: frozenset({JobState.READY, JobState.CANCELLED}),
+        JobState.STARTED: frozenset({JobState.READY, JobState.CANCELLED, JobState.DEAD}),
+    },
+    "cancel": {state: frozenset({JobState.CANCELLED}) for state in WAITING},
+    "expire": {state: frozenset({JobState.EXPIRED}) for state in WAITING},
+    "requeue": {state: frozenset({JobState.READY}) for state in ENDED - {JobState.SUCCEEDED}},
+}
+
+
+def is_legal(move: str, before: JobState, after: JobState) -> bool:
+    """Say whether *move* may lead from *before* to *after*."""
+    return after in MOVES[move].get(before, frozenset())
