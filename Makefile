@@ -1,0 +1,95 @@
+# Every target can be the first command after a clone. It needs make and Python 3.11 or later, nothing else: the tools go
+# into a virtual environment of their own, and stamp files remember which sets of dependencies are in it.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL: # two pips must not write into one environment at the same time
+.SUFFIXES:
+
+# An interpreter named by the caller (`make test PYTHON=python3.12`) is taken as it is; otherwise the first good one.
+PYTHON ?=
+CANDIDATES := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
+
+VENV := .venv
+STAMPS := $(VENV)/stamps
+PY := $(VENV)/bin/python
+SOURCES := pyproject.toml nursery_tasks/_version.py
+TYPED := nursery_tasks $(wildcard tests/typing examples)
+
+# More arguments for pytest: make test PYTEST_ARGS="-k lease -x"
+PYTEST_ARGS ?=
+
+# Material's notice about its successor; the notice itself names this switch.
+export NO_MKDOCS_2_WARNING := 1
+# Do not ask the network for a newer pyright on each run.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test soak check bench docs clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; do \
+	    printf '  make %-8s %s\n' "$$name" "$$what"; done
+
+demo: $(STAMPS)/core ## See it work: a worker, a few jobs, a cancelled tree
+	@$(PY) -m nursery_tasks demo
+
+test: $(STAMPS)/test ## Run the tests, in random order, on two processes
+	@$(PY) -m pytest -n 2 $(PYTEST_ARGS)
+
+soak: $(STAMPS)/test ## Run the long fault and endurance tests
+	@$(PY) -m pytest -m soak --timeout 3600 -o faulthandler_timeout=0 $(PYTEST_ARGS)
+
+check: $(STAMPS)/check ## Lint, formatting, types, and the documentation's links
+	@echo "ruff check";             $(PY) -m ruff check --quiet .
+	@echo "ruff format --check";    $(PY) -m ruff format --quiet --check . || { $(PY) -m ruff format --check .; exit 1; }
+	@echo "mypy --strict $(TYPED)"; $(PY) -m mypy --strict --no-error-summary $(TYPED)
+	@echo "pyright";                $(PY) -m pyright
+	@echo "mkdocs build --strict";  $(PY) -m mkdocs --quiet build --strict
+
+bench: $(STAMPS)/bench ## Measure throughput, latency and CPU per job
+	@$(PY) benchmarks/run.py
+
+docs: $(STAMPS)/docs ## Build the documentation into site/
+	@$(PY) -m mkdocs --quiet build --strict
+	@echo "the documentation is in site/index.html"
+
+clean: ## Remove the environment and everything that was built
+	@rm -rf $(VENV) site dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- the environment ------------------------------------------------------------------------------------------------------
+
+# A half-made environment (Debian without python3-venv makes one without pip) is removed, so that the next call starts afresh.
+$(STAMPS)/venv:
+	@if ! $(PY) -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    good=; bare=; \
+	    for python in $(CANDIDATES); do \
+	        "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	        if "$$python" -c 'import ensurepip, venv' 2>/dev/null; then good=$$python; break; fi; \
+	        bare=$${bare:-$$python}; \
+	    done; \
+	    if [ -z "$$good$$bare" ]; then \
+	        echo "nursery-tasks needs Python 3.11 or later; tried: $(CANDIDATES). Name yours: make PYTHON=/path/to/python" >&2; \
+	        exit 1; \
+	    elif [ -z "$$good" ]; then \
+	        echo "$$bare has no venv module; install it (Debian, Ubuntu: apt install python3-venv) and repeat" >&2; \
+	        exit 1; \
+	    fi; \
+	    echo "making $(VENV) with $$good"; \
+	    rm -rf $(VENV) && "$$good" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }; \
+	fi
+	@mkdir -p $(STAMPS) && touch $@
+
+# $(call install,what): install quietly; what pip said is shown only when it failed.
+define install
+@echo "installing $(1)"
+@$(PY) -m pip install --quiet --editable '$(1)' >$(STAMPS)/pip.log 2>&1 || { cat $(STAMPS)/pip.log >&2; exit 1; }
+@touch $@
+endef
+
+$(STAMPS)/core: $(STAMPS)/venv $(SOURCES)
+	$(call install,.)
+
+$(STAMPS)/test $(STAMPS)/check $(STAMPS)/docs $(STAMPS)/bench: $(STAMPS)/%: $(STAMPS)/venv $(SOURCES)
+	$(call install,.[$*])
