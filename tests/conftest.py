@@ -1,0 +1,39 @@
+"""What all tests share: the event loops that they run on."""
+
+import asyncio
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+collect_ignore = ["typing"]  # read by the type checkers, never run
+
+# A slow machine is no wrong answer, and the run is shared by two processes; a hung test meets pytest's timeout.
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
+
+Backend = tuple[str, dict[str, Any]]
+
+
+def eager_loop() -> asyncio.AbstractEventLoop:
+    """Make a loop whose children run their first step inside `start_soon()`, before it returns."""
+    loop = asyncio.new_event_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined, unused-ignore]  # since 3.12
+    return loop
+
+
+BACKENDS = [
+    pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
+    pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
+    pytest.param(("trio", {}), id="trio"),
+]
+if sys.version_info >= (3, 12):
+    BACKENDS.append(pytest.param(("asyncio", {"loop_factory": eager_loop}), id="asyncio-eager"))
+
+
+@pytest.fixture(scope="module", params=BACKENDS)  # module: AnyIO's own has this scope, so wider fixtures may use it
+def anyio_backend(request: pytest.FixtureRequest) -> Backend:
+    """Run the test once on each event loop; a test for one of them parametrizes this name itself."""
+    backend: Backend = request.param
+    return backend
