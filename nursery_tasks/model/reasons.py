@@ -1,0 +1,57 @@
+"""What a broker writes when it ends a job itself: the same words and the same outcome, whichever broker it is.
+
+A job that a worker ends brings its outcome along. These are the other ends: it expired in its queue, it was cancelled
+while nobody ran it, or workers kept dying with it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .codec import pack_outcome, unpack_outcome
+from .outcome import Outcome
+from .states import JobState
+
+NOT_STARTED_IN_TIME: Final = "no worker started it in time"
+
+
+def workers_died(crashes: int) -> str:
+    """Say why a job is dead after so many crashes."""
+    return "the worker that ran it died" if crashes == 1 else f"{crashes} workers died while they ran it"
+
+
+def pack_expired(ended_at: float) -> bytes:
+    """Pack the outcome of a job that nobody started in time."""
+    return pack_outcome(Outcome(state=JobState.EXPIRED, reason=NOT_STARTED_IN_TIME, ended_at=ended_at))
+
+
+def pack_cancelled(reason: str | None, attempts: int, worker: str | None, ended_at: float) -> bytes:
+    """Pack the outcome of a job that is cancelled while no handler runs.
+
+    Args:
+        reason: What the canceller said.
+        attempts: How many attempts count.
+        worker: Who held it last; told only when an attempt counts.
+    """
+    told = worker if attempts else None
+    return pack_outcome(
+        Outcome(state=JobState.CANCELLED, reason=reason, attempt=attempts, worker=told, ended_at=ended_at)
+    )
+
+
+def pack_dead(crashes: int, attempts: int, worker: str | None, ended_at: float, failure: bytes | None) -> bytes:
+    """Pack the outcome of a job whose workers died.
+
+    Args:
+        failure: The packed outcome of the last attempt that failed, if one did: its error is what a person can go by.
+    """
+    return pack_outcome(
+        Outcome(
+            state=JobState.DEAD,
+            error=unpack_outcome(failure).error if failure else None,
+            reason=workers_died(crashes),
+            attempt=attempts,
+            worker=worker,
+            ended_at=ended_at,
+        )
+    )
