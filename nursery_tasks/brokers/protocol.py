@@ -75,20 +75,27 @@ class Broker(Protocol):
     def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Delivery]:
         """Lease up to *limit* ready jobs: queue by queue in the order given; within one by priority, then by submission.
 
-        Paused queues and jobs past their `expires` give nothing.
+        Paused queues and jobs past their `expires` give nothing. A job that came back (retried, released, taken from a
+        worker that died) keeps its place in the order of submission. Scheduled jobs wait for `sweep`, also when they are due.
         """
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         """Record what happened to deliveries. False: the token is stale, and nothing was changed.
 
-        A retry or a release of a job that somebody asked to cancel makes it `cancelled`.
+        A retry or a release of a job that somebody asked to cancel makes it `cancelled`; an outcome wins over the cancel.
+
+        An attempt counts from its `Started`, or from its `Finished` or `Retried` when no `Started` came before; `Released`
+        takes it back. A second `Started` changes nothing and is True.
         """
 
     def renew(self, deliveries: Sequence[Delivery], lease_seconds: float) -> list[Renewal]:
         """Prolong leases to *lease_seconds* from now. A lease that ran out and that nobody swept is still held."""
 
     def cancel(self, ids: Sequence[str], reason: str | None) -> list[CancelAnswer]:
-        """Cancel jobs that wait, at once and for good; mark those that a worker holds. The first reason stays."""
+        """Cancel jobs that wait, at once and for good; mark those that a worker holds.
+
+        The first reason stays; an empty one is the same as None.
+        """
 
     def outcomes(self, ids: Sequence[str]) -> list[Stored | None]:
         """Look jobs up; None for an id that is not known (any more)."""
@@ -96,8 +103,9 @@ class Broker(Protocol):
     def sweep(self, limit: int) -> Swept:
         """Do what time has made necessary, at most about *limit* jobs of each kind.
 
-        Due jobs become ready; jobs past their `expires` expire; jobs whose lease is over return to ready, or are dead after
-        their last crash, or cancelled when that was asked for; outcomes kept long enough are dropped.
+        In this order: due jobs become ready; jobs past their `expires` expire, unless an attempt or a crash counts; jobs whose
+        lease is over return to ready, or are cancelled when that was asked for, or are dead after their last crash (only a
+        started job is blamed with one); outcomes kept long enough are dropped.
         """
 
     def listen(self, topics: Sequence[Topic], emit: Emit) -> Listener:
@@ -126,7 +134,8 @@ class BrokerAdmin(Protocol):
     def purge(self, queue: str, states: frozenset[JobState], limit: int = 10_000) -> int:
         """Delete jobs of one queue that no worker holds; return how many.
 
-        *states* may not name `claimed` or `started`. At most *limit* go in one call: repeat until it returns 0.
+        *states* may not name `claimed` or `started` (`InvalidOptions`). At most *limit* go in one call, oldest first: repeat
+        until it returns 0.
         """
 
     def pause(self, queue: str) -> None:
@@ -136,13 +145,13 @@ class BrokerAdmin(Protocol):
         """Undo `pause`."""
 
     def requeue(self, ids: Sequence[str]) -> list[bool]:
-        """Make ended jobs (not succeeded ones) ready again with attempts and crashes back at 0.
+        """Make ended jobs (not succeeded ones) ready again, as new: no attempts, crashes, outcome or cancel; no `expires` either.
 
         False: unknown, not ended, succeeded, or its key belongs to another job by now.
         """
 
     def beat(self, worker: WorkerRecord, ttl_seconds: float) -> None:
-        """Store a worker's description of itself for *ttl_seconds*; 0 removes it."""
+        """Store a worker's description of itself for *ttl_seconds*, with `seen_at` by the broker's clock; 0 removes it."""
 
     def workers(self) -> list[WorkerRecord]:
         """List the workers whose last heartbeat still counts, by name."""

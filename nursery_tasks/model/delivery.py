@@ -27,7 +27,7 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
         priority: 0 to 9, higher first.
         delay_seconds: How long from now it may not start.
         start_at: A moment (epoch seconds, broker's clock) that wins over the delay.
-        expires_seconds: How long from the moment it may start it waits at most; None: for ever.
+        expires_seconds: How long from the moment it may first start it waits at most for its first attempt; None: for ever.
         key: While a job of the same task with the same key has not ended, this one is not stored.
         parent: The id of the job that submitted it.
         keep_seconds: How long the outcome of a success, a cancel or an expiry is kept; failed and dead ones are kept for
@@ -74,7 +74,7 @@ class Delivery(msgspec.Struct, frozen=True):
         attempt: The number that this attempt will have, from 1.
         crashes: How many workers have died while they ran it; above 0 the start must be stored before the handler runs.
         expires_in_seconds: How much longer, from the claim, it may wait for its start; None: for ever.
-        waited_seconds: How long it could have been started before this claim.
+        waited_seconds: How long it could have been started before this claim, since its last return if there was one.
         address: The broker's own way to find the job again; nobody else reads it.
     """
 
@@ -165,7 +165,7 @@ class Swept(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         due: Scheduled jobs made ready.
-        returned: Jobs taken back from workers that lost their lease.
+        returned: Jobs taken back from workers that lost their lease: ready again, or cancelled when that was asked for.
         died: Jobs of such workers that are now dead.
         expired: Jobs that nobody started in time.
         dropped: Ended jobs whose outcome had been kept long enough.

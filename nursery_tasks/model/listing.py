@@ -14,8 +14,10 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         cursor: The place in the listing: pass it as *after* to get what follows.
         attempts: How many attempts were started and not given back.
         crashes: How many workers died while they ran it.
-        due_at: When it may start (or might have).
-        cancel_reason: Set once a cancel was asked for.
+        due_at: When it may start, or might have; a retry, a release or a lost lease sets it anew.
+        started_at: When the current or last attempt was marked as started; None: it was not (yet).
+        worker: Who holds it, or held it last.
+        cancel_reason: Set once a cancel was asked for; empty when no reason was given.
         progress: What the handler said last, as JSON.
         outcome: The packed outcome, once it has ended; before that, of the last attempt that failed.
     """
