@@ -41,7 +41,8 @@ ROOMS: dict[str, Room] = {
     "_version": room(never=f"{CLOCKS_AND_DICE} {LOOPS}"),
     "errors": room(never=f"{CLOCKS_AND_DICE} {LOOPS}"),
     "model": room("errors", libraries="msgspec", never=f"{CLOCKS_AND_DICE} {LOOPS} threading"),
-    "events": room("errors model", never=LOOPS),
+    "events": room("errors model", libraries="msgspec", never=LOOPS),
+    "current": room("errors model", libraries="anyio"),  # what a handler asks about itself; handlers run in any room
     "brokers": room(),  # the folder's own __init__: a door, nothing behind it
     "brokers.protocol": room("errors model", never=LOOPS),
     # One backend each: plain blocking code and its one driver. They know neither each other nor who calls them.
@@ -50,28 +51,33 @@ ROOMS: dict[str, Room] = {
     "brokers.redis": room("errors model brokers.protocol", libraries="redis", never=LOOPS),
     "brokers.amqp": room("errors model brokers.protocol", libraries="aio_pika"),  # its driver only knows asyncio
     "brokers.url": room("errors model brokers.protocol"),
-    "brokers.gateway": room("errors model brokers.protocol", libraries="anyio"),
+    # The border between blocking and async code: inwards one door, outwards a way to post to the loop.
+    "brokers.posting": room("errors model", libraries="anyio"),
+    "brokers.gateway": room("errors model brokers.protocol brokers.posting", libraries="anyio"),
     "registry": room("errors model events brokers.protocol brokers.gateway brokers.url", libraries="msgspec"),
-    "client": room("errors model events brokers.protocol brokers.gateway registry", libraries="anyio"),
+    "client": room(
+        "errors model events current brokers.protocol brokers.posting brokers.gateway registry", libraries="anyio"
+    ),
     # `task.enqueue()` returns a handle and `app` makes tasks: so `task` and `app` stand on `client`, not below it.
-    "task": room("errors model events registry client", libraries="anyio"),
+    "task": room("errors model events current registry client", libraries="anyio"),
     "app": room(
-        "_version errors model events brokers.protocol brokers.gateway brokers.url registry client task",
+        "_version errors model events current brokers.protocol brokers.gateway brokers.url registry client task",
         libraries="anyio",
     ),
-    "execution": room("errors model", libraries="anyio"),
+    "execution": room("errors model current", libraries="anyio"),
     "worker": room(
-        "_version errors model events brokers.protocol brokers.gateway registry execution", libraries="anyio"
+        "_version errors model events current brokers.protocol brokers.posting brokers.gateway registry execution",
+        libraries="anyio",
     ),
-    "workflows": room("errors model events registry client task app", libraries="anyio"),
+    "workflows": room("errors model events current registry client task app", libraries="anyio"),
     "scheduling": room("errors model events registry client task app", libraries="anyio cronsim"),
     "observability": room("errors model events", libraries="opentelemetry prometheus_client"),
     # The package's __init__: the public names, and nothing that would make importing them slow.
-    "__init__": room("_version errors model events registry client task app execution workflows scheduling"),
+    "__init__": room("_version errors model events current registry client task app execution workflows scheduling"),
     # These two work with the public names. `testing` ships without pytest; trio is for its virtual clock.
     "testing": room(
-        "__init__ errors model events brokers.protocol brokers.gateway brokers.url brokers.memory registry client "
-        "task app execution worker workflows scheduling",
+        "__init__ errors model events current brokers.protocol brokers.posting brokers.gateway brokers.url "
+        "brokers.memory registry client task app execution worker workflows scheduling",
         libraries="anyio trio",
     ),
     "web": room(
