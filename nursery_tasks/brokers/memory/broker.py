@@ -1,0 +1,282 @@
+"""The transitions of jobs in memory.
+
+Each method takes the lock, makes its moves on the table, gives the lock back and then tells the listeners. So a
+listener may call the broker again, and nobody who listens can hold up another thread's call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from secrets import token_bytes
+
+from ...model.delivery import (
+    CancelAnswer,
+    Delivery,
+    Finished,
+    LeaseState,
+    Progressed,
+    Receipt,
+    Renewal,
+    Retried,
+    Settlement,
+    Started,
+    Stored,
+    Submission,
+    Swept,
+    Topic,
+)
+from ...model.reasons import pack_cancelled, pack_dead, pack_expired
+from ...model.states import ENDED, JobState
+from ..protocol import Emit, Feature, Listener
+from .admin import MemoryAdmin
+from .hints import Hints
+from .table import Job
+
+
+class MemoryBroker(MemoryAdmin):
+    """A broker in the memory of this process.
+
+    Args:
+        clock: Tells the time in epoch seconds; a test passes its own.
+        name: How the broker is called in errors.
+    """
+
+    blocking = False
+    features: frozenset[Feature] = frozenset(Feature) - {Feature.DURABLE, Feature.SHARED}
+
+    def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
+        hints = Hints()
+        with self._lock:
+            self._check_open()
+            now = self._clock()
+            receipts = [self._submit_one(submission, now, hints) for submission in jobs]
+        self._audience.tell(hints)
+        return receipts
+
+    def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Delivery]:
+        with self._lock:
+            self._check_open()
+            now = self._clock()
+            deliveries: list[Delivery] = []
+            for queue in queues:
+                if queue in self._paused:
+                    continue
+                for job in self._table.take_ready(queue, limit - len(deliveries), now):
+                    self._lease(job, worker, now + lease_seconds)
+                    deliveries.append(_to_delivery(job, now))
+            return deliveries
+
+    def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        for settlement in settlements:  # before the first change: a call happens completely or not at all
+            if isinstance(settlement, Finished) and settlement.state not in ENDED:
+                raise ValueError(f"{settlement.delivery.id}: no job ends in the state {settlement.state}")
+        hints = Hints()
+        with self._lock:
+            self._check_open()
+            now = self._clock()
+            answers = [self._settle_one(settlement, now, hints) for settlement in settlements]
+        self._audience.tell(hints)
+        return answers
+
+    def renew(self, deliveries: Sequence[Delivery], lease_seconds: float) -> list[Renewal]:
+        with self._lock:
+            self._check_open()
+            until = self._clock() + lease_seconds
+            return [self._renew_one(delivery, until) for delivery in deliveries]
+
+    def cancel(self, ids: Sequence[str], reason: str | None) -> list[CancelAnswer]:
+        hints = Hints()
+        with self._lock:
+            self._check_open()
+            now = self._clock()
+            answers = [self._cancel_one(job_id, reason, now, hints) for job_id in ids]
+        self._audience.tell(hints)
+        return answers
+
+    def outcomes(self, ids: Sequence[str]) -> list[Stored | None]:
+        with self._lock:
+            self._check_open()
+            return [_to_stored(self._table.jobs.get(job_id)) for job_id in ids]
+
+    def sweep(self, limit: int) -> Swept:
+        hints = Hints()
+        with self._lock:
+            self._check_open()
+            now = self._clock()
+            due = self._sweep_due(limit, now, hints)
+            expired = self._sweep_expired(limit, now, hints)
+            returned, died = self._sweep_leases(limit, now, hints)
+            dropped = self._sweep_kept(limit, now)
+            next_due_at = self._table.next_due_at()
+        self._audience.tell(hints)
+        return Swept(
+            due=due,
+            returned=returned,
+            died=died,
+            expired=expired,
+            dropped=dropped,
+            more=max(due, expired, returned + died, dropped) >= limit,
+            next_due_seconds=None if next_due_at is None else max(0.0, next_due_at - now),
+        )
+
+    def listen(self, topics: Sequence[Topic], emit: Emit) -> Listener:
+        with self._lock:
+            self._check_open()
+            return self._audience.join(topics, emit)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+        self._audience.close()
+
+    # --- one job at a time, with the lock held ----------------------------------------------------
+
+    def _submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+        if submission.id in self._table.jobs:
+            return Receipt(submission.id, False)
+        if submission.key is not None:
+            holder = self._table.keys.get((submission.task, submission.key))
+            if holder is not None:
+                return Receipt(holder, False)
+        job = self._table.add(submission, now)
+        hints.add("work" if job.state is JobState.READY else "due", submission.queue)
+        return Receipt(submission.id, True)
+
+    def _lease(self, job: Job, worker: str, until: float) -> None:
+        job.token, job.lease_until = token_bytes(16), until
+        job.worker, job.started_at = worker, None
+        self._table.move(job, "claim", JobState.CLAIMED)
+
+    def _settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
+        job = self._table.find_held(settlement.delivery)
+        if job is None:
+            return False
+        if isinstance(settlement, Started):
+            if job.state is JobState.CLAIMED:
+                self._count_attempt(job)
+                job.started_at = now
+                self._table.move(job, "start", JobState.STARTED)
+        elif isinstance(settlement, Progressed):
+            job.progress = settlement.progress
+        elif isinstance(settlement, Finished):
+            self._count_attempt(job)
+            self._end(job, "finish", settlement.state, settlement.outcome, now, hints)
+        elif isinstance(settlement, Retried):
+            self._count_attempt(job)
+            job.outcome = settlement.failure
+            self._give_back(job, "retry", settlement.delay_seconds, now, hints)
+        else:
+            if job.state is JobState.STARTED:
+                job.attempts -= 1
+            self._give_back(job, "release", settlement.delay_seconds, now, hints)
+        return True
+
+    def _count_attempt(self, job: Job) -> None:
+        """Count the attempt, unless its `Started` did."""
+        if job.state is JobState.CLAIMED:
+            job.attempts += 1
+
+    def _give_back(self, job: Job, move: str, delay_seconds: float, now: float, hints: Hints) -> None:
+        if job.cancel_asked:
+            self._end_cancelled(job, move, now, hints)
+            return
+        job.token = b""
+        job.due_at = now + max(0.0, delay_seconds)
+        waits = job.due_at > now
+        self._table.move(job, move, JobState.SCHEDULED if waits else JobState.READY)
+        hints.add("due" if waits else "work", job.submitted.queue)
+
+    def _end(self, job: Job, move: str, state: JobState, outcome: bytes, now: float, hints: Hints) -> None:
+        job.token, job.outcome, job.ended_at = b"", outcome, now
+        self._table.move(job, move, state)
+        hints.add("outcome", job.submitted.id)
+
+    def _end_cancelled(self, job: Job, move: str, now: float, hints: Hints) -> None:
+        outcome = pack_cancelled(job.cancel_reason, job.attempts, job.worker, now)
+        self._end(job, move, JobState.CANCELLED, outcome, now, hints)
+
+    def _renew_one(self, delivery: Delivery, until: float) -> Renewal:
+        job = self._table.find_held(delivery)
+        if job is None:
+            return Renewal(LeaseState.LOST)
+        job.lease_until = until
+        return Renewal(LeaseState.CANCEL, job.cancel_reason) if job.cancel_asked else Renewal(LeaseState.HELD)
+
+    def _cancel_one(self, job_id: str, reason: str | None, now: float, hints: Hints) -> CancelAnswer:
+        job = self._table.jobs.get(job_id)
+        if job is None:
+            return CancelAnswer.UNKNOWN
+        if job.state.ended:
+            return CancelAnswer.FINISHED
+        if not job.cancel_asked:
+            job.cancel_asked, job.cancel_reason = True, reason or None
+        if job.token:
+            hints.add("cancel", job_id)
+            return CancelAnswer.REQUESTED
+        self._end_cancelled(job, "cancel", now, hints)
+        return CancelAnswer.CANCELLED
+
+    # --- sweeping, with the lock held -------------------------------------------------------------
+
+    def _sweep_due(self, limit: int, now: float, hints: Hints) -> int:
+        due = 0
+        for job in self._table.take_due(limit, now):
+            due += 1
+            self._table.move(job, "due", JobState.READY)
+            hints.add("work", job.submitted.queue)
+        return due
+
+    def _sweep_expired(self, limit: int, now: float, hints: Hints) -> int:
+        expired = 0
+        for job in self._table.take_expired(limit, now):
+            expired += 1
+            self._end(job, "expire", JobState.EXPIRED, pack_expired(now), now, hints)
+        return expired
+
+    def _sweep_leases(self, limit: int, now: float, hints: Hints) -> tuple[int, int]:
+        over = [job for job in self._table.held.values() if now >= job.lease_until]
+        over.sort(key=lambda job: (job.lease_until, job.sequence))
+        died = 0
+        for job in over[:limit]:
+            self._take_back(job, now, hints)
+            died += job.state is JobState.DEAD
+        return len(over[:limit]) - died, died
+
+    def _take_back(self, job: Job, now: float, hints: Hints) -> None:
+        """Take a job from a worker whose lease is over. Only a started one can have been what killed the worker."""
+        if job.state is JobState.STARTED:
+            job.crashes += 1
+        if job.cancel_asked or job.state is not JobState.STARTED or job.crashes < job.submitted.max_crashes:
+            self._give_back(job, "lease over", 0.0, now, hints)
+            return
+        outcome = pack_dead(job.crashes, job.attempts, job.worker, now, job.outcome)
+        self._end(job, "lease over", JobState.DEAD, outcome, now, hints)
+
+    def _sweep_kept(self, limit: int, now: float) -> int:
+        dropped = 0
+        for job in self._table.take_kept_enough(limit, now):
+            dropped += 1
+            self._table.drop(job)
+        return dropped
+
+
+def _to_stored(job: Job | None) -> Stored | None:
+    if job is None:
+        return None
+    return Stored(job.state, job.outcome if job.state.ended else None)
+
+
+def _to_delivery(job: Job, now: float) -> Delivery:
+    submitted = job.submitted
+    waits_for_first = job.expires_at is not None and not job.attempts and not job.crashes
+    return Delivery(
+        id=submitted.id,
+        queue=submitted.queue,
+        task=submitted.task,
+        payload=submitted.payload,
+        token=job.token,
+        attempt=job.attempts + 1,
+        crashes=job.crashes,
+        expires_in_seconds=(job.expires_at or 0.0) - now if waits_for_first else None,
+        waited_seconds=max(0.0, now - job.due_at),
+    )

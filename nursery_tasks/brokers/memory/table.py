@@ -1,0 +1,206 @@
+"""The jobs and their indexes. Every change of a state goes through `JobTable.move`, which knows the legal moves.
+
+Heaps are cleaned late: an entry whose job has moved on is thrown away when it comes to the top. So an entry is only a
+hint, checked against the job itself, and a job may have several equal ones. For that reason the `take_...` methods are
+generators: the caller moves each job before it asks for the next, and the second entry no longer fits.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
+
+from ...model.delivery import Delivery, Submission
+from ...model.listing import JobRecord
+from ...model.states import ENDED, HELD, WAITING, JobState, is_legal
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One job. All moments are on the broker's clock.
+
+    `due_at` moves on when the job comes back; `expires_at` stays where the submission put it, until a requeue takes it
+    away. `token` is empty while nobody holds the job.
+    """
+
+    submitted: Submission
+    sequence: int  # the order of submission: the place in its queue and in listings
+    created_at: float
+    due_at: float
+    expires_at: float | None
+    state: JobState
+    attempts: int = 0
+    crashes: int = 0
+    token: bytes = b""
+    lease_until: float = 0.0
+    worker: str | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    cancel_asked: bool = False
+    cancel_reason: str | None = None
+    progress: bytes | None = None
+    outcome: bytes | None = None  # of the job once it has ended; before that, of the last attempt that failed
+
+    @property
+    def can_expire(self) -> bool:
+        """Whether it waits for its first attempt and may do so only for a time."""
+        return self.expires_at is not None and self.state in WAITING and not self.attempts and not self.crashes
+
+    @property
+    def drop_at(self) -> float:
+        """When its outcome has been kept long enough; asked only once it has ended."""
+        return (self.ended_at or 0.0) + self.submitted.keep_seconds_after(self.state)
+
+    @property
+    def unique(self) -> tuple[str, str] | None:
+        """What no other job may have as long as this one has not ended."""
+        return None if self.submitted.key is None else (self.submitted.task, self.submitted.key)
+
+    def to_record(self) -> JobRecord:
+        submitted = self.submitted
+        return JobRecord(
+            id=submitted.id,
+            queue=submitted.queue,
+            task=submitted.task,
+            state=self.state,
+            cursor=self.sequence,
+            priority=submitted.priority,
+            attempts=self.attempts,
+            crashes=self.crashes,
+            created_at=self.created_at,
+            due_at=self.due_at,
+            started_at=self.started_at,
+            ended_at=self.ended_at,
+            worker=self.worker,
+            key=submitted.key,
+            parent=submitted.parent,
+            cancel_reason=(self.cancel_reason or "") if self.cancel_asked else None,
+            progress=self.progress,
+            outcome=self.outcome,
+            payload=submitted.payload,
+        )
+
+
+_Timed = list[tuple[float, int, Job]]  # heap of (moment, sequence, job)
+
+
+class JobTable:
+    """All jobs of one broker."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Job] = {}  # id -> job, in the order of submission
+        self.held: dict[str, Job] = {}  # id -> job that a worker holds; few, so that a sweep may look at each
+        self.keys: dict[tuple[str, str], str] = {}  # (task, key) -> id of the job that has not ended
+        self.counts: dict[str, Counter[JobState]] = {}  # queue -> jobs in each state
+        self._ready: dict[str, list[tuple[int, int, Job]]] = {}  # queue -> heap of (-priority, sequence, job)
+        self._due: _Timed = []
+        self._expiring: _Timed = []
+        self._ended: _Timed = []
+        self._sequence = count(1)
+
+    def add(self, submitted: Submission, now: float) -> Job:
+        """Store a new job."""
+        start_at = now + submitted.delay_seconds if submitted.start_at is None else submitted.start_at
+        due_at = max(now, start_at)
+        expires_at = None if submitted.expires_seconds is None else due_at + submitted.expires_seconds
+        state = JobState.SCHEDULED if due_at > now else JobState.READY
+        job = Job(submitted, next(self._sequence), now, due_at, expires_at, state)
+        self.jobs[submitted.id] = job
+        self._enter(job)
+        return job
+
+    def move(self, job: Job, move: str, after: JobState) -> None:
+        """Make one move of the table in `model/states.py`. The only place where a job's state changes."""
+        before = job.state
+        if not is_legal(move, before, after):
+            raise RuntimeError(f"{job.submitted.id}: no move {move!r} leads from {before} to {after}")
+        self._leave(job)
+        job.state = after
+        self._enter(job)
+
+    def drop(self, job: Job) -> None:
+        """Forget a job that nobody holds."""
+        self._leave(job)
+        del self.jobs[job.submitted.id]
+
+    def find_held(self, delivery: Delivery) -> Job | None:
+        """Return the job that *delivery* still holds; None: its token is stale."""
+        job = self.held.get(delivery.id)
+        return job if job is not None and job.token == delivery.token else None
+
+    def take_ready(self, queue: str, limit: int, now: float) -> Iterator[Job]:
+        """Take the next ready jobs of a queue, in their order; the caller moves each one on."""
+        heap = self._ready.get(queue, [])
+        late: list[tuple[int, int, Job]] = []
+        while heap and limit > 0:
+            entry = heappop(heap)
+            job = entry[2]
+            if not self._is_there(job, JobState.READY):
+                continue
+            if job.can_expire and job.expires_at is not None and now >= job.expires_at:
+                late.append(entry)  # the sweep ends it; it stays until then, in case that the clock is set back
+                continue
+            limit -= 1
+            yield job
+        for entry in late:
+            heappush(heap, entry)
+
+    def take_due(self, limit: int, now: float) -> Iterator[Job]:
+        return self._take(self._due, limit, now, lambda job: job.due_at if job.state is JobState.SCHEDULED else None)
+
+    def take_expired(self, limit: int, now: float) -> Iterator[Job]:
+        return self._take(self._expiring, limit, now, lambda job: job.expires_at if job.can_expire else None)
+
+    def take_kept_enough(self, limit: int, now: float) -> Iterator[Job]:
+        return self._take(self._ended, limit, now, lambda job: job.drop_at if job.state in ENDED else None)
+
+    def next_due_at(self) -> float | None:
+        """Return when the next scheduled job is due."""
+        while self._due:
+            due_at, _, job = self._due[0]
+            if self._is_there(job, JobState.SCHEDULED) and job.due_at == due_at:
+                return due_at
+            heappop(self._due)
+        return None
+
+    def _take(self, heap: _Timed, limit: int, now: float, moment_of: Callable[[Job], float | None]) -> Iterator[Job]:
+        while heap and limit > 0 and heap[0][0] <= now:
+            moment, _, job = heappop(heap)
+            if self.jobs.get(job.submitted.id) is job and moment_of(job) == moment:
+                limit -= 1
+                yield job
+
+    def _is_there(self, job: Job, state: JobState) -> bool:
+        return job.state is state and self.jobs.get(job.submitted.id) is job
+
+    def _enter(self, job: Job) -> None:
+        """Put a job into the indexes of its state."""
+        state, sequence, submitted = job.state, job.sequence, job.submitted
+        self.counts.setdefault(submitted.queue, Counter())[state] += 1
+        if state in HELD:
+            self.held[submitted.id] = job
+        elif state in ENDED:
+            heappush(self._ended, (job.drop_at, sequence, job))
+        elif state is JobState.READY:
+            heappush(self._ready.setdefault(submitted.queue, []), (-submitted.priority, sequence, job))
+        else:
+            heappush(self._due, (job.due_at, sequence, job))
+        if job.can_expire and job.expires_at is not None:
+            heappush(self._expiring, (job.expires_at, sequence, job))
+        if state not in ENDED and job.unique is not None:
+            self.keys[job.unique] = submitted.id
+
+    def _leave(self, job: Job) -> None:
+        """Take a job out of the indexes that are not cleaned late."""
+        counts = self.counts[job.submitted.queue]
+        counts[job.state] -= 1
+        if not counts[job.state]:
+            del counts[job.state]
+        if not counts:
+            del self.counts[job.submitted.queue]
+        self.held.pop(job.submitted.id, None)
+        if job.state not in ENDED and job.unique is not None:
+            del self.keys[job.unique]
