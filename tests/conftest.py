@@ -17,7 +17,10 @@ Backend = tuple[str, dict[str, Any]]
 
 
 def eager_loop() -> asyncio.AbstractEventLoop:
-    """Make a loop whose children run their first step inside `start_soon()`, before it returns."""
+    """Make a loop where `asyncio.create_task()` runs the first step at once.
+
+    AnyIO's own children start lazily even here; the loop is tested because an application may have chosen it.
+    """
     loop = asyncio.new_event_loop()
     loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined, unused-ignore]  # since 3.12
     return loop
