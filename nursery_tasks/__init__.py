@@ -1,1 +1,30 @@
-"""nursery-tasks: a structured-concurrency task runner on AnyIO."""
+"""nursery-tasks: a structured-concurrency task runner on AnyIO, for asyncio and Trio.
+
+Awaited is owned, enqueued is detached.
+"""
+
+from ._version import __version__ as __version__
+from .app import App as App
+from .client import Job as Job
+from .client import JobHandle as JobHandle
+from .current import CurrentJob as CurrentJob
+from .current import check_cancelled as check_cancelled
+from .current import current_job as current_job
+from .model.retry import Backoff as Backoff
+from .model.retry import Retry as Retry
+from .model.states import JobState as JobState
+from .task import Task as Task
+
+__all__ = [
+    "App",
+    "Backoff",
+    "CurrentJob",
+    "Job",
+    "JobHandle",
+    "JobState",
+    "Retry",
+    "Task",
+    "__version__",
+    "check_cancelled",
+    "current_job",
+]

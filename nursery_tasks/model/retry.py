@@ -86,8 +86,9 @@ class Retry(Exception):  # noqa: N818 - the policy is also what a task raises to
         if attempts is not None and (isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1):
             raise InvalidOptions("attempts", attempts, "1 or more, or None for no limit")
         self.attempts = attempts
-        self.on = None if on is None else _error_names("on", on)
-        self.never = _error_names("never", never)
+        self.classes = (*_as_classes("on", on or ()), *_as_classes("never", never))  # an app registers them for its callers
+        self.on = None if on is None else tuple(map(qualified_name, _as_classes("on", on)))
+        self.never = tuple(map(qualified_name, _as_classes("never", never)))
         if self.on is not None and not self.on:
             raise InvalidOptions("on", on, "at least one exception class; leave it out to retry after any")
         self.wait = to_wait(wait)
@@ -152,8 +153,10 @@ def to_wait(wait: Wait | None) -> Backoff | Fixed:
         return Backoff()
     if isinstance(wait, Backoff):
         return wait
+    if isinstance(wait, str):
+        raise InvalidOptions("wait", wait, "seconds, a non-empty sequence of seconds, or a Backoff")
     if isinstance(wait, Sequence):
-        if not wait or isinstance(wait, str):
+        if not wait:
             raise InvalidOptions("wait", wait, "seconds, a non-empty sequence of seconds, or a Backoff")
         return Fixed(tuple(to_seconds("wait", item) for item in wait))
     return Fixed((to_seconds("wait", wait),))
@@ -163,9 +166,9 @@ def to_wait(wait: Wait | None) -> Backoff | Fixed:
 _COMMON = frozenset({"BaseException", "Exception"})
 
 
-def _error_names(option: str, classes: ErrorClasses) -> tuple[str, ...]:
+def _as_classes(option: str, classes: ErrorClasses) -> tuple[type[BaseException], ...]:
     listed = (classes,) if isinstance(classes, type) else tuple(classes)
     for cls in listed:
         if not (isinstance(cls, type) and issubclass(cls, BaseException)):
             raise InvalidOptions(option, cls, "exception classes")
-    return tuple(qualified_name(cls) for cls in listed)
+    return listed

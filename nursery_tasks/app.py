@@ -1,0 +1,315 @@
+"""The app: what holds the tasks together, and the scope of a broker connection."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, TypeVar, Unpack, overload
+
+from anyio import move_on_after, to_thread
+
+from .brokers.gateway import Gateway
+from .brokers.protocol import Broker
+from .brokers.url import default_url, open_broker, redacted
+from .client import Connection, Job, JobHandle
+from .client.sync import SyncClient
+from .errors import AppNotOpen, InvalidOptions, UnknownTask
+from .events import EventListener, Events
+from .model.codec import CustomType, Format
+from .model.listing import WorkerRecord
+from .model.options import GivenOptions, JobOptions, check_options
+from .registry import Registry, is_async, make_spec
+from .task import AsyncTask, SyncTask, Task
+
+if TYPE_CHECKING:
+    from .worker import Worker, WorkerOptions
+
+P = ParamSpec("P")
+R = TypeVar("R")
+E = TypeVar("E", bound=type[BaseException])
+Lifespan = Callable[["App"], AbstractAsyncContextManager[Any]]
+
+MAX_PAYLOAD_BYTES = 1024 * 1024
+HARD_PAYLOAD_BYTES = 16 * 1024 * 1024
+CLOSE_SECONDS = 5.0
+
+
+class TaskOptions(GivenOptions, total=False):
+    """The keywords of `@app.task(...)`: those of a job, and what belongs to the task."""
+
+    name: str
+    run_in: str
+
+
+class App:
+    """A set of tasks and the broker that their jobs go through.
+
+    `async with app:` opens the connection; everything that submits or waits happens inside. Programs without an event loop use
+    `app.sync` instead, without opening anything.
+
+    Args:
+        url: Which broker; default: the environment variable NURSERY_TASKS_BROKER, else `sqlite:///nursery-tasks.db`.
+        codec: What is written, `json` or `msgpack`; both are always understood.
+        max_payload_bytes: Larger messages and results are refused (default 1 MiB, at most 16 MiB).
+        node: This machine's name, for `.options(local=True)`; default: NURSERY_TASKS_NODE, else the host's name.
+        require_workers: Let submitting raise `NoWorkers` when no live worker serves the queue.
+        errors: Exception classes of yours that come back as themselves.
+
+    Raises:
+        InvalidOptions: A setting makes no sense.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        codec: Format = "json",
+        max_payload_bytes: int = MAX_PAYLOAD_BYTES,
+        node: str | None = None,
+        require_workers: bool = False,
+        errors: Iterable[type[BaseException]] = (),
+    ) -> None:
+        if not 0 < max_payload_bytes <= HARD_PAYLOAD_BYTES:
+            raise InvalidOptions("max_payload_bytes", max_payload_bytes, f"1 to {HARD_PAYLOAD_BYTES:,} bytes")
+        self.url = url or default_url()
+        self.registry = Registry(codec)
+        self.events = Events()
+        self.lifespans: dict[str, Lifespan] = {}
+        self.node = node or os.environ.get("NURSERY_TASKS_NODE") or socket.gethostname()
+        self.max_payload_bytes = max_payload_bytes
+        self.sync = SyncClient(self._sync_broker, self.registry, node=self.node, limit_bytes=max_payload_bytes)
+        self._require_workers = require_workers
+        self._brokers = _SharedBroker(self.url)
+        self._connection: Connection | None = None
+        self._open: AbstractAsyncContextManager[None] | None = None
+        for cls in errors:
+            self.error(cls)
+
+    def __repr__(self) -> str:
+        return f"<App {redacted(self.url)} with {len(self.registry.tasks)} tasks>"
+
+    # --- declaring -------------------------------------------------------------------------------------------------------
+
+    @overload
+    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def task(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
+    @overload
+    def task(self, /, **given: Unpack[TaskOptions]) -> _Decorator: ...
+    def task(self, function: Callable[..., Any] | None = None, /, **given: Any) -> Any:
+        """Register a function as a task; with or without parentheses.
+
+        An `async def` runs on the worker's event loop, a `def` in a thread of the worker's.
+
+        Args:
+            name: What messages call it; default: the function's name.
+            run_in: `loop` or `thread`, when you want to write it down.
+            given: The defaults for its jobs; see `Task.options`.
+
+        Raises:
+            InvalidOptions: A value is out of its range, or does not suit the function.
+            DuplicateTask: The name is taken.
+        """
+        if function is not None:
+            return self._register(function, {})
+        if not given.keys() <= _TASK_WORDS:
+            check_options({word: value for word, value in given.items() if word not in ("name", "run_in")})
+        return _Decorator(lambda target: self._register(target, dict(given)))
+
+    def error(self, cls: E) -> E:
+        """Register an exception class of yours, so that jobs' errors come back as it; also usable as a decorator."""
+        self.registry.add_error(cls)
+        return cls
+
+    def register_type(self, cls: type[R], *, encode: Callable[[R], Any], decode: Callable[[Any], R]) -> None:
+        """Let values of a class travel: *encode* makes plain data of one, *decode* the reverse."""
+        self.registry.add_type(CustomType(cls, encode, decode))
+
+    def lifespan(self, function: Callable[..., AbstractAsyncContextManager[Any]]) -> Callable[..., Any]:
+        """Register a resource of the worker: an async context manager function, opened before the first job.
+
+        What it yields is `current_job().state["<function name>"]` in every handler; it is closed after the last job.
+        The function takes no argument, or the app.
+        """
+        self.lifespans[function.__name__] = function
+        return function
+
+    # --- submitting ------------------------------------------------------------------------------------------------------
+
+    def job(self, name: str, /, *args: Any, **kwargs: Any) -> Job[Any]:
+        """Return the unsent job of a task by its name, also of one that this process has not imported."""
+        spec = self.registry.tasks.get(name)
+        if spec is None:
+            return Job(self, name, args, kwargs, JobOptions())
+        spec.signature.check(args, kwargs)
+        return Job(self, name, args, kwargs, spec.options, spec.signature.returns)
+
+    async def enqueue_many(self, jobs: Iterable[Job[Any]]) -> list[JobHandle[Any]]:
+        """Submit many jobs at once, in a few calls to the broker. Raises as `Task.enqueue` does."""
+        return await self.connection.enqueue_many(jobs)
+
+    def handle(self, job_id: str, task: str = "job") -> JobHandle[Any]:
+        """Make a handle on any job from its id."""
+        return JobHandle(self, job_id, task)
+
+    def tasks(self) -> list[Task[Any, Any]]:
+        """List the registered tasks, by name."""
+        return [self.get_task(name) for name in sorted(self.registry.tasks)]
+
+    def get_task(self, name: str) -> Task[Any, Any]:
+        """Return a registered task.
+
+        Raises:
+            UnknownTask: It is not registered; the message says what may have been meant.
+        """
+        spec = self.registry.tasks.get(name)
+        if spec is None:
+            raise UnknownTask(name, self.registry.tasks)
+        return AsyncTask(self, spec) if spec.kind == "loop" else SyncTask(self, spec)
+
+    async def workers(self) -> list[WorkerRecord]:
+        """List the live workers of this app's broker."""
+        gateway = self.connection.gateway
+        return await gateway.call(gateway.admin.workers)
+
+    def subscribe(self, listener: EventListener) -> Callable[[], None]:
+        """Call *listener* with every `JobEvent` of this process; returns a function that ends it."""
+        return self.events.subscribe(listener)
+
+    # --- living ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def connection(self) -> Connection:
+        """The open connection of this event loop.
+
+        Raises:
+            AppNotOpen: There is none.
+        """
+        if self._connection is None:
+            raise AppNotOpen("this call")
+        return self._connection
+
+    async def __aenter__(self) -> App:
+        if self._open is not None:
+            raise AppNotOpen("a second `async with app` while the first is open: use that one; otherwise every app")
+        self._open = self._serving()
+        try:
+            await self._open.__aenter__()
+        except BaseException:
+            self._open = None
+            raise
+        return self
+
+    async def __aexit__(self, *exc_info: Any) -> bool | None:
+        assert self._open is not None
+        opened, self._open = self._open, None
+        return await opened.__aexit__(*exc_info)
+
+    @asynccontextmanager
+    async def _serving(self) -> AsyncGenerator[None, None]:
+        broker = await self._in_thread(self._brokers.acquire)
+        try:
+            connection = Connection(
+                self,
+                Gateway(broker),
+                self.events,
+                node=self.node,
+                limit_bytes=self.max_payload_bytes,
+                require_workers=self._require_workers,
+            )
+            async with connection.serving():
+                self._connection = connection
+                try:
+                    yield
+                finally:
+                    self._connection = None
+        finally:
+            with move_on_after(CLOSE_SECONDS, shield=True):
+                await self._in_thread(self._brokers.release)
+
+    async def _in_thread(self, call: Callable[[], R]) -> R:
+        # Opening and closing a file may wait for the disk or a lock; memory: stays on the loop, for the virtual clock.
+        return await to_thread.run_sync(call, abandon_on_cancel=True) if self._brokers.blocking else call()
+
+    def open_worker(self, **options: Unpack[WorkerOptions]) -> AbstractAsyncContextManager[Worker]:
+        """Run a worker inside this program: no signal handlers, nothing left behind.
+
+        `async with app, app.open_worker(slots=8):` works jobs off while the block runs; leaving it drains. See
+        `WorkerOptions` for what can be set.
+        """
+        from .worker import open_worker  # late: only this method needs the worker, and the worker is built on the app's parts
+
+        return open_worker(self, **options)
+
+    def _register(self, function: Callable[..., Any], given: dict[str, Any]) -> Task[Any, Any]:
+        name, run_in = given.pop("name", None), given.pop("run_in", None)
+        retry = given.get("retry")
+        options = JobOptions(**check_options(given))
+        spec = make_spec(function, name, run_in, options)
+        self.registry.add(spec)
+        for cls in getattr(retry, "classes", ()):  # errors that a policy names are known here
+            self.error(cls)
+        return AsyncTask(self, spec) if is_async(function) else SyncTask(self, spec)
+
+    def _sync_broker(self) -> Broker:
+        return self._brokers.keep()
+
+
+class _Decorator:
+    """What `@app.task(...)` with parentheses gives: a decorator that is typed by what it gets."""
+
+    def __init__(self, register: Callable[[Callable[..., Any]], Any]) -> None:
+        self._register = register
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
+    def __call__(self, function: Callable[..., Any], /) -> Any:
+        return self._register(function)
+
+
+class _SharedBroker:
+    """The app's one broker object, shared by the connection and the sync client, closed by the last that needs it.
+
+    The sync client has no scope that could end, so what it opened stays open until the process ends.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._lock = threading.Lock()
+        self._users = 0
+        self._kept = False
+        self._broker: Broker | None = None
+
+    @property
+    def blocking(self) -> bool:
+        return not self._url.startswith("memory:")
+
+    def acquire(self) -> Broker:
+        with self._lock:
+            self._users += 1
+            return self._opened()
+
+    def keep(self) -> Broker:
+        with self._lock:
+            self._kept = True
+            return self._opened()
+
+    def release(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users and not self._kept and self._broker is not None:
+                self._broker.close()
+                self._broker = None
+
+    def _opened(self) -> Broker:
+        if self._broker is None:
+            self._broker = open_broker(self._url)
+        return self._broker
+
+
+_TASK_WORDS = GivenOptions.__annotations__.keys() | {"name", "run_in"}

@@ -1,0 +1,5 @@
+"""The submitting side: jobs to send, handles to wait on, and the connection that both use."""
+
+from .connection import Connection as Connection
+from .handle import JobHandle as JobHandle
+from .job import Job as Job

@@ -1,0 +1,133 @@
+"""An app's open connection: one gateway, one waiter, and the calls that submit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeVar
+
+import msgspec
+from anyio import create_task_group, get_cancelled_exc_class, move_on_after
+
+from ..brokers.gateway import Gateway
+from ..errors import BrokerError, NoWorkers, NotSupported
+from ..events import EventKind, Events, JobEvent
+from ..model.delivery import Receipt, Submission
+from .handle import JobHandle
+from .ids import new_job_id
+from .job import Connected, Job
+from .results import result_of
+from .waiting import OutcomeWaiter, Ticket
+
+R = TypeVar("R")
+
+OWNED_GRACE_SECONDS: Final = 10.0  # how long a cancelled `run` waits for its job to be gone
+SUBMIT_CHUNK: Final = 2_000  # jobs in one call of enqueue_many: a transaction that others can get in between
+ABANDONED: Final = "its caller went away"
+
+
+class Connection:
+    """What an open app uses to send jobs and to wait for them; one per event loop and `async with app`."""
+
+    def __init__(
+        self, app: Connected, gateway: Gateway, events: Events, *, node: str, limit_bytes: int, require_workers: bool = False
+    ) -> None:
+        self.gateway = gateway
+        self.waiter = OutcomeWaiter(gateway)
+        self.new_id: Callable[[], str] = new_job_id
+        self.now: Callable[[], float] = time.time
+        self._app = app
+        self._events = events
+        self._node = node
+        self._limit_bytes = limit_bytes
+        self._require_workers = require_workers
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncGenerator[None, None]:
+        """Keep the waiter's service running while the context is open; owns a nursery of one child."""
+        async with create_task_group() as services:
+            async with self.gateway.listen(["outcome"], self.waiter.on_hint):
+                services.start_soon(self.waiter.serve, name="outcome waiter")
+                try:
+                    yield
+                finally:
+                    services.cancel_scope.cancel()
+
+    async def enqueue(self, job: Job[R]) -> JobHandle[R]:
+        """Submit one job."""
+        submission = self._encode(job)
+        [receipt] = await self._submit([submission])
+        return JobHandle(self._app, receipt.id, job.task, job.returns, receipt.created)
+
+    async def enqueue_many(self, jobs: Iterable[Job[Any]]) -> list[JobHandle[Any]]:
+        """Submit many jobs in a few calls to the broker; all are encoded before the first is sent."""
+        listed = list(jobs)
+        submissions = [self._encode(job) for job in listed]
+        receipts: list[Receipt] = []
+        for begin in range(0, len(submissions), SUBMIT_CHUNK):
+            receipts += await self._submit(submissions[begin : begin + SUBMIT_CHUNK])
+        return [
+            JobHandle(self._app, receipt.id, job.task, job.returns, receipt.created)
+            for job, receipt in zip(listed, receipts, strict=True)
+        ]
+
+    async def run(self, job: Job[R]) -> R:
+        """Submit one job, owned, and wait for its result."""
+        submission = self._encode(job)
+        with self.waiter.expecting(submission.id, look=False) as ticket:
+            try:
+                [receipt] = await self._submit([submission])
+                if not receipt.created:  # an equal one was there already: nobody here owns it
+                    return await JobHandle[R](self._app, receipt.id, job.task, job.returns)
+                stored = await ticket.wait()
+            except get_cancelled_exc_class():
+                await self._disown(submission.id, ticket)
+                raise
+        result: R = result_of(stored, submission.id, job.task, job.returns, self._app.registry)
+        return result
+
+    async def count_workers(self) -> int | None:
+        """Count the live workers; None where the broker cannot tell."""
+        try:
+            return len(await self.gateway.call(self.gateway.admin.workers))
+        except NotSupported:
+            return None
+
+    async def _disown(self, job_id: str, ticket: Ticket) -> None:
+        """Cancel an owned job whose caller is leaving, and wait until it is gone; bounded."""
+        with move_on_after(OWNED_GRACE_SECONDS, shield=True):
+            try:
+                await self.gateway.cancel([job_id], ABANDONED)
+            except BrokerError:
+                return  # the broker is away; the cancelled caller must not wait for it
+            await ticket.wait()
+
+    def _encode(self, job: Job[Any]) -> Submission:
+        submission = job.to_submission(self.new_id(), self.now(), self._limit_bytes)
+        if job.options.local:
+            return msgspec.structs.replace(submission, queue=f"{submission.queue}@{self._node}")
+        return submission
+
+    async def _submit(self, submissions: Sequence[Submission]) -> list[Receipt]:
+        if self._require_workers:
+            await self._check_workers({submission.queue for submission in submissions})
+        receipts = await self.gateway.submit(submissions)
+        if self._events.listeners:
+            for submission in submissions:
+                self._events.emit(
+                    JobEvent(
+                        kind=EventKind.QUEUED,
+                        job_id=submission.id,
+                        task=submission.task,
+                        queue=submission.queue,
+                        at=self.now(),
+                        wait_seconds=submission.delay_seconds or None,
+                    )
+                )
+        return receipts
+
+    async def _check_workers(self, queues: set[str]) -> None:
+        served = {queue for worker in await self.gateway.call(self.gateway.admin.workers) for queue in worker.queues}
+        for queue in sorted(queues - served):
+            raise NoWorkers(queue)

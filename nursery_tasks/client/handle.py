@@ -1,0 +1,139 @@
+"""A handle on a job that was sent, here or anywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
+from anyio import move_on_after
+
+from ..errors import UnknownJob, WaitTimedOut
+from ..model.delivery import CancelAnswer, Stored
+from ..model.duration import Duration, to_optional_seconds
+from ..model.outcome import Outcome
+from ..model.states import JobState
+from .results import open_outcome, result_of
+
+if TYPE_CHECKING:
+    from .job import Connected
+
+R_co = TypeVar("R_co", covariant=True)
+
+CANCEL_WAIT_SECONDS = 5.0  # how long cancel() waits for a running job to end
+
+
+class JobHandle(Generic[R_co]):
+    """One job, by its id. `await handle` gives its result.
+
+    Handles are cheap and hold nothing open; `app.handle(id)` makes one from an id in any process. Giving up a wait changes
+    nothing for the job: it was let go when it was enqueued.
+    """
+
+    __slots__ = ("_app", "created", "id", "returns", "task")
+
+    def __init__(self, app: Connected, job_id: str, task: str, returns: Any = Any, created: bool = True) -> None:
+        self._app = app
+        self.id = job_id
+        self.task = task
+        self.returns = returns
+        self.created = created  # False: an equal job was there already, and this is a handle on that one
+
+    def __repr__(self) -> str:
+        return f"<JobHandle {self.task} {self.id}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, JobHandle) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __await__(self) -> Generator[Any, Any, R_co]:
+        return self.result().__await__()
+
+    async def result(self, timeout: Duration | None = None) -> R_co:  # noqa: ASYNC109 - the public word; it is a scope inside
+        """Wait until the job has ended, and return its result.
+
+        Args:
+            timeout: Seconds (or a timedelta) to wait at most; None: for ever.
+
+        Raises:
+            WaitTimedOut: It has not ended in time (a `TimeoutError`); the job goes on.
+            UnknownJob: The broker does not know it (any more).
+            Exception: The job's own error, or `RemoteError` where its class is not registered here.
+            JobTimedOut, JobCancelled, JobExpired, JobDead: It ended like that.
+        """
+        stored = await self._wait(to_optional_seconds("timeout", timeout))
+        result: R_co = result_of(stored, self.id, self.task, self.returns, self._app.registry)
+        return result
+
+    async def outcome(self, timeout: Duration | None = None) -> Outcome:  # noqa: ASYNC109 - as above
+        """Wait until the job has ended, and return how, whatever it was. Raises as `result` does, but not the job's error."""
+        outcome = open_outcome(await self._wait(to_optional_seconds("timeout", timeout)))
+        assert outcome is not None
+        return outcome
+
+    async def status(self) -> JobState:
+        """Return the job's state now.
+
+        Raises:
+            UnknownJob: The broker does not know it (any more).
+        """
+        return (await self._look()).state
+
+    async def ready(self) -> bool:
+        """Say whether the job has ended, in whatever way."""
+        return (await self._look()).state.ended
+
+    async def succeeded(self) -> bool:
+        """Say whether the job has ended well."""
+        return (await self._look()).state is JobState.SUCCEEDED
+
+    async def failed(self) -> bool:
+        """Say whether the job has ended in any other way than well."""
+        state = (await self._look()).state
+        return state.ended and state is not JobState.SUCCEEDED
+
+    async def progress(self) -> Any:
+        """Return what the handler last said of its progress; None when it said nothing."""
+        gateway = self._app.connection.gateway
+        record = await gateway.call(gateway.admin.job, self.id)
+        if record is None:
+            raise UnknownJob(self.id)
+        return None if record.progress is None else msgspec.json.decode(record.progress)
+
+    async def cancel(self, reason: str | None = None, *, wait: Duration = CANCEL_WAIT_SECONDS) -> CancelAnswer:
+        """Cancel the job. One that has not started never will; one that runs is told, and leaves at its next `await`.
+
+        Args:
+            reason: Told to the handler's worker, and kept in the outcome.
+            wait: How long to wait for a running job to end, in seconds or as a timedelta.
+
+        Returns:
+            `cancelled`: it will never run, or it ran and has ended cancelled. `finished`: it had ended or ended by itself
+            first. `requested`: it still runs after *wait*; it stays marked. `unknown`: there is no such job.
+        """
+        wait_seconds = to_optional_seconds("wait", wait) or 0.0
+        connection = self._app.connection
+        with connection.waiter.expecting(self.id, look=False) as ticket:
+            [answer] = await connection.gateway.cancel([self.id], reason)
+            if answer is not CancelAnswer.REQUESTED:
+                return answer
+            with move_on_after(wait_seconds):
+                ended = (await ticket.wait()).state
+                return CancelAnswer.CANCELLED if ended is JobState.CANCELLED else CancelAnswer.FINISHED
+        return answer
+
+    async def _look(self) -> Stored:
+        [stored] = await self._app.connection.gateway.outcomes([self.id])
+        if stored is None:
+            raise UnknownJob(self.id)
+        return stored
+
+    async def _wait(self, timeout_seconds: float | None) -> Stored:
+        connection = self._app.connection
+        with connection.waiter.expecting(self.id, look=True) as ticket, move_on_after(timeout_seconds) as scope:
+            return await ticket.wait()
+        assert scope.cancelled_caught
+        state = (await self._look()).state
+        raise WaitTimedOut(self.id, self.task, timeout_seconds or 0.0, state, await connection.count_workers())

@@ -1,0 +1,117 @@
+"""A job that is not sent yet."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack
+
+
+from ..current import current_job_or_none
+from ..errors import PayloadTooLarge
+from ..model.delivery import Submission
+from ..model.message import Message
+from ..model.options import GivenOptions, JobOptions
+from ..registry import Registry
+
+if TYPE_CHECKING:
+    from .connection import Connection
+    from .handle import JobHandle
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Connected(Protocol):
+    """Whoever has a connection when it is needed: the app."""
+
+    @property
+    def connection(self) -> Connection:
+        """The open connection, or `AppNotOpen`."""
+        ...
+
+    @property
+    def registry(self) -> Registry:
+        """The app's tasks."""
+        ...
+
+
+class Job(Generic[R_co]):
+    """A task with its arguments and options, not sent. It can be sent more than once; each time is a new job.
+
+    Make one with `task.job(...)`, or with `app.job("name", ...)` for a task that this process has not imported.
+    """
+
+    __slots__ = ("_app", "args", "kwargs", "options", "returns", "task")
+
+    def __init__(
+        self,
+        app: Connected,
+        task: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: JobOptions,
+        returns: Any = Any,
+    ) -> None:
+        self._app = app
+        self.task = task
+        self.args = args
+        self.kwargs = kwargs
+        self.options = options
+        self.returns = returns
+
+    def __repr__(self) -> str:
+        shown = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.kwargs.items())]
+        return f"<Job {self.task}({', '.join(shown)})>"
+
+    def __await__(self) -> Generator[Any, Any, R_co]:
+        """Refuse: awaiting an unsent job would hide whether it is owned or detached."""
+        raise TypeError(f"{self!r} is not sent: `await job.run()` owns it, `await job.enqueue()` lets it go")
+
+    def with_options(self, **given: Unpack[GivenOptions]) -> Job[R_co]:
+        """Return a copy with other options."""
+        return Job(self._app, self.task, self.args, self.kwargs, self.options.changed_by(given), self.returns)
+
+    async def enqueue(self) -> JobHandle[R_co]:
+        """Submit it, detached: it outlives this caller. See `Task.enqueue`."""
+        return await self._app.connection.enqueue(self)
+
+    async def run(self) -> R_co:
+        """Submit it, owned, and wait for its result. See `Task.run`."""
+        return await self._app.connection.run(self)
+
+    def to_submission(self, job_id: str, now: float, limit_bytes: int) -> Submission:
+        """Encode it; for the connection.
+
+        Raises:
+            NotSerializable: An argument cannot travel.
+            PayloadTooLarge: The message is larger than *limit_bytes*.
+        """
+        options = self.options
+        changed = options.changed
+        parent = current_job_or_none()
+        message = Message(
+            task=self.task,
+            args=list(self.args),
+            kwargs=dict(self.kwargs),
+            parent=parent.id if parent else None,
+            timeout=options.timeout_seconds or 0.0 if "timeout_seconds" in changed else None,
+            retry=options.retry if "retry" in changed else None,
+            tags=options.tags,
+            sent_at=now,
+        )
+        payload = self._app.registry.codec.encode(f"an argument of {self.task}", message)
+        if len(payload) > limit_bytes:
+            raise PayloadTooLarge(f"the message for {self.task}", len(payload), limit_bytes)
+        return Submission(
+            id=options.job_id or job_id,
+            queue=options.queue,
+            task=self.task,
+            payload=payload,
+            priority=options.priority,
+            delay_seconds=options.delay_seconds,
+            start_at=options.start_at,
+            expires_seconds=options.expires_seconds,
+            key=options.key,
+            parent=message.parent,
+            keep_seconds=options.result_ttl_seconds,
+            max_crashes=options.max_crashes,
+        )

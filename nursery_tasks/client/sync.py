@@ -1,0 +1,164 @@
+"""The same names for programs without an event loop: Django, Flask, a script, a handler in a thread.
+
+A broker is a state machine of blocking calls, so nothing async is needed here: no loop, no portal. Waiting is pushed by hints,
+with polling as the net, like everywhere.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from ..brokers.protocol import Broker, BrokerAdmin
+from ..errors import UnknownJob, WaitTimedOut
+from ..model.delivery import CancelAnswer, Hint, Stored, Submission
+from ..model.duration import Duration, to_optional_seconds
+from ..model.outcome import Outcome
+from ..model.states import JobState
+from ..registry import Registry
+from .connection import SUBMIT_CHUNK
+from .ids import new_job_id
+from .job import Job
+from .results import open_outcome, result_of
+from .waiting import POLL_SECONDS
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class SyncClient:
+    """`app.sync`: blocking calls, from any thread.
+
+    Args:
+        broker: Called for the broker when it is first needed; the app keeps it open.
+    """
+
+    def __init__(self, broker: Callable[[], Broker], registry: Registry, *, node: str, limit_bytes: int) -> None:
+        self._broker = broker
+        self._registry = registry
+        self._node = node
+        self._limit_bytes = limit_bytes
+
+    def enqueue(self, job: Job[R]) -> SyncJobHandle[R]:
+        """Submit one job, detached. Raises as `Task.enqueue` does."""
+        return self.enqueue_many([job])[0]
+
+    def enqueue_many(self, jobs: Iterable[Job[Any]]) -> list[SyncJobHandle[Any]]:
+        """Submit many jobs in a few calls to the broker."""
+        listed = list(jobs)
+        submissions = [self._encode(job) for job in listed]
+        handles: list[SyncJobHandle[Any]] = []
+        for begin in range(0, len(submissions), SUBMIT_CHUNK):
+            receipts = self._broker().submit(submissions[begin : begin + SUBMIT_CHUNK])
+            for job, receipt in zip(listed[begin:], receipts, strict=False):
+                handles.append(SyncJobHandle(self._broker, self._registry, receipt.id, job.task, job.returns))
+        return handles
+
+    def run(self, job: Job[R], timeout: Duration | None = None) -> R:
+        """Submit one job and wait for its result; when the wait ends early (timeout, Ctrl-C), the job is cancelled."""
+        handle = self.enqueue(job)
+        try:
+            return handle.result(timeout)
+        except (WaitTimedOut, KeyboardInterrupt):
+            handle.cancel("its caller went away")
+            raise
+
+    def handle(self, job_id: str, task: str = "job") -> SyncJobHandle[Any]:
+        """Make a handle from an id."""
+        return SyncJobHandle(self._broker, self._registry, job_id, task)
+
+    def _encode(self, job: Job[Any]) -> Submission:
+        submission = job.to_submission(new_job_id(), time.time(), self._limit_bytes)
+        if job.options.local:
+            return msgspec.structs.replace(submission, queue=f"{submission.queue}@{self._node}")
+        return submission
+
+
+class SyncJobHandle(Generic[R_co]):
+    """One job, by its id; the blocking twin of `JobHandle`."""
+
+    __slots__ = ("_broker", "_registry", "id", "returns", "task")
+
+    def __init__(
+        self, broker: Callable[[], Broker], registry: Registry, job_id: str, task: str, returns: Any = Any
+    ) -> None:
+        self._broker = broker
+        self._registry = registry
+        self.id = job_id
+        self.task = task
+        self.returns = returns
+
+    def __repr__(self) -> str:
+        return f"<SyncJobHandle {self.task} {self.id}>"
+
+    def result(self, timeout: Duration | None = None) -> R_co:
+        """Wait until the job has ended, and return its result. Raises as `JobHandle.result` does."""
+        stored = self._wait(to_optional_seconds("timeout", timeout))
+        result: R_co = result_of(stored, self.id, self.task, self.returns, self._registry)
+        return result
+
+    def outcome(self, timeout: Duration | None = None) -> Outcome:
+        """Wait until the job has ended, and return how."""
+        outcome = open_outcome(self._wait(to_optional_seconds("timeout", timeout)))
+        assert outcome is not None
+        return outcome
+
+    def status(self) -> JobState:
+        """Return the job's state now. Raises `UnknownJob`."""
+        return self._look().state
+
+    def ready(self) -> bool:
+        """Say whether the job has ended, in whatever way."""
+        return self._look().state.ended
+
+    def succeeded(self) -> bool:
+        """Say whether the job has ended well."""
+        return self._look().state is JobState.SUCCEEDED
+
+    def failed(self) -> bool:
+        """Say whether the job has ended in any other way than well."""
+        state = self._look().state
+        return state.ended and state is not JobState.SUCCEEDED
+
+    def cancel(self, reason: str | None = None) -> CancelAnswer:
+        """Cancel the job, without waiting for a running one to end. See `JobHandle.cancel`."""
+        return self._broker().cancel([self.id], reason)[0]
+
+    def _look(self) -> Stored:
+        [stored] = self._broker().outcomes([self.id])
+        if stored is None:
+            raise UnknownJob(self.id)
+        return stored
+
+    def _wait(self, timeout_seconds: float | None) -> Stored:
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        woken = threading.Event()
+
+        def emit(hint: Hint) -> None:
+            if not hint.names or self.id in hint.names:
+                woken.set()
+
+        listener = self._broker().listen(["outcome"], emit)
+        try:
+            while True:
+                woken.clear()
+                stored = self._look()
+                if stored.state.ended:
+                    return stored
+                left = POLL_SECONDS if deadline is None else min(POLL_SECONDS, deadline - time.monotonic())
+                if left <= 0:
+                    workers = self._count_workers()
+                    raise WaitTimedOut(self.id, self.task, timeout_seconds or 0.0, stored.state, workers)
+                woken.wait(left)
+        finally:
+            listener.close()
+
+    def _count_workers(self) -> int | None:
+        broker = self._broker()
+        return len(broker.workers()) if isinstance(broker, BrokerAdmin) else None
+
+

@@ -1,0 +1,122 @@
+"""Waiting for outcomes: pushed by hints, with polling as the net.
+
+A waiter registers first and looks second, so an outcome that comes in between is seen by one of the two. One child of the app's
+nursery looks things up for all waiters together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final
+
+from anyio import Event, current_time, move_on_after, sleep
+
+from ..brokers.gateway import Gateway
+from ..errors import BrokerError, UnknownJob
+from ..model.delivery import Stored, Topic
+
+POLL_SECONDS: Final = 2.0  # how late an outcome is seen when its hint was lost
+LOOK_UP_LIMIT: Final = 500  # ids in one call
+PAUSE_SECONDS: Final = 0.5  # after a broker error
+
+
+class Ticket:
+    """One waiter. `stored` is set, and then `event`, by the service; `error` when there is nothing to wait for."""
+
+    __slots__ = ("error", "event", "stored")
+
+    def __init__(self) -> None:
+        self.event = Event()
+        self.stored: Stored | None = None
+        self.error: Exception | None = None
+
+    async def wait(self) -> Stored:
+        """Wait until the job has ended.
+
+        Raises:
+            UnknownJob: The broker does not know it.
+        """
+        await self.event.wait()
+        if self.error is not None:
+            raise self.error
+        assert self.stored is not None
+        return self.stored
+
+
+class OutcomeWaiter:
+    """All waiters of one connection."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._tickets: dict[str, list[Ticket]] = {}
+        self._look_at: set[str] = set()  # ids that may have ended
+        self._wake = Event()
+
+    @contextmanager
+    def expecting(self, job_id: str, *, look: bool) -> Generator[Ticket, None, None]:
+        """Register for one job.
+
+        Args:
+            look: Look it up at once, because it may have ended already; not needed for a job that is not submitted yet.
+        """
+        ticket = Ticket()
+        self._tickets.setdefault(job_id, []).append(ticket)
+        if look:
+            self._look(job_id)
+        try:
+            yield ticket
+        finally:
+            waiting = self._tickets.get(job_id, [])
+            if ticket in waiting:
+                waiting.remove(ticket)
+            if not waiting:
+                self._tickets.pop(job_id, None)
+
+    def on_hint(self, topic: Topic, names: set[str] | None) -> None:
+        """Take a hint that jobs have ended."""
+        hit = self._tickets.keys() if names is None else self._tickets.keys() & names
+        if hit:
+            self._look_at.update(hit)
+            self._wake.set()
+
+    async def serve(self) -> None:
+        """Look up what waiters wait for, until cancelled."""
+        next_poll = current_time() + POLL_SECONDS
+        while True:
+            with move_on_after(max(0.0, next_poll - current_time()) if self._tickets else math.inf):
+                await self._wake.wait()
+            self._wake = Event()
+            if current_time() >= next_poll:
+                next_poll = current_time() + POLL_SECONDS
+                self._look_at.update(self._tickets)
+            while self._look_at:
+                await self._look_up(self._take())
+
+    def _look(self, job_id: str) -> None:
+        self._look_at.add(job_id)
+        self._wake.set()
+
+    def _take(self) -> list[str]:
+        taken = [self._look_at.pop() for _ in range(min(LOOK_UP_LIMIT, len(self._look_at)))]
+        return [job_id for job_id in taken if job_id in self._tickets]
+
+    async def _look_up(self, ids: list[str]) -> None:
+        if not ids:
+            return
+        try:
+            found = await self._gateway.outcomes(ids)
+        except BrokerError:  # a link that is down: the waiters' own deadlines go on
+            self._look_at.update(ids)
+            await sleep(PAUSE_SECONDS)
+            return
+        for job_id, stored in zip(ids, found, strict=True):
+            if stored is None or stored.outcome is not None and stored.state.ended:
+                self._tell(job_id, stored)
+
+    def _tell(self, job_id: str, stored: Stored | None) -> None:
+        for ticket in self._tickets.pop(job_id, ()):
+            ticket.stored = stored
+            ticket.error = UnknownJob(job_id) if stored is None else None
+            ticket.event.set()

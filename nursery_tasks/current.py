@@ -1,0 +1,96 @@
+"""What a running handler can ask about itself."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from anyio import NoEventLoopError, from_thread
+
+from .errors import NotInJob
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentJob:
+    """The job that is running here; get it with `current_job()`.
+
+    Attributes:
+        id: The job's id.
+        task: The task's name.
+        attempt: The number of this attempt, from 1.
+        queue: The queue it came from; None when the task runs without a broker (`run_local`).
+        worker: The worker's name; None likewise.
+        parent: The id of the job that submitted this one.
+        tags: As submitted.
+        state: The worker's resources, by the names of the `@app.lifespan` functions that made them.
+        log: A logger whose records carry the job's id, task and attempt.
+    """
+
+    id: str
+    task: str
+    attempt: int = 1
+    queue: str | None = None
+    worker: str | None = None
+    parent: str | None = None
+    tags: tuple[str, ...] = ()
+    state: dict[str, Any] = field(default_factory=dict)
+    _report: Callable[[Any], None] | None = None
+
+    def progress(self, value: Any) -> None:
+        """Say how far the job is; `await handle.progress()` shows it. The latest value replaces the one before.
+
+        Args:
+            value: Anything JSON-like: a number, a text, a dict.
+        """
+        if self._report is not None:
+            self._report(value)
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger of the task's name below `nursery_tasks.job`; its records carry `job_id`, `task` and `attempt`."""
+        extra = {"job_id": self.id, "task": self.task, "attempt": self.attempt}
+        return logging.LoggerAdapter(logging.getLogger(f"nursery_tasks.job.{self.task}"), extra)
+
+
+_current: ContextVar[CurrentJob] = ContextVar("nursery_tasks_current_job")
+
+
+def current_job() -> CurrentJob:
+    """Return the job that is running here, in the handler or in anything that it started or called.
+
+    Raises:
+        NotInJob: No job is running here.
+    """
+    try:
+        return _current.get()
+    except LookupError:
+        raise NotInJob("current_job()") from None
+
+
+def current_job_or_none() -> CurrentJob | None:
+    """Do the same, with None outside of a job."""
+    return _current.get(None)
+
+
+def check_cancelled() -> None:
+    """Leave a handler that runs in a thread when its job has been cancelled or its time is over; else do nothing.
+
+    Call it now and then in a long loop. In an `async def` handler there is nothing to call: every `await` looks.
+
+    Raises:
+        The backend's cancellation exception, which the handler must let through.
+        NotInJob: No job is running here.
+    """
+    current_job()
+    try:
+        from_thread.check_cancelled()
+    except NoEventLoopError:  # not in a worker thread: the loop itself cancels at the next await
+        return
+
+
+def set_current(job: CurrentJob) -> None:
+    """Make *job* the current one in this context; for the worker, which gives every attempt a context of its own."""
+    _current.set(job)

@@ -1,0 +1,51 @@
+"""Call an `async def` handler on the event loop, in a context of its own.
+
+A worker's slots are long-lived, so a handler that sets a context variable would leave it to the next job of its slot. Each
+attempt therefore runs in a copy of the slot's context: the coroutine is driven step by step inside that copy, which costs half
+a microsecond where a child of its own would cost twenty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from contextvars import Context, copy_context
+from typing import Any
+
+from ..current import CurrentJob, set_current
+
+
+async def call_in_loop(
+    function: Callable[..., Coroutine[Any, Any, Any]], args: Sequence[Any], kwargs: dict[str, Any], job: CurrentJob
+) -> Any:
+    """Call *function* and await it, with *job* as the current job."""
+    context = copy_context()
+    context.run(set_current, job)
+    return await _Driven(context.run(function, *args, **kwargs), context)
+
+
+class _Driven:
+    """Awaits a coroutine with every step of it taken inside *context*; children it starts copy that context."""
+
+    __slots__ = ("_context", "_coroutine")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], context: Context) -> None:
+        self._coroutine = coroutine
+        self._context = context
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        # What `yield from` does (PEP 380), with each send and throw inside the context.
+        send, throw, run = self._coroutine.send, self._coroutine.throw, self._context.run
+        try:
+            waiting_for = run(send, None)
+            while True:
+                try:
+                    value = yield waiting_for
+                except GeneratorExit:  # the slot itself is being thrown away
+                    self._coroutine.close()
+                    raise
+                except BaseException as error:
+                    waiting_for = run(throw, error)
+                else:
+                    waiting_for = run(send, value)
+        except StopIteration as end:
+            return end.value

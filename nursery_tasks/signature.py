@@ -1,0 +1,105 @@
+"""A task's parameters: checked where the job is made, converted where it runs.
+
+At the call only the shape is checked, because that is cheap and catches most slips; in the worker each argument is converted
+to the type that its parameter is annotated with, since JSON knows no dataclasses, dates or bytes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from .errors import InvalidArguments
+from .model.codec import Codec
+
+_PLAIN = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_AS_IS = (Any, inspect.Parameter.empty, object)
+
+
+class TaskSignature:
+    """The signature of one task.
+
+    Args:
+        name: The task's name, for errors.
+        function: What runs.
+    """
+
+    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+        self.name = name
+        self.signature = inspect.signature(function)
+        hints = _type_hints(function)
+        self.returns: Any = hints.get("return", Any)
+        self._wanted = {name: hints.get(name, Any) for name in self.signature.parameters}
+        plain = [p for p in self.signature.parameters.values() if p.kind in _PLAIN]
+        self._plain_only = len(plain) == len(self.signature.parameters)
+        self._least = sum(p.default is p.empty for p in plain)
+        self._most = len(plain)
+        self._plain_wanted = [self._wanted[p.name] for p in plain]
+
+    def __str__(self) -> str:
+        return str(self.signature)
+
+    def check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Check that the function can be called like this.
+
+        Raises:
+            InvalidArguments: It cannot; the message names the argument and shows the signature.
+        """
+        if not kwargs and self._plain_only and self._least <= len(args) <= self._most:
+            return  # the common case, at a tenth of the price of bind()
+        self._bind(args, kwargs)
+
+    def convert(self, args: list[Any], kwargs: dict[str, Any], codec: Codec) -> tuple[Sequence[Any], dict[str, Any]]:
+        """Convert decoded arguments to the annotated types; returns the arguments to call with.
+
+        Raises:
+            InvalidArguments: They do not fit the signature or the types.
+        """
+        if not kwargs and self._plain_only and self._least <= len(args) <= self._most:
+            return [
+                value if wanted in _AS_IS else self._convert(position, value, wanted, codec)
+                for position, (value, wanted) in enumerate(zip(args, self._plain_wanted, strict=False))
+            ], kwargs
+        bound = self._bind(args, kwargs)
+        for name, value in bound.arguments.items():
+            bound.arguments[name] = self._convert_bound(name, value, codec)
+        return bound.args, bound.kwargs
+
+    def _bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
+        try:
+            return self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise InvalidArguments(self.name, str(error), str(self.signature)) from None
+
+    def _convert_bound(self, name: str, value: Any, codec: Codec) -> Any:
+        wanted = self._wanted[name]
+        if wanted in _AS_IS:
+            return value
+        kind = self.signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_POSITIONAL:
+            return tuple(self._convert(name, item, wanted, codec) for item in value)
+        if kind is inspect.Parameter.VAR_KEYWORD:
+            return {key: self._convert(key, item, wanted, codec) for key, item in value.items()}
+        return self._convert(name, value, wanted, codec)
+
+    def _convert(self, which: str | int, value: Any, wanted: Any, codec: Codec) -> Any:
+        if type(value) is wanted:  # int, str, ...: nothing to convert
+            return value
+        try:
+            return codec.convert(value, wanted)
+        except (msgspec.ValidationError, TypeError, ValueError) as error:
+            name = list(self.signature.parameters)[which] if isinstance(which, int) else which
+            raise InvalidArguments(self.name, f"argument {name!r}: {error}", str(self.signature)) from None
+
+
+def _type_hints(function: Callable[..., Any]) -> dict[str, Any]:
+    target = function if inspect.isfunction(function) else getattr(function, "__call__", function)  # noqa: B004 - the hints
+    try:
+        return typing.get_type_hints(target, include_extras=True)
+    except (NameError, TypeError, AttributeError):
+        # A name that exists only while type checking: its parameters are passed on as they were decoded.
+        return {}

@@ -1,0 +1,135 @@
+"""Tasks: functions that can be called here as always, or submitted to run elsewhere."""
+
+from __future__ import annotations
+
+import functools
+import typing
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, ParamSpec, TypeVar, Unpack
+
+from .client import Job, JobHandle
+from .client.job import Connected
+from .model.options import GivenOptions, JobOptions
+from .registry import TaskSpec
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Bound(Generic[P, R]):
+    """A task with options: what `.options(...)` returns, and the base of `Task`."""
+
+    def __init__(self, app: Connected, spec: TaskSpec, options: JobOptions) -> None:
+        self._app = app
+        self.spec = spec
+        self._options = options
+
+    @property
+    def name(self) -> str:
+        """What messages call the task."""
+        return self.spec.name
+
+    def options(self, **given: Unpack[GivenOptions]) -> Bound[P, R]:
+        """Return the task with other options; the task itself stays as it is.
+
+        Args:
+            queue: The queue's name.
+            local: Only workers on this node may run the job.
+            priority: 0 (default) to 9; higher goes first among the ready jobs of a queue.
+            timeout: The longest that one attempt may run, in seconds or as a timedelta; None: no limit.
+            retry: A `Retry`, or a number of attempts; None: never again.
+            delay: How long from now the job may not start.
+            at: The moment before which the job must not start, a datetime with a time zone; wins over the delay.
+            expires: How long the job may wait for its start, from the moment it may start; None: for ever.
+            result_ttl: How long the outcome is kept (default one day).
+            key: While a job of this task with the same key has not ended, no other is stored.
+            id: The job's id; submitting the same id again stores nothing, so a submission can be repeated safely.
+            tags: Words to find the job by.
+            max_crashes: After how many workers that died under it the job is put aside (default 3).
+
+        Raises:
+            InvalidOptions: A value is out of its range, or an option does not exist.
+        """
+        return Bound(self._app, self.spec, self._options.changed_by(given))
+
+    def job(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+        """Return the unsent job.
+
+        Raises:
+            InvalidArguments: The arguments do not fit the function (a `TypeError`).
+        """
+        self.spec.signature.check(args, kwargs)
+        return Job(self._app, self.spec.name, args, kwargs, self._options, self.spec.signature.returns)
+
+    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+        """Submit a job, detached: it outlives this caller. Returns once the broker holds it.
+
+        Raises:
+            InvalidArguments: The arguments do not fit the function; nothing was sent.
+            NotSerializable, PayloadTooLarge: They cannot travel; nothing was sent.
+            BrokerUnavailable: The broker did not answer; whether it holds the job is unknown. With `.options(id=...)` the
+                call can be repeated safely.
+            AppNotOpen: There is no `async with app` around this.
+        """
+        return await self.job(*args, **kwargs).enqueue()
+
+    async def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Submit a job, owned, and wait for its result: the job belongs to the scope around this `await`.
+
+        Raises:
+            Exception: The job's own error, or `RemoteError` where its class is not registered here; and what `enqueue` raises.
+            JobTimedOut, JobCancelled, JobExpired, JobDead: It ended like that.
+
+        Cancellation:
+            Cancels the job, and waits until it is gone (at most 10 s) before the cancellation goes on.
+        """
+        return await self.job(*args, **kwargs).run()
+
+    async def run_local(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the task here, in this program, without a broker: same conversions, same timeout, no retries.
+
+        Inside, `current_job().queue` and `.worker` are None.
+
+        Raises:
+            InvalidArguments: The arguments do not fit the function or its annotations.
+            JobTimedOut: It ran longer than its timeout.
+            Exception: What the function raised.
+        """
+        from .execution.here import run_here
+
+        self.spec.signature.check(args, kwargs)
+        result: R = await run_here(self.spec, args, kwargs, self._options.timeout_seconds)
+        return result
+
+    def handle(self, job_id: str) -> JobHandle[R]:
+        """Make a handle on a job of this task from its id."""
+        return JobHandle(self._app, job_id, self.spec.name, self.spec.signature.returns)
+
+
+class Task(Bound[P, R]):
+    """A registered function. Calling it is still a plain call; `.enqueue` and `.run` make jobs."""
+
+    def __init__(self, app: Connected, spec: TaskSpec) -> None:
+        super().__init__(app, spec, spec.options)
+        functools.update_wrapper(typing.cast("Callable[..., Any]", self), spec.function)
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+
+class AsyncTask(Task[P, R]):
+    """A task made from an `async def`."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """Call the function itself, here."""
+        coroutine: Coroutine[Any, Any, R] = self.spec.function(*args, **kwargs)
+        return coroutine
+
+
+class SyncTask(Task[P, R]):
+    """A task made from a `def`."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function itself, here."""
+        result: R = self.spec.function(*args, **kwargs)
+        return result
