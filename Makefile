@@ -14,7 +14,7 @@ VENV := .venv
 STAMPS := $(VENV)/stamps
 PY := $(VENV)/bin/python
 SOURCES := pyproject.toml nursery_tasks/_version.py
-TYPED := nursery_tasks $(wildcard tests/typing examples)
+TYPED := $(wildcard nursery_tasks tests/typing examples)
 
 # More arguments for pytest: make test PYTEST_ARGS="-k lease -x"
 PYTEST_ARGS ?=
@@ -25,7 +25,7 @@ export NO_MKDOCS_2_WARNING := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test soak check bench docs clean
+.PHONY: help demo test soak check ruff mypy pyright site bench docs clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; do \
@@ -40,11 +40,20 @@ test: $(STAMPS)/test ## Run the tests, in random order, on two processes
 soak: $(STAMPS)/test ## Run the long fault and endurance tests
 	@$(PY) -m pytest -m soak --timeout 3600 -o faulthandler_timeout=0 $(PYTEST_ARGS)
 
-check: $(STAMPS)/check ## Lint, formatting, types, and the documentation's links
+# One target per tool, so that `make -k check` runs them all and `make mypy` one.
+check: ruff mypy pyright site ## Lint, formatting, types, and the documentation's links
+
+ruff: $(STAMPS)/check
 	@echo "ruff check";             $(PY) -m ruff check --quiet .
 	@echo "ruff format --check";    $(PY) -m ruff format --quiet --check . || { $(PY) -m ruff format --check .; exit 1; }
+
+mypy: $(STAMPS)/check
 	@echo "mypy --strict $(TYPED)"; $(PY) -m mypy --strict --no-error-summary $(TYPED)
+
+pyright: $(STAMPS)/check
 	@echo "pyright";                $(PY) -m pyright
+
+site: $(STAMPS)/check
 	@echo "mkdocs build --strict";  $(PY) -m mkdocs --quiet build --strict
 
 bench: $(STAMPS)/bench ## Measure throughput, latency and CPU per job

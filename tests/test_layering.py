@@ -54,9 +54,11 @@ ROOMS: dict[str, Room] = {
     # The border between blocking and async code: inwards one door, outwards a way to post to the loop.
     "brokers.posting": room("errors model", libraries="anyio"),
     "brokers.gateway": room("errors model brokers.protocol brokers.posting", libraries="anyio"),
-    "registry": room("errors model events brokers.protocol brokers.gateway brokers.url", libraries="msgspec"),
+    "signature": room("errors model", libraries="msgspec"),
+    "registry": room("errors model events signature", libraries="msgspec"),
     "client": room(
-        "errors model events current brokers.protocol brokers.posting brokers.gateway registry", libraries="anyio"
+        "errors model events current brokers.protocol brokers.posting brokers.gateway registry",
+        libraries="anyio msgspec",
     ),
     # `task.enqueue()` returns a handle and `app` makes tasks: so `task` and `app` stand on `client`, not below it.
     "task": room("errors model events current registry client", libraries="anyio"),

@@ -72,7 +72,9 @@ class Delivery(msgspec.Struct, frozen=True):
         id, queue, task, payload: As submitted.
         token: 128 random bits, new on each claim; every later write must show it.
         attempt: The number that this attempt will have, from 1.
-        crashes: How many workers have died while they ran it; above 0 the start must be stored before the handler runs.
+        crashes: How many workers have died while they ran it.
+        lapses: How many leases on it have run out, started or not; above 0 the start must be stored before the handler
+            runs, so that a job that kills its worker at once is found, and its neighbours are not blamed.
         expires_in_seconds: How much longer, from the claim, it may wait for its start; None: for ever.
         waited_seconds: How long it could have been started before this claim, since its last return if there was one.
         address: The broker's own way to find the job again; nobody else reads it.
@@ -85,6 +87,7 @@ class Delivery(msgspec.Struct, frozen=True):
     token: bytes
     attempt: int = 1
     crashes: int = 0
+    lapses: int = 0
     expires_in_seconds: float | None = None
     waited_seconds: float = 0.0
     address: Any = None
