@@ -33,23 +33,26 @@ def room(rooms: str = "", *, libraries: str = "", never: str = "") -> Room:
     return Room(frozenset(rooms.split()), frozenset(libraries.split()), frozenset(never.split()))
 
 
-CLOCKS_AND_DICE = "time random secrets uuid"
+CLOCK_OR_DICE = "time random secrets uuid"
 LOOPS = "asyncio"
 
 # From the lowest room to the highest. `_version`, `errors` and `model` are open to all above them.
 ROOMS: dict[str, Room] = {
-    "_version": room(never=f"{CLOCKS_AND_DICE} {LOOPS}"),
-    "errors": room(never=f"{CLOCKS_AND_DICE} {LOOPS}"),
-    "model": room("errors", libraries="msgspec", never=f"{CLOCKS_AND_DICE} {LOOPS} threading"),
+    "_version": room(never=f"{CLOCK_OR_DICE} {LOOPS}"),
+    "errors": room(never=f"{CLOCK_OR_DICE} {LOOPS}"),
+    "model": room("errors", libraries="msgspec", never=f"{CLOCK_OR_DICE} {LOOPS} threading"),
     "events": room("errors model", libraries="msgspec", never=LOOPS),
     "current": room("errors model", libraries="anyio"),  # what a handler asks about itself; handlers run in any room
     "brokers": room(),  # the folder's own __init__: a door, nothing behind it
     "brokers.protocol": room("errors model", never=LOOPS),
     # One backend each: plain blocking code and its one driver. They know neither each other nor who calls them.
-    "brokers.memory": room("errors model brokers.protocol", never=LOOPS),
-    "brokers.sqlite": room("errors model brokers.protocol", libraries="apsw", never=LOOPS),
-    "brokers.redis": room("errors model brokers.protocol", libraries="redis", never=LOOPS),
-    "brokers.amqp": room("errors model brokers.protocol", libraries="aio_pika"),  # its driver only knows asyncio
+    # (msgspec, here and below, is for the model's records: changing one field of a struct is a function of msgspec.)
+    "brokers.memory": room("errors model brokers.protocol", libraries="msgspec", never=LOOPS),
+    "brokers.sqlite": room("errors model brokers.protocol", libraries="msgspec apsw", never=LOOPS),
+    "brokers.redis": room("errors model brokers.protocol", libraries="msgspec redis", never=LOOPS),
+    "brokers.amqp": room(
+        "errors model brokers.protocol", libraries="msgspec aio_pika"
+    ),  # its driver only knows asyncio
     "brokers.url": room("errors model brokers.protocol"),
     # The border between blocking and async code: inwards one door, outwards a way to post to the loop.
     "brokers.posting": room("errors model", libraries="anyio"),
@@ -80,7 +83,7 @@ ROOMS: dict[str, Room] = {
     "testing": room(
         "__init__ errors model events current brokers.protocol brokers.posting brokers.gateway brokers.url "
         "brokers.memory registry client task app execution worker workflows scheduling",
-        libraries="anyio trio",
+        libraries="anyio msgspec trio",
     ),
     "web": room(
         "__init__ _version errors model events client app worker workflows scheduling observability",
@@ -102,6 +105,7 @@ class Late:
     function: str | None  # None: any function of the room
     imported: str
     reason: str
+    typed: bool = False  # its types may be named too, under TYPE_CHECKING: the function has them in its signature
 
 
 LATE = [
@@ -109,7 +113,8 @@ LATE = [
         Late("brokers.url", None, broker, "a URL names its broker; only that one, with its driver, is loaded")
         for broker in ("brokers.memory", "brokers.sqlite", "brokers.redis", "brokers.amqp")
     ),
-    Late("app", "open_worker", "worker", "embedding a worker is a method of App; a producer never loads the worker"),
+    Late("task", "run_local", "execution", "running here is a method of a task; a producer never loads what runs them"),
+    Late("app", "open_worker", "worker", "embedding is a method of App; a producer never loads the worker", typed=True),
 ]
 
 
@@ -118,6 +123,7 @@ class Import:
     where: str  # file:line
     importer: str  # room
     function: str | None  # the outermost one around the import
+    typing_only: bool
     target: str  # dotted, absolute
     name: str | None  # the name taken from it, None for `import x`
 
@@ -141,6 +147,7 @@ class _Imports(ast.NodeVisitor):
         self.path, self.root, self.modules = path, root, modules
         self.module = module_name(path, root)
         self.function: str | None = None
+        self.typing_only = False
         self.found: list[Import] = []
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
@@ -150,6 +157,15 @@ class _Imports(ast.NodeVisitor):
 
     def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
         self.visit_FunctionDef(node)
+
+    def visit_If(self, node: ast.If) -> None:
+        self.visit(node.test)
+        before, self.typing_only = self.typing_only, self.typing_only or "TYPE_CHECKING" in ast.unparse(node.test)
+        for statement in node.body:
+            self.visit(statement)
+        self.typing_only = before
+        for statement in node.orelse:
+            self.visit(statement)
 
     def visit_Import(self, node: ast.Import) -> None:
         for alias in node.names:
@@ -174,7 +190,7 @@ class _Imports(ast.NodeVisitor):
 
     def _add(self, node: ast.stmt, target: str, name: str | None) -> None:
         where = f"{self.path.relative_to(self.root.parent)}:{node.lineno}"
-        self.found.append(Import(where, room_of(self.module), self.function, target, name))
+        self.found.append(Import(where, room_of(self.module), self.function, self.typing_only, target, name))
 
 
 def read_imports(root: Path) -> Iterator[Import]:
@@ -227,10 +243,12 @@ def judge(found: Import) -> str | None:
 
 
 def is_late(found: Import, imported: str) -> bool:
-    return found.function is not None and any(
-        (late.importer, late.imported) == (found.importer, imported) and late.function in (None, found.function)
-        for late in LATE
-    )
+    for late in LATE:
+        if (late.importer, late.imported) == (found.importer, imported):
+            if found.typing_only:
+                return late.typed
+            return found.function is not None and late.function in (None, found.function)
+    return False
 
 
 def is_private(name: str) -> bool:
@@ -287,6 +305,8 @@ def write_package(root: Path, **sources: str) -> Path:
         ("registry", "from .cli import main", "registry may not import cli"),
         ("app", "from .worker import serve_worker", "app may not import worker"),
         ("app", "def run():\n    from .worker import serve_worker", "app may not import worker"),
+        ("app", "if TYPE_CHECKING:\n    pass\nelse:\n    from .worker import Worker", "app may not import worker"),
+        ("brokers__url", "if TYPE_CHECKING:\n    from .memory import MemoryBroker", "may not import brokers.memory"),
         ("brokers__url", "from .memory import MemoryBroker", "brokers.url may not import brokers.memory"),
         ("attic", "", "attic: no such room; add it to ROOMS"),
     ],
@@ -307,6 +327,7 @@ def test_a_forbidden_import_is_found(tmp_path: Path, name: str, source: str, pro
         ("brokers__sqlite____init__", "import apsw\nfrom ..protocol import Broker\nfrom .schema import TABLES"),
         ("brokers__url", "def open_broker():\n    from .memory import MemoryBroker"),
         ("app", "class App:\n    async def open_worker(self):\n        from .worker import serve_worker"),
+        ("app", "if TYPE_CHECKING:\n    from .worker import Worker"),
         ("__main__", "from nursery_tasks.cli import main"),
     ],
 )
