@@ -44,7 +44,7 @@ soak: $(STAMPS)/test ## Run the long fault and endurance tests
 check: ruff mypy pyright site ## Lint, formatting, types, and the documentation's links
 
 ruff: $(STAMPS)/check
-	@echo "ruff check";             $(PY) -m ruff check --quiet .
+	@echo "ruff check";             $(PY) -m ruff check --quiet --output-format concise .
 	@echo "ruff format --check";    $(PY) -m ruff format --quiet --check . || { $(PY) -m ruff format --check .; exit 1; }
 
 mypy: $(STAMPS)/check
