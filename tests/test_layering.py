@@ -72,7 +72,7 @@ ROOMS: dict[str, Room] = {
     "execution": room("errors model current", libraries="anyio"),
     "worker": room(
         "_version errors model events current brokers.protocol brokers.posting brokers.gateway registry execution",
-        libraries="anyio",
+        libraries="anyio msgspec",
     ),
     "workflows": room("errors model events current registry client task app", libraries="anyio"),
     "scheduling": room("errors model events registry client task app", libraries="anyio cronsim"),
