@@ -217,5 +217,7 @@ class JobDead(JobError):
     def __init__(self, job_id: str, task: str, reason: str | None) -> None:
         self.reason = reason
         super().__init__(
-            job_id, task, f"{task} ({job_id}) is dead: {reason or 'no reason given'}; `nursery-tasks retry {job_id}` runs it again"
+            job_id,
+            task,
+            f"{task} ({job_id}) is dead: {reason or 'no reason given'}; `nursery-tasks retry {job_id}` runs it again",
         )

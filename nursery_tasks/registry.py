@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from . import errors
 from .errors import DuplicateTask, InvalidOptions, UnknownTask
 from .model.codec import Codec, CustomType, Format
 from .model.failure import BUILTIN_ERRORS
@@ -41,6 +42,9 @@ class TaskSpec:
         return f"{self.function.__module__}.{self.function.__qualname__}"
 
 
+OWN_ERRORS = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, errors.NurseryTasksError)]
+
+
 class Registry:
     """The tasks, exception classes and custom types of one app.
 
@@ -50,7 +54,7 @@ class Registry:
 
     def __init__(self, form: Format = "json") -> None:
         self.tasks: dict[str, TaskSpec] = {}
-        self.errors: dict[str, type[BaseException]] = {}
+        self.errors: dict[str, type[BaseException]] = {qualified_name(cls): cls for cls in OWN_ERRORS}
         self.codec = Codec(form)
         self._types: tuple[CustomType, ...] = ()
         self._form: Format = form

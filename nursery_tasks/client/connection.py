@@ -11,7 +11,7 @@ import msgspec
 from anyio import create_task_group, get_cancelled_exc_class, move_on_after
 
 from ..brokers.gateway import Gateway
-from ..errors import BrokerError, NoWorkers, NotSupported
+from ..errors import BrokerError, NotSupported, NoWorkers
 from ..events import EventKind, Events, JobEvent
 from ..model.delivery import Receipt, Submission
 from .handle import JobHandle
@@ -46,13 +46,12 @@ class Connection:
     @asynccontextmanager
     async def serving(self) -> AsyncGenerator[None, None]:
         """Keep the waiter's service running while the context is open; owns a nursery of one child."""
-        async with create_task_group() as services:
-            async with self.gateway.listen(["outcome"], self.waiter.on_hint):
-                services.start_soon(self.waiter.serve, name="outcome waiter")
-                try:
-                    yield
-                finally:
-                    services.cancel_scope.cancel()
+        async with create_task_group() as services, self.gateway.listen(["outcome"], self.waiter.on_hint):
+            services.start_soon(self.waiter.serve, name="outcome waiter")
+            try:
+                yield
+            finally:
+                services.cancel_scope.cancel()
 
     async def enqueue(self, job: Job[R]) -> JobHandle[R]:
         """Submit one job."""

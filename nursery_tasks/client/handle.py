@@ -51,7 +51,7 @@ class JobHandle(Generic[R_co]):
     def __await__(self) -> Generator[Any, Any, R_co]:
         return self.result().__await__()
 
-    async def result(self, timeout: Duration | None = None) -> R_co:  # noqa: ASYNC109 - the public word; it is a scope inside
+    async def result(self, timeout: Duration | None = None) -> R_co:
         """Wait until the job has ended, and return its result.
 
         Args:
@@ -67,7 +67,7 @@ class JobHandle(Generic[R_co]):
         result: R_co = result_of(stored, self.id, self.task, self.returns, self._app.registry)
         return result
 
-    async def outcome(self, timeout: Duration | None = None) -> Outcome:  # noqa: ASYNC109 - as above
+    async def outcome(self, timeout: Duration | None = None) -> Outcome:
         """Wait until the job has ended, and return how, whatever it was. Raises as `result` does, but not the job's error."""
         outcome = open_outcome(await self._wait(to_optional_seconds("timeout", timeout)))
         assert outcome is not None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack
 
-
 from ..current import current_job_or_none
 from ..errors import PayloadTooLarge
 from ..model.delivery import Submission

@@ -83,9 +83,7 @@ class SyncJobHandle(Generic[R_co]):
 
     __slots__ = ("_broker", "_registry", "id", "returns", "task")
 
-    def __init__(
-        self, broker: Callable[[], Broker], registry: Registry, job_id: str, task: str, returns: Any = Any
-    ) -> None:
+    def __init__(self, broker: Callable[[], Broker], registry: Registry, job_id: str, task: str, returns: Any = Any) -> None:
         self._broker = broker
         self._registry = registry
         self.id = job_id
@@ -160,5 +158,3 @@ class SyncJobHandle(Generic[R_co]):
     def _count_workers(self) -> int | None:
         broker = self._broker()
         return len(broker.workers()) if isinstance(broker, BrokerAdmin) else None
-
-

@@ -112,7 +112,7 @@ class OutcomeWaiter:
             await sleep(PAUSE_SECONDS)
             return
         for job_id, stored in zip(ids, found, strict=True):
-            if stored is None or stored.outcome is not None and stored.state.ended:
+            if stored is None or (stored.outcome is not None and stored.state.ended):
                 self._tell(job_id, stored)
 
     def _tell(self, job_id: str, stored: Stored | None) -> None:

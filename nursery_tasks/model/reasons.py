@@ -34,9 +34,7 @@ def pack_cancelled(reason: str | None, attempts: int, worker: str | None, ended_
         worker: Who held it last; told only when an attempt counts.
     """
     told = worker if attempts else None
-    return pack_outcome(
-        Outcome(state=JobState.CANCELLED, reason=reason, attempt=attempts, worker=told, ended_at=ended_at)
-    )
+    return pack_outcome(Outcome(state=JobState.CANCELLED, reason=reason, attempt=attempts, worker=told, ended_at=ended_at))
 
 
 def pack_dead(crashes: int, attempts: int, worker: str | None, ended_at: float, failure: bytes | None) -> bytes:

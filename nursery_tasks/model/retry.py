@@ -60,7 +60,7 @@ Wait = Duration | Sequence[Duration] | Backoff
 ErrorClasses = type[BaseException] | Sequence[type[BaseException]]
 
 
-class Retry(Exception):  # noqa: N818 - the policy is also what a task raises to be run again, so it is not named ...Error
+class Retry(Exception):
     """Run a job again after an attempt that failed; a policy for a task, or an exception that a task raises itself.
 
     As a policy: `@app.task(retry=Retry(5, on=(OSError,)))`. Inside a task: `raise Retry(wait=30)` runs the job again in 30 s,

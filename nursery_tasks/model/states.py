@@ -50,7 +50,7 @@ MOVES: dict[str, dict[JobState, frozenset[JobState]]] = {
     "due": {JobState.SCHEDULED: frozenset({JobState.READY})},
     "claim": {JobState.READY: frozenset({JobState.CLAIMED})},
     "start": {JobState.CLAIMED: frozenset({JobState.STARTED})},
-    "finish": {state: ENDED for state in HELD},
+    "finish": dict.fromkeys(HELD, ENDED),
     "retry": {state: _BACK | {JobState.CANCELLED} for state in HELD},  # cancelled: a cancel was asked for meanwhile
     "release": {state: _BACK | {JobState.CANCELLED} for state in HELD},
     "lease over": {

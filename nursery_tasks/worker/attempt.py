@@ -1,0 +1,115 @@
+"""One attempt: call the handler inside its scopes, and say how it ended.
+
+Whatever a handler does is the outcome of its job and of nothing else: an exception, `SystemExit`, a group of base exceptions, a
+stray cancellation that belongs to no scope. Only a cancellation from above, when the worker stops, goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sys
+from typing import Any
+
+from anyio import (
+    CancelScope,
+    CapacityLimiter,
+    current_effective_deadline,
+    current_time,
+    get_cancelled_exc_class,
+    move_on_after,
+)
+
+from ..current import CurrentJob
+from ..errors import JobTimedOut
+from ..execution import call_in_loop, call_in_thread
+from .held import Held
+from .judge import Ending, Interrupted, Raised, Returned, WasCancelled
+from .prepare import Call
+
+
+class StrayCancellation(RuntimeError):
+    """The handler was left by a cancellation that no scope around it had asked for.
+
+    On asyncio that happens when a handler awaits a future or task that somebody else cancels.
+    """
+
+
+async def run_attempt(
+    held: Held, call: Call, job: CurrentJob, *, threads: CapacityLimiter | None, owns_signals: bool
+) -> Ending:
+    """Run the handler once.
+
+    Args:
+        threads: The worker's limit for `def` handlers; None: call them on the loop.
+        owns_signals: Whether a KeyboardInterrupt can only be the handler's own.
+
+    Cancellation:
+        The attempt is interrupted. The ending says so, and the caller's next `await` is cancelled, too.
+    """
+    scope = held.scope = CancelScope()
+    clock = math.inf
+    try:
+        with scope:
+            if call.timeout_seconds is None:
+                value = await _call(call, job, threads)
+            else:
+                with move_on_after(call.timeout_seconds) as timer:
+                    clock = timer.deadline
+                    value = await _call(call, job, threads)
+    except KeyboardInterrupt:
+        if not owns_signals:
+            raise
+        return Raised(SystemError("the handler raised KeyboardInterrupt"))
+    except BaseException as error:  # nothing is swallowed: it becomes the job's outcome, or the scope above cancels us again
+        return _judge_error(error, held, call, clock)
+    if current_time() >= clock:  # by the clock: a handler that swallowed its timeout has not succeeded
+        return Raised(_timed_out(held, call))
+    if scope.cancelled_caught:
+        return WasCancelled(held.cancel_reason)
+    return Returned(value)
+
+
+async def _call(call: Call, job: CurrentJob, threads: CapacityLimiter | None) -> Any:
+    function = call.spec.function
+    if call.spec.kind == "loop":
+        return await call_in_loop(function, call.args, call.kwargs, job)
+    if threads is None:
+        return await call_in_loop(_as_async(function), call.args, call.kwargs, job)
+    return await call_in_thread(function, call.args, call.kwargs, job, threads)
+
+
+def _as_async(function: Any) -> Any:
+    async def handler(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return handler
+
+
+def _judge_error(error: BaseException, held: Held, call: Call, clock: float) -> Ending:
+    # Outside of the attempt's own scopes: what is cancelled here is above us.
+    if held.cancelled:
+        return WasCancelled(held.cancel_reason, None if isinstance(error, get_cancelled_exc_class()) else error)
+    if current_time() >= clock:
+        late = _timed_out(held, call)
+        late.__cause__ = error
+        return Raised(late)
+    if _cancelled_from_above():
+        return Interrupted()
+    if isinstance(error, get_cancelled_exc_class()):
+        stray = StrayCancellation("a cancellation came out of the handler that nobody here had asked for")
+        stray.__cause__ = error
+        return Raised(stray)
+    return Raised(error)
+
+
+def _cancelled_from_above() -> bool:
+    if current_effective_deadline() == -math.inf:
+        return True
+    # asyncio's own Task.cancel(), which AnyIO's scopes do not know of (Ctrl-C in asyncio.run, for example).
+    task = None if "asyncio" not in sys.modules or not asyncio._get_running_loop() else asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _timed_out(held: Held, call: Call) -> JobTimedOut:
+    return JobTimedOut(held.delivery.id, call.spec.name, call.timeout_seconds)

@@ -1,0 +1,94 @@
+"""The jobs that this worker holds: claimed, running, or ended with an outcome that is not stored yet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from anyio import CancelScope
+
+from ..model.delivery import Delivery
+from ..model.outcome import LEASE_LOST
+
+
+def boot_time() -> float:
+    """Seconds on a clock that goes on while the machine sleeps, as a broker's leases do."""
+    return time.clock_gettime(_CLOCK)
+
+
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # macOS: its monotonic clock goes on by itself
+
+
+class Held:
+    """One held job.
+
+    Attributes:
+        lease_from: When the last successful claim or renewal was *sent*, by `boot_time()`; written by the lease keeper.
+        expires_deadline: On the loop's clock; past it the job must not be started any more.
+        since: When it was claimed, on the loop's clock.
+        scope: The attempt's scope while it runs.
+        cancel_reason: Why the attempt is being cancelled; set before the scope is.
+        ended: The attempt is over and its settlement is on its way.
+    """
+
+    __slots__ = ("cancel_reason", "cancelled", "delivery", "ended", "expires_deadline", "lease_from", "scope", "since")
+
+    def __init__(self, delivery: Delivery, lease_from: float, now: float) -> None:
+        self.delivery = delivery
+        self.lease_from = lease_from
+        self.since = now
+        waits = delivery.expires_in_seconds
+        self.expires_deadline = None if waits is None else now + waits
+        self.scope: CancelScope | None = None
+        self.cancelled = False
+        self.cancel_reason: str | None = None
+        self.ended = False
+
+    @property
+    def lease_lost(self) -> bool:
+        """Whether the job belongs to somebody else by now."""
+        return self.cancelled and self.cancel_reason == LEASE_LOST
+
+    def cancel(self, reason: str | None) -> None:
+        """Cancel the attempt, or keep it from starting. The first reason stays, but a lost lease beats all others."""
+        if self.cancelled and reason != LEASE_LOST:
+            return
+        self.cancelled = True
+        self.cancel_reason = reason
+        if self.scope is not None:
+            self.scope.cancel(reason)
+
+
+class HeldJobs:
+    """The table of held jobs, by id. The loop writes it; the lease keeper's thread takes snapshots."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Held] = {}
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def add(self, deliveries: Iterable[Delivery], lease_from: float, now: float) -> list[Held]:
+        """Enter what was claimed."""
+        held = [Held(delivery, lease_from, now) for delivery in deliveries]
+        self._jobs.update((item.delivery.id, item) for item in held)
+        return held
+
+    def remove(self, held: Held) -> None:
+        """Take one out: settled, released or lost. Another delivery of the same job stays."""
+        if self._jobs.get(held.delivery.id) is held:
+            del self._jobs[held.delivery.id]
+
+    def find(self, ids: Iterable[str] | None) -> list[Held]:
+        """Return those of *ids* that are held here; None: all."""
+        if ids is None:
+            return self.snapshot()
+        return [held for job_id in ids if (held := self._jobs.get(job_id)) is not None]
+
+    def snapshot(self) -> list[Held]:
+        """Return all, from any thread: one step of the interpreter, so nothing can change under it."""
+        return list(self._jobs.values())
+
+    def running(self) -> list[str]:
+        """Return the ids of the jobs whose attempts run."""
+        return [held.delivery.id for held in self.snapshot() if held.scope is not None and not held.ended]

@@ -1,0 +1,133 @@
+"""Claims what the slots can run, and a bounded prefetch when jobs are short."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from typing import Final
+
+from anyio import Event, current_time, move_on_after, sleep
+
+from ..brokers.gateway import Gateway
+from ..errors import BrokerError
+from ..model.delivery import Topic
+from .backoff import next_pause
+from .hand_over import HandOver
+from .held import Held, HeldJobs, boot_time
+from .options import PREFETCH_MOST, WorkerSettings
+
+POLL_SECONDS: Final = 1.0  # how late new work is seen when its hint was lost
+UNUSED_SECONDS: Final = 1.0  # what waited longer behind a busy slot is given back for others
+SHORT_SECONDS: Final = 0.05  # jobs up to this length are worth a prefetch: the claim would cost more than the wait
+
+_log = logging.getLogger("nursery_tasks.worker")
+
+
+class Intake:
+    """Feeds the slots of one worker.
+
+    Args:
+        seconds_per_job: The recent average, or None before the first job.
+        release: Gives a delivery back.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        held: HeldJobs,
+        hand_over: HandOver,
+        settings: WorkerSettings,
+        seconds_per_job: Callable[[], float | None],
+        release: Callable[[Held], None],
+        *,
+        fraction: Callable[[], float] = random.random,
+    ) -> None:
+        self._gateway = gateway
+        self._held = held
+        self._hand_over = hand_over
+        self._settings = settings
+        self._seconds_per_job = seconds_per_job
+        self._release = release
+        self._fraction = fraction
+        self._turn = 0
+        self._dry = False  # the last claim got less than it asked for
+        self._hinted = False  # a hint came while a claim was under way, which may have missed what it is about
+        self._wake = Event()
+        self._wanted = 0  # wake up once this much is free; 0: on a hint only
+
+    def on_work(self, topic: Topic, names: set[str] | None) -> None:
+        """Take a hint that there is work."""
+        if names is None or not names.isdisjoint(self._settings.queues):
+            self._dry = False
+            self._hinted = True
+            self._wake.set()
+
+    def capacity_freed(self) -> None:
+        """Hear from a slot that it has finished a delivery; called for every job, so it is cheap."""
+        if self._wanted and self._room() >= self._wanted:
+            self._wake.set()
+
+    async def serve(self) -> None:
+        """Claim until cancelled.
+
+        Cancellation:
+            A claim under way is finished, and what it brought lies in the hand-over, where the worker takes it back.
+        """
+        while True:
+            room = self._room()
+            if room >= self._least() and not self._dry:
+                await self._claim(room)
+            else:
+                await self._wait()
+
+    def _room(self) -> int:
+        """How many deliveries may be added: free slots plus the prefetch, minus what waits for a slot."""
+        return self._settings.slots + self._prefetch() - self._hand_over.busy - len(self._hand_over)
+
+    def _prefetch(self) -> int:
+        average = self._seconds_per_job()
+        return min(self._settings.slots, PREFETCH_MOST) if average is not None and average < SHORT_SECONDS else 0
+
+    def _least(self) -> int:
+        """How much room makes a claim worth it: any while a slot is idle, else half of the prefetch."""
+        idle = self._settings.slots - self._hand_over.busy
+        return 1 if idle > len(self._hand_over) else max(1, self._prefetch() // 2)
+
+    async def _claim(self, room: int) -> None:
+        sent = boot_time()
+        pause = 0.0
+        while True:
+            self._hinted = False
+            try:
+                deliveries = await self._gateway.claim(self._queues(), room, self._settings.name, self._settings.lease_seconds)
+                break
+            except BrokerError as error:
+                pause = next_pause(pause, self._fraction())
+                _log.warning("cannot claim, trying again in %.1f s: %s", pause, error)
+                await sleep(pause)
+                sent = boot_time()
+        self._dry = len(deliveries) < room and not self._hinted
+        self._hand_over.put(self._held.add(deliveries, sent, current_time()))
+
+    async def _wait(self) -> None:
+        self._wanted = self._least() if not self._dry else 0
+        with move_on_after(POLL_SECONDS) as scope:
+            await self._wake.wait()
+        self._wanted = 0
+        self._wake = Event()
+        if scope.cancelled_caught:
+            self._dry = False
+            self._return_unused()
+
+    def _return_unused(self) -> None:
+        for held in self._hand_over.take_back(before=current_time() - UNUSED_SECONDS):
+            self._release(held)
+
+    def _queues(self) -> tuple[str, ...]:
+        """The queues to ask, in this turn's order: each comes first in its turn, so none can starve another."""
+        if self._settings.strict or len(self._settings.turns) == 1:
+            return self._settings.queues
+        first = self._settings.turns[self._turn % len(self._settings.turns)]
+        self._turn += 1
+        return tuple(sorted(self._settings.queues, key=lambda queue: queue.partition("@")[0] != first))

@@ -1,0 +1,77 @@
+"""After an attempt: what became of the job. Pure rules; the clock and the scopes have been asked already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import JobTimedOut
+from ..model.retry import Retry, RetryRule
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The handler returned."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """The handler raised, or its time was over (then the error is a `JobTimedOut`)."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class WasCancelled:
+    """Somebody cancelled it, and it has ended because of that; *error* is what its clean-up raised, if it did."""
+
+    reason: str | None
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The worker stopped it: not the job's fault, so not an attempt."""
+
+
+Ending = Returned | Raised | WasCancelled | Interrupted
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Run it again after a wait."""
+
+    wait_seconds: float
+
+
+def decide_retry(error: BaseException, attempt: int, rule: RetryRule | None, fraction: float) -> Again | None:
+    """Say whether another attempt follows number *attempt*, and when; None: this was the last.
+
+    A task that raises `Retry` asks for another attempt whatever its policy's filters say; the number of attempts still counts.
+    Its own numbers apply where the task has no policy or the exception gives a wait.
+    """
+    asked = _asked_retry(error)
+    if asked is not None:
+        asked_rule = asked.to_rule()
+        limits = rule or asked_rule
+        waits = asked_rule if asked.wait_given or rule is None else rule
+        return Again(waits.wait_seconds(attempt, fraction)) if limits.allows(attempt) else None
+    if rule is None or not rule.allows(attempt):
+        return None
+    # A timeout is an error like others, but its class is ours: `on=TimeoutError` means it, too.
+    if not rule.matches(error):
+        return None
+    return Again(rule.wait_seconds(attempt, fraction))
+
+
+def is_timeout(error: BaseException) -> bool:
+    """Say whether the attempt's time was over."""
+    return isinstance(error, JobTimedOut)
+
+
+def _asked_retry(error: BaseException) -> Retry | None:
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]  # raised in a child of the handler's own nursery
+    return error if isinstance(error, Retry) else None

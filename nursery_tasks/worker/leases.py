@@ -1,0 +1,130 @@
+"""Keeps the leases of held jobs alive, and cancels the attempts whose lease cannot be kept.
+
+The beat runs in a thread of its own, so that a handler that blocks the event loop does not lose the leases of its neighbours. The
+thread never waits for the loop: it posts what it finds. A loop that stays blocked for longer than `MAX_STALL_SECONDS` is given
+up: the worker is told, prints its stacks and exits, because somebody else should run those jobs.
+
+Self-fencing: when no renewal has been *sent* successfully for a lease minus `FENCE_SECONDS`, the attempt is cancelled before
+anybody else can have the job. Counted from the sending and on a clock that goes on while the machine sleeps.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from anyio import sleep, to_thread
+
+from ..brokers.posting import Post
+from ..brokers.protocol import Broker
+from ..errors import BrokerClosed, BrokerError
+from ..model.delivery import LeaseState, Renewal
+from ..model.outcome import LEASE_LOST
+from .held import Held, HeldJobs, boot_time
+
+MAX_STALL_SECONDS: Final = 60.0
+FENCE_SECONDS: Final = 3.0  # at most; a fifth of a short lease
+
+_log = logging.getLogger("nursery_tasks.worker")
+
+
+class LeaseKeeper:
+    """The heart beat of one worker.
+
+    Args:
+        post: Runs a callable on the loop.
+        on_wedged: Called in the keeper's thread when the loop has been blocked for too long; None: only the leases are let go.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        held: HeldJobs,
+        lease_seconds: float,
+        post: Post,
+        on_wedged: Callable[[float], object] | None,
+    ) -> None:
+        self._broker = broker
+        self._held = held
+        self._lease_seconds = lease_seconds
+        self._fence_seconds = lease_seconds - min(FENCE_SECONDS, lease_seconds / 5)
+        self._pause_seconds = lease_seconds / 6
+        self._post = post
+        self._on_wedged = on_wedged
+        self._stop = threading.Event()
+        self._answered_at = boot_time()  # the loop writes it, in reaction to a ping; the thread reads it
+        self._wedged = False
+
+    async def serve(self) -> None:
+        """Keep the leases until cancelled. A broker that never blocks is beaten from the loop, without a thread."""
+        if not self._broker.blocking:
+            while True:
+                await sleep(self._pause_seconds)
+                self._beat()
+        thread = threading.Thread(target=self._run, name="nursery-tasks lease keeper", daemon=True)
+        thread.start()
+        try:
+            await to_thread.run_sync(self._stop.wait, abandon_on_cancel=True)
+        finally:
+            self._stop.set()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._pause_seconds):
+            self._post(self._answer)
+            stalled = boot_time() - self._answered_at
+            if stalled > MAX_STALL_SECONDS:
+                self._give_up(stalled)
+                continue
+            try:
+                self._beat()
+            except BrokerClosed:
+                return
+
+    def _answer(self) -> None:
+        self._answered_at = boot_time()
+
+    def _give_up(self, stalled_seconds: float) -> None:
+        if not self._wedged:
+            self._wedged = True
+            _log.error("the event loop has been blocked for %.0f s: its leases are let go", stalled_seconds)
+            if self._on_wedged is not None:
+                self._on_wedged(stalled_seconds)
+
+    def _beat(self) -> None:
+        """Renew what is a third of a lease old, and fence what could not be renewed in time."""
+        now = boot_time() if self._broker.blocking else None
+        due = [held for held in self._held.snapshot() if self._age(held, now) >= self._lease_seconds / 3]
+        if due:
+            self._renew(due)
+        late = [held for held in due if self._age(held, None) >= self._fence_seconds]
+        for held in late:
+            self._cancel(held, LEASE_LOST)
+
+    def _age(self, held: Held, now: float | None) -> float:
+        return (boot_time() if now is None else now) - held.lease_from
+
+    def _renew(self, due: list[Held]) -> None:
+        sent = boot_time()
+        try:
+            answers = self._broker.renew([held.delivery for held in due], self._lease_seconds)
+        except BrokerClosed:
+            raise
+        except BrokerError as error:
+            _log.warning("cannot renew %d leases, trying again: %s", len(due), error)
+            return
+        for held, answer in zip(due, answers, strict=True):
+            self.note(held, answer, sent)
+
+    def note(self, held: Held, answer: Renewal, sent: float) -> None:
+        """Act on the answer to one renewal; also for renewals that were made because of a cancel hint."""
+        if answer.state is LeaseState.LOST:
+            self._cancel(held, LEASE_LOST)
+            return
+        held.lease_from = sent
+        if answer.state is LeaseState.CANCEL:
+            self._cancel(held, answer.reason)
+
+    def _cancel(self, held: Held, reason: str | None) -> None:
+        self._post(lambda: held.cancel(reason))

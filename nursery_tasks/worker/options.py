@@ -1,0 +1,104 @@
+"""What can be set on a worker."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypedDict
+
+from ..errors import InvalidOptions
+from ..model.duration import Duration, to_seconds
+from ..model.options import DEFAULT_QUEUE, check_name, check_queue
+
+SLOTS: Final = 32
+LEASE_SECONDS: Final = 15.0  # renewed each third of it: two beats may fail
+DRAIN_SECONDS: Final = 25.0  # below the 30 s after which most process managers kill
+PREFETCH_MOST: Final = 64
+
+
+class WorkerOptions(TypedDict, total=False):
+    """The keywords of `app.open_worker(...)`.
+
+    slots: How many attempts may run at once (default 32).
+    queues: The queues to serve (default: those of the app's tasks); `{"a": 3, "b": 1}` gives weights.
+    strict: Serve the queues strictly in the order given, instead of in turns.
+    lease: How long the broker believes this worker without hearing from it, in seconds or as a timedelta (default 15).
+    drain: How long running attempts may go on after a stop (default 25).
+    name: The worker's name (default: node, process id and a random part).
+    """
+
+    slots: int
+    queues: Sequence[str] | dict[str, int] | None
+    strict: bool
+    lease: Duration
+    drain: Duration
+    name: str | None
+    on_wedged: Any
+    owns_signals: bool
+    threads: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """The same, checked, in seconds.
+
+    Attributes:
+        turns: The queues in the order in which they are asked first; one of weight 3 stands there three times.
+        owns_signals: A KeyboardInterrupt from a handler is the handler's own, because signals are received elsewhere.
+        threads: Run `def` handlers in threads; False (on a virtual clock): on the loop.
+    """
+
+    slots: int
+    queues: tuple[str, ...]
+    turns: tuple[str, ...]
+    strict: bool
+    lease_seconds: float
+    drain_seconds: float
+    name: str
+    on_wedged: Any = None
+    owns_signals: bool = False
+    threads: bool = True
+
+
+def check_worker_options(given: WorkerOptions, app_queues: Sequence[str], node: str) -> WorkerSettings:
+    """Check what a user gave.
+
+    Raises:
+        InvalidOptions: A value is out of its range, or an option does not exist.
+    """
+    unknown = given.keys() - WorkerOptions.__annotations__.keys()
+    for word in unknown:
+        raise InvalidOptions(word, given.get(word), f"one of {', '.join(sorted(WorkerOptions.__annotations__))}")
+    slots = given.get("slots", SLOTS)
+    if isinstance(slots, bool) or not isinstance(slots, int) or slots < 1:
+        raise InvalidOptions("slots", slots, "1 or more")
+    weights = _weights(given.get("queues") or tuple(app_queues) or (DEFAULT_QUEUE,))
+    name = given.get("name") or f"{node}-{os.getpid()}-{random.randrange(16**4):04x}"
+    # Each queue has a twin for this node alone, see `.options(local=True)`.
+    both = [twin for queue in weights for twin in (queue, f"{queue}@{node}") if "@" not in queue or twin == queue]
+    turns = [queue for queue, weight in weights.items() for _ in range(weight)]
+    return WorkerSettings(
+        slots=slots,
+        queues=tuple(both),
+        turns=tuple(turns),
+        strict=bool(given.get("strict", False)),
+        lease_seconds=to_seconds("lease", given.get("lease", LEASE_SECONDS), at_least=0.5),
+        drain_seconds=to_seconds("drain", given.get("drain", DRAIN_SECONDS)),
+        name=check_name("name", name),
+        on_wedged=given.get("on_wedged"),
+        owns_signals=given.get("owns_signals", False),
+        threads=given.get("threads", True),
+    )
+
+
+def _weights(queues: Sequence[str] | dict[str, int]) -> dict[str, int]:
+    if isinstance(queues, str):
+        queues = [queues]
+    weights = dict(queues) if isinstance(queues, dict) else dict.fromkeys(queues, 1)
+    for queue, weight in weights.items():
+        check_queue("queues", queue)
+        if not isinstance(weight, int) or weight < 1:
+            raise InvalidOptions("queues", {queue: weight}, "a weight of 1 or more")
+    return weights

@@ -1,0 +1,71 @@
+"""Before an attempt: is this a job that can run here? Everything that cannot is decided without running anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ..errors import InvalidArguments
+from ..model.codec import Undecodable
+from ..model.delivery import Delivery
+from ..model.message import Message
+from ..model.retry import RetryRule
+from ..registry import Registry, TaskSpec
+
+UNKNOWN_DELAY_SECONDS: Final = 30.0  # another worker may know the task
+UNKNOWN_GRACE_SECONDS: Final = 600.0  # time to deploy the newer code
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What to call, and under which rules."""
+
+    spec: TaskSpec
+    message: Message
+    args: Any
+    kwargs: dict[str, Any]
+    timeout_seconds: float | None
+    retry: RetryRule | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """Put the job aside: it cannot be run by anybody."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """Another worker may be able to run it."""
+
+    delay_seconds: float
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The job has failed, and trying again would not help."""
+
+    error: InvalidArguments
+    message: Message
+
+
+def prepare(delivery: Delivery, registry: Registry) -> Call | Bury | GiveBack | Refuse:
+    """Decode a delivery, look its task up and convert its arguments."""
+    try:
+        message = registry.codec.decode_message(delivery.payload)
+    except Undecodable as error:
+        return Bury(f"undecodable: {error}")
+    spec = registry.tasks.get(message.task)
+    if spec is None:
+        if delivery.waited_seconds < UNKNOWN_GRACE_SECONDS:
+            return GiveBack(UNKNOWN_DELAY_SECONDS, f"no task is named {message.task!r} here")
+        return Bury(f"unknown task {message.task!r}: no worker knew it for {UNKNOWN_GRACE_SECONDS:g} s")
+    try:
+        args, kwargs = spec.signature.convert(message.args, message.kwargs, registry.codec)
+    except InvalidArguments as error:
+        return Refuse(error, message)
+    defaults = spec.options
+    timeout = defaults.timeout_seconds if message.timeout is None else message.timeout or None
+    return Call(spec, message, args, kwargs, timeout, message.retry or defaults.retry)

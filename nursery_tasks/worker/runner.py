@@ -1,0 +1,263 @@
+"""One delivery, from a slot's hand to the settler's: a row of small steps."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from anyio import CapacityLimiter, current_time
+from msgspec import Raw
+
+from ..current import CurrentJob
+from ..errors import NotSerializable, PayloadTooLarge
+from ..events import EventKind, Events, JobEvent
+from ..model.codec import pack_outcome
+from ..model.delivery import Finished, Retried
+from ..model.failure import Failure, describe_error
+from ..model.outcome import NOTHING, TIMED_OUT, Outcome
+from ..model.retry import Retry
+from ..model.states import JobState
+from ..registry import Registry
+from .attempt import run_attempt
+from .held import Held
+from .judge import Again, Ending, Interrupted, Raised, Returned, WasCancelled, decide_retry, is_timeout
+from .options import WorkerSettings
+from .prepare import Bury, Call, GiveBack, Refuse, prepare
+from .settler import Settler
+
+
+class Runner:
+    """Runs deliveries for all slots of one worker; holds what they share.
+
+    Args:
+        state: The worker's resources, for `current_job().state`.
+        limit_bytes: Larger results fail their job.
+        fraction: The source of jitter, a number in [0, 1).
+        now: Epoch seconds, for display.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        settler: Settler,
+        events: Events,
+        settings: WorkerSettings,
+        state: dict[str, Any],
+        limit_bytes: int,
+        *,
+        fraction: Callable[[], float] = random.random,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.processed = 0
+        self.seconds_per_job: float | None = None  # moving average, for intake's prefetch
+        self._registry = registry
+        self._settler = settler
+        self._events = events
+        self._settings = settings
+        self._state = state
+        self._limit_bytes = limit_bytes
+        self._fraction = fraction
+        self._now = now
+        self._threads = CapacityLimiter(settings.slots) if settings.threads else None
+
+    async def run(self, held: Held) -> None:
+        """Run one delivery, and settle or release it: one of the two, once, or else its lease runs out."""
+        call = self._prepared(held)
+        if call is None:
+            return
+        if held.delivery.lapses and not await self._settler.store_start(held):
+            self._settler.release(held)  # stale; the broker refuses it, and the table forgets it
+            return
+        began_at, began = self._now(), current_time()
+        self._begin(held, call, began_at)
+        job = self._current_job(held, call)
+        ending = await run_attempt(held, call, job, threads=self._threads, owns_signals=self._settings.owns_signals)
+        self._note_duration(current_time() - began)
+        self._settle(held, call, ending, began_at)
+
+    # --- before ----------------------------------------------------------------------------------------------------------
+
+    def _prepared(self, held: Held) -> Call | None:
+        """Return what to call; None: the delivery is settled without a call."""
+        delivery = held.delivery
+        if held.cancelled:
+            self._finish(held, JobState.CANCELLED, reason=held.cancel_reason)
+            return None
+        if held.expires_deadline is not None and current_time() >= held.expires_deadline:
+            self._finish(held, JobState.EXPIRED)
+            return None
+        step = prepare(delivery, self._registry)
+        if isinstance(step, Call):
+            return step
+        if isinstance(step, GiveBack):
+            self._settler.release(held, step.delay_seconds)
+            self._tell(held, EventKind.RELEASED, detail=step.detail, wait_seconds=step.delay_seconds)
+        elif isinstance(step, Bury):
+            self._finish(held, JobState.DEAD, reason=step.reason)
+        elif isinstance(step, Refuse):
+            self._finish(held, JobState.FAILED, error=self._describe(step.error), attempt=delivery.attempt)
+        return None
+
+    def _begin(self, held: Held, call: Call, began_at: float) -> None:
+        if not held.delivery.lapses:
+            self._settler.mark_started(held)
+        if self._events.listeners:
+            self._tell(held, EventKind.STARTED, attempt=held.delivery.attempt)
+
+    def _current_job(self, held: Held, call: Call) -> CurrentJob:
+        delivery, message = held.delivery, call.message
+        return CurrentJob(
+            id=delivery.id,
+            task=call.spec.name,
+            attempt=delivery.attempt,
+            queue=delivery.queue,
+            worker=self._settings.name,
+            parent=message.parent,
+            tags=message.tags,
+            state=self._state,
+            _report=lambda value: self._settler.report_progress(held, msgspec.json.encode(value)),
+        )
+
+    # --- after -----------------------------------------------------------------------------------------------------------
+
+    def _settle(self, held: Held, call: Call, ending: Ending, began_at: float) -> None:
+        self.processed += 1
+        match ending:
+            case Returned(value):
+                self._settle_value(held, call, value, began_at)
+            case Raised(error):
+                self._settle_error(held, call, error, began_at)
+            case WasCancelled(reason, error):
+                failure = None if error is None else self._describe(error)
+                attempt = held.delivery.attempt
+                self._finish(held, JobState.CANCELLED, reason=reason, error=failure, attempt=attempt, began_at=began_at)
+            case Interrupted():
+                self._settler.release(held)
+                self._tell(held, EventKind.RELEASED, attempt=held.delivery.attempt, detail="the worker stops")
+
+    def _settle_value(self, held: Held, call: Call, value: Any, began_at: float) -> None:
+        try:
+            encoded = self._encode_result(call, value)
+        except (NotSerializable, PayloadTooLarge) as error:  # trying again would give the same
+            self._fail(held, call, error, began_at)
+            return
+        self._finish(held, JobState.SUCCEEDED, value=encoded, attempt=held.delivery.attempt, began_at=began_at)
+
+    def _encode_result(self, call: Call, value: Any) -> bytes:
+        what = f"the result of {call.spec.name}"
+        returns = call.spec.signature.returns
+        if isinstance(value, set | frozenset) and returns is Any:
+            # It would silently come back as a list.
+            raise NotSerializable(what, f"a {type(value).__name__} travels as an array; annotate the task: `-> set[...]`")
+        encoded = self._registry.codec.encode(what, value)
+        if len(encoded) > self._limit_bytes:
+            raise PayloadTooLarge(what, len(encoded), self._limit_bytes)
+        return encoded
+
+    def _settle_error(self, held: Held, call: Call, error: BaseException, began_at: float) -> None:
+        again = decide_retry(error, held.delivery.attempt, call.retry, self._fraction())
+        if again is None:
+            self._fail(held, call, error, began_at)
+        else:
+            self._retry(held, error, again, began_at)
+
+    def _retry(self, held: Held, error: BaseException, again: Again, began_at: float) -> None:
+        attempt = held.delivery.attempt
+        outcome = Outcome(
+            state=JobState.FAILED,
+            error=self._describe(error),
+            attempt=attempt,
+            worker=self._settings.name,
+            started_at=began_at,
+            ended_at=self._now(),
+        )
+        self._settler.settle(held, Retried(held.delivery, again.wait_seconds, pack_outcome(outcome)))
+        self._tell(
+            held,
+            EventKind.RETRYING,
+            attempt=attempt,
+            detail=_one_line(error),
+            wait_seconds=again.wait_seconds,
+            began_at=began_at,
+        )
+
+    def _fail(self, held: Held, call: Call, error: BaseException, began_at: float) -> None:
+        if isinstance(error, Retry):  # asked for one attempt too many: what it was raised from says more
+            error = error.__cause__ or error
+        reason = TIMED_OUT if is_timeout(error) else None
+        failure = self._describe(error)
+        self._finish(held, JobState.FAILED, error=failure, reason=reason, attempt=held.delivery.attempt, began_at=began_at)
+
+    def _finish(
+        self,
+        held: Held,
+        state: JobState,
+        *,
+        value: bytes | None = None,
+        error: Failure | None = None,
+        reason: str | None = None,
+        attempt: int = 0,
+        began_at: float | None = None,
+    ) -> None:
+        outcome = Outcome(
+            state=state,
+            value=NOTHING if value is None else Raw(value),
+            error=error,
+            reason=reason,
+            attempt=attempt,
+            worker=self._settings.name,
+            started_at=began_at,
+            ended_at=self._now(),
+        )
+        form = self._registry.codec.form if value is not None else "json"
+        self._settler.settle(held, Finished(held.delivery, state, pack_outcome(outcome, form)))
+        if self._events.listeners:
+            detail = reason or (f"{error.type}: {error.text}" if error else None)
+            self._tell(held, EventKind(state), attempt=attempt, detail=detail, began_at=began_at, failure=error)
+
+    # --- small things ----------------------------------------------------------------------------------------------------
+
+    def _describe(self, error: BaseException) -> Failure:
+        return describe_error(error, self._registry.codec.can_encode)
+
+    def _note_duration(self, seconds: float) -> None:
+        average = self.seconds_per_job
+        self.seconds_per_job = seconds if average is None else average + (seconds - average) * 0.1
+
+    def _tell(
+        self,
+        held: Held,
+        kind: EventKind,
+        *,
+        attempt: int = 0,
+        detail: str | None = None,
+        wait_seconds: float | None = None,
+        began_at: float | None = None,
+        failure: Failure | None = None,
+    ) -> None:
+        if not self._events.listeners:
+            return
+        delivery, now = held.delivery, self._now()
+        self._events.emit(
+            JobEvent(
+                kind=kind,
+                job_id=delivery.id,
+                task=delivery.task,
+                queue=delivery.queue,
+                at=now,
+                attempt=attempt,
+                worker=self._settings.name,
+                seconds=None if began_at is None else now - began_at,
+                wait_seconds=wait_seconds,
+                detail=detail,
+                remote_traceback=failure.traceback if failure else "",
+            )
+        )
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}"[:200] if text else type(error).__name__

@@ -1,0 +1,127 @@
+"""The small children of a worker that outlive its attempts: sweeper, cancel watch, presence."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from typing import Final
+
+from anyio import Event, move_on_after, sleep
+
+from ..brokers.gateway import Gateway
+from ..errors import BrokerError, NotSupported
+from ..model.delivery import Topic
+from ..model.listing import WorkerRecord
+from .backoff import next_pause
+from .held import Held, HeldJobs, boot_time
+from .leases import LeaseKeeper
+
+SWEEP_SECONDS: Final = 1.0  # at least this often
+SWEEP_LIMIT: Final = 500  # jobs of each kind in one call
+BEAT_SECONDS: Final = 5.0
+BEAT_TTL_SECONDS: Final = 15.0
+
+_log = logging.getLogger("nursery_tasks.worker")
+
+
+class Sweeper:
+    """Makes due jobs ready on time, takes back what dead workers held, drops old outcomes."""
+
+    def __init__(self, gateway: Gateway, *, fraction: Callable[[], float] = random.random) -> None:
+        self._gateway = gateway
+        self._fraction = fraction
+        self._wake = Event()
+
+    def on_due(self, topic: Topic, names: set[str] | None) -> None:
+        """Take a hint that a job was scheduled, maybe for sooner than the next sweep."""
+        self._wake.set()
+
+    async def serve(self) -> None:
+        """Sweep until cancelled."""
+        pause = 0.0
+        while True:
+            self._wake = Event()
+            try:
+                swept = await self._gateway.sweep(SWEEP_LIMIT)
+            except BrokerError as error:
+                pause = next_pause(pause, self._fraction())
+                _log.warning("cannot sweep, trying again in %.1f s: %s", pause, error)
+                await sleep(pause)
+                continue
+            pause = 0.0
+            if swept.more:
+                continue
+            wait = SWEEP_SECONDS if swept.next_due_seconds is None else min(SWEEP_SECONDS, swept.next_due_seconds)
+            # A timer may fire a little early; a millisecond more is cheaper than a sweep for nothing.
+            with move_on_after(max(wait, 0.0) + 0.001):
+                await self._wake.wait()
+
+
+class CancelWatch:
+    """Looks up cancels when a hint says so; the lease keeper finds those whose hint was lost."""
+
+    def __init__(self, gateway: Gateway, held: HeldJobs, keeper: LeaseKeeper, lease_seconds: float) -> None:
+        self._gateway = gateway
+        self._held = held
+        self._keeper = keeper
+        self._lease_seconds = lease_seconds
+        self._look_at: dict[str, Held] = {}
+        self._wake = Event()
+
+    def on_cancel(self, topic: Topic, names: set[str] | None) -> None:
+        """Take a hint that cancels were asked for."""
+        found = [held for held in self._held.find(names) if not held.ended]
+        if found:
+            self._look_at.update((held.delivery.id, held) for held in found)
+            self._wake.set()
+
+    async def serve(self) -> None:
+        """Look cancels up until cancelled: a renewal says whether there is one, and why."""
+        while True:
+            await self._wake.wait()
+            self._wake = Event()
+            held, self._look_at = list(self._look_at.values()), {}
+            sent = boot_time()
+            try:
+                answers = await self._gateway.call(
+                    self._gateway.broker.renew, [item.delivery for item in held], self._lease_seconds
+                )
+            except BrokerError as error:
+                _log.warning("cannot look up cancels now: %s", error)
+                continue
+            for item, answer in zip(held, answers, strict=True):
+                if not item.ended:
+                    self._keeper.note(item, answer, sent)
+
+
+class Presence:
+    """Tells the broker that this worker lives, for `app.workers()` and `nursery-tasks doctor`.
+
+    Args:
+        describe: Makes the record that is stored.
+    """
+
+    def __init__(self, gateway: Gateway, describe: Callable[[], WorkerRecord]) -> None:
+        self._gateway = gateway
+        self._describe = describe
+
+    async def serve(self) -> None:
+        """Beat until cancelled, then say goodbye."""
+        try:
+            while True:
+                await self._beat(BEAT_TTL_SECONDS)
+                await sleep(BEAT_SECONDS)
+        except NotSupported:
+            return
+        finally:
+            with move_on_after(1.0, shield=True):
+                await self._beat(0.0)
+
+    async def _beat(self, ttl_seconds: float) -> None:
+        try:
+            await self._gateway.call(self._gateway.admin.beat, self._describe(), ttl_seconds)
+        except NotSupported:
+            raise
+        except BrokerError as error:
+            _log.debug("cannot tell the broker that this worker lives: %s", error)

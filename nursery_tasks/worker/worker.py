@@ -1,0 +1,259 @@
+"""The worker: a tree of nurseries around one broker connection.
+
+    services                outlive the attempts: settler, lease keeper, sweeper, cancel watch, presence
+    └─ resources            the app's lifespans
+       └─ slots 1..n        long-lived children; each runs one attempt at a time
+          └─ intake         claims; cancelled first
+
+Stopping is leaving the inner levels one after the other: no more claims; what has not started is given back; attempts run on
+until the drain is over, then they are cancelled and given back; the outbox is stored; the services end.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, Unpack
+
+from anyio import (
+    TASK_STATUS_IGNORED,
+    CancelScope,
+    Event,
+    create_task_group,
+    current_time,
+    get_cancelled_exc_class,
+    move_on_after,
+)
+from anyio.abc import TaskGroup, TaskStatus
+from anyio.lowlevel import checkpoint
+
+from ..brokers.posting import loop_poster
+from ..events import EventKind, JobEvent
+from ..model.listing import WorkerRecord
+from .hand_over import HandOver
+from .held import Held, HeldJobs
+from .intake import Intake
+from .leases import LeaseKeeper
+from .options import WorkerOptions, WorkerSettings, check_worker_options
+from .runner import Runner
+from .services import CancelWatch, Presence, Sweeper
+from .settler import Settler
+
+if TYPE_CHECKING:
+    from ..app import App
+
+FLUSH_SECONDS: Final = 2.0  # for storing the last outcomes
+YIELD_SECONDS: Final = 0.002  # a slot whose handlers never wait lets the others run after this long
+
+
+class Worker:
+    """One running worker; `app.open_worker()` gives it.
+
+    Attributes:
+        name: How it calls itself to the broker.
+        interrupted: How many attempts were cancelled because the drain was over.
+    """
+
+    def __init__(self, app: App, settings: WorkerSettings, *, fraction: Callable[[], float] = random.random) -> None:
+        self.name = settings.name
+        self.settings = settings
+        self.interrupted = 0
+        self._app = app
+        self._gateway = app.connection.gateway
+        self._stop = Event()
+        self._running: TaskGroup | None = None
+        self._started_at = time.time()
+        self._state: dict[str, Any] = {}
+        self._held = HeldJobs()
+        self._hand_over = HandOver()
+        post = loop_poster()
+        self._settler = Settler(self._gateway, self._held, self._on_stale, post, fraction=fraction)
+        self._keeper = LeaseKeeper(self._gateway.broker, self._held, settings.lease_seconds, post, settings.on_wedged)
+        self._runner = Runner(
+            app.registry, self._settler, app.events, settings, self._state, app.max_payload_bytes, fraction=fraction
+        )
+        self._intake = Intake(
+            self._gateway,
+            self._held,
+            self._hand_over,
+            settings,
+            lambda: self._runner.seconds_per_job,
+            self._settler.release,
+            fraction=fraction,
+        )
+        self._sweeper = Sweeper(self._gateway, fraction=fraction)
+        self._cancels = CancelWatch(self._gateway, self._held, self._keeper, settings.lease_seconds)
+        self._presence = Presence(self._gateway, self._describe)
+
+    @property
+    def processed(self) -> int:
+        """How many attempts have ended here."""
+        return self._runner.processed
+
+    @property
+    def running(self) -> list[str]:
+        """The ids of the jobs that run here now."""
+        return self._held.running()
+
+    def stop(self) -> None:
+        """Begin to drain: claim no more, let attempts end. Returns at once; calling it again changes nothing."""
+        self._stop.set()
+
+    def cancel_running(self) -> None:
+        """Cut the drain short: cancel the attempts now. Their jobs are given back to the broker."""
+        self._stop.set()
+        if self._running is not None:
+            self.interrupted = len(self.running)
+            self._running.cancel_scope.cancel("the worker stops")
+
+    async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        """Work until `stop()`, then drain.
+
+        Cancellation:
+            Attempts are cancelled at once and their jobs given back; what can be stored within 2 s is stored.
+        """
+        topics: dict[str, Callable[..., None]] = {
+            "work": self._intake.on_work,
+            "due": self._sweeper.on_due,
+            "cancel": self._cancels.on_cancel,
+        }
+        async with (
+            self._services() as start,
+            self._gateway.listen(["work", "due", "cancel"], lambda topic, names: topics[topic](topic, names)),
+        ):
+            for serve in (
+                self._settler.serve,
+                self._settler.serve_marks,
+                self._keeper.serve,
+                self._sweeper.serve,
+                self._cancels.serve,
+                self._presence.serve,
+            ):
+                await start(serve)
+            async with self._resources():
+                await self._serve_slots(task_status)
+
+    @asynccontextmanager
+    async def _services(self) -> AsyncGenerator[Callable[[Callable[[], Awaitable[None]]], Awaitable[None]], None]:
+        """Owns a nursery of children that a cancel from above does not reach; they end after the outbox is stored."""
+        scopes: list[CancelScope] = []
+
+        async def shielded(
+            serve: Callable[[], Awaitable[None]], *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED
+        ) -> None:
+            with CancelScope(shield=True) as scope:  # bounded by the owner's finally below
+                scopes.append(scope)
+                task_status.started()
+                await serve()
+
+        async with create_task_group() as services:
+
+            async def start(serve: Callable[[], Awaitable[None]]) -> None:
+                await services.start(shielded, serve, name=getattr(serve, "__qualname__", "service"))
+
+            try:
+                yield start
+            finally:
+                with move_on_after(FLUSH_SECONDS, shield=True):
+                    await self._settler.flush()
+                for scope in scopes:
+                    scope.cancel()
+
+    @asynccontextmanager
+    async def _resources(self) -> AsyncGenerator[None, None]:
+        """Open the app's lifespans in order, and close them in reverse, after the last attempt."""
+        async with AsyncExitStack() as stack:
+            for name, lifespan in self._app.lifespans.items():
+                self._state[name] = await stack.enter_async_context(lifespan(self._app))
+            yield
+
+    async def _serve_slots(self, task_status: TaskStatus[None]) -> None:
+        """Owns two nurseries: the slots, and inside it the intake that feeds them."""
+        try:
+            async with create_task_group() as running:
+                self._running = running
+                for number in range(1, self.settings.slots + 1):
+                    running.start_soon(self._slot, name=f"slot {number}")
+                async with create_task_group() as claiming:
+                    claiming.start_soon(self._intake.serve, name="intake")
+                    task_status.started()
+                    await self._stop.wait()
+                    claiming.cancel_scope.cancel()
+                self._give_back()
+                self._hand_over.close()
+                # A soft stop is a deadline on a scope that exists already.
+                running.cancel_scope.deadline = current_time() + self.settings.drain_seconds
+        finally:
+            self._running = None
+            self._give_back()  # also when it was cancelled from above
+
+    async def _slot(self) -> None:
+        """Run deliveries until the hand-over is closed and empty."""
+        last_wait = current_time()
+        while (held := await self._hand_over.take()) is not None:
+            try:
+                await self._runner.run(held)
+            except get_cancelled_exc_class():
+                if not held.ended:  # cancelled before the attempt began
+                    self._settler.release(held)
+                raise
+            finally:
+                self._hand_over.done()
+            self._intake.capacity_freed()
+            if self._settler.is_full:
+                await self._settler.wait_for_room()
+            if current_time() - last_wait > YIELD_SECONDS:
+                await checkpoint()
+                last_wait = current_time()
+
+    def _give_back(self) -> None:
+        for held in self._hand_over.take_back():
+            self._settler.release(held)
+
+    def _on_stale(self, held: Held) -> None:
+        delivery = held.delivery
+        self._app.events.emit(
+            JobEvent(
+                kind=EventKind.STALE,
+                job_id=delivery.id,
+                task=delivery.task,
+                queue=delivery.queue,
+                at=time.time(),
+                attempt=delivery.attempt,
+                worker=self.name,
+                detail="its lease had been lost; another worker has the job",
+            )
+        )
+
+    def _describe(self) -> WorkerRecord:
+        return WorkerRecord(
+            name=self.name,
+            node=self._app.node,
+            pid=os.getpid(),
+            backend="",
+            queues=self.settings.queues,
+            slots=self.settings.slots,
+            running=tuple(self.running),
+            processed=self.processed,
+            started_at=self._started_at,
+            seen_at=time.time(),
+        )
+
+
+@asynccontextmanager
+async def open_worker(app: App, **options: Unpack[WorkerOptions]) -> AsyncGenerator[Worker, None]:
+    """Run a worker while the context is open. See `App.open_worker`.
+
+    Cancellation:
+        Leaving the block normally drains; leaving it by an exception or a cancel interrupts the attempts, and their jobs
+        are given back to the broker.
+    """
+    queues = sorted({spec.options.queue for spec in app.registry.tasks.values()})
+    worker = Worker(app, check_worker_options(options, queues, app.node))
+    async with create_task_group() as owner:
+        await owner.start(worker.run, name=f"worker {worker.name}")
+        yield worker
+        worker.stop()
