@@ -1,0 +1,208 @@
+"""Hints: what a listener hears. A broker may lose some, so each check waits for one and none counts them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Condition
+
+from ...brokers.protocol import Broker, Feature
+from ...model.delivery import CancelAnswer, Delivery, Hint, Released, Retried, Started
+from ...model.delivery import Topic as HintTopic
+from ...model.states import JobState
+from .harness import ContractHarness, Topic
+from .steps import admin, cancel, claim, claim_one, ended, expect, job, settle, submit, submit_and_claim, succeeded
+
+topic = Topic("hints")
+
+EVERY_TOPIC: tuple[HintTopic, ...] = ("work", "due", "cancel", "outcome")
+
+
+class Ear:
+    """Listens, and waits until a hint was heard."""
+
+    def __init__(self, harness: ContractHarness, broker: Broker, *topics: HintTopic) -> None:
+        self.heard: list[Hint] = []
+        self._seconds = harness.hint_seconds
+        self._news = Condition()
+        self.listener = broker.listen(topics or EVERY_TOPIC, self._hear)
+
+    def _hear(self, hint: Hint) -> None:
+        with self._news:
+            self.heard.append(hint)
+            self._news.notify_all()
+
+    def forget(self) -> None:
+        with self._news:
+            self.heard.clear()
+
+    def wait_for(self, wanted: HintTopic, name: str, cause: str) -> None:
+        """Wait for a hint of this topic about *name*, or about everything."""
+
+        def is_heard() -> bool:
+            return any(hint.topic == wanted and (name in hint.names or not hint.names) for hint in self.heard)
+
+        with self._news:
+            if not self._news.wait_for(is_heard, self._seconds):
+                raise AssertionError(f"no hint {wanted!r} about {name!r} came after {cause}; heard: {self.heard}")
+
+
+@topic.check()
+def submission_is_work(harness: ContractHarness) -> None:
+    """A submission is a hint at work in its queue."""
+    broker = harness.open()
+    ear = Ear(harness, broker)
+    submit(broker, job("a", queue="images"), job("b", queue="mails"))
+    ear.wait_for("work", "images", "a submission")
+    ear.wait_for("work", "mails", "a submission")
+
+
+@topic.check(Feature.DELAYS)
+def delayed_submission_will_be_due(harness: ContractHarness) -> None:
+    """A delayed submission is a hint that something will be due."""
+    broker = harness.open()
+    ear = Ear(harness, broker)
+    submit(broker, job("a", queue="images", delay_seconds=60))
+    ear.wait_for("due", "images", "a delayed submission")
+
+
+@topic.check()
+def end_is_an_outcome(harness: ContractHarness) -> None:
+    """The end of a job is a hint at its outcome, and the outcome can be read when the hint arrives."""
+    broker = harness.open()
+    states: list[JobState | None] = []
+    news = Condition()
+
+    def look(hint: Hint) -> None:
+        with news:
+            states.extend(found.state if found else None for found in broker.outcomes(hint.names or ["a"]))
+            news.notify_all()
+
+    delivery = submit_and_claim(broker)
+    broker.listen(["outcome"], look)
+    settle(broker, Started(delivery), succeeded(delivery))
+    with news:
+        expect(news.wait_for(lambda: bool(states), harness.hint_seconds), "no hint 'outcome' came after the end of a job")
+        expect(states[0] is JobState.SUCCEEDED, f"the state was {states[0]!r} when the hint arrived")
+
+
+@topic.check()
+def returning_job_is_work(harness: ContractHarness) -> None:
+    """A job that is retried or released at once is a hint at work."""
+    broker = harness.open()
+    ear = Ear(harness, broker)
+    give_back: list[tuple[str, Callable[[Delivery], Retried | Released]]] = [
+        ("a retry", lambda delivery: Retried(delivery, 0)),
+        ("a release", Released),
+    ]
+    submit(broker, "a")
+    for cause, settlement in give_back:
+        delivery = claim_one(broker, "a")
+        ear.wait_for("work", "work", "a submission")
+        ear.forget()
+        settle(broker, settlement(delivery))
+        ear.wait_for("work", "work", cause)
+
+
+@topic.check(Feature.DELAYS)
+def delayed_return_will_be_due(harness: ContractHarness) -> None:
+    """A job that is retried or released with a delay is a hint that something will be due."""
+    broker = harness.open()
+    submit(broker, "a", "b")
+    first, second = claim(broker)
+    ear = Ear(harness, broker)
+    settle(broker, Retried(first, 60))
+    ear.wait_for("due", "work", "a retry with a delay")
+    ear.forget()
+    settle(broker, Released(second, 60))
+    ear.wait_for("due", "work", "a release with a delay")
+
+
+@topic.check()
+def cancel_is_told(harness: ContractHarness) -> None:
+    """The cancel of a held job is a hint to its worker; that of a waiting one is a hint at its outcome."""
+    broker = harness.open()
+    delivery = submit_and_claim(broker, "held")
+    submit(broker, "waiting")
+    ear = Ear(harness, broker)
+    cancel(broker, "held", CancelAnswer.REQUESTED)
+    ear.wait_for("cancel", "held", "the cancel of a held job")
+    cancel(broker, "waiting", CancelAnswer.CANCELLED)
+    ear.wait_for("outcome", "waiting", "the cancel of a waiting job")
+    settle(broker, Released(delivery))
+    ear.wait_for("outcome", "held", "the release of a cancelled job")
+
+
+@topic.check(Feature.DELAYS, clock=True)
+def sweep_tells_what_became_ready(harness: ContractHarness) -> None:
+    """A sweep that makes jobs ready is a hint at work: due ones, and those of dead workers."""
+    broker = harness.open()
+    submit_and_claim(broker, "held", queue="images")
+    submit(broker, job("later", queue="mails", delay_seconds=10))
+    harness.advance(15)
+    ear = Ear(harness, broker)
+    broker.sweep(100)
+    ear.wait_for("work", "images", "the sweep of a lost lease")
+    ear.wait_for("work", "mails", "the sweep of a due job")
+
+
+@topic.check(clock=True)
+def sweep_tells_what_ended(harness: ContractHarness) -> None:
+    """A sweep that ends jobs is a hint at their outcomes."""
+    broker = harness.open()
+    settle(broker, Started(submit_and_claim(broker, "dead", max_crashes=1)))
+    submit_and_claim(broker, "cancelled")
+    cancel(broker, "cancelled", CancelAnswer.REQUESTED)
+    submit(broker, job("late", expires_seconds=5))
+    harness.advance(15)
+    ear = Ear(harness, broker)
+    broker.sweep(100)
+    for job_id in ("dead", "cancelled", "late"):
+        ear.wait_for("outcome", job_id, "a sweep")
+
+
+@topic.check(Feature.LISTING)
+def requeue_is_work(harness: ContractHarness) -> None:
+    """A requeue is a hint at work."""
+    broker = harness.open()
+    settle(broker, ended(submit_and_claim(broker), JobState.FAILED))
+    ear = Ear(harness, broker)
+    admin(broker).requeue(["a"])
+    ear.wait_for("work", "work", "a requeue")
+
+
+@topic.check(Feature.PAUSE)
+def resume_is_work(harness: ContractHarness) -> None:
+    """A resume is a hint at work."""
+    broker = harness.open()
+    admin(broker).pause("work")
+    submit(broker, "a")
+    ear = Ear(harness, broker)
+    admin(broker).resume("work")
+    ear.wait_for("work", "work", "a resume")
+
+
+@topic.check()
+def only_what_was_asked_for(harness: ContractHarness) -> None:
+    """A listener hears only of the topics that it named."""
+    broker = harness.open()
+    one, all_of_them = Ear(harness, broker, "outcome"), Ear(harness, broker)
+    settle(broker, succeeded(submit_and_claim(broker)))
+    all_of_them.wait_for("work", "work", "a submission")
+    one.wait_for("outcome", "a", "the end of a job")
+    others = [hint for hint in one.heard if hint.topic != "outcome"]
+    expect(not others, f"a listener for outcomes heard {others}")
+
+
+@topic.check()
+def closed_listener_hears_nothing(harness: ContractHarness) -> None:
+    """A listener that was closed hears nothing more, others do; closing again does nothing."""
+    broker = harness.open()
+    closed, other = Ear(harness, broker), Ear(harness, broker)
+    submit(broker, "a")
+    closed.wait_for("work", "work", "a submission")
+    closed.listener.close()
+    closed.listener.close()
+    closed.forget()
+    settle(broker, succeeded(claim_one(broker, "a")))
+    other.wait_for("outcome", "a", "the end of a job")
+    expect(not closed.heard, f"a closed listener heard {closed.heard}")

@@ -1,0 +1,151 @@
+"""What a worker says of a job that it holds."""
+
+from __future__ import annotations
+
+from ...brokers.protocol import Feature
+from ...model.delivery import Progressed, Started
+from ...model.states import ENDED, JobState
+from .harness import ContractHarness, Topic
+from .steps import (
+    admin,
+    claim,
+    claim_one,
+    ended,
+    expect_claimable,
+    expect_equal,
+    expect_state,
+    record,
+    settle,
+    stored,
+    submit,
+    submit_and_claim,
+    succeeded,
+)
+
+topic = Topic("settle")
+
+
+@topic.check()
+def outcome_is_kept_byte_for_byte(harness: ContractHarness) -> None:
+    """The outcome of a job comes back byte for byte."""
+    broker = harness.open()
+    finished = succeeded(submit_and_claim(broker), b'{"size":[1,2.5,null],"name":"\xc3\xa4"}')
+    settle(broker, finished)
+    expect_equal(stored(broker, "a").outcome, finished.outcome, "the outcome")
+
+
+@topic.check()
+def every_end(harness: ContractHarness) -> None:
+    """A worker can end a job in each of the ended states, and it is not delivered again."""
+    broker = harness.open()
+    states = sorted(ENDED)
+    submit(broker, *states)
+    settle(broker, *(ended(delivery, JobState(delivery.id)) for delivery in claim(broker)))
+    for state in states:
+        expect_state(broker, state, state)
+    expect_claimable(broker)
+
+
+@topic.check()
+def started_is_a_state(harness: ContractHarness) -> None:
+    """A job whose start was settled is started until it ends."""
+    broker = harness.open()
+    delivery = submit_and_claim(broker)
+    settle(broker, Started(delivery))
+    expect_state(broker, JobState.STARTED, "a")
+    expect_equal(stored(broker, "a").outcome, None, "the outcome of a job that has not ended")
+    expect_claimable(broker)
+    settle(broker, succeeded(delivery))
+    expect_state(broker, JobState.SUCCEEDED, "a")
+
+
+@topic.check()
+def second_started_changes_nothing(harness: ContractHarness) -> None:
+    """Settling the start of a delivery twice is as good as once."""
+    broker = harness.open()
+    delivery = submit_and_claim(broker)
+    settle(broker, Started(delivery), Started(delivery))
+    settle(broker, Started(delivery))
+    expect_state(broker, JobState.STARTED, "a")
+
+
+@topic.check()
+def whole_life_in_one_batch(harness: ContractHarness) -> None:
+    """The settlements of a batch are made one after the other, also for the same delivery."""
+    broker = harness.open()
+    delivery = submit_and_claim(broker)
+    answers = broker.settle([Started(delivery), Progressed(delivery, b"1"), succeeded(delivery), succeeded(delivery, b"43")])
+    expect_equal(answers, [True, True, True, False], "the answers")
+    expect_equal(stored(broker, "a").outcome, succeeded(delivery).outcome, "the outcome")
+
+
+@topic.check()
+def answers_in_order(harness: ContractHarness) -> None:
+    """A stale settlement in a batch is answered in its place and does not touch the others."""
+    broker = harness.open()
+    submit(broker, "a", "b", "c")
+    first, second, third = claim(broker)
+    settle(broker, succeeded(second))
+    answers = broker.settle([succeeded(first), succeeded(second, b"43"), Started(third)])
+    expect_equal(answers, [True, False, True], "the answers")
+    expect_state(broker, JobState.SUCCEEDED, "a", "b")
+    expect_state(broker, JobState.STARTED, "c")
+
+
+@topic.check(Feature.LISTING)
+def attempts_are_counted_once(harness: ContractHarness) -> None:
+    """An attempt counts once, whether its start was settled or not."""
+    broker = harness.open()
+    submit(broker, "a", "b")
+    first, second = claim(broker)
+    expect_equal(record(broker, "a").attempts, 0, "attempts of a claimed job")
+    settle(broker, Started(first))
+    expect_equal(record(broker, "a").attempts, 1, "attempts of a started job")
+    settle(broker, Started(first), succeeded(first), succeeded(second))
+    expect_equal([record(broker, "a").attempts, record(broker, "b").attempts], [1, 1], "attempts of ended jobs")
+
+
+@topic.check(Feature.LISTING, clock=True)
+def moments_are_recorded(harness: ContractHarness) -> None:
+    """A record tells on the broker's clock when the job came, was started and ended, and which worker had it."""
+    broker = harness.open()
+    begin = harness.now()
+    submit(broker, "a")
+    found = record(broker, "a")
+    expect_equal((found.started_at, found.ended_at, found.worker), (None, None, None), "the record of a waiting job")
+    harness.advance(2)
+    delivery = claim_one(broker, "a", worker="worker-7")
+    harness.advance(3)
+    settle(broker, Started(delivery))
+    harness.advance(4)
+    settle(broker, succeeded(delivery))
+    found = record(broker, "a")
+    moments = [found.created_at, found.due_at, found.started_at or 0, found.ended_at or 0]
+    expect_equal([moment - begin for moment in moments], [0, 0, 5, 9], "created, due, started, ended")
+    expect_equal(found.worker, "worker-7", "the worker")
+
+
+@topic.check(Feature.PROGRESS, Feature.LISTING)
+def last_progress_counts(harness: ContractHarness) -> None:
+    """Progress replaces what was said before, and outlives the end of the job."""
+    broker = harness.open()
+    delivery = submit_and_claim(broker)
+    expect_equal(record(broker, "a").progress, None, "progress before any was told")
+    settle(broker, Progressed(delivery, b'{"done":1}'))
+    expect_state(broker, JobState.CLAIMED, "a")
+    settle(broker, Started(delivery), Progressed(delivery, b'{"done":2}'))
+    expect_equal(record(broker, "a").progress, b'{"done":2}', "the last progress")
+    settle(broker, succeeded(delivery))
+    expect_equal(record(broker, "a").progress, b'{"done":2}', "progress after the end")
+
+
+@topic.check(Feature.LISTING)
+def counts_follow_the_settlements(harness: ContractHarness) -> None:
+    """The counts of a queue follow every settlement."""
+    broker = harness.open()
+    submit(broker, "a", "b", "c")
+    first, second = claim(broker, 2)
+    settle(broker, Started(first), succeeded(second))
+    (queue,) = admin(broker).queues()
+    wanted = {JobState.READY: 1, JobState.STARTED: 1, JobState.SUCCEEDED: 1}
+    expect_equal({state: count for state, count in queue.counts.items() if count}, wanted, "the counts")
