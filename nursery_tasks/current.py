@@ -36,7 +36,7 @@ class CurrentJob:
     worker: str | None = None
     parent: str | None = None
     tags: tuple[str, ...] = ()
-    state: dict[str, Any] = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict[str, Any])
     _report: Callable[[Any], None] | None = None
 
     def progress(self, value: Any) -> None:

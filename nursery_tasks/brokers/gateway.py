@@ -99,9 +99,10 @@ class Gateway:
             Seen before the call starts; then the call goes to its end or its deadline, and its answer is returned.
         """
         await checkpoint_if_cancelled()
-        return await self._call(method, *args)
+        return await self.call_shielded(method, *args)
 
-    async def _call(self, method: Callable[..., T], *args: Any) -> T:
+    async def call_shielded(self, method: Callable[..., T], *args: Any) -> T:
+        """Do the same without looking at a cancellation first; for lanes, which have looked."""
         if not self.broker.blocking:
             answer = method(*args)
             await cancel_shielded_checkpoint()
@@ -177,7 +178,7 @@ class _Lane(Generic[Item, Answer]):
     async def call(self, items: Sequence[Item]) -> list[Answer]:
         await checkpoint_if_cancelled()
         if not self._gateway.broker.blocking:
-            return await self._gateway._call(self._method, items)
+            return await self._gateway.call_shielded(self._method, items)
         batch, begin = self._gathering, 0
         if batch is None:
             batch = self._gathering = _Batch()
@@ -199,7 +200,7 @@ class _Lane(Generic[Item, Answer]):
                 with CancelScope(shield=True):
                     await before.wait()
             self._gathering = None  # from here on a new batch gathers
-            batch.answers = await self._gateway._call(self._method, batch.items)
+            batch.answers = await self._gateway.call_shielded(self._method, batch.items)
         except BaseException as error:
             batch.error = error
         finally:

@@ -48,6 +48,7 @@ class Listener(Protocol):
 
     def close(self) -> None:
         """End it: when this returns, `emit` is not called any more."""
+        ...
 
 
 Emit = Callable[[Hint], None]
@@ -71,6 +72,7 @@ class Broker(Protocol):
         A job whose id is known, or whose task and key belong to a job that has not ended, is not stored; its receipt names the
         job that stands for it. Two equal ids in one batch count as a repetition.
         """
+        ...
 
     def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Delivery]:
         """Lease up to *limit* ready jobs: queue by queue in the order given; within one by priority, then by submission.
@@ -78,6 +80,7 @@ class Broker(Protocol):
         Paused queues and jobs past their `expires` give nothing. A job that came back (retried, released, taken from a
         worker that died) keeps its place in the order of submission. Scheduled jobs wait for `sweep`, also when they are due.
         """
+        ...
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         """Record what happened to deliveries. False: the token is stale, and nothing was changed.
@@ -87,18 +90,22 @@ class Broker(Protocol):
         An attempt counts from its `Started`, or from its `Finished` or `Retried` when no `Started` came before; `Released`
         takes it back. A second `Started` changes nothing and is True.
         """
+        ...
 
     def renew(self, deliveries: Sequence[Delivery], lease_seconds: float) -> list[Renewal]:
         """Prolong leases to *lease_seconds* from now. A lease that ran out and that nobody swept is still held."""
+        ...
 
     def cancel(self, ids: Sequence[str], reason: str | None) -> list[CancelAnswer]:
         """Cancel jobs that wait, at once and for good; mark those that a worker holds.
 
         The first reason stays; an empty one is the same as None.
         """
+        ...
 
     def outcomes(self, ids: Sequence[str]) -> list[Stored | None]:
         """Look jobs up; None for an id that is not known (any more)."""
+        ...
 
     def sweep(self, limit: int) -> Swept:
         """Do what time has made necessary, at most about *limit* jobs of each kind.
@@ -107,15 +114,18 @@ class Broker(Protocol):
         lease is over return to ready, or are cancelled when that was asked for, or are dead after their last crash (only a
         started job is blamed with one); outcomes kept long enough are dropped.
         """
+        ...
 
     def listen(self, topics: Sequence[Topic], emit: Emit) -> Listener:
         """Call *emit* for what happens, from any thread, in any process, until the listener is closed. Hints may get lost.
 
         *emit* is quick and does not raise.
         """
+        ...
 
     def close(self) -> None:
         """Give back files, sockets and threads. Later calls raise `BrokerClosed`; closing again does nothing."""
+        ...
 
 
 @runtime_checkable
@@ -124,12 +134,15 @@ class BrokerAdmin(Protocol):
 
     def job(self, job_id: str) -> JobRecord | None:
         """Return all that is known of one job."""
+        ...
 
     def jobs(self, wanted: JobFilter, limit: int, after: int = 0) -> list[JobRecord]:
         """List jobs in the order of submission, at most *limit*, those with a cursor greater than *after*."""
+        ...
 
     def queues(self) -> list[QueueRecord]:
         """List the queues that have jobs or are paused, by name."""
+        ...
 
     def purge(self, queue: str, states: frozenset[JobState], limit: int = 10_000) -> int:
         """Delete jobs of one queue that no worker holds; return how many.
@@ -137,21 +150,27 @@ class BrokerAdmin(Protocol):
         *states* may not name `claimed` or `started` (`InvalidOptions`). At most *limit* go in one call, oldest first: repeat
         until it returns 0.
         """
+        ...
 
     def pause(self, queue: str) -> None:
         """Let nobody claim from this queue, until `resume`; what runs goes on."""
+        ...
 
     def resume(self, queue: str) -> None:
         """Undo `pause`."""
+        ...
 
     def requeue(self, ids: Sequence[str]) -> list[bool]:
         """Make ended jobs (not succeeded ones) ready again, as new: no attempts, crashes, outcome or cancel; no `expires` either.
 
         False: unknown, not ended, succeeded, or its key belongs to another job by now.
         """
+        ...
 
     def beat(self, worker: WorkerRecord, ttl_seconds: float) -> None:
         """Store a worker's description of itself for *ttl_seconds*, with `seen_at` by the broker's clock; 0 removes it."""
+        ...
 
     def workers(self) -> list[WorkerRecord]:
         """List the workers whose last heartbeat still counts, by name."""
+        ...

@@ -31,7 +31,7 @@ async def run_here(task: Callee, args: Sequence[Any], kwargs: dict[str, Any], ti
         JobTimedOut: It ran longer than its timeout, by the clock, whatever it returned.
         Exception: What it raised.
     """
-    job = CurrentJob(id="local", task=task.name)
+    job, result = CurrentJob(id="local", task=task.name), None
     with move_on_after(timeout_seconds) as clock:
         if task.kind == "loop":
             result = await call_in_loop(task.function, args, kwargs, job)

@@ -48,7 +48,7 @@ class Codec:
         self.form: Format = form
         self._types = {custom.cls: custom for custom in types}
         module = msgspec.json if form == "json" else msgspec.msgpack
-        self._encode = module.Encoder(enc_hook=self._to_plain).encode
+        self._encode: Callable[[object], bytes] = module.Encoder(enc_hook=self._to_plain).encode
         self._from_json = msgspec.json.Decoder(Message).decode
         self._from_msgpack = msgspec.msgpack.Decoder(Message).decode
 
@@ -103,13 +103,14 @@ class Codec:
         return msgspec.convert(value, wanted, dec_hook=self._from_plain)
 
     def _to_plain(self, value: Any) -> Any:
-        custom = self._types.get(type(value))
+        cls: type[Any] = type(value)
+        custom = self._types.get(cls)
         if custom is not None:
             return custom.encode(value)
         dump = getattr(value, "model_dump", None)  # a pydantic model, without importing pydantic
-        if dump is not None and hasattr(type(value), "model_validate"):
+        if dump is not None and hasattr(cls, "model_validate"):
             return dump(mode="json")
-        raise TypeError(f"no encoding for {type(value).__qualname__}")
+        raise TypeError(f"no encoding for {cls.__qualname__}")
 
     def _from_plain(self, wanted: type[Any], value: Any) -> Any:
         custom = self._types.get(wanted)

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from ..errors import RemoteError
-from .retry import qualified_name
+from .retry import members_of, qualified_name
 
 MAX_TRACEBACK: Final = 20_000  # characters; the end, which names the error, is kept
 MAX_TEXT: Final = 10_000
@@ -66,9 +66,9 @@ def describe_error(error: BaseException, keep: KeepValue, *, depth: int = 0, wit
         depth: How many causes and groups lie above this one; past `MAX_DEPTH` no more are followed.
         with_traceback: Members of a group leave theirs out, because the group's text holds them all.
     """
-    text = error.message if isinstance(error, BaseExceptionGroup) else _text(error)
+    members = members_of(error)
+    text = str(getattr(error, "message", "")) if members else _text(error)
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    members = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
     deeper = depth < MAX_DEPTH
     args = list(error.args)
     return Failure(

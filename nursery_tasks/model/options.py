@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, TypedDict
+from typing import Any, cast, Final, Literal, TypedDict
 
 from ..errors import InvalidOptions
 from .duration import Duration, to_optional_seconds, to_seconds
@@ -158,7 +158,7 @@ def _check_moment(option: str, value: object) -> float:
 def _check_tags(option: str, value: object) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, tuple | list):
         raise InvalidOptions(option, value, "a list of words")
-    return tuple(check_name(option, tag) for tag in value)
+    return tuple(check_name(option, tag) for tag in cast("tuple[object, ...]", value))
 
 
 def _check_timeout(option: str, value: Duration | None) -> float | None:

@@ -9,7 +9,7 @@ everything here is a pure function.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -116,8 +116,9 @@ class RetryRule(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def matches(self, error: BaseException) -> bool:
         """Say whether *error* is one to retry after; a group is when each of its leaves is."""
-        if isinstance(error, BaseExceptionGroup) and not self._names_group(error):
-            return all(self.matches(member) for member in error.exceptions)
+        members = members_of(error)
+        if members and not self._names_group(error):
+            return all(self.matches(member) for member in members)
         names = ancestry(type(error))
         if not names.isdisjoint(self.never):
             return False
@@ -140,6 +141,11 @@ class RetryRule(msgspec.Struct, frozen=True, omit_defaults=True):
 def ancestry(cls: type[BaseException]) -> frozenset[str]:
     """Return the qualified names of *cls* and all its base classes."""
     return frozenset(qualified_name(base) for base in cls.__mro__ if base is not object)
+
+
+def members_of(error: BaseException) -> tuple[BaseException, ...]:
+    """Return a group's exceptions; nothing for what is no group."""
+    return cast("BaseExceptionGroup[BaseException]", error).exceptions if isinstance(error, BaseExceptionGroup) else ()
 
 
 def qualified_name(cls: type[Any]) -> str:

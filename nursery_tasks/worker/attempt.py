@@ -48,7 +48,7 @@ async def run_attempt(
         The attempt is interrupted. The ending says so, and the caller's next `await` is cancelled, too.
     """
     scope = held.scope = CancelScope()
-    clock = math.inf
+    clock, value = math.inf, None
     try:
         with scope:
             if call.timeout_seconds is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import JobTimedOut
-from ..model.retry import Retry, RetryRule
+from ..model.retry import Retry, RetryRule, members_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,6 @@ def is_timeout(error: BaseException) -> bool:
 
 
 def _asked_retry(error: BaseException) -> Retry | None:
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]  # raised in a child of the handler's own nursery
+    while len(members := members_of(error)) == 1:
+        error = members[0]  # raised in a child of the handler's own nursery
     return error if isinstance(error, Retry) else None

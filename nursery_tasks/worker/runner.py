@@ -149,7 +149,7 @@ class Runner:
     def _encode_result(self, call: Call, value: Any) -> bytes:
         what = f"the result of {call.spec.name}"
         returns = call.spec.signature.returns
-        if isinstance(value, set | frozenset) and returns is Any:
+        if type(value) in (set, frozenset) and returns is Any:
             # It would silently come back as a list.
             raise NotSerializable(what, f"a {type(value).__name__} travels as an array; annotate the task: `-> set[...]`")
         encoded = self._registry.codec.encode(what, value)

@@ -104,7 +104,7 @@ class MemoryAdmin:
             return False
         if job.unique is not None and job.unique in self._table.keys:
             return False
-        job.attempts = job.crashes = 0
+        job.attempts = job.crashes = job.lapses = 0
         job.due_at, job.expires_at = now, None
         job.worker = job.started_at = job.ended_at = job.progress = job.outcome = job.cancel_reason = None
         job.cancel_asked = False

@@ -244,6 +244,7 @@ class MemoryBroker(MemoryAdmin):
 
     def _take_back(self, job: Job, now: float, hints: Hints) -> None:
         """Take a job from a worker whose lease is over. Only a started one can have been what killed the worker."""
+        job.lapses += 1
         if job.state is JobState.STARTED:
             job.crashes += 1
         if job.cancel_asked or job.state is not JobState.STARTED or job.crashes < job.submitted.max_crashes:
@@ -277,6 +278,7 @@ def _to_delivery(job: Job, now: float) -> Delivery:
         token=job.token,
         attempt=job.attempts + 1,
         crashes=job.crashes,
+        lapses=job.lapses,
         expires_in_seconds=(job.expires_at or 0.0) - now if waits_for_first else None,
         waited_seconds=max(0.0, now - job.due_at),
     )

@@ -34,6 +34,7 @@ class Job:
     state: JobState
     attempts: int = 0
     crashes: int = 0
+    lapses: int = 0
     token: bytes = b""
     lease_until: float = 0.0
     worker: str | None = None
