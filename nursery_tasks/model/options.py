@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
-from typing import Any, cast, Final, Literal, TypedDict
+from typing import Any, Final, Literal, TypedDict, cast
 
 from ..errors import InvalidOptions
 from .duration import Duration, to_optional_seconds, to_seconds

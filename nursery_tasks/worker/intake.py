@@ -14,7 +14,7 @@ from ..errors import BrokerError
 from ..model.delivery import Topic
 from .backoff import next_pause
 from .hand_over import HandOver
-from .held import Held, HeldJobs, boot_time
+from .held import Held, HeldJobs
 from .options import PREFETCH_MOST, WorkerSettings
 
 POLL_SECONDS: Final = 1.0  # how late new work is seen when its hint was lost
@@ -30,6 +30,7 @@ class Intake:
     Args:
         seconds_per_job: The recent average, or None before the first job.
         release: Gives a delivery back.
+        clock: What leases are counted by.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Intake:
         settings: WorkerSettings,
         seconds_per_job: Callable[[], float | None],
         release: Callable[[Held], None],
+        clock: Callable[[], float],
         *,
         fraction: Callable[[], float] = random.random,
     ) -> None:
@@ -49,6 +51,7 @@ class Intake:
         self._settings = settings
         self._seconds_per_job = seconds_per_job
         self._release = release
+        self._clock = clock
         self._fraction = fraction
         self._turn = 0
         self._dry = False  # the last claim got less than it asked for
@@ -95,7 +98,7 @@ class Intake:
         return 1 if idle > len(self._hand_over) else max(1, self._prefetch() // 2)
 
     async def _claim(self, room: int) -> None:
-        sent = boot_time()
+        sent = self._clock()
         pause = 0.0
         while True:
             self._hinted = False
@@ -106,7 +109,7 @@ class Intake:
                 pause = next_pause(pause, self._fraction())
                 _log.warning("cannot claim, trying again in %.1f s: %s", pause, error)
                 await sleep(pause)
-                sent = boot_time()
+                sent = self._clock()
         self._dry = len(deliveries) < room and not self._hinted
         self._hand_over.put(self._held.add(deliveries, sent, current_time()))
 

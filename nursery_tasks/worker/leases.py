@@ -1,7 +1,7 @@
 """Keeps the leases of held jobs alive, and cancels the attempts whose lease cannot be kept.
 
-The beat runs in a thread of its own, so that a handler that blocks the event loop does not lose the leases of its neighbours. The
-thread never waits for the loop: it posts what it finds. A loop that stays blocked for longer than `MAX_STALL_SECONDS` is given
+The beat runs in a thread of its own, so that a handler that blocks the event loop does not lose the leases of its neighbours.
+The thread never waits for the loop: it posts what it finds. A loop that stays blocked for longer than `MAX_STALL_SECONDS` is given
 up: the worker is told, prints its stacks and exits, because somebody else should run those jobs.
 
 Self-fencing: when no renewal has been *sent* successfully for a lease minus `FENCE_SECONDS`, the attempt is cancelled before
@@ -34,6 +34,7 @@ class LeaseKeeper:
     """The heart beat of one worker.
 
     Args:
+        clock: `boot_time`, or the loop's (maybe virtual) time for a broker that lives on the loop.
         post: Runs a callable on the loop.
         on_wedged: Called in the keeper's thread when the loop has been blocked for too long; None: only the leases are let go.
     """
@@ -43,6 +44,7 @@ class LeaseKeeper:
         broker: Broker,
         held: HeldJobs,
         lease_seconds: float,
+        clock: Callable[[], float],
         post: Post,
         on_wedged: Callable[[float], object] | None,
     ) -> None:
@@ -51,6 +53,7 @@ class LeaseKeeper:
         self._lease_seconds = lease_seconds
         self._fence_seconds = lease_seconds - min(FENCE_SECONDS, lease_seconds / 5)
         self._pause_seconds = lease_seconds / 6
+        self._clock = clock
         self._post = post
         self._on_wedged = on_wedged
         self._stop = threading.Event()
@@ -94,19 +97,18 @@ class LeaseKeeper:
 
     def _beat(self) -> None:
         """Renew what is a third of a lease old, and fence what could not be renewed in time."""
-        now = boot_time() if self._broker.blocking else None
-        due = [held for held in self._held.snapshot() if self._age(held, now) >= self._lease_seconds / 3]
+        due = [held for held in self._held.snapshot() if self._age(held) >= self._lease_seconds / 3]
         if due:
             self._renew(due)
-        late = [held for held in due if self._age(held, None) >= self._fence_seconds]
-        for held in late:
-            self._cancel(held, LEASE_LOST)
+        for held in due:
+            if self._age(held) >= self._fence_seconds:
+                self._cancel(held, LEASE_LOST)
 
-    def _age(self, held: Held, now: float | None) -> float:
-        return (boot_time() if now is None else now) - held.lease_from
+    def _age(self, held: Held) -> float:
+        return self._clock() - held.lease_from
 
     def _renew(self, due: list[Held]) -> None:
-        sent = boot_time()
+        sent = self._clock()
         try:
             answers = self._broker.renew([held.delivery for held in due], self._lease_seconds)
         except BrokerClosed:

@@ -14,7 +14,7 @@ from ..errors import BrokerError, NotSupported
 from ..model.delivery import Topic
 from ..model.listing import WorkerRecord
 from .backoff import next_pause
-from .held import Held, HeldJobs, boot_time
+from .held import Held, HeldJobs
 from .leases import LeaseKeeper
 
 SWEEP_SECONDS: Final = 1.0  # at least this often
@@ -61,10 +61,13 @@ class Sweeper:
 class CancelWatch:
     """Looks up cancels when a hint says so; the lease keeper finds those whose hint was lost."""
 
-    def __init__(self, gateway: Gateway, held: HeldJobs, keeper: LeaseKeeper, lease_seconds: float) -> None:
+    def __init__(
+        self, gateway: Gateway, held: HeldJobs, keeper: LeaseKeeper, lease_seconds: float, clock: Callable[[], float]
+    ) -> None:
         self._gateway = gateway
         self._held = held
         self._keeper = keeper
+        self._clock = clock
         self._lease_seconds = lease_seconds
         self._look_at: dict[str, Held] = {}
         self._wake = Event()
@@ -82,7 +85,7 @@ class CancelWatch:
             await self._wake.wait()
             self._wake = Event()
             held, self._look_at = list(self._look_at.values()), {}
-            sent = boot_time()
+            sent = self._clock()
             try:
                 answers = await self._gateway.call(
                     self._gateway.broker.renew, [item.delivery for item in held], self._lease_seconds

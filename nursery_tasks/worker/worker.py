@@ -34,7 +34,7 @@ from ..brokers.posting import loop_poster
 from ..events import EventKind, JobEvent
 from ..model.listing import WorkerRecord
 from .hand_over import HandOver
-from .held import Held, HeldJobs
+from .held import Held, HeldJobs, boot_time
 from .intake import Intake
 from .leases import LeaseKeeper
 from .options import WorkerOptions, WorkerSettings, check_worker_options
@@ -70,8 +70,10 @@ class Worker:
         self._held = HeldJobs()
         self._hand_over = HandOver()
         post = loop_poster()
+        # A broker on the loop may live in virtual time, and its leases with it.
+        clock = boot_time if self._gateway.broker.blocking else current_time
         self._settler = Settler(self._gateway, self._held, self._on_stale, post, fraction=fraction)
-        self._keeper = LeaseKeeper(self._gateway.broker, self._held, settings.lease_seconds, post, settings.on_wedged)
+        self._keeper = LeaseKeeper(self._gateway.broker, self._held, settings.lease_seconds, clock, post, settings.on_wedged)
         self._runner = Runner(
             app.registry, self._settler, app.events, settings, self._state, app.max_payload_bytes, fraction=fraction
         )
@@ -82,10 +84,11 @@ class Worker:
             settings,
             lambda: self._runner.seconds_per_job,
             self._settler.release,
+            clock,
             fraction=fraction,
         )
         self._sweeper = Sweeper(self._gateway, fraction=fraction)
-        self._cancels = CancelWatch(self._gateway, self._held, self._keeper, settings.lease_seconds)
+        self._cancels = CancelWatch(self._gateway, self._held, self._keeper, settings.lease_seconds, clock)
         self._presence = Presence(self._gateway, self._describe)
 
     @property
