@@ -1,0 +1,497 @@
+"""Brokers with one fault each, made from the memory broker: what the contract suite must not let pass.
+
+The faults are those that were met in real queues: a token that nobody checks, blame for neighbours, a cancel that is
+forgotten, a sweep without a bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from nursery_tasks.brokers.memory import MemoryBroker
+from nursery_tasks.brokers.memory.hints import Hints
+from nursery_tasks.brokers.memory.table import Job, JobTable
+from nursery_tasks.model.delivery import (
+    CancelAnswer,
+    Delivery,
+    Finished,
+    LeaseState,
+    Receipt,
+    Released,
+    Renewal,
+    Retried,
+    Settlement,
+    Started,
+    Stored,
+    Submission,
+    Swept,
+)
+from nursery_tasks.model.listing import JobFilter, JobRecord
+from nursery_tasks.model.reasons import pack_expired
+from nursery_tasks.model.states import ENDED, WAITING, JobState
+
+MUTANTS: list[type[MemoryBroker]] = []
+
+
+def mutant(cls: type[MemoryBroker]) -> type[MemoryBroker]:
+    MUTANTS.append(cls)
+    return cls
+
+
+class _WithTable(MemoryBroker):
+    table: type[JobTable]  # what the mutant bends
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how)
+        self._table = self.table()
+
+
+# --- claims ---------------------------------------------------------------------------------------
+
+
+@mutant
+class LastInFirstOut(_WithTable):
+    class table(JobTable):  # noqa: N801
+        def take_ready(self, queue: str, limit: int, now: float) -> Iterator[Job]:
+            for job in reversed(list(self.jobs.values())):
+                if job.state is JobState.READY and job.submitted.queue == queue and limit > 0:
+                    limit -= 1
+                    yield job
+
+
+@mutant
+class PrioritiesIgnored(MemoryBroker):
+    def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
+        return super().submit([msgspec.structs.replace(job, priority=0) for job in jobs])
+
+
+@mutant
+class QueuesInAnyOrder(MemoryBroker):
+    def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Delivery]:
+        return super().claim(sorted(queues), limit, worker, lease_seconds)
+
+
+@mutant
+class RetriedJobsGoToTheEnd(MemoryBroker):
+    def _give_back(self, job: Job, move: str, delay_seconds: float, now: float, hints: Hints) -> None:
+        job.sequence = next(self._table._sequence)
+        super()._give_back(job, move, delay_seconds, now, hints)
+
+
+@mutant
+class LimitPerQueue(MemoryBroker):
+    def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Delivery]:
+        return [
+            delivery for queue in queues for delivery in super(LimitPerQueue, self).claim([queue], limit, worker, lease_seconds)
+        ]
+
+
+@mutant
+class LateJobsAreClaimed(_WithTable):
+    class table(JobTable):  # noqa: N801
+        def take_ready(self, queue: str, limit: int, now: float) -> Iterator[Job]:
+            return super().take_ready(queue, limit, 0.0)
+
+
+@mutant
+class PauseIsForgotten(MemoryBroker):
+    def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Delivery]:
+        self._paused.clear()
+        return super().claim(queues, limit, worker, lease_seconds)
+
+
+@mutant
+class OneTokenPerJob(MemoryBroker):
+    def _lease(self, job: Job, worker: str, until: float) -> None:
+        super()._lease(job, worker, until)
+        job.token = job.submitted.id.encode().ljust(16)[:16]
+
+
+# --- submissions ----------------------------------------------------------------------------------
+
+
+@mutant
+class IdsAreOverwritten(MemoryBroker):
+    def _submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+        known = self._table.jobs.get(submission.id)
+        if known is not None:
+            self._table.drop(known)
+        return super()._submit_one(submission, now, hints)
+
+
+@mutant
+class IdsAreForgottenAtTheEnd(MemoryBroker):
+    def _submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+        known = self._table.jobs.get(submission.id)
+        if known is not None and known.state in ENDED:
+            self._table.drop(known)
+        return super()._submit_one(submission, now, hints)
+
+
+@mutant
+class RepetitionsInABatchAreAccepted(MemoryBroker):
+    def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
+        known = {job.id for job in jobs if job.id in self._table.jobs}
+        return [Receipt(each.id, job.id not in known) for each, job in zip(super().submit(jobs), jobs, strict=True)]
+
+
+@mutant
+class KeysAreIgnored(MemoryBroker):
+    def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
+        return super().submit([msgspec.structs.replace(job, key=None) for job in jobs])
+
+
+@mutant
+class KeysOfAllTasksAreOne(MemoryBroker):
+    def _submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+        holders = {key: holder for (_, key), holder in self._table.keys.items()}
+        if submission.key in holders:
+            return Receipt(holders[submission.key], False)
+        return super()._submit_one(submission, now, hints)
+
+
+@mutant
+class KeysAreHeldForEver(_WithTable):
+    class table(JobTable):  # noqa: N801
+        def _leave(self, job: Job) -> None:
+            super()._leave(job)
+            if job.unique is not None:
+                self.keys[job.unique] = job.submitted.id
+
+
+# --- settlements ----------------------------------------------------------------------------------
+
+
+@mutant
+class TokensAreNotChecked(_WithTable):
+    class table(JobTable):  # noqa: N801
+        def find_held(self, delivery: Delivery) -> Job | None:
+            return self.held.get(delivery.id)
+
+
+@mutant
+class RenewalsAreNotChecked(MemoryBroker):
+    def _renew_one(self, delivery: Delivery, until: float) -> Renewal:
+        renewal = super()._renew_one(delivery, until)
+        return Renewal(LeaseState.HELD) if renewal.state is LeaseState.LOST else renewal
+
+
+@mutant
+class ReleaseIsAnAttempt(MemoryBroker):
+    def _settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
+        if isinstance(settlement, Released):
+            settlement = Retried(settlement.delivery, settlement.delay_seconds)
+        return super()._settle_one(settlement, now, hints)
+
+
+@mutant
+class RetryIsNoAttempt(MemoryBroker):
+    def _settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
+        if isinstance(settlement, Retried):
+            settlement = Released(settlement.delivery, settlement.delay_seconds)
+        return super()._settle_one(settlement, now, hints)
+
+
+@mutant
+class AttemptsCountOnlyWhenStarted(MemoryBroker):
+    def _count_attempt(self, job: Job) -> None:
+        pass
+
+    def _settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
+        job = self._table.find_held(settlement.delivery)
+        if job is not None and isinstance(settlement, Started) and job.state is JobState.CLAIMED:
+            job.attempts += 1
+        return super()._settle_one(settlement, now, hints)
+
+
+@mutant
+class SecondStartCounts(MemoryBroker):
+    def _settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
+        job = self._table.find_held(settlement.delivery)
+        if job is not None and isinstance(settlement, Started) and job.state is JobState.STARTED:
+            job.attempts += 1
+        return super()._settle_one(settlement, now, hints)
+
+
+@mutant
+class BatchEndsAtTheFirstStaleToken(MemoryBroker):
+    def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        answers: list[bool] = []
+        for settlement in settlements:
+            answers.append((not answers or answers[-1]) and super().settle([settlement])[0])
+        return answers
+
+
+@mutant
+class DelaysOfRetriesAreIgnored(MemoryBroker):
+    def _give_back(self, job: Job, move: str, delay_seconds: float, now: float, hints: Hints) -> None:
+        super()._give_back(job, move, 0.0, now, hints)
+
+
+@mutant
+class FailureIsShownAsOutcome(MemoryBroker):
+    def outcomes(self, ids: Sequence[str]) -> list[Stored | None]:
+        jobs = [self._table.jobs.get(job_id) for job_id in ids]
+        return [Stored(job.state, job.outcome) if job else None for job in jobs]
+
+
+# --- leases and time ------------------------------------------------------------------------------
+
+
+@mutant
+class NeighboursAreBlamed(MemoryBroker):
+    def _take_back(self, job: Job, now: float, hints: Hints) -> None:
+        if job.state is JobState.CLAIMED:
+            job.crashes += 1
+        super()._take_back(job, now, hints)
+
+
+@mutant
+class NobodyIsBlamed(MemoryBroker):
+    def _take_back(self, job: Job, now: float, hints: Hints) -> None:
+        self._give_back(job, "lease over", 0.0, now, hints)
+
+
+@mutant
+class OneCrashTooMany(MemoryBroker):
+    def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
+        return super().submit([msgspec.structs.replace(job, max_crashes=job.max_crashes + 1) for job in jobs])
+
+
+@mutant
+class RetryForgetsCrashes(MemoryBroker):
+    def _give_back(self, job: Job, move: str, delay_seconds: float, now: float, hints: Hints) -> None:
+        job.crashes = job.crashes if move == "lease over" else 0
+        super()._give_back(job, move, delay_seconds, now, hints)
+
+
+@mutant
+class LeasesNeverEnd(MemoryBroker):
+    def _sweep_leases(self, limit: int, now: float, hints: Hints) -> tuple[int, int]:
+        return 0, 0
+
+
+@mutant
+class LeasesEndEarly(MemoryBroker):
+    def _sweep_leases(self, limit: int, now: float, hints: Hints) -> tuple[int, int]:
+        return super()._sweep_leases(limit, now + 1, hints)
+
+
+@mutant
+class RenewalDoesNothing(MemoryBroker):
+    def _renew_one(self, delivery: Delivery, until: float) -> Renewal:
+        return super()._renew_one(delivery, 0.0)
+
+
+@mutant
+class DelayedJobsComeEarly(MemoryBroker):
+    def _sweep_due(self, limit: int, now: float, hints: Hints) -> int:
+        return super()._sweep_due(limit, now + 1, hints)
+
+
+@mutant
+class ExpiryCountsFromTheSubmission(MemoryBroker):
+    def _submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+        receipt = super()._submit_one(submission, now, hints)
+        job = self._table.jobs[receipt.id]
+        if receipt.created and submission.expires_seconds is not None:
+            job.expires_at = now + submission.expires_seconds
+        return receipt
+
+
+@mutant
+class RetriedJobsExpire(MemoryBroker):
+    def _sweep_expired(self, limit: int, now: float, hints: Hints) -> int:
+        waiting = [job for job in self._table.jobs.values() if job.state in WAITING]
+        late = [job for job in waiting if job.expires_at is not None and now >= job.expires_at]
+        for job in late[:limit]:
+            self._end(job, "expire", JobState.EXPIRED, pack_expired(now), now, hints)
+        return len(late[:limit])
+
+
+@mutant
+class SweepsHaveNoBound(MemoryBroker):
+    def sweep(self, limit: int) -> Swept:
+        return super().sweep(1_000_000)
+
+
+@mutant
+class SweepsSayThatNothingIsLeft(MemoryBroker):
+    def sweep(self, limit: int) -> Swept:
+        return msgspec.structs.replace(super().sweep(limit), more=False)
+
+
+@mutant
+class OutcomesAreDroppedAtOnce(MemoryBroker):
+    def _sweep_kept(self, limit: int, now: float) -> int:
+        return super()._sweep_kept(limit, now + 1_000_000)
+
+
+@mutant
+class OutcomesAreNeverDropped(MemoryBroker):
+    def _sweep_kept(self, limit: int, now: float) -> int:
+        return 0
+
+
+@mutant
+class DueJobsBeyondTheLimitAreLost(MemoryBroker):
+    def _sweep_due(self, limit: int, now: float, hints: Hints) -> int:
+        due = super()._sweep_due(limit, now, hints)
+        for job in self._table.take_due(1_000_000, now):
+            self._table.drop(job)
+        return due
+
+
+# --- cancelling -----------------------------------------------------------------------------------
+
+
+@mutant
+class CancelIsForgotten(MemoryBroker):
+    def _cancel_one(self, job_id: str, reason: str | None, now: float, hints: Hints) -> CancelAnswer:
+        answer = super()._cancel_one(job_id, reason, now, hints)
+        if answer is CancelAnswer.REQUESTED:
+            self._table.jobs[job_id].cancel_asked = False
+        return answer
+
+
+@mutant
+class StartForgetsTheCancel(MemoryBroker):
+    def _settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
+        if isinstance(settlement, Started) and (job := self._table.find_held(settlement.delivery)):
+            job.cancel_asked = False
+        return super()._settle_one(settlement, now, hints)
+
+
+@mutant
+class RetryForgetsTheCancel(MemoryBroker):
+    def _give_back(self, job: Job, move: str, delay_seconds: float, now: float, hints: Hints) -> None:
+        job.cancel_asked = job.cancel_asked and move != "retry"
+        super()._give_back(job, move, delay_seconds, now, hints)
+
+
+@mutant
+class CancelWinsOverTheOutcome(MemoryBroker):
+    def _end(self, job: Job, move: str, state: JobState, outcome: bytes, now: float, hints: Hints) -> None:
+        if job.cancel_asked and state is not JobState.CANCELLED:
+            self._end_cancelled(job, move, now, hints)
+        else:
+            super()._end(job, move, state, outcome, now, hints)
+
+
+@mutant
+class LastReasonCounts(MemoryBroker):
+    def _cancel_one(self, job_id: str, reason: str | None, now: float, hints: Hints) -> CancelAnswer:
+        if job_id in self._table.jobs:
+            self._table.jobs[job_id].cancel_asked = False
+        return super()._cancel_one(job_id, reason, now, hints)
+
+
+@mutant
+class UnknownCancelsAreKept(MemoryBroker):
+    def cancel(self, ids: Sequence[str], reason: str | None) -> list[CancelAnswer]:
+        self._unknown = getattr(self, "_unknown", set[str]()) | {each for each in ids if each not in self._table.jobs}
+        return super().cancel(ids, reason)
+
+    def _submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+        receipt = super()._submit_one(submission, now, hints)
+        if submission.id in getattr(self, "_unknown", ()):
+            self._cancel_one(submission.id, None, now, hints)
+        return receipt
+
+
+# --- people and listeners -------------------------------------------------------------------------
+
+
+@mutant
+class PagesOverlap(MemoryBroker):
+    def jobs(self, wanted: JobFilter, limit: int, after: int = 0) -> list[JobRecord]:
+        return super().jobs(wanted, limit, max(0, after - 1))
+
+
+@mutant
+class PagesCountWhatTheyPassOver(MemoryBroker):
+    def jobs(self, wanted: JobFilter, limit: int, after: int = 0) -> list[JobRecord]:
+        shown = {record.id for record in super().jobs(JobFilter(), limit, after)}
+        return [record for record in super().jobs(wanted, limit, after) if record.id in shown]
+
+
+@mutant
+class PurgeTakesAllQueues(MemoryBroker):
+    def purge(self, queue: str, states: frozenset[JobState], limit: int = 10_000) -> int:
+        return sum(super(PurgeTakesAllQueues, self).purge(name, states, limit) for name in list(self._table.counts))
+
+
+@mutant
+class PurgeTakesAllStates(MemoryBroker):
+    def purge(self, queue: str, states: frozenset[JobState], limit: int = 10_000) -> int:
+        return super().purge(queue, states | WAITING | ENDED, limit)
+
+
+@mutant
+class RequeueKeepsTheAttempts(MemoryBroker):
+    def _requeue_one(self, job_id: str, now: float, hints: Hints) -> bool:
+        job = self._table.jobs.get(job_id)
+        attempts = job.attempts if job else 0
+        done = super()._requeue_one(job_id, now, hints)
+        if job and done:
+            job.attempts = attempts
+        return done
+
+
+@mutant
+class RequeueStealsTheKey(MemoryBroker):
+    def _requeue_one(self, job_id: str, now: float, hints: Hints) -> bool:
+        job = self._table.jobs.get(job_id)
+        if job is not None and job.unique is not None:
+            self._table.keys.pop(job.unique, None)
+        return super()._requeue_one(job_id, now, hints)
+
+
+@mutant
+class HeartbeatsAreForEver(MemoryBroker):
+    def beat(self, worker: Any, ttl_seconds: float) -> None:
+        super().beat(worker, ttl_seconds and 1e9)
+
+
+@mutant
+class EndsAreNotTold(MemoryBroker):
+    def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        members, self._audience._members = self._audience._members, ()
+        try:
+            return super().settle(settlements)
+        finally:
+            self._audience._members = members
+
+
+@mutant
+class HintsComeTooEarly(MemoryBroker):
+    def _end(self, job: Job, move: str, state: JobState, outcome: bytes, now: float, hints: Hints) -> None:
+        early = Hints()
+        early.add("outcome", job.submitted.id)
+        self._audience.tell(early)
+        super()._end(job, move, state, outcome, now, hints)
+
+
+@mutant
+class ListenersAreNeverClosed(MemoryBroker):
+    def listen(self, topics: Any, emit: Any) -> Any:
+        listener: Any = super().listen(topics, emit)
+        listener.close = lambda: None
+        return listener
+
+
+@mutant
+class CloseIsNoEnd(MemoryBroker):
+    def close(self) -> None:
+        pass
+
+
+@mutant
+class OutcomesAreRewritten(MemoryBroker):
+    def _settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
+        if isinstance(settlement, Finished):
+            settlement = msgspec.structs.replace(settlement, outcome=settlement.outcome + b" ")
+        return super()._settle_one(settlement, now, hints)

@@ -1,0 +1,54 @@
+"""Every sentence of the contract, for each broker that comes with the package and for one that a user might write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nursery_tasks.brokers.memory import MemoryBroker
+from nursery_tasks.testing.contract import Check, ContractHarness, ManualClock, checks
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def open_memory(folder: Path) -> ContractHarness:
+    clock = ManualClock()
+    return ContractHarness(lambda: MemoryBroker(clock=clock), clock=clock)
+
+
+def open_sqlite(folder: Path) -> ContractHarness:
+    from nursery_tasks.brokers.sqlite import SqliteBroker
+
+    clock = ManualClock()
+    return ContractHarness(lambda: SqliteBroker(folder / "jobs.db", clock=clock), clock=clock)
+
+
+def open_toy(folder: Path) -> ContractHarness:
+    from toy_broker import ToyBroker
+
+    clock = ManualClock()
+    return ContractHarness(lambda: ToyBroker(clock=clock), clock=clock)
+
+
+HARNESSES: dict[str, Callable[[Path], ContractHarness]] = {"memory": open_memory, "sqlite": open_sqlite, "toy": open_toy}
+
+
+@pytest.fixture
+def examples_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+
+
+@pytest.mark.parametrize("check", checks, ids=lambda check: f"{check.topic}-{check.name}".replace(" ", "_"))
+@pytest.mark.parametrize("broker", HARNESSES)
+@pytest.mark.usefixtures("examples_can_be_imported")
+def test_the_broker_keeps_its_contract(check: Check, broker: str, tmp_path: Path) -> None:
+    harness = HARNESSES[broker](tmp_path)
+    try:
+        why_not = check.why_not(harness)
+        if why_not is not None:
+            pytest.skip(why_not)
+        check.run(harness)
+    finally:
+        harness.close()
