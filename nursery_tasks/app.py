@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from anyio import move_on_after, to_thread
@@ -230,6 +230,20 @@ class App:
             with move_on_after(CLOSE_SECONDS, shield=True):
                 await self._in_thread(self._brokers.release)
 
+    @contextmanager
+    def use_broker(self, broker: Broker) -> Generator[None, None, None]:
+        """Let the app use *broker* instead of its URL while the context is open; for tests. The app must not be open yet.
+
+        The broker is not closed at the end.
+        """
+        if self._open is not None:
+            raise AppNotOpen("use_broker() came while the app is open, and it")
+        before, self._brokers = self._brokers, _SharedBroker(broker.name, broker)
+        try:
+            yield
+        finally:
+            self._brokers = before
+
     async def _in_thread(self, call: Callable[[], R]) -> R:
         # Opening and closing a file may wait for the disk or a lock; memory: stays on the loop, for the virtual clock.
         return await to_thread.run_sync(call, abandon_on_cancel=True) if self._brokers.blocking else call()
@@ -278,16 +292,16 @@ class _SharedBroker:
     The sync client has no scope that could end, so what it opened stays open until the process ends.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, broker: Broker | None = None) -> None:
         self._url = url
         self._lock = threading.Lock()
         self._users = 0
-        self._kept = False
-        self._broker: Broker | None = None
+        self._kept = broker is not None  # somebody else's
+        self._broker: Broker | None = broker
 
     @property
     def blocking(self) -> bool:
-        return not self._url.startswith("memory:")
+        return self._broker.blocking if self._broker is not None else not self._url.startswith("memory:")
 
     def acquire(self) -> Broker:
         with self._lock:

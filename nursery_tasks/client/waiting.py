@@ -49,6 +49,7 @@ class OutcomeWaiter:
     """All waiters of one connection."""
 
     def __init__(self, gateway: Gateway) -> None:
+        self.poll_seconds = POLL_SECONDS
         self._gateway = gateway
         self._tickets: dict[str, list[Ticket]] = {}
         self._look_at: set[str] = set()  # ids that may have ended
@@ -83,13 +84,13 @@ class OutcomeWaiter:
 
     async def serve(self) -> None:
         """Look up what waiters wait for, until cancelled."""
-        next_poll = current_time() + POLL_SECONDS
+        next_poll = current_time() + self.poll_seconds
         while True:
             with move_on_after(max(0.0, next_poll - current_time()) if self._tickets else math.inf):
                 await self._wake.wait()
             self._wake = Event()
             if current_time() >= next_poll:
-                next_poll = current_time() + POLL_SECONDS
+                next_poll = current_time() + self.poll_seconds
                 self._look_at.update(self._tickets)
             while self._look_at:
                 await self._look_up(self._take())

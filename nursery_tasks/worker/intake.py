@@ -115,7 +115,7 @@ class Intake:
 
     async def _wait(self) -> None:
         self._wanted = self._least() if not self._dry else 0
-        with move_on_after(POLL_SECONDS) as scope:
+        with move_on_after(POLL_SECONDS * self._settings.pace) as scope:
             await self._wake.wait()
         self._wanted = 0
         self._wake = Event()

@@ -1,7 +1,7 @@
 """Keeps the leases of held jobs alive, and cancels the attempts whose lease cannot be kept.
 
 The beat runs in a thread of its own, so that a handler that blocks the event loop does not lose the leases of its neighbours.
-The thread never waits for the loop: it posts what it finds. A loop that stays blocked for longer than `MAX_STALL_SECONDS` is given
+The thread never waits for the loop: it posts what it finds. A loop that is blocked for longer than `MAX_STALL_SECONDS` is given
 up: the worker is told, prints its stacks and exits, because somebody else should run those jobs.
 
 Self-fencing: when no renewal has been *sent* successfully for a lease minus `FENCE_SECONDS`, the attempt is cancelled before

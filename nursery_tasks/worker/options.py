@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypedDict
+from typing import Final, TypedDict
 
 from ..errors import InvalidOptions
 from ..model.duration import Duration, to_seconds
@@ -27,6 +27,11 @@ class WorkerOptions(TypedDict, total=False):
     lease: How long the broker believes this worker without hearing from it, in seconds or as a timedelta (default 15).
     drain: How long running attempts may go on after a stop (default 25).
     name: The worker's name (default: node, process id and a random part).
+    on_wedged: Called in the lease keeper's thread with the seconds that the event loop has been blocked, past 60.
+    owns_signals: The program receives SIGINT itself, so a KeyboardInterrupt can only come from a handler.
+    threads: Run `def` handlers in threads (default); False runs them on the loop, for virtual clocks.
+    fraction: The source of jitter, a number in [0, 1); for tests that want the same waits each time.
+    pace: What the periods of polling and sweeping are multiplied by; for virtual clocks, where hints are never lost.
     """
 
     slots: int
@@ -35,9 +40,11 @@ class WorkerOptions(TypedDict, total=False):
     lease: Duration
     drain: Duration
     name: str | None
-    on_wedged: Any
+    on_wedged: Callable[[float], object] | None
     owns_signals: bool
     threads: bool
+    fraction: Callable[[], float]
+    pace: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,8 @@ class WorkerSettings:
     Attributes:
         turns: The queues in the order in which they are asked first; one of weight 3 stands there three times.
         owns_signals: A KeyboardInterrupt from a handler is the handler's own, because signals are received elsewhere.
+        fraction: The source of jitter, a number in [0, 1).
+        pace: What the periods of polling and sweeping are multiplied by.
         threads: Run `def` handlers in threads; False (on a virtual clock): on the loop.
     """
 
@@ -57,9 +66,11 @@ class WorkerSettings:
     lease_seconds: float
     drain_seconds: float
     name: str
-    on_wedged: Any = None
+    on_wedged: Callable[[float], object] | None = None
     owns_signals: bool = False
     threads: bool = True
+    fraction: Callable[[], float] = random.random
+    pace: float = 1.0
 
 
 def check_worker_options(given: WorkerOptions, app_queues: Sequence[str], node: str) -> WorkerSettings:
@@ -90,6 +101,8 @@ def check_worker_options(given: WorkerOptions, app_queues: Sequence[str], node: 
         on_wedged=given.get("on_wedged"),
         owns_signals=given.get("owns_signals", False),
         threads=given.get("threads", True),
+        fraction=given.get("fraction", random.random),
+        pace=given.get("pace", 1.0),
     )
 
 

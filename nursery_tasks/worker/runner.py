@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from typing import Any
@@ -35,7 +34,6 @@ class Runner:
     Args:
         state: The worker's resources, for `current_job().state`.
         limit_bytes: Larger results fail their job.
-        fraction: The source of jitter, a number in [0, 1).
         now: Epoch seconds, for display.
     """
 
@@ -48,7 +46,6 @@ class Runner:
         state: dict[str, Any],
         limit_bytes: int,
         *,
-        fraction: Callable[[], float] = random.random,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.processed = 0
@@ -59,7 +56,7 @@ class Runner:
         self._settings = settings
         self._state = state
         self._limit_bytes = limit_bytes
-        self._fraction = fraction
+        self._fraction = settings.fraction
         self._now = now
         self._threads = CapacityLimiter(settings.slots) if settings.threads else None
 

@@ -28,8 +28,9 @@ _log = logging.getLogger("nursery_tasks.worker")
 class Sweeper:
     """Makes due jobs ready on time, takes back what dead workers held, drops old outcomes."""
 
-    def __init__(self, gateway: Gateway, *, fraction: Callable[[], float] = random.random) -> None:
+    def __init__(self, gateway: Gateway, *, fraction: Callable[[], float] = random.random, pace: float = 1.0) -> None:
         self._gateway = gateway
+        self._every_seconds = SWEEP_SECONDS * pace
         self._fraction = fraction
         self._wake = Event()
 
@@ -52,7 +53,8 @@ class Sweeper:
             pause = 0.0
             if swept.more:
                 continue
-            wait = SWEEP_SECONDS if swept.next_due_seconds is None else min(SWEEP_SECONDS, swept.next_due_seconds)
+            due = swept.next_due_seconds
+            wait = self._every_seconds if due is None else min(self._every_seconds, due)
             # A timer may fire a little early; a millisecond more is cheaper than a sweep for nothing.
             with move_on_after(max(wait, 0.0) + 0.001):
                 await self._wake.wait()
@@ -105,16 +107,17 @@ class Presence:
         describe: Makes the record that is stored.
     """
 
-    def __init__(self, gateway: Gateway, describe: Callable[[], WorkerRecord]) -> None:
+    def __init__(self, gateway: Gateway, describe: Callable[[], WorkerRecord], *, pace: float = 1.0) -> None:
         self._gateway = gateway
+        self._pace = pace
         self._describe = describe
 
     async def serve(self) -> None:
         """Beat until cancelled, then say goodbye."""
         try:
             while True:
-                await self._beat(BEAT_TTL_SECONDS)
-                await sleep(BEAT_SECONDS)
+                await self._beat(BEAT_TTL_SECONDS * self._pace)
+                await sleep(BEAT_SECONDS * self._pace)
         except NotSupported:
             return
         finally:

@@ -12,8 +12,6 @@ until the drain is over, then they are cancelled and given back; the outbox is s
 from __future__ import annotations
 
 import os
-import random
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Unpack
@@ -57,15 +55,17 @@ class Worker:
         interrupted: How many attempts were cancelled because the drain was over.
     """
 
-    def __init__(self, app: App, settings: WorkerSettings, *, fraction: Callable[[], float] = random.random) -> None:
+    def __init__(self, app: App, settings: WorkerSettings) -> None:
         self.name = settings.name
         self.settings = settings
         self.interrupted = 0
         self._app = app
         self._gateway = app.connection.gateway
+        fraction = settings.fraction
+        self._now = app.connection.now
         self._stop = Event()
         self._running: TaskGroup | None = None
-        self._started_at = time.time()
+        self._started_at = self._now()
         self._state: dict[str, Any] = {}
         self._held = HeldJobs()
         self._hand_over = HandOver()
@@ -75,7 +75,7 @@ class Worker:
         self._settler = Settler(self._gateway, self._held, self._on_stale, post, fraction=fraction)
         self._keeper = LeaseKeeper(self._gateway.broker, self._held, settings.lease_seconds, clock, post, settings.on_wedged)
         self._runner = Runner(
-            app.registry, self._settler, app.events, settings, self._state, app.max_payload_bytes, fraction=fraction
+            app.registry, self._settler, app.events, settings, self._state, app.max_payload_bytes, now=self._now
         )
         self._intake = Intake(
             self._gateway,
@@ -87,9 +87,9 @@ class Worker:
             clock,
             fraction=fraction,
         )
-        self._sweeper = Sweeper(self._gateway, fraction=fraction)
+        self._sweeper = Sweeper(self._gateway, fraction=fraction, pace=settings.pace)
         self._cancels = CancelWatch(self._gateway, self._held, self._keeper, settings.lease_seconds, clock)
-        self._presence = Presence(self._gateway, self._describe)
+        self._presence = Presence(self._gateway, self._describe, pace=settings.pace)
 
     @property
     def processed(self) -> int:
@@ -224,7 +224,7 @@ class Worker:
                 job_id=delivery.id,
                 task=delivery.task,
                 queue=delivery.queue,
-                at=time.time(),
+                at=self._now(),
                 attempt=delivery.attempt,
                 worker=self.name,
                 detail="its lease had been lost; another worker has the job",
@@ -242,7 +242,7 @@ class Worker:
             running=tuple(self.running),
             processed=self.processed,
             started_at=self._started_at,
-            seen_at=time.time(),
+            seen_at=self._now(),
         )
 
 
