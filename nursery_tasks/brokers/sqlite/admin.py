@@ -1,0 +1,93 @@
+"""What people look at and change: the half of the SQLite broker behind `BrokerAdmin`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import apsw
+import msgspec
+
+from ...errors import InvalidOptions
+from ...model.listing import JobFilter, JobRecord, QueueRecord, WorkerRecord
+from ...model.states import HELD, JobState
+from .database import Database
+from .hints import Hints
+from .listing import find_job, list_jobs, list_queues, list_workers
+from .schema import ENDED, NOT_ENDED, NUMBERS, READY, SUCCEEDED
+from .statements import execute, fetch_value
+from .wakeup import Audience
+
+_PURGE: Final = "DELETE FROM job WHERE seq IN (SELECT seq FROM job WHERE queue = ? AND state IN ({}) ORDER BY seq LIMIT ?)"
+_PAUSE: Final = "INSERT INTO paused (queue) VALUES (?) ON CONFLICT DO NOTHING"
+_RESUME: Final = "DELETE FROM paused WHERE queue = ?"
+_REQUEUE: Final = f"""
+    UPDATE job SET state = {READY}, at = NULL, due = ?2, expires = NULL, attempts = 0, crashes = 0, lapses = 0, worker = NULL,
+        cancel = NULL, started = NULL, ended = NULL, progress = NULL, outcome = NULL
+    WHERE id = ?1 AND {ENDED} AND state <> {SUCCEEDED} AND NOT EXISTS (
+        SELECT 1 FROM job AS other WHERE other.key IS NOT NULL AND other.{NOT_ENDED}
+            AND other.task = job.task AND other.key = job.key
+    )
+    RETURNING queue
+"""
+_BEAT: Final = "INSERT INTO worker (name, until, record) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET until = ?2, record = ?3"
+_LEAVE: Final = "DELETE FROM worker WHERE name = ?"
+
+
+class SqliteAdmin:
+    """The open file, which both halves share, and the calls for people."""
+
+    def __init__(self, database: Database, audience: Audience) -> None:
+        self._database = database
+        self._audience = audience
+
+    def job(self, job_id: str) -> JobRecord | None:
+        return self._database.browse(lambda cursor: find_job(cursor, job_id))
+
+    def jobs(self, wanted: JobFilter, limit: int, after: int = 0) -> list[JobRecord]:
+        return self._database.browse(lambda cursor: list_jobs(cursor, wanted, limit, after))
+
+    def queues(self) -> list[QueueRecord]:
+        return self._database.browse(list_queues)
+
+    def purge(self, queue: str, states: frozenset[JobState], limit: int = 10_000) -> int:
+        if states & HELD:
+            raise InvalidOptions("states", sorted(states), "states in which no worker holds the job")
+        text = _PURGE.format(", ".join(str(NUMBERS[state]) for state in states))
+
+        def work(cursor: apsw.Cursor, now: float) -> int:
+            return execute(cursor, text, queue, max(limit, 0))
+
+        return self._database.write(work, durable=True)
+
+    def pause(self, queue: str) -> None:
+        self._database.write(lambda cursor, now: execute(cursor, _PAUSE, queue), durable=True)
+
+    def resume(self, queue: str) -> None:
+        self._database.write(lambda cursor, now: execute(cursor, _RESUME, queue), durable=True)
+        hints = Hints()
+        hints.add("work", queue)
+        self._audience.tell(hints)
+
+    def requeue(self, ids: Sequence[str]) -> list[bool]:
+        def work(cursor: apsw.Cursor, now: float) -> list[str | None]:
+            return [fetch_value(cursor, _REQUEUE, job_id, now) for job_id in ids]
+
+        queues = self._database.write(work, durable=True)
+        hints = Hints()
+        hints.add_all("work", [queue for queue in queues if queue is not None])
+        self._audience.tell(hints)
+        return [queue is not None for queue in queues]
+
+    def beat(self, worker: WorkerRecord, ttl_seconds: float) -> None:
+        def work(cursor: apsw.Cursor, now: float) -> None:
+            if ttl_seconds > 0:
+                record = msgspec.json.encode(msgspec.structs.replace(worker, seen_at=now))
+                execute(cursor, _BEAT, worker.name, now + ttl_seconds, record)
+            else:
+                execute(cursor, _LEAVE, worker.name)
+
+        self._database.write(work)
+
+    def workers(self) -> list[WorkerRecord]:
+        return self._database.browse(lambda cursor: list_workers(cursor, self._database.clock()))

@@ -1,0 +1,181 @@
+"""The transitions of jobs in a file. Each method is a transaction, made of the steps of one module beside this one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from ...errors import InvalidBrokerUrl, InvalidOptions
+from ...model.delivery import (
+    CancelAnswer,
+    Delivery,
+    Receipt,
+    Renewal,
+    Settlement,
+    Stored,
+    Submission,
+    Swept,
+    Topic,
+)
+from ..protocol import Emit, Feature, Listener
+from .admin import SqliteAdmin
+from .cancelling import cancel_jobs
+from .checks import check_driver, check_place
+from .claiming import claim_jobs, inbox_has_mail, queues_with_work, renew_leases
+from .connection import BUSY_SECONDS, Synchronous
+from .database import Database
+from .inbox import take_in
+from .listing import find_outcomes
+from .maintenance import Maintenance
+from .settling import check_settlements, needs_disk, settle_jobs
+from .submitting import check_room, submit_jobs
+from .sweeping import is_anything_to_do, next_due_seconds, sweep_jobs
+from .wakeup import Audience
+
+_OPTIONS: Final = ("synchronous", "busy_timeout")
+
+
+class SqliteBroker(SqliteAdmin):
+    """A broker in one SQLite file, for any number of processes on one machine.
+
+    Args:
+        path: The file; it is made where it is missing, its directory is not.
+        synchronous: `full`: what was accepted survives a power failure; `normal`: the last moments before one may be lost.
+        clock: Tells the time in epoch seconds; a test passes its own.
+        name: How the broker is called in errors.
+        busy_seconds: How long a call waits for other processes that write.
+
+    Raises:
+        BrokerUnreachable: The file cannot be used; the text says why and what to do.
+
+    Resources:
+        `close` gives back the file, the sockets and the threads.
+    """
+
+    blocking = True
+    features: frozenset[Feature] = frozenset(Feature)
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        synchronous: Synchronous = "full",
+        clock: Callable[[], float] = time.time,
+        name: str | None = None,
+        busy_seconds: float = BUSY_SECONDS,
+    ) -> None:
+        if synchronous not in ("full", "normal"):
+            raise InvalidOptions("synchronous", synchronous, "full or normal")
+        self.name = f"sqlite:///{path}" if name is None else name
+        place = Path(path).absolute()
+        check_driver(self.name)
+        check_place(self.name, place)
+        database = Database(self.name, place, clock, synchronous, busy_seconds)
+        super().__init__(database, Audience(database))
+        self._maintenance = Maintenance(database)
+
+    @classmethod
+    def from_options(cls, path: str, options: Mapping[str, str], url: str) -> SqliteBroker:
+        """Open the broker that a URL describes.
+
+        Raises:
+            InvalidBrokerUrl: An option is not known, or cannot have this value.
+            BrokerUnreachable: The file cannot be used.
+        """
+        for option in options:
+            if option not in _OPTIONS:
+                raise InvalidBrokerUrl(url, f"sqlite: has no option {option!r}, only {' and '.join(_OPTIONS)}")
+        busy = options.get("busy_timeout", str(BUSY_SECONDS))
+        try:
+            busy_seconds = float(busy)
+        except ValueError:
+            busy_seconds = -1.0
+        if not 0 <= busy_seconds < 3600:
+            raise InvalidBrokerUrl(url, f"busy_timeout={busy!r} is no number of seconds from 0 to 3600")
+        match options.get("synchronous", "full"):
+            case "full":
+                return cls(path, synchronous="full", name=url, busy_seconds=busy_seconds)
+            case "normal":
+                return cls(path, synchronous="normal", name=url, busy_seconds=busy_seconds)
+            case other:
+                raise InvalidBrokerUrl(url, f"synchronous={other!r} is neither full nor normal")
+
+    def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
+        if not jobs:
+            return self._nothing()
+        check_room(self._database)
+        receipts, hints = self._database.write(
+            lambda cursor, now: submit_jobs(cursor, now, jobs), durable=True, essential=False
+        )
+        self._audience.tell(hints)
+        self._maintenance.after_write()
+        return receipts
+
+    def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Delivery]:
+        if limit <= 0 or not queues:
+            return self._nothing()
+        database = self._database
+        if database.read(inbox_has_mail):
+            self._audience.tell(database.write(take_in)[1])
+        wanted = database.read(lambda cursor: queues_with_work(cursor, queues, database.clock()))
+        if not wanted:
+            return []
+        return database.write_alone(lambda cursor, now: claim_jobs(cursor, now, wanted, limit, worker, lease_seconds))
+
+    def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        if not settlements:
+            return self._nothing()
+        check_settlements(settlements)
+        answers, hints = self._database.write(
+            lambda cursor, now: settle_jobs(cursor, now, settlements), durable=needs_disk(settlements)
+        )
+        self._audience.tell(hints)
+        self._maintenance.after_write()
+        return answers
+
+    def renew(self, deliveries: Sequence[Delivery], lease_seconds: float) -> list[Renewal]:
+        if not deliveries:
+            return self._nothing()
+        return self._database.write(lambda cursor, now: renew_leases(cursor, now, deliveries, lease_seconds))
+
+    def cancel(self, ids: Sequence[str], reason: str | None) -> list[CancelAnswer]:
+        if not ids:
+            return self._nothing()
+        answers, hints = self._database.write(lambda cursor, now: cancel_jobs(cursor, now, ids, reason), durable=True)
+        self._audience.tell(hints)
+        return answers
+
+    def outcomes(self, ids: Sequence[str]) -> list[Stored | None]:
+        if not ids:
+            return self._nothing()
+        found = self._database.read(lambda cursor: find_outcomes(cursor, ids))
+        return [found.get(job_id) for job_id in ids]
+
+    def sweep(self, limit: int) -> Swept:
+        database = self._database
+        self._maintenance.run()
+        if database.read(inbox_has_mail):
+            self._audience.tell(database.write(take_in)[1])
+        swept = Swept()
+        if database.read(lambda cursor: is_anything_to_do(cursor, database.clock())):
+            swept, hints = database.write(lambda cursor, now: sweep_jobs(cursor, now, limit))
+            self._audience.tell(hints)
+        next_due = database.read(lambda cursor: next_due_seconds(cursor, database.clock()))
+        return msgspec.structs.replace(swept, next_due_seconds=next_due)
+
+    def listen(self, topics: Sequence[Topic], emit: Emit) -> Listener:
+        self._database.check_usable()
+        return self._audience.join(topics, emit)
+
+    def close(self) -> None:
+        self._audience.close()
+        self._database.close()
+
+    def _nothing(self) -> list[Any]:
+        """Answer a call that asks for nothing; SQLite has no empty lists."""
+        self._database.check_usable()
+        return []

@@ -1,0 +1,54 @@
+"""Cancelling jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import apsw
+
+from ...model.delivery import CancelAnswer
+from ...model.reasons import pack_cancelled
+from .hints import Hints
+from .schema import CANCELLED, CLAIMED, SUCCEEDED
+from .statements import BatchStatement, Row, array, fetch
+
+_FIND: Final = "SELECT id, seq, state, attempts, worker FROM job WHERE id IN (SELECT value FROM carray(?))"
+_END: Final = BatchStatement(
+    f"UPDATE job SET state = {CANCELLED}, cancel = column2, outcome = column3, ended = ?1, at = ?1 + keep FROM",
+    "AS waiting WHERE seq = column1",
+    width=3,
+    shared=1,
+)
+_MARK: Final = BatchStatement(
+    "UPDATE job SET cancel = ?1 FROM", "AS held WHERE seq = column1 AND cancel IS NULL", width=1, shared=1
+)
+
+
+def cancel_jobs(cursor: apsw.Cursor, now: float, ids: Sequence[str], reason: str | None) -> tuple[list[CancelAnswer], Hints]:
+    """Cancel jobs, in a transaction."""
+    found = {row[0]: row[1:] for row in fetch(cursor, _FIND, array(ids))}
+    hints = Hints()
+    ended: list[Row] = []
+    marked: list[Row] = []
+    answers: list[CancelAnswer] = []
+    seen: set[str] = set()
+    for job_id in ids:
+        if job_id not in found:
+            answers.append(CancelAnswer.UNKNOWN)
+            continue
+        seq, state, attempts, worker = found[job_id]
+        if state >= SUCCEEDED or (state < CLAIMED and job_id in seen):  # the id occurs twice in this call
+            answers.append(CancelAnswer.FINISHED)
+        elif state >= CLAIMED:
+            marked.append((seq,))
+            hints.add("cancel", job_id)
+            answers.append(CancelAnswer.REQUESTED)
+        else:
+            ended.append((seq, reason or "", pack_cancelled(reason or None, attempts, worker, now)))
+            hints.add("outcome", job_id)
+            answers.append(CancelAnswer.CANCELLED)
+        seen.add(job_id)
+    _END.run(cursor, ended, now)
+    _MARK.run(cursor, marked, reason or "")
+    return answers, hints

@@ -1,0 +1,105 @@
+"""Leasing jobs to workers, and prolonging the leases.
+
+A claim is two statements without a transaction around them. The first marks up to so many jobs with the fresh token, all in
+one step, so the write lock is not held while this thread waits for the GIL. The second reads what has the token: it is ours
+by then, and nobody else changes what we read. A crash between the two is like one right after the claim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from secrets import token_bytes
+from typing import Final
+
+import apsw
+
+from ...model.delivery import Delivery, LeaseState, Renewal
+from .schema import CLAIMED, HELD, READY
+from .statements import BatchStatement, array, execute, fetch, fetch_value, packed, unpack
+
+_STARTABLE: Final = f"state = {READY} AND (expires IS NULL OR expires > ?2 OR attempts > 0 OR crashes > 0)"
+_IN_QUEUE: Final = f"job.queue = queues.value AND job.{_STARTABLE}"
+_QUEUES_WITH_WORK: Final = f"""
+    SELECT value FROM carray(?1) AS queues
+    WHERE EXISTS (SELECT 1 FROM job WHERE {_IN_QUEUE}) AND NOT EXISTS (SELECT 1 FROM paused WHERE queue = queues.value)
+"""
+_INBOX_HAS_MAIL: Final = "SELECT EXISTS (SELECT 1 FROM inbox)"
+_MARK: Final = f"""
+    UPDATE job SET state = {CLAIMED}, token = ?3, worker = ?4, at = ?5, started = NULL
+    WHERE seq IN (SELECT seq FROM job WHERE queue = ?1 AND {_STARTABLE} ORDER BY priority DESC, seq LIMIT ?6)
+"""
+_MARKED: Final = packed(
+    ("priority", "seq", "id", "queue", "task", "attempts", "crashes", "lapses", "expires", "due"),
+    "payload",
+    f"FROM job WHERE {HELD} AND at = ?1 AND token = ?2",
+)
+_RENEW: Final = BatchStatement(
+    "UPDATE job SET at = ?1 FROM",
+    f"AS held WHERE seq = column1 AND token = column2 AND {HELD} AND cancel IS NULL",
+    width=2,
+    shared=1,
+)
+_RENEW_ONE: Final = f"UPDATE job SET at = ? WHERE seq = ? AND token = ? AND {HELD} RETURNING cancel"
+
+
+def queues_with_work(cursor: apsw.Cursor, queues: Sequence[str], now: float) -> list[str]:
+    """Return those of *queues* that are worth a claim; a look that needs no lock."""
+    found = fetch(cursor, _QUEUES_WITH_WORK, array(queues), now)
+    return [queue for (queue,) in found]
+
+
+def inbox_has_mail(cursor: apsw.Cursor) -> bool:
+    """Say whether other programs have put something in."""
+    return bool(fetch_value(cursor, _INBOX_HAS_MAIL))
+
+
+def claim_jobs(
+    cursor: apsw.Cursor, now: float, queues: Sequence[str], limit: int, worker: str, lease_seconds: float
+) -> list[Delivery]:
+    """Lease up to *limit* ready jobs, queue by queue."""
+    token, until = token_bytes(16), now + lease_seconds
+    order = {queue: place for place, queue in enumerate(dict.fromkeys(queues))}
+    left = limit
+    for queue in order:
+        if left <= 0:
+            break
+        left -= execute(cursor, _MARK, queue, now, token, worker, until, left)
+    if left == limit:
+        return []
+    found = list(unpack(fetch(cursor, _MARKED, until, token)[0]))
+    found.sort(key=lambda row: (order[row[0][3]], -row[0][0], row[0][1]))
+    return [
+        Delivery(
+            id=job_id,
+            queue=queue,
+            task=task,
+            payload=payload or b"",
+            token=token,
+            attempt=attempts + 1,
+            crashes=crashes,
+            lapses=lapses,
+            expires_in_seconds=None if expires is None or attempts or crashes else expires - now,
+            waited_seconds=max(0.0, now - due),
+            address=seq,
+        )
+        for (_, seq, job_id, queue, task, attempts, crashes, lapses, expires, due), payload in found
+    ]
+
+
+def renew_leases(cursor: apsw.Cursor, now: float, deliveries: Sequence[Delivery], lease_seconds: float) -> list[Renewal]:
+    """Prolong leases, in a transaction."""
+    until = now + lease_seconds
+    if _RENEW.run(cursor, [(delivery.address, delivery.token) for delivery in deliveries], until) == len(deliveries):
+        return [_HELD] * len(deliveries)
+    return [_renew_one(cursor, until, delivery) for delivery in deliveries]
+
+
+def _renew_one(cursor: apsw.Cursor, until: float, delivery: Delivery) -> Renewal:
+    found = fetch(cursor, _RENEW_ONE, until, delivery.address, delivery.token)
+    if not found:
+        return Renewal(LeaseState.LOST)
+    reason = found[0][0]
+    return _HELD if reason is None else Renewal(LeaseState.CANCEL, reason or None)
+
+
+_HELD: Final = Renewal(LeaseState.HELD)

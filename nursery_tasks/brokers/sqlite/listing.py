@@ -1,0 +1,102 @@
+"""What people look at: records of jobs, queues and workers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import apsw
+import msgspec
+
+from ...model.delivery import Stored
+from ...model.listing import JobFilter, JobRecord, QueueRecord, WorkerRecord
+from ...model.states import JobState
+from .schema import NUMBERS, STATES, SUCCEEDED
+from .statements import Row, array, fetch, packed, unpack
+
+_COLUMNS: Final = (
+    "seq, id, queue, task, state, priority, attempts, crashes, created, due, started, ended, worker, key, parent, cancel, "
+    "progress, outcome, payload"
+)
+_ONE: Final = f"SELECT {_COLUMNS} FROM job WHERE id = ?"
+_STORED: Final = packed(("id", "state"), "outcome", "FROM job WHERE id IN (SELECT value FROM carray(?))")
+_COUNTS: Final = "SELECT queue, state, count(*) FROM job GROUP BY queue, state"
+_PAUSED: Final = "SELECT queue FROM paused"
+_WORKERS: Final = "SELECT record FROM worker WHERE until > ? ORDER BY name"
+
+_DECODE_WORKER: Final = msgspec.json.Decoder(WorkerRecord).decode
+
+
+def find_outcomes(cursor: apsw.Cursor, ids: Sequence[str]) -> dict[str, Stored]:
+    """Look jobs up by id."""
+    found: dict[str, Stored] = {}
+    for columns, outcome in unpack(fetch(cursor, _STORED, array(ids))[0]):
+        job_id, number = columns
+        found[job_id] = Stored(STATES[number], outcome if number >= SUCCEEDED else None)
+    return found
+
+
+def find_job(cursor: apsw.Cursor, job_id: str) -> JobRecord | None:
+    """Return one job."""
+    rows = fetch(cursor, _ONE, job_id)
+    return _to_record(rows[0]) if rows else None
+
+
+def list_jobs(cursor: apsw.Cursor, wanted: JobFilter, limit: int, after: int) -> list[JobRecord]:
+    """List jobs in the order of submission."""
+    conditions: list[str] = ["seq > ?"]
+    values: list[Any] = [after]
+    if wanted.states:
+        conditions.append(f"state IN ({_numbers(wanted.states)})")
+    for column, value in (("queue", wanted.queue), ("task", wanted.task), ("parent", wanted.parent)):
+        if value is not None:
+            conditions.append(f"{column} = ?")
+            values.append(value)
+    query = f"SELECT {_COLUMNS} FROM job WHERE {' AND '.join(conditions)} ORDER BY seq LIMIT ?"
+    return [_to_record(row) for row in fetch(cursor, query, *values, max(limit, 0))]
+
+
+def list_queues(cursor: apsw.Cursor) -> list[QueueRecord]:
+    """Count the jobs of each queue."""
+    counts: dict[str, dict[JobState, int]] = {}
+    for queue, number, count in fetch(cursor, _COUNTS):
+        counts.setdefault(queue, {})[STATES[number]] = count
+    paused: set[str] = {queue for (queue,) in fetch(cursor, _PAUSED)}
+    return [
+        QueueRecord(name=name, counts=counts.get(name, {}), paused=name in paused) for name in sorted(counts.keys() | paused)
+    ]
+
+
+def list_workers(cursor: apsw.Cursor, now: float) -> list[WorkerRecord]:
+    """List the workers whose heartbeat still counts."""
+    return [_DECODE_WORKER(record) for (record,) in fetch(cursor, _WORKERS, now)]
+
+
+def _numbers(states: frozenset[JobState]) -> str:
+    return ", ".join(str(NUMBERS[state]) for state in states)
+
+
+def _to_record(row: Row) -> JobRecord:
+    seq, job_id, queue, task, number, priority, attempts, crashes, created, due, started, ended, *more = row
+    worker, key, parent, cancel, progress, outcome, payload = more
+    return JobRecord(
+        id=job_id,
+        queue=queue,
+        task=task,
+        state=STATES[number],
+        cursor=seq,
+        priority=priority,
+        attempts=attempts,
+        crashes=crashes,
+        created_at=created,
+        due_at=due,
+        started_at=started,
+        ended_at=ended,
+        worker=worker,
+        key=key,
+        parent=parent,
+        cancel_reason=cancel,
+        progress=progress,
+        outcome=outcome,
+        payload=payload,
+    )

@@ -1,0 +1,106 @@
+"""What stands in the file. Everything that this broker stores is listed here.
+
+    job(seq, id, ...)              one row per job, from its submission until its outcome has been kept long enough
+    paused(queue)                  queues from which nobody may claim
+    worker(name, until, record)    the last heartbeat of each worker, as JSON
+    inbox(seq, queue, body)        what other programs put in; a claim or a sweep makes jobs of it
+    meta(name, value)              `clock`: the latest moment that any process has seen, against clocks that are set back
+    jobs                           a view of `job` with words for states and readable times, for people
+
+Columns of `job`. Moments are epoch seconds on the broker's clock.
+
+    seq          the order of submission, never given twice; and with `token` the address of a delivery
+    state        0 scheduled 1 ready 2 claimed 3 started 4 succeeded 5 failed 6 cancelled 7 expired 8 dead
+    at           when time moves the job on: scheduled: due; held: the lease is over; ended: it may be dropped; ready: NULL
+    due          when it may start (or might have)
+    lapses       leases on it that ran out, started or not
+    expires      when it ends if no attempt was made; NULL: never
+    token        16 random bytes of the claim that holds it; NULL while nobody does
+    worker       who held it last
+    cancel       NULL: nobody asked for a cancel; else the reason, which may be empty
+    keep         seconds that an outcome is kept
+    outcome      packed; of the job once it has ended, before that of the last attempt that failed
+    payload      the message, as it came
+
+Columns that every call reads come first, because SQLite decodes a row from the left; the payload, which may be large, comes
+last. The indexes are partial, so that a job is only in those that its state needs, and new entries go to their ends.
+
+Plain tables and not STRICT ones: the file is meant to be opened by other programs, and SQLite before 3.37, which is what some
+of them have, could not read it at all.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ...model.states import JobState
+
+APPLICATION_ID: Final = 0x4E755461  # "NuTa" in the file's header, so that `file` and this broker know whose it is
+SCHEMA_VERSION: Final = 1
+
+STATES: Final[tuple[JobState, ...]] = tuple(JobState)  # number -> state
+NUMBERS: Final = {state: number for number, state in enumerate(STATES)}
+SCHEDULED, READY, CLAIMED, STARTED, SUCCEEDED, FAILED, CANCELLED, EXPIRED, DEAD = range(len(STATES))
+
+# Conditions that must stand word for word in a query for SQLite to use the partial index that has them.
+HELD: Final = f"state IN ({CLAIMED}, {STARTED})"
+ENDED: Final = f"state > {STARTED}"
+NOT_ENDED: Final = f"state <= {STARTED}"
+MAY_EXPIRE: Final = f"expires IS NOT NULL AND state < {CLAIMED} AND attempts = 0 AND crashes = 0"
+
+_STATE_NAMES: Final = " ".join(f"WHEN {number} THEN '{state}'" for number, state in enumerate(STATES))
+
+
+def _readable(column: str) -> str:
+    return f"strftime('%Y-%m-%d %H:%M:%f', {column}, 'unixepoch') AS {column}_at"
+
+
+TABLES: Final = f"""
+CREATE TABLE job (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL,
+    queue TEXT NOT NULL,
+    task TEXT NOT NULL,
+    state INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    crashes INTEGER NOT NULL DEFAULT 0,
+    lapses INTEGER NOT NULL DEFAULT 0,
+    at REAL,
+    due REAL NOT NULL,
+    expires REAL,
+    token BLOB,
+    worker TEXT,
+    cancel TEXT,
+    max_crashes INTEGER NOT NULL,
+    keep REAL NOT NULL,
+    created REAL NOT NULL,
+    started REAL,
+    ended REAL,
+    key TEXT,
+    parent TEXT,
+    progress BLOB,
+    outcome BLOB,
+    payload BLOB NOT NULL
+);
+CREATE UNIQUE INDEX job_id ON job(id);
+CREATE INDEX job_ready ON job(queue, priority DESC, seq) WHERE state = {READY};
+CREATE INDEX job_due ON job(at) WHERE state = {SCHEDULED};
+CREATE INDEX job_lease ON job(at) WHERE {HELD};
+CREATE INDEX job_kept ON job(at) WHERE {ENDED};
+CREATE INDEX job_expires ON job(expires) WHERE {MAY_EXPIRE};
+CREATE UNIQUE INDEX job_key ON job(task, key) WHERE key IS NOT NULL AND {NOT_ENDED};
+CREATE INDEX job_parent ON job(parent) WHERE parent IS NOT NULL;
+CREATE TABLE paused (queue TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE worker (name TEXT PRIMARY KEY, until REAL NOT NULL, record BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE inbox (seq INTEGER PRIMARY KEY, queue TEXT, body NOT NULL);
+CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE VIEW jobs AS SELECT
+    seq, id, queue, task, CASE state {_STATE_NAMES} END AS state, priority, attempts, crashes,
+    {_readable("created")}, {_readable("due")}, {_readable("started")}, {_readable("ended")},
+    worker, cancel AS cancel_reason, key, parent,
+    CAST(progress AS TEXT) AS progress, CAST(outcome AS TEXT) AS outcome, CAST(payload AS TEXT) AS message
+FROM job;
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {SCHEMA_VERSION};
+"""

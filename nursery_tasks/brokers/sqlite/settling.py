@@ -1,0 +1,172 @@
+"""What happened to deliveries.
+
+Nearly always every token holds, no cancel is asked for and no job occurs twice; then there is one statement per kind of
+settlement. Where the numbers of changed rows say otherwise, the transaction begins again and goes job by job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import apsw
+
+from ...model.delivery import Finished, Progressed, Released, Retried, Settlement, Started
+from ...model.options import DEAD_TTL_SECONDS
+from ...model.reasons import pack_cancelled
+from ...model.states import ENDED as ENDED_STATES
+from .database import begin_again
+from .hints import Hints
+from .schema import CANCELLED, CLAIMED, DEAD, FAILED, HELD, NUMBERS, READY, SCHEDULED, STARTED
+from .statements import BatchStatement, execute, fetch
+
+_THE_JOB: Final = f"AS settled WHERE seq = column1 AND token = column2 AND {HELD}"
+_KEEP: Final = f"max(keep, {DEAD_TTL_SECONDS})"  # `keep_seconds_after` of the model, for failed and dead jobs
+
+_START: Final = BatchStatement(
+    f"UPDATE job SET attempts = attempts + (state = {CLAIMED}), started = iif(state = {CLAIMED}, ?1, started), "
+    f"state = {STARTED} FROM",
+    _THE_JOB,
+    width=2,
+    shared=1,
+)
+_PROGRESS: Final = BatchStatement("UPDATE job SET progress = column3 FROM", _THE_JOB, width=3)
+_FINISH: Final = BatchStatement(
+    f"UPDATE job SET attempts = attempts + (state = {CLAIMED}), state = column3, outcome = column4, token = NULL, "
+    f"ended = ?1, at = ?1 + iif(column3 IN ({FAILED}, {DEAD}), {_KEEP}, keep) FROM",
+    _THE_JOB,
+    width=4,
+    shared=1,
+)
+_RETRY: Final = BatchStatement(
+    f"UPDATE job SET attempts = attempts + (state = {CLAIMED}), state = column3, at = column4, due = column5, "
+    "outcome = column6, token = NULL FROM",
+    f"{_THE_JOB} AND cancel IS NULL",
+    width=6,
+)
+_RELEASE: Final = BatchStatement(
+    f"UPDATE job SET attempts = attempts - (state = {STARTED}), state = column3, at = column4, due = column5, "
+    "token = NULL FROM",
+    f"{_THE_JOB} AND cancel IS NULL",
+    width=5,
+)
+_CANCEL_ASKED: Final = f"""
+    SELECT id, state, attempts, cancel, worker FROM job WHERE seq = ? AND token = ? AND {HELD} AND cancel IS NOT NULL
+"""
+_END_CANCELLED: Final = f"""
+    UPDATE job SET state = {CANCELLED}, attempts = ?2, outcome = ?3, token = NULL, ended = ?4, at = ?4 + keep WHERE seq = ?1
+"""
+
+
+def check_settlements(settlements: Sequence[Settlement]) -> None:
+    """Refuse what no broker can store, before anything is changed.
+
+    Raises:
+        ValueError: A job is said to end in a state that is no end.
+    """
+    for settlement in settlements:
+        if isinstance(settlement, Finished) and settlement.state not in ENDED_STATES:
+            raise ValueError(f"{settlement.delivery.id}: no job ends in the state {settlement.state}")
+
+
+def needs_disk(settlements: Sequence[Settlement]) -> bool:
+    """Say whether any of them must survive a power failure: ends and retries, but not marks and what was given back."""
+    return any(isinstance(settlement, Finished | Retried) for settlement in settlements)
+
+
+def settle_jobs(cursor: apsw.Cursor, now: float, settlements: Sequence[Settlement]) -> tuple[list[bool], Hints]:
+    """Record *settlements*, in a transaction that has changed nothing so far."""
+    hints = Hints()
+    if _settle_by_kind(cursor, now, settlements, hints):
+        return [True] * len(settlements), hints
+    begin_again(cursor)
+    hints = Hints()
+    return [_settle_one(cursor, now, settlement, hints) for settlement in settlements], hints
+
+
+def _settle_by_kind(cursor: apsw.Cursor, now: float, settlements: Sequence[Settlement], hints: Hints) -> bool:
+    """Write all. False: some did not fit, and what was written must be undone."""
+    kinds: dict[type[Settlement], list[Settlement]] = {}
+    for settlement in settlements:
+        kinds.setdefault(type(settlement), []).append(settlement)
+    if len(kinds) > 1 and len({settlement.delivery.address for settlement in settlements}) < len(settlements):
+        return False  # several for one job: their order counts
+    return all(_WRITERS[kind](cursor, now, group, hints) for kind, group in kinds.items())
+
+
+def _settle_one(cursor: apsw.Cursor, now: float, settlement: Settlement, hints: Hints) -> bool:
+    if _WRITERS[type(settlement)](cursor, now, [settlement], hints):
+        return True
+    if not isinstance(settlement, Retried | Released):
+        return False
+    delivery = settlement.delivery
+    asked = fetch(cursor, _CANCEL_ASKED, delivery.address, delivery.token)
+    if not asked:
+        return False
+    job_id, state, attempts, reason, worker = asked[0]
+    if isinstance(settlement, Retried):
+        attempts += state == CLAIMED
+    else:
+        attempts -= state == STARTED
+    end_cancelled(cursor, now, delivery.address, attempts, reason, worker)
+    hints.add("outcome", job_id)
+    return True
+
+
+def end_cancelled(cursor: apsw.Cursor, now: float, seq: int, attempts: int, reason: str, worker: str | None) -> None:
+    """End a job that somebody asked to cancel while a worker held it."""
+    execute(cursor, _END_CANCELLED, seq, attempts, pack_cancelled(reason or None, attempts, worker, now), now)
+
+
+def _start(cursor: apsw.Cursor, now: float, group: Sequence[Started], hints: Hints) -> bool:
+    rows = [(item.delivery.address, item.delivery.token) for item in group]
+    return _START.run(cursor, rows, now) == len(rows)
+
+
+def _progress(cursor: apsw.Cursor, now: float, group: Sequence[Progressed], hints: Hints) -> bool:
+    rows = [(item.delivery.address, item.delivery.token, item.progress) for item in group]
+    return _PROGRESS.run(cursor, rows) == len(rows)
+
+
+def _finish(cursor: apsw.Cursor, now: float, group: Sequence[Finished], hints: Hints) -> bool:
+    rows = [(item.delivery.address, item.delivery.token, NUMBERS[item.state], item.outcome) for item in group]
+    fitted = _FINISH.run(cursor, rows, now) == len(rows)
+    if fitted:
+        hints.add_all("outcome", [item.delivery.id for item in group])
+    return fitted
+
+
+def _retry(cursor: apsw.Cursor, now: float, group: Sequence[Retried], hints: Hints) -> bool:
+    rows = [(item.delivery.address, item.delivery.token, *_when(now, item.delay_seconds), item.failure) for item in group]
+    fitted = _RETRY.run(cursor, rows) == len(rows)
+    if fitted:
+        _tell_return(group, hints)
+    return fitted
+
+
+def _release(cursor: apsw.Cursor, now: float, group: Sequence[Released], hints: Hints) -> bool:
+    rows = [(item.delivery.address, item.delivery.token, *_when(now, item.delay_seconds)) for item in group]
+    fitted = _RELEASE.run(cursor, rows) == len(rows)
+    if fitted:
+        _tell_return(group, hints)
+    return fitted
+
+
+_WRITERS: Final[dict[type[Settlement], Callable[[apsw.Cursor, float, Any, Hints], bool]]] = {
+    Started: _start,
+    Progressed: _progress,
+    Finished: _finish,
+    Retried: _retry,
+    Released: _release,
+}
+
+
+def _when(now: float, delay_seconds: float) -> tuple[int, float | None, float]:
+    """Return the state, the timer and the due moment of a job that comes back."""
+    due = now + max(0.0, delay_seconds)
+    return (SCHEDULED, due, due) if due > now else (READY, None, due)
+
+
+def _tell_return(group: Sequence[Retried] | Sequence[Released], hints: Hints) -> None:
+    for item in group:
+        hints.add("due" if item.delay_seconds > 0 else "work", item.delivery.queue)

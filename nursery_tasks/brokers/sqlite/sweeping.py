@@ -1,0 +1,124 @@
+"""What time makes necessary. Each kind is bounded by a limit, so that one call is short."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import apsw
+
+from ...model.delivery import Swept
+from ...model.options import DEAD_TTL_SECONDS
+from ...model.reasons import pack_dead, pack_expired
+from .hints import Hints
+from .schema import CLAIMED, DEAD, ENDED, EXPIRED, HELD, MAY_EXPIRE, READY, SCHEDULED, STARTED
+from .settling import end_cancelled
+from .statements import BatchStatement, Row, execute, fetch, fetch_value
+
+_ANYTHING: Final = f"""
+    SELECT EXISTS (SELECT 1 FROM job WHERE state = {SCHEDULED} AND at <= ?1)
+        OR EXISTS (SELECT 1 FROM job WHERE {HELD} AND at <= ?1)
+        OR EXISTS (SELECT 1 FROM job WHERE {ENDED} AND at <= ?1)
+        OR EXISTS (SELECT 1 FROM job WHERE {MAY_EXPIRE} AND expires <= ?1)
+"""
+_NEXT_DUE: Final = f"SELECT min(at) FROM job WHERE state = {SCHEDULED}"
+
+_FIND_DUE: Final = f"SELECT seq, queue FROM job WHERE state = {SCHEDULED} AND at <= ? ORDER BY at, seq LIMIT ?"
+_MAKE_READY: Final = BatchStatement(f"UPDATE job SET state = {READY}, at = NULL FROM", "AS due WHERE seq = column1", width=1)
+
+_FIND_EXPIRED: Final = f"SELECT seq, id FROM job WHERE {MAY_EXPIRE} AND expires <= ? ORDER BY expires, seq LIMIT ?"
+_EXPIRE: Final = BatchStatement(
+    f"UPDATE job SET state = {EXPIRED}, outcome = ?1, ended = ?2, at = ?2 + keep FROM",
+    "AS late WHERE seq = column1",
+    width=1,
+    shared=2,
+)
+
+_FIND_LOST: Final = f"""
+    SELECT seq, id, queue, state, attempts, crashes, max_crashes, cancel, worker, outcome FROM job
+    WHERE {HELD} AND at <= ? ORDER BY at, seq LIMIT ?
+"""
+_COUNT: Final = BatchStatement(
+    f"UPDATE job SET lapses = lapses + 1, crashes = crashes + (state = {STARTED}) FROM", "AS lost WHERE seq = column1", width=1
+)
+_TAKE_BACK: Final = BatchStatement(
+    f"UPDATE job SET state = {READY}, at = NULL, due = ?1, token = NULL FROM",
+    "AS lost WHERE seq = column1",
+    width=1,
+    shared=1,
+)
+_BURY: Final = BatchStatement(
+    f"UPDATE job SET state = {DEAD}, outcome = column2, token = NULL, ended = ?1, at = ?1 + max(keep, {DEAD_TTL_SECONDS}) FROM",
+    "AS lost WHERE seq = column1",
+    width=2,
+    shared=1,
+)
+
+_DROP: Final = f"DELETE FROM job WHERE seq IN (SELECT seq FROM job WHERE {ENDED} AND at <= ? ORDER BY at, seq LIMIT ?)"
+_DROP_WORKERS: Final = "DELETE FROM worker WHERE until <= ?"
+
+
+def is_anything_to_do(cursor: apsw.Cursor, now: float) -> bool:
+    """Look, without a lock, whether time has moved anything on."""
+    return bool(fetch_value(cursor, _ANYTHING, now))
+
+
+def next_due_seconds(cursor: apsw.Cursor, now: float) -> float | None:
+    """Say when the next scheduled job is due, from now."""
+    due = fetch_value(cursor, _NEXT_DUE)
+    return None if due is None else max(0.0, due - now)
+
+
+def sweep_jobs(cursor: apsw.Cursor, now: float, limit: int) -> tuple[Swept, Hints]:
+    """Do everything once, in a transaction."""
+    hints = Hints()
+    due = _sweep_due(cursor, now, limit, hints)
+    expired = _sweep_expired(cursor, now, limit, hints)
+    returned, died = _sweep_leases(cursor, now, limit, hints)
+    dropped = execute(cursor, _DROP, now, limit)
+    execute(cursor, _DROP_WORKERS, now)
+    swept = Swept(
+        due=due,
+        returned=returned,
+        died=died,
+        expired=expired,
+        dropped=dropped,
+        more=max(due, expired, returned + died, dropped) >= limit,
+    )
+    return swept, hints
+
+
+def _sweep_due(cursor: apsw.Cursor, now: float, limit: int, hints: Hints) -> int:
+    found = fetch(cursor, _FIND_DUE, now, limit)
+    _MAKE_READY.run(cursor, [(seq,) for seq, _ in found])
+    hints.add_all("work", [queue for _, queue in found])
+    return len(found)
+
+
+def _sweep_expired(cursor: apsw.Cursor, now: float, limit: int, hints: Hints) -> int:
+    found = fetch(cursor, _FIND_EXPIRED, now, limit)
+    _EXPIRE.run(cursor, [(seq,) for seq, _ in found], pack_expired(now), now)
+    hints.add_all("outcome", [job_id for _, job_id in found])
+    return len(found)
+
+
+def _sweep_leases(cursor: apsw.Cursor, now: float, limit: int, hints: Hints) -> tuple[int, int]:
+    """Take jobs from workers whose leases are over. Only a started one can have been what killed its worker."""
+    found = fetch(cursor, _FIND_LOST, now, limit)
+    _COUNT.run(cursor, [(row[0],) for row in found])
+    back: list[Row] = []
+    buried: list[Row] = []
+    for row in found:
+        seq, job_id, queue, state, attempts, crashes, max_crashes, cancel, worker, failure = row
+        crashes += state == STARTED
+        if cancel is not None:
+            end_cancelled(cursor, now, seq, attempts, cancel, worker)
+            hints.add("outcome", job_id)
+        elif state == CLAIMED or crashes < max_crashes:
+            back.append((seq,))
+            hints.add("work", queue)
+        else:
+            buried.append((seq, pack_dead(crashes, attempts, worker, now, failure)))
+            hints.add("outcome", job_id)
+    _TAKE_BACK.run(cursor, back, now)
+    _BURY.run(cursor, buried, now)
+    return len(found) - len(buried), len(buried)
