@@ -42,6 +42,7 @@ class Entry:
     state: JobState = JobState.READY
     attempts: int = 0
     crashes: int = 0
+    lapses: int = 0
     token: bytes = b""
     worker: str = ""
     lease_until: float = 0.0
@@ -104,6 +105,7 @@ class ToyBroker:
             entry.token,
             attempt=entry.attempts + 1,
             crashes=entry.crashes,
+            lapses=entry.lapses,
             expires_in_seconds=entry.expires_at - now if first else None,
             waited_seconds=now - entry.ready_at,
         )
@@ -186,6 +188,7 @@ class ToyBroker:
 
     def take_back(self, entry: Entry, now: float) -> None:
         started = entry.state is JobState.STARTED
+        entry.lapses += 1
         entry.crashes += started
         if started and not entry.cancelled and entry.crashes >= entry.job.max_crashes:
             outcome = pack_dead(entry.crashes, entry.attempts, entry.worker, now, entry.failure)

@@ -49,9 +49,9 @@ def claimed_job_returns_without_blame(harness: ContractHarness) -> None:
     """A job that was only claimed when its worker died returns as if nothing had been."""
     broker = harness.open()
     submit(broker, job("a", max_crashes=1))
-    for _ in range(3):
+    for turn in range(3):
         delivery = claim_one(broker, "a")
-        expect_equal((delivery.attempt, delivery.crashes), (1, 0), "attempt and crashes")
+        expect_equal((delivery.attempt, delivery.crashes, delivery.lapses), (1, 0, turn), "attempt, crashes and lapses")
         harness.advance(15)
         expect_swept(broker, returned=1)
         expect_state(broker, JobState.READY, "a")
@@ -65,7 +65,7 @@ def started_job_is_blamed(harness: ContractHarness) -> None:
     harness.advance(15)
     expect_swept(broker, returned=1)
     delivery = claim_one(broker, "a")
-    expect_equal((delivery.attempt, delivery.crashes), (2, 1), "attempt and crashes")
+    expect_equal((delivery.attempt, delivery.crashes, delivery.lapses), (2, 1, 1), "attempt, crashes and lapses")
 
 
 @topic.check(clock=True)
@@ -113,7 +113,7 @@ def crashes_are_not_forgotten(harness: ContractHarness) -> None:
     settle(broker, Retried(claim_one(broker, "a"), 0))
     settle(broker, Released(claim_one(broker, "a")))
     delivery = claim_one(broker, "a")
-    expect_equal((delivery.attempt, delivery.crashes), (3, 1), "attempt and crashes")
+    expect_equal((delivery.attempt, delivery.crashes, delivery.lapses), (3, 1, 1), "attempt, crashes and lapses")
     settle(broker, Started(delivery))
     harness.advance(15)
     expect_swept(broker, died=1)

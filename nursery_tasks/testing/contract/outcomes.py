@@ -86,7 +86,7 @@ def what_a_person_must_see_stays_longer(harness: ContractHarness) -> None:
     _end_one(broker, "dead", JobState.DEAD, 60)
     _end_one(broker, "long", JobState.FAILED, DEAD_TTL_SECONDS + 10)
     for state in (JobState.SUCCEEDED, JobState.CANCELLED, JobState.EXPIRED):
-        _end_one(broker, state, state, 60)
+        _end_one(broker, state.value, state, 60)
     harness.advance(60)
     expect_swept(broker, dropped=3)
     harness.advance(DEAD_TTL_SECONDS - 61)

@@ -34,11 +34,12 @@ def unlucky_jobs_go_back(harness: ContractHarness) -> None:
     """Failed, cancelled, expired and dead jobs can be made ready again."""
     broker = harness.open()
     states = [JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED, JobState.DEAD]
+    ids = [state.value for state in states]
     for state in states:
-        settle(broker, ended(submit_and_claim(broker, state, payload=state.encode()), state))
-    _requeue(broker, *states)
-    expect_state(broker, JobState.READY, *states)
-    for delivery in expect_claimable(broker, *states):
+        settle(broker, ended(submit_and_claim(broker, state.value, payload=state.encode()), state))
+    _requeue(broker, *ids)
+    expect_state(broker, JobState.READY, *ids)
+    for delivery in expect_claimable(broker, *ids):
         expect_equal((delivery.payload, delivery.attempt), (delivery.id.encode(), 1), "payload and attempt")
 
 
@@ -100,6 +101,8 @@ def dead_job_has_all_its_lives(harness: ContractHarness) -> None:
             broker.sweep(100)
         expect_ended(broker, "a", JobState.DEAD)
         _requeue(broker, "a")
+    delivery = claim_one(broker, "a")
+    expect_equal((delivery.crashes, delivery.lapses), (0, 0), "crashes and lapses")
 
 
 @topic.check(clock=True)

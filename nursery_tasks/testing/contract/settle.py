@@ -39,10 +39,10 @@ def every_end(harness: ContractHarness) -> None:
     """A worker can end a job in each of the ended states, and it is not delivered again."""
     broker = harness.open()
     states = sorted(ENDED)
-    submit(broker, *states)
+    submit(broker, *(state.value for state in states))
     settle(broker, *(ended(delivery, JobState(delivery.id)) for delivery in claim(broker)))
     for state in states:
-        expect_state(broker, state, state)
+        expect_state(broker, state, state.value)
     expect_claimable(broker)
 
 
