@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 import socket
 import threading
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 E = TypeVar("E", bound=type[BaseException])
-Lifespan = Callable[["App"], AbstractAsyncContextManager[Any]]
+F = TypeVar("F", bound=Callable[..., Any])
+Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
 
 MAX_PAYLOAD_BYTES = 1024 * 1024
 HARD_PAYLOAD_BYTES = 16 * 1024 * 1024
@@ -128,13 +131,19 @@ class App:
         """Let values of a class travel: *encode* makes plain data of one, *decode* the reverse."""
         self.registry.add_type(CustomType(cls, encode, decode))
 
-    def lifespan(self, function: Callable[..., AbstractAsyncContextManager[Any]]) -> Callable[..., Any]:
-        """Register a resource of the worker: an async context manager function, opened before the first job.
+    def lifespan(self, function: F) -> F:
+        """Register a resource of the worker, opened before its first job and closed after its last; a decorator.
 
-        What it yields is `current_job().state["<function name>"]` in every handler; it is closed after the last job.
-        The function takes no argument, or the app.
+        What it yields is `current_job().state["<function name>"]` in every handler.
+
+        Args:
+            function: An async generator function that yields once, or one that returns an async context manager. It takes no
+                argument, or the app.
+
+        Raises:
+            InvalidOptions: It is something else.
         """
-        self.lifespans[function.__name__] = function
+        self.lifespans[function.__name__] = _to_lifespan(self, function)
         return function
 
     # --- submitting ------------------------------------------------------------------------------------------------------
@@ -324,6 +333,14 @@ class _SharedBroker:
         if self._broker is None:
             self._broker = open_broker(self._url)
         return self._broker
+
+
+def _to_lifespan(app: App, function: Callable[..., Any]) -> Lifespan:
+    parameters = inspect.signature(function).parameters
+    if len(parameters) > 1 or inspect.iscoroutinefunction(function):
+        raise InvalidOptions("lifespan", function.__name__, "an async generator function that takes nothing, or the app")
+    opener = asynccontextmanager(function) if inspect.isasyncgenfunction(function) else function
+    return functools.partial(opener, app) if parameters else opener
 
 
 _TASK_WORDS = GivenOptions.__annotations__.keys() | {"name", "run_in"}

@@ -11,6 +11,7 @@ from __future__ import annotations
 import builtins
 import traceback
 from collections.abc import Callable, Mapping
+from types import WrapperDescriptorType
 from typing import Any, Final
 
 import msgspec
@@ -111,8 +112,8 @@ def _rebuild(failure: Failure, classes: ErrorClasses) -> BaseException:
 def _revive(cls: type[BaseException], failure: Failure) -> BaseException:
     args = failure.args or ()
     try:
-        if cls.__init__ is BUILTIN_ERRORS.get(cls.__name__, cls).__init__:
-            error = cls(*args)  # a built-in one: its constructor is C code and sets its fields
+        if isinstance(cls.__init__, WrapperDescriptorType):
+            error = cls(*args)  # a constructor in C sets fields (errno, for one) and does nothing else
         else:
             error = cls.__new__(cls, *args)
             error.args = tuple(args)

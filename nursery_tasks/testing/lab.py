@@ -131,7 +131,7 @@ def _fix_order() -> None:
     Trio shuffles each batch of runnable tasks so that nobody relies on an order. See
     https://github.com/python-trio/trio/issues/890 (`_ALLOW_DETERMINISTIC_SCHEDULING` and the module's `_r`).
     """
-    from trio._core import _run
+    from trio._core import _run  # pyright: ignore[reportPrivateUsage]
 
     if hasattr(_run, "_ALLOW_DETERMINISTIC_SCHEDULING"):
         setattr(_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)  # noqa: B010 - the type checkers know it as Final

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, Unpack
+from typing import Any, Final, Unpack
 
 from anyio import (
     TASK_STATUS_IGNORED,
@@ -33,15 +33,13 @@ from ..events import EventKind, JobEvent
 from ..model.listing import WorkerRecord
 from .hand_over import HandOver
 from .held import Held, HeldJobs, boot_time
+from .host import Host
 from .intake import Intake
 from .leases import LeaseKeeper
 from .options import WorkerOptions, WorkerSettings, check_worker_options
 from .runner import Runner
 from .services import CancelWatch, Presence, Sweeper
 from .settler import Settler
-
-if TYPE_CHECKING:
-    from ..app import App
 
 FLUSH_SECONDS: Final = 2.0  # for storing the last outcomes
 YIELD_SECONDS: Final = 0.002  # a slot whose handlers never wait lets the others run after this long
@@ -55,7 +53,7 @@ class Worker:
         interrupted: How many attempts were cancelled because the drain was over.
     """
 
-    def __init__(self, app: App, settings: WorkerSettings) -> None:
+    def __init__(self, app: Host, settings: WorkerSettings) -> None:
         self.name = settings.name
         self.settings = settings
         self.interrupted = 0
@@ -170,7 +168,7 @@ class Worker:
         """Open the app's lifespans in order, and close them in reverse, after the last attempt."""
         async with AsyncExitStack() as stack:
             for name, lifespan in self._app.lifespans.items():
-                self._state[name] = await stack.enter_async_context(lifespan(self._app))
+                self._state[name] = await stack.enter_async_context(lifespan())
             yield
 
     async def _serve_slots(self, task_status: TaskStatus[None]) -> None:
@@ -247,7 +245,7 @@ class Worker:
 
 
 @asynccontextmanager
-async def open_worker(app: App, **options: Unpack[WorkerOptions]) -> AsyncGenerator[Worker, None]:
+async def open_worker(app: Host, **options: Unpack[WorkerOptions]) -> AsyncGenerator[Worker, None]:
     """Run a worker while the context is open. See `App.open_worker`.
 
     Cancellation:

@@ -1,0 +1,59 @@
+"""What a worker needs of the app that it works for. The app satisfies it; the worker does not know the app."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from ..brokers.gateway import Gateway
+from ..events import Events
+from ..registry import Registry
+
+
+class Link(Protocol):
+    """An open connection."""
+
+    @property
+    def gateway(self) -> Gateway:
+        """To the broker."""
+        ...
+
+    @property
+    def now(self) -> Callable[[], float]:
+        """Epoch seconds, for display."""
+        ...
+
+
+class Host(Protocol):
+    """An app with an open connection."""
+
+    @property
+    def connection(self) -> Link:
+        """The open connection, or `AppNotOpen`."""
+        ...
+
+    @property
+    def registry(self) -> Registry:
+        """The tasks."""
+        ...
+
+    @property
+    def events(self) -> Events:
+        """Who listens."""
+        ...
+
+    @property
+    def lifespans(self) -> dict[str, Callable[[], AbstractAsyncContextManager[Any]]]:
+        """The worker's resources, by name."""
+        ...
+
+    @property
+    def node(self) -> str:
+        """This machine's name."""
+        ...
+
+    @property
+    def max_payload_bytes(self) -> int:
+        """Larger results fail their job."""
+        ...
