@@ -11,8 +11,6 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from .errors import InvalidArguments
 from .model.codec import Codec
 
@@ -91,7 +89,7 @@ class TaskSignature:
             return value
         try:
             return codec.convert(value, wanted)
-        except (msgspec.ValidationError, TypeError, ValueError) as error:
+        except Exception as error:  # a custom type's decoder is user code and may raise anything
             name = list(self.signature.parameters)[which] if isinstance(which, int) else which
             raise InvalidArguments(self.name, f"argument {name!r}: {error}", str(self.signature)) from None
 

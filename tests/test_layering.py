@@ -43,6 +43,7 @@ ROOMS: dict[str, Room] = {
     "model": room("errors", libraries="msgspec", never=f"{CLOCK_OR_DICE} {LOOPS} threading"),
     "events": room("errors model", libraries="msgspec", never=LOOPS),
     "current": room("errors model", libraries="anyio"),  # what a handler asks about itself; handlers run in any room
+    "hidden": room(libraries="anyio"),  # a nursery that its body does not see
     "brokers": room(),  # the folder's own __init__: a door, nothing behind it
     "brokers.protocol": room("errors model", never=LOOPS),
     # One backend each: plain blocking code and its one driver. They know neither each other nor who calls them.
@@ -50,9 +51,7 @@ ROOMS: dict[str, Room] = {
     "brokers.memory": room("errors model brokers.protocol", libraries="msgspec", never=LOOPS),
     "brokers.sqlite": room("errors model brokers.protocol", libraries="msgspec apsw", never=LOOPS),
     "brokers.redis": room("errors model brokers.protocol", libraries="msgspec redis", never=LOOPS),
-    "brokers.amqp": room(
-        "errors model brokers.protocol", libraries="msgspec aio_pika"
-    ),  # its driver only knows asyncio
+    "brokers.amqp": room("errors model brokers.protocol", libraries="msgspec aio_pika"),  # its driver only knows asyncio
     "brokers.url": room("errors model brokers.protocol"),
     # The border between blocking and async code: inwards one door, outwards a way to post to the loop.
     "brokers.posting": room("errors model", libraries="anyio"),
@@ -60,7 +59,7 @@ ROOMS: dict[str, Room] = {
     "signature": room("errors model", libraries="msgspec"),
     "registry": room("errors model events signature", libraries="msgspec"),
     "client": room(
-        "errors model events current brokers.protocol brokers.posting brokers.gateway registry",
+        "hidden errors model events current brokers.protocol brokers.posting brokers.gateway registry",
         libraries="anyio msgspec",
     ),
     # `task.enqueue()` returns a handle and `app` makes tasks: so `task` and `app` stand on `client`, not below it.
@@ -71,7 +70,7 @@ ROOMS: dict[str, Room] = {
     ),
     "execution": room("errors model current", libraries="anyio"),
     "worker": room(
-        "_version errors model events current brokers.protocol brokers.posting brokers.gateway registry execution",
+        "hidden _version errors model events current brokers.protocol brokers.posting brokers.gateway registry execution",
         libraries="anyio msgspec",
     ),
     "workflows": room("errors model events current registry client task app", libraries="anyio"),
@@ -83,7 +82,7 @@ ROOMS: dict[str, Room] = {
     "testing": room(
         "__init__ errors model events current brokers.protocol brokers.posting brokers.gateway brokers.url "
         "brokers.memory registry client task app execution worker workflows scheduling",
-        libraries="anyio msgspec trio",
+        libraries="anyio msgspec trio hypothesis",
     ),
     "web": room(
         "__init__ _version errors model events client app worker workflows scheduling observability",

@@ -8,12 +8,13 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
 import msgspec
-from anyio import create_task_group, get_cancelled_exc_class, move_on_after
+from anyio import get_cancelled_exc_class, move_on_after
 
 from ..brokers.gateway import Gateway
 from ..errors import BrokerError, NotSupported, NoWorkers
 from ..events import EventKind, Events, JobEvent
-from ..model.delivery import Receipt, Submission
+from ..hidden import open_hidden_group
+from ..model.delivery import CancelAnswer, Receipt, Submission
 from .handle import JobHandle
 from .ids import new_job_id
 from .job import Connected, Job
@@ -46,7 +47,7 @@ class Connection:
     @asynccontextmanager
     async def serving(self) -> AsyncGenerator[None, None]:
         """Keep the waiter's service running while the context is open; owns a nursery of one child."""
-        async with create_task_group() as services, self.gateway.listen(["outcome"], self.waiter.on_hint):
+        async with open_hidden_group() as services, self.gateway.listen(["outcome"], self.waiter.on_hint):
             services.start_soon(self.waiter.serve, name="outcome waiter")
             try:
                 yield
@@ -75,10 +76,10 @@ class Connection:
         """Submit one job, owned, and wait for its result."""
         submission = self._encode(job)
         with self.waiter.expecting(submission.id, look=False) as ticket:
+            [receipt] = await self._submit([submission])  # a cancel is seen before it or after it, never within
+            if not receipt.created:  # an equal one was there already: nobody here owns it
+                return await JobHandle[R](self._app, receipt.id, job.task, job.returns)
             try:
-                [receipt] = await self._submit([submission])
-                if not receipt.created:  # an equal one was there already: nobody here owns it
-                    return await JobHandle[R](self._app, receipt.id, job.task, job.returns)
                 stored = await ticket.wait()
             except get_cancelled_exc_class():
                 await self._disown(submission.id, ticket)
@@ -97,10 +98,11 @@ class Connection:
         """Cancel an owned job whose caller is leaving, and wait until it is gone; bounded."""
         with move_on_after(OWNED_GRACE_SECONDS, shield=True):
             try:
-                await self.gateway.cancel([job_id], ABANDONED)
+                [answer] = await self.gateway.cancel([job_id], ABANDONED)
             except BrokerError:
                 return  # the broker is away; the cancelled caller must not wait for it
-            await ticket.wait()
+            if answer is CancelAnswer.REQUESTED:
+                await ticket.wait()
 
     def _encode(self, job: Job[Any]) -> Submission:
         submission = job.to_submission(self.new_id(), self.now(), self._limit_bytes)

@@ -60,14 +60,14 @@ class Codec:
         """
         try:
             return self._encode(value)
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        except Exception as error:  # a custom type's encoder is user code and may raise anything
             raise NotSerializable(what, str(error) or type(error).__name__) from None
 
     def can_encode(self, value: object) -> bool:
         """Say whether *value* can travel."""
         try:
             self._encode(value)
-        except (TypeError, ValueError, OverflowError, RecursionError):
+        except Exception:
             return False
         return True
 

@@ -77,7 +77,7 @@ def describe_error(error: BaseException, keep: KeepValue, *, depth: int = 0, wit
         text=text[:MAX_TEXT],
         args=args if not members and keep(args) else None,
         state={name: value for name, value in vars(error).items() if name != "__notes__" and keep(value)},
-        notes=[str(note) for note in getattr(error, "__notes__", ())],
+        notes=[str(note)[:MAX_TEXT] for note in getattr(error, "__notes__", ())],
         traceback="".join(traceback.format_exception(error))[-MAX_TRACEBACK:] if with_traceback else "",
         cause=describe_error(cause, keep, depth=depth + 1, with_traceback=False) if cause and deeper else None,
         members=[

@@ -218,7 +218,10 @@ class Runner:
     # --- small things ----------------------------------------------------------------------------------------------------
 
     def _describe(self, error: BaseException) -> Failure:
-        return describe_error(error, self._registry.codec.can_encode)
+        try:
+            return describe_error(error, self._registry.codec.can_encode)
+        except Exception as broken:  # an exception class of the user's can break anything; its job still ends
+            return Failure(type(error).__name__, f"(cannot be described: {type(broken).__name__})")
 
     def _note_duration(self, seconds: float) -> None:
         average = self.seconds_per_job

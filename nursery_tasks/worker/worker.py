@@ -30,6 +30,7 @@ from anyio.lowlevel import checkpoint
 
 from ..brokers.posting import loop_poster
 from ..events import EventKind, JobEvent
+from ..hidden import open_hidden_group
 from ..model.listing import WorkerRecord
 from .hand_over import HandOver
 from .held import Held, HeldJobs, boot_time
@@ -254,7 +255,7 @@ async def open_worker(app: Host, **options: Unpack[WorkerOptions]) -> AsyncGener
     """
     queues = sorted({spec.options.queue for spec in app.registry.tasks.values()})
     worker = Worker(app, check_worker_options(options, queues, app.node))
-    async with create_task_group() as owner:
+    async with open_hidden_group() as owner:
         await owner.start(worker.run, name=f"worker {worker.name}")
         yield worker
         worker.stop()
