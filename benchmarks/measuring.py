@@ -1,0 +1,250 @@
+"""What all scenarios share: processes and their CPU time, turns, medians, and the machine that they ran on."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+HERE = Path(__file__).resolve().parent
+STOP_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured. The quick one shows whether something has gone wrong, not how fast it is."""
+
+    rounds: int = 5
+    jobs: int = 10_000
+    single_jobs: int = 1_000  # enqueued one by one
+    round_trips: int = 300
+    callers: int = 8
+    idle_seconds: float = 10.0
+    starts: int = 9
+
+    @classmethod
+    def quick(cls) -> Effort:
+        return cls(rounds=1, jobs=2_000, single_jobs=200, round_trips=50, idle_seconds=1.5, starts=2)
+
+
+@dataclass
+class Table:
+    """What one scenario found.
+
+    Attributes:
+        columns: The heads; the first column names the contender.
+        rows: Medians, as they are shown.
+        raw: Contender -> what each round gave, for the data file.
+    """
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]] = field(default_factory=list[list[str]])
+    raw: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+class Place:
+    """Makes a fresh directory for each measurement, on one real disk."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @contextmanager
+    def fresh(self) -> Generator[Path, None, None]:
+        with tempfile.TemporaryDirectory(dir=self._root, ignore_cleanup_errors=True) as made:
+            yield Path(made)
+
+
+@contextmanager
+def open_place(directory: str | None) -> Generator[Place, None, None]:
+    """Open a place for databases; by default in /var/tmp, because /tmp is often kept in memory, where a sync costs nothing."""
+    if directory is None:
+        directory = "/var/tmp" if os.path.isdir("/var/tmp") else tempfile.gettempdir()
+    with tempfile.TemporaryDirectory(prefix="nursery-tasks-bench-", dir=directory, ignore_cleanup_errors=True) as made:
+        yield Place(Path(made))
+
+
+# --- processes ------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def running(command: Sequence[str], environment: dict[str, str] | None = None) -> Generator[subprocess.Popen[str], None, None]:
+    """Run a program while the context is open, then end it politely."""
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=HERE,
+        env={**os.environ, **(environment or {})},
+    )
+    try:
+        yield process
+        if process.poll() is not None:
+            raise RuntimeError(f"{command} ended by itself:\n{process.communicate()[1]}")
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.communicate(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+
+
+def ask(command: Sequence[str], environment: dict[str, str] | None = None) -> Any:
+    """Run a program to its end and return what it printed, which is JSON."""
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, cwd=HERE, env={**os.environ, **(environment or {})}, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def process_seconds(pid: int) -> float:
+    """Return the CPU time of another process: user and system, of all its threads, also of those that have ended.
+
+    Linux: the number of a process's CPU clock is made of its id; see clock_getcpuclockid(3). Its grain is a nanosecond, where
+    /proc counts in hundredths of a second.
+    """
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def resident_mib(pid: int) -> float:
+    """Return how much memory a process has."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError(f"process {pid} is gone")
+
+
+def until(condition: Callable[[], bool], process: subprocess.Popen[str], pause: float = 0.003, most: float = 300.0) -> None:
+    """Wait for *condition* as long as *process* lives."""
+    give_up_at = time.monotonic() + most
+    while not condition():
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args!r} ended by itself:\n{process.communicate()[1]}")
+        if time.monotonic() > give_up_at:
+            raise TimeoutError(f"waited {most:g} s for {process.args!r}")
+        time.sleep(pause)
+
+
+class Watcher:
+    """Asks a database one short question, again and again, from outside."""
+
+    def __init__(self, path: Path, question: str) -> None:
+        self._connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        self._connection.set_busy_timeout(5_000)
+        self._cursor = self._connection.cursor()
+        self._question = question
+
+    def __call__(self) -> int:
+        try:
+            return int(self._cursor.execute(self._question).get or 0)
+        except apsw.SQLError:  # the tables are being made
+            return 0
+
+    def __enter__(self) -> Watcher:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._connection.close()
+
+
+# --- numbers --------------------------------------------------------------------------------------------------------------
+
+
+def in_turns(rounds: int, names: Sequence[str]) -> Iterator[str]:
+    """Yield A B C, A B C, ...: what disturbs the machine for a while disturbs all."""
+    for number in range(rounds):
+        for name in names:
+            progress(f"round {number + 1} of {rounds}: {name}")
+            yield name
+
+
+def progress(text: str) -> None:
+    """Say what is going on, to whoever sits in front of it."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def median(values: Sequence[float]) -> float:
+    return statistics.median(values)
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def number(value: float) -> str:
+    """Write a rate, with a thin grouping."""
+    return f"{value:,.0f}".replace(",", " ")
+
+
+# --- the machine ----------------------------------------------------------------------------------------------------------
+
+
+def describe_machine(place: Place) -> dict[str, str]:
+    """Say what the figures depend on."""
+    with place.fresh() as directory:
+        sync = f"{median(_sync_seconds(directory)) * 1e6:.0f} us"
+        system = _file_system(directory)
+    return {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "processor": f"{_processor()}, {os.cpu_count()} cores",
+        "system": f"{platform.system()} {platform.release()}",
+        "Python": f"{platform.python_implementation()} {platform.python_version()}",
+        "libraries": ", ".join(f"{name} {_version(name)}" for name in _LIBRARIES),
+        "file system": f"{system}; 4 KiB appended and fdatasync: {sync} (median)",
+    }
+
+
+_LIBRARIES = ("nursery-tasks", "anyio", "trio", "uvloop", "msgspec", "apsw", "huey")
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "(missing)"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _file_system(directory: Path) -> str:
+    try:
+        mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    except OSError:
+        return "unknown"
+    fitting = [mount for mount in mounts if directory.is_relative_to(mount[1])]
+    return max(fitting, key=lambda mount: len(mount[1]))[2] if fitting else "unknown"
+
+
+def _sync_seconds(directory: Path) -> list[float]:
+    taken: list[float] = []
+    with open(directory / "sync", "wb", buffering=0) as file:
+        for _ in range(200):
+            file.write(b"x" * 4096)
+            began = time.perf_counter()
+            os.fdatasync(file.fileno())
+            taken.append(time.perf_counter() - began)
+    return taken

@@ -1,0 +1,167 @@
+"""nursery-tasks in all its parts: the worker, and the programs that submit. Each prints one line of JSON.
+
+The environment variable BENCH_FILE names the database; without it everything is in this process's memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, cast
+from unittest.mock import patch
+
+import anyio
+
+from nursery_tasks import App
+from nursery_tasks.brokers.protocol import Broker
+from nursery_tasks.brokers.url import open_broker
+
+FILE = os.environ.get("BENCH_FILE")
+
+app = App(f"sqlite:///{FILE}" if FILE else "memory:")
+
+
+@app.task
+async def noop() -> None:
+    """Do nothing."""
+
+
+@app.task
+async def moment() -> None:
+    """Write down when it ran."""
+    Path(f"{FILE}.moment").write_text(str(time.time()))  # noqa: ASYNC240 - a few bytes
+
+
+async def work() -> list[float]:
+    """Be a worker, until Ctrl-C."""
+    with anyio.open_signal_receiver(signal.SIGINT) as signals:
+        async with app, app.open_worker():
+            async for _ in signals:
+                break
+    return []
+
+
+async def fill(count: int) -> list[float]:
+    """Submit jobs all at once; return how long that took, from making them to having their handles."""
+    async with app:
+        await app.job("noop").enqueue()  # so that the statements are compiled and the pages are there
+        began = time.perf_counter()
+        await app.enqueue_many([noop.job() for _ in range(count - 1)])
+        return [time.perf_counter() - began]
+
+
+async def singles(count: int) -> list[float]:
+    """Submit jobs one after the other; return how long each took."""
+    taken: list[float] = []
+    async with app:
+        for _ in range(count):
+            began = time.perf_counter()
+            await noop.enqueue()
+            taken.append(time.perf_counter() - began)
+    return taken
+
+
+async def trips(count: int, callers: int, pause: float) -> list[float]:
+    """Run jobs in another process and wait for each; return how long each took."""
+    taken: list[float] = []
+
+    async def caller() -> None:
+        for _ in range(count):
+            await anyio.sleep(pause)
+            began = time.perf_counter()
+            await noop.run()
+            taken.append(time.perf_counter() - began)
+
+    async with app:
+        for _ in range(20):  # warm-up
+            await noop.run()
+        async with anyio.create_task_group() as group:
+            for _ in range(callers):
+                group.start_soon(caller)
+    return taken
+
+
+async def enqueue_moment() -> list[float]:
+    """Submit one job that writes down when it ran."""
+    async with app:
+        await moment.enqueue()
+    return []
+
+
+async def count_calls(seconds: float) -> list[float]:
+    """Be a worker with nothing to do, and return how many calls it made to its broker."""
+    counts: Counter[str] = Counter()
+
+    def open_counted(url: str) -> Broker:
+        return cast("Broker", Counting(open_broker(url), counts))
+
+    with patch("nursery_tasks.app.open_broker", open_counted):
+        async with app, app.open_worker():
+            await anyio.sleep(1.0)
+            counts.clear()
+            await anyio.sleep(seconds)
+            return [counts.total()]
+
+
+class Counting:
+    """A broker whose calls are counted."""
+
+    def __init__(self, broker: Broker, counts: Counter[str]) -> None:
+        self._broker, self._counts = broker, counts
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._broker, name)
+        if not callable(found):
+            return found
+
+        @functools.wraps(found)
+        def counted(*args: Any) -> Any:
+            self._counts[name] += 1
+            return found(*args)
+
+        return counted
+
+
+async def embedded(count: int) -> list[float]:
+    """Queue jobs, then run them by a worker in this process; return seconds and CPU seconds of both steps."""
+    async with app:
+        began, cpu_began = time.perf_counter(), time.process_time()
+        handles = await app.enqueue_many([noop.job() for _ in range(count)])
+        queued, cpu_queued = time.perf_counter(), time.process_time()
+        async with app.open_worker():
+            await handles[-1]
+        return [queued - began, cpu_queued - cpu_began, time.perf_counter() - queued, time.process_time() - cpu_queued]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=["worker", "fill", "singles", "trips", "enqueue-moment", "count-calls", "embedded"])
+    parser.add_argument("--loop", choices=["asyncio", "uvloop", "trio"], default="asyncio")
+    parser.add_argument("--count", type=int, default=1_000)
+    parser.add_argument("--callers", type=int, default=1)
+    parser.add_argument("--pause", type=float, default=0.0)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    given = parser.parse_args()
+    parts: dict[str, Callable[[], Coroutine[Any, Any, list[float]]]] = {
+        "worker": work,
+        "fill": lambda: fill(given.count),
+        "singles": lambda: singles(given.count),
+        "trips": lambda: trips(given.count, given.callers, given.pause),
+        "enqueue-moment": enqueue_moment,
+        "count-calls": lambda: count_calls(given.seconds),
+        "embedded": lambda: embedded(given.count),
+    }
+    backend = "trio" if given.loop == "trio" else "asyncio"
+    options = {"use_uvloop": True} if given.loop == "uvloop" else {}
+    print(json.dumps(anyio.run(parts[given.part], backend=backend, backend_options=options)))
+
+
+if __name__ == "__main__":
+    main()
