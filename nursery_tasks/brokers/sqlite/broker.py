@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from ...errors import InvalidBrokerUrl, InvalidOptions
+from ...errors import BrokerFull, InvalidBrokerUrl, InvalidOptions
 from ...model.delivery import (
     CancelAnswer,
     Delivery,
@@ -25,10 +26,10 @@ from ..protocol import Emit, Feature, Listener
 from .admin import SqliteAdmin
 from .cancelling import cancel_jobs
 from .checks import check_driver, check_place
-from .claiming import claim_jobs, inbox_has_mail, queues_with_work, renew_leases
+from .claiming import claim_jobs, is_anything_ready, renew_leases
 from .connection import BUSY_SECONDS, Synchronous
 from .database import Database
-from .inbox import take_in
+from .inbox import inbox_has_mail, read_letters, store_letters
 from .listing import find_outcomes
 from .maintenance import Maintenance
 from .settling import check_settlements, needs_disk, settle_jobs
@@ -71,12 +72,13 @@ class SqliteBroker(SqliteAdmin):
         if synchronous not in ("full", "normal"):
             raise InvalidOptions("synchronous", synchronous, "full or normal")
         self.name = f"sqlite:///{path}" if name is None else name
-        place = Path(path).absolute()
+        place = Path(path).resolve()  # SQLite puts its log beside the real file, too
         check_driver(self.name)
         check_place(self.name, place)
         database = Database(self.name, place, clock, synchronous, busy_seconds)
         super().__init__(database, Audience(database))
         self._maintenance = Maintenance(database)
+        self._backlog = False  # whether the last claim got all it wanted; any thread writes it, a wrong value costs a look
 
     @classmethod
     def from_options(cls, path: str, options: Mapping[str, str], url: str) -> SqliteBroker:
@@ -107,24 +109,25 @@ class SqliteBroker(SqliteAdmin):
     def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
         if not jobs:
             return self._nothing()
+        self._database.check_place()
         check_room(self._database)
         receipts, hints = self._database.write(
             lambda cursor, now: submit_jobs(cursor, now, jobs), durable=True, essential=False
         )
         self._audience.tell(hints)
-        self._maintenance.after_write()
+        self._maintenance.after_write(len(jobs))
         return receipts
 
     def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Delivery]:
         if limit <= 0 or not queues:
             return self._nothing()
-        database = self._database
-        if database.read(inbox_has_mail):
-            self._audience.tell(database.write(take_in)[1])
-        wanted = database.read(lambda cursor: queues_with_work(cursor, queues, database.clock()))
-        if not wanted:
-            return []
-        return database.write_alone(lambda cursor, now: claim_jobs(cursor, now, wanted, limit, worker, lease_seconds))
+        if self._backlog or self._is_worth_a_claim(queues):
+            deliveries = self._database.write_alone(
+                lambda cursor, now: claim_jobs(cursor, now, queues, limit, worker, lease_seconds)
+            )
+            self._backlog = len(deliveries) == limit
+            return deliveries
+        return []
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         if not settlements:
@@ -134,7 +137,7 @@ class SqliteBroker(SqliteAdmin):
             lambda cursor, now: settle_jobs(cursor, now, settlements), durable=needs_disk(settlements)
         )
         self._audience.tell(hints)
-        self._maintenance.after_write()
+        self._maintenance.after_write(len(settlements))
         return answers
 
     def renew(self, deliveries: Sequence[Delivery], lease_seconds: float) -> list[Renewal]:
@@ -159,10 +162,12 @@ class SqliteBroker(SqliteAdmin):
         database = self._database
         self._maintenance.run()
         if database.read(inbox_has_mail):
-            self._audience.tell(database.write(take_in)[1])
+            self._take_in()
         swept = Swept()
         if database.read(lambda cursor: is_anything_to_do(cursor, database.clock())):
-            swept, hints = database.write(lambda cursor, now: sweep_jobs(cursor, now, limit))
+            swept, hints = database.write(
+                lambda cursor, now: sweep_jobs(cursor, now, limit, trust_leases=not database.clock.has_jumped)
+            )
             self._audience.tell(hints)
         next_due = database.read(lambda cursor: next_due_seconds(cursor, database.clock()))
         return msgspec.structs.replace(swept, next_due_seconds=next_due)
@@ -174,6 +179,20 @@ class SqliteBroker(SqliteAdmin):
     def close(self) -> None:
         self._audience.close()
         self._database.close()
+
+    def _is_worth_a_claim(self, queues: Sequence[str]) -> bool:
+        """Look, without a lock, whether a claim would find something; most claims of an idle worker would not."""
+        database = self._database
+        if database.read(inbox_has_mail):
+            self._take_in()
+        return database.read(lambda cursor: is_anything_ready(cursor, queues, database.clock()))
+
+    def _take_in(self) -> None:
+        """Make jobs of what is in the inbox. While the disk is full it stays there, and the call at hand goes on."""
+        letters = self._database.read(read_letters)
+        with suppress(BrokerFull):
+            hints = self._database.write(lambda cursor, now: store_letters(cursor, now, letters), essential=False)
+            self._audience.tell(hints)
 
     def _nothing(self) -> list[Any]:
         """Answer a call that asks for nothing; SQLite has no empty lists."""

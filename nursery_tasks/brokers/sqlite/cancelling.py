@@ -15,13 +15,13 @@ from .statements import BatchStatement, Row, array, fetch
 
 _FIND: Final = "SELECT id, seq, state, attempts, worker FROM job WHERE id IN (SELECT value FROM carray(?))"
 _END: Final = BatchStatement(
-    f"UPDATE job SET state = {CANCELLED}, cancel = column2, outcome = column3, ended = ?1, at = ?1 + keep FROM",
+    f"UPDATE job NOT INDEXED SET state = {CANCELLED}, cancel = column2, outcome = column3, ended = ?1, at = ?1 + keep FROM",
     "AS waiting WHERE seq = column1",
     width=3,
     shared=1,
 )
 _MARK: Final = BatchStatement(
-    "UPDATE job SET cancel = ?1 FROM", "AS held WHERE seq = column1 AND cancel IS NULL", width=1, shared=1
+    "UPDATE job NOT INDEXED SET cancel = ?1 FROM", "AS held WHERE seq = column1 AND cancel IS NULL", width=1, shared=1
 )
 
 

@@ -18,15 +18,16 @@ from .schema import CLAIMED, HELD, READY
 from .statements import BatchStatement, array, execute, fetch, fetch_value, packed, unpack
 
 _STARTABLE: Final = f"state = {READY} AND (expires IS NULL OR expires > ?2 OR attempts > 0 OR crashes > 0)"
-_IN_QUEUE: Final = f"job.queue = queues.value AND job.{_STARTABLE}"
-_QUEUES_WITH_WORK: Final = f"""
-    SELECT value FROM carray(?1) AS queues
-    WHERE EXISTS (SELECT 1 FROM job WHERE {_IN_QUEUE}) AND NOT EXISTS (SELECT 1 FROM paused WHERE queue = queues.value)
+_ANYTHING: Final = f"""
+    SELECT EXISTS (
+        SELECT 1 FROM carray(?1) AS queues CROSS JOIN job
+        WHERE job.queue = queues.value AND job.{_STARTABLE} AND queues.value NOT IN (SELECT queue FROM paused)
+    )
 """
-_INBOX_HAS_MAIL: Final = "SELECT EXISTS (SELECT 1 FROM inbox)"
 _MARK: Final = f"""
     UPDATE job SET state = {CLAIMED}, token = ?3, worker = ?4, at = ?5, started = NULL
-    WHERE seq IN (SELECT seq FROM job WHERE queue = ?1 AND {_STARTABLE} ORDER BY priority DESC, seq LIMIT ?6)
+    WHERE seq IN (SELECT seq FROM job WHERE queue = ?1 AND {_STARTABLE} AND ?1 NOT IN (SELECT queue FROM paused)
+        ORDER BY priority DESC, seq LIMIT ?6)
 """
 _MARKED: Final = packed(
     ("priority", "seq", "id", "queue", "task", "attempts", "crashes", "lapses", "expires", "due"),
@@ -34,7 +35,7 @@ _MARKED: Final = packed(
     f"FROM job WHERE {HELD} AND at = ?1 AND token = ?2",
 )
 _RENEW: Final = BatchStatement(
-    "UPDATE job SET at = ?1 FROM",
+    "UPDATE job NOT INDEXED SET at = ?1 FROM",
     f"AS held WHERE seq = column1 AND token = column2 AND {HELD} AND cancel IS NULL",
     width=2,
     shared=1,
@@ -42,15 +43,9 @@ _RENEW: Final = BatchStatement(
 _RENEW_ONE: Final = f"UPDATE job SET at = ? WHERE seq = ? AND token = ? AND {HELD} RETURNING cancel"
 
 
-def queues_with_work(cursor: apsw.Cursor, queues: Sequence[str], now: float) -> list[str]:
-    """Return those of *queues* that are worth a claim; a look that needs no lock."""
-    found = fetch(cursor, _QUEUES_WITH_WORK, array(queues), now)
-    return [queue for (queue,) in found]
-
-
-def inbox_has_mail(cursor: apsw.Cursor) -> bool:
-    """Say whether other programs have put something in."""
-    return bool(fetch_value(cursor, _INBOX_HAS_MAIL))
+def is_anything_ready(cursor: apsw.Cursor, queues: Sequence[str], now: float) -> bool:
+    """Say whether a claim from *queues* would find something."""
+    return bool(fetch_value(cursor, _ANYTHING, array(queues), now))
 
 
 def claim_jobs(

@@ -60,6 +60,20 @@ class Patience:
         return True
 
 
+def open_pair(name: str, path: Path, busy_seconds: float) -> tuple[apsw.Connection, apsw.Connection]:
+    """Open a writer and a reader of the same file.
+
+    Raises:
+        BrokerUnreachable: The file cannot be used; the text says why and what to do.
+    """
+    writer = open_writer(name, path, busy_seconds)
+    try:
+        return writer, open_reader(path, busy_seconds)
+    except apsw.Error as error:
+        writer.close()
+        raise _unreachable(name, error) from error
+
+
 def open_writer(name: str, path: Path, busy_seconds: float) -> apsw.Connection:
     """Open the connection that writes, and make the file and its tables where they are missing.
 

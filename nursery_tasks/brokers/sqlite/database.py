@@ -32,7 +32,7 @@ import apsw
 
 from ...errors import BrokerClosed, BrokerUnavailable
 from .clock import BrokerClock
-from .connection import Synchronous, open_reader, open_writer
+from .connection import Synchronous, open_pair, open_reader
 from .failures import is_full, to_broker_error
 from .reserve import Reserve
 from .statements import fetch_value
@@ -62,17 +62,13 @@ class Database:
         self.busy_seconds = busy_seconds
         self.closed = False
         self.forked = False  # set in a child of the process that opened it
-        self.log_pages = 0  # in the write-ahead log after the last commit of this process; written under `_writing`
         self._full = synchronous == "full"
         self._writing, self._reading, self._browsing = Lock(), Lock(), Lock()
-        self._writer = open_writer(name, path, busy_seconds)
-        self._writer.set_wal_hook(self._on_commit)
+        self._writer, self._reader = open_pair(name, path, busy_seconds)
         self._synced = True  # what the writer is set to
-        self._reader = open_reader(path, busy_seconds)
         self._browser: apsw.Connection | None = None
         self._write_cursor, self._read_cursor = self._writer.cursor(), self._reader.cursor()
-        latest = fetch_value(self._read_cursor, "SELECT value FROM meta WHERE name = 'clock'")
-        self.clock = BrokerClock(source, latest or 0.0)
+        self.clock = BrokerClock.of(source, self.read(_stored_clock))
         self.reserve = Reserve(path)
         stat = os.stat(path)
         self._inode = (stat.st_dev, stat.st_ino)
@@ -96,6 +92,7 @@ class Database:
 
     def read(self, work: Read[T]) -> T:
         """Run a short query."""
+        self.check_usable()
         with self._reading:
             self.check_usable()
             try:
@@ -105,6 +102,7 @@ class Database:
 
     def browse(self, work: Read[T]) -> T:
         """Run a query that may take long, on a connection for such."""
+        self.check_usable()
         with self._browsing:
             self.check_usable()
             try:
@@ -138,8 +136,10 @@ class Database:
 
     def close(self) -> None:
         """Close all connections, after the calls that are under way."""
+        if self.forked:
+            return
         with self._writing, self._reading, self._browsing:
-            if self.closed or self.forked:
+            if self.closed:
                 return
             self.closed = True
             _OPEN.discard(self)
@@ -151,6 +151,7 @@ class Database:
         return [connection for connection in (self._browser, self._reader, self._writer) if connection is not None]
 
     def _write(self, run: Callable[[Write[T]], T], work: Write[T], durable: bool, essential: bool) -> T:
+        self.check_usable()  # before the lock, too: after a fork nobody may be left to give it back
         with self._writing:
             self.check_usable()
             durable = durable and self._full
@@ -181,9 +182,9 @@ class Database:
     def _work(self, work: Write[T]) -> T:
         return work(self._write_cursor, self.clock())
 
-    def _on_commit(self, connection: apsw.Connection, database: str, pages: int) -> int:
-        self.log_pages = pages
-        return apsw.SQLITE_OK
+
+def _stored_clock(cursor: apsw.Cursor) -> float:
+    return fetch_value(cursor, "SELECT value FROM meta WHERE name = 'clock'") or 0.0
 
 
 def begin_again(cursor: apsw.Cursor) -> None:

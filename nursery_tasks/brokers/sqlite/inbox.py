@@ -9,6 +9,7 @@ too, without a task's name: the worker that gets it puts it aside with its bytes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 from uuid import uuid4
 
@@ -18,13 +19,15 @@ import msgspec
 from ...model.codec import sniff
 from ...model.delivery import Submission
 from ...model.options import DEFAULT_QUEUE, MAX_PRIORITY
+from .database import begin_again
 from .hints import Hints
-from .schema import READY
-from .statements import execute, fetch
-from .submitting import insert_one, to_row
+from .statements import execute, fetch, fetch_value
+from .submitting import submit_jobs
 
-_TAKE: Final = "SELECT seq, queue, CAST(body AS BLOB) FROM inbox ORDER BY seq LIMIT ?"
-_REMOVE: Final = "DELETE FROM inbox WHERE seq = ?"
+# As bytes, because what others have put in need not be text, and must not stop the rest.
+_READ: Final = "SELECT seq, CAST(queue AS BLOB), CAST(body AS BLOB) FROM inbox ORDER BY seq LIMIT ?"
+_REMOVE: Final = "DELETE FROM inbox WHERE seq <= ?"
+_HAS_MAIL: Final = "SELECT EXISTS (SELECT 1 FROM inbox)"
 LIMIT: Final = 256  # rows that one call takes in
 
 
@@ -43,20 +46,28 @@ _FROM_JSON: Final = msgspec.json.Decoder(_Letter)
 _FROM_MSGPACK: Final = msgspec.msgpack.Decoder(_Letter)
 
 
-def take_in(cursor: apsw.Cursor, now: float) -> tuple[int, Hints]:
-    """Make jobs of what is in the inbox, in a transaction; return how many rows were taken."""
-    rows = fetch(cursor, _TAKE, LIMIT)
-    hints = Hints()
-    for seq, queue, body in rows:
-        job = to_submission(queue, body)
-        row = to_row(job, now)
-        if insert_one(cursor, job, row).created:
-            hints.add("work" if row[3] == READY else "due", job.queue)
-        execute(cursor, _REMOVE, seq)
-    return len(rows), hints
+def inbox_has_mail(cursor: apsw.Cursor) -> bool:
+    """Say whether other programs have put something in."""
+    return bool(fetch_value(cursor, _HAS_MAIL))
 
 
-def to_submission(queue: str | None, body: bytes) -> Submission:
+def read_letters(cursor: apsw.Cursor) -> list[tuple[int, Submission]]:
+    """Read some of what is in the inbox; the number is the row's."""
+    return [(seq, to_submission(queue, body)) for seq, queue, body in fetch(cursor, _READ, LIMIT)]
+
+
+def store_letters(cursor: apsw.Cursor, now: float, letters: Sequence[tuple[int, Submission]]) -> Hints:
+    """Make jobs of rows that were read before, in a transaction; of all of them, or of none if somebody else was faster."""
+    if not letters:
+        return Hints()
+    _, hints = submit_jobs(cursor, now, [job for _, job in letters])
+    if execute(cursor, _REMOVE, letters[-1][0]) == len(letters):
+        return hints
+    begin_again(cursor)
+    return Hints()
+
+
+def to_submission(queue: bytes | None, body: bytes) -> Submission:
     """Read as much of a body as a broker needs."""
     try:
         letter = (_FROM_JSON if sniff(body) == "json" else _FROM_MSGPACK).decode(body)
@@ -64,7 +75,7 @@ def to_submission(queue: str | None, body: bytes) -> Submission:
         letter = _Letter(task="")
     return Submission(
         id=letter.id or uuid4().hex,
-        queue=str(queue or letter.queue or DEFAULT_QUEUE),
+        queue=(queue or b"").decode("utf-8", "replace") or letter.queue or DEFAULT_QUEUE,
         task=letter.task,
         payload=body,
         priority=min(max(letter.priority, 0), MAX_PRIORITY),

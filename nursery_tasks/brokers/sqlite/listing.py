@@ -11,7 +11,7 @@ import msgspec
 from ...model.delivery import Stored
 from ...model.listing import JobFilter, JobRecord, QueueRecord, WorkerRecord
 from ...model.states import JobState
-from .schema import NUMBERS, STATES, SUCCEEDED
+from .schema import NUMBERS, SUCCEEDED, to_state
 from .statements import Row, array, fetch, packed, unpack
 
 _COLUMNS: Final = (
@@ -32,7 +32,7 @@ def find_outcomes(cursor: apsw.Cursor, ids: Sequence[str]) -> dict[str, Stored]:
     found: dict[str, Stored] = {}
     for columns, outcome in unpack(fetch(cursor, _STORED, array(ids))[0]):
         job_id, number = columns
-        found[job_id] = Stored(STATES[number], outcome if number >= SUCCEEDED else None)
+        found[job_id] = Stored(to_state(number), outcome if number >= SUCCEEDED else None)
     return found
 
 
@@ -60,7 +60,7 @@ def list_queues(cursor: apsw.Cursor) -> list[QueueRecord]:
     """Count the jobs of each queue."""
     counts: dict[str, dict[JobState, int]] = {}
     for queue, number, count in fetch(cursor, _COUNTS):
-        counts.setdefault(queue, {})[STATES[number]] = count
+        counts.setdefault(queue, {})[to_state(number)] = count
     paused: set[str] = {queue for (queue,) in fetch(cursor, _PAUSED)}
     return [
         QueueRecord(name=name, counts=counts.get(name, {}), paused=name in paused) for name in sorted(counts.keys() | paused)
@@ -83,7 +83,7 @@ def _to_record(row: Row) -> JobRecord:
         id=job_id,
         queue=queue,
         task=task,
-        state=STATES[number],
+        state=to_state(number),
         cursor=seq,
         priority=priority,
         attempts=attempts,

@@ -12,12 +12,14 @@ from typing import Final
 
 import apsw
 
+from ...errors import BrokerError
 from .connection import WAL_LIMIT_BYTES, open_checkpointer
 from .database import Database
 from .statements import fetch_value
 
 SWEEP_PAGES: Final = 1_000  # from this length of the log on, a sweep moves it
 WRITE_PAGES: Final = 4_000  # from here on any write does, after it
+_PAGES_PER_WRITE: Final = 8  # that a transaction writes at least
 TRUNCATE_BYTES: Final = WAL_LIMIT_BYTES
 
 CLOCK_SECONDS: Final = 5.0  # how often the clock is stored; each time wakes the other processes' listeners
@@ -34,7 +36,7 @@ class Maintenance:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._lock = Lock()  # one checkpoint at a time in this process
-        self._next_pages = WRITE_PAGES
+        self._unseen = 0  # about how many pages this process may have written since it last looked; a guess will do
 
     def run(self) -> None:
         """Do what a sweep does.
@@ -50,10 +52,16 @@ class Maintenance:
         if length - moved >= SWEEP_PAGES:
             self._checkpoint()
 
-    def after_write(self) -> None:
+    def after_write(self, jobs: int) -> None:
         """Move the log if nobody else seems to do it."""
-        if self._database.log_pages >= self._next_pages:
-            self._checkpoint()
+        self._unseen += _PAGES_PER_WRITE + jobs
+        if self._unseen < WRITE_PAGES:
+            return
+        self._unseen = 0
+        with suppress(BrokerError):  # the write itself has succeeded
+            length, moved = self._database.read(_log_pages)
+            if length - moved >= WRITE_PAGES:
+                self._checkpoint()
 
     def _keep_clock(self) -> None:
         database = self._database
@@ -82,9 +90,7 @@ class Maintenance:
     def _move(self) -> None:
         connection = open_checkpointer(self._database.path)
         try:
-            length, moved = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-            # While a reader holds on to an old state the log cannot start over: come again when it has grown a lot.
-            self._next_pages = WRITE_PAGES if moved == length else length + WRITE_PAGES
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             if self._log_bytes() > TRUNCATE_BYTES:
                 connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         finally:

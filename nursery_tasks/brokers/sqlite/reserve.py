@@ -49,10 +49,19 @@ class Reserve:
         except OSError:
             return False
         try:
-            os.posix_fallocate(made, 0, RESERVE_BYTES)
+            _allocate(made)
         except OSError:
             self.release()
             return False
         finally:
             os.close(made)
         return True
+
+
+def _allocate(file: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, RESERVE_BYTES)
+        return
+    zeros = bytes(64 * 1024)  # macOS
+    for _ in range(RESERVE_BYTES // len(zeros)):
+        os.write(file, zeros)

@@ -38,7 +38,7 @@ from ...model.states import JobState
 APPLICATION_ID: Final = 0x4E755461  # "NuTa" in the file's header, so that `file` and this broker know whose it is
 SCHEMA_VERSION: Final = 1
 
-STATES: Final[tuple[JobState, ...]] = tuple(JobState)  # number -> state
+STATES: Final = tuple(JobState)  # number -> state
 NUMBERS: Final = {state: number for number, state in enumerate(STATES)}
 SCHEDULED, READY, CLAIMED, STARTED, SUCCEEDED, FAILED, CANCELLED, EXPIRED, DEAD = range(len(STATES))
 
@@ -49,6 +49,11 @@ NOT_ENDED: Final = f"state <= {STARTED}"
 MAY_EXPIRE: Final = f"expires IS NOT NULL AND state < {CLAIMED} AND attempts = 0 AND crashes = 0"
 
 _STATE_NAMES: Final = " ".join(f"WHEN {number} THEN '{state}'" for number, state in enumerate(STATES))
+
+
+def to_state(number: int) -> JobState:
+    """Return the state that is stored as *number*."""
+    return STATES[number]
 
 
 def _readable(column: str) -> str:

@@ -24,28 +24,28 @@ _THE_JOB: Final = f"AS settled WHERE seq = column1 AND token = column2 AND {HELD
 _KEEP: Final = f"max(keep, {DEAD_TTL_SECONDS})"  # `keep_seconds_after` of the model, for failed and dead jobs
 
 _START: Final = BatchStatement(
-    f"UPDATE job SET attempts = attempts + (state = {CLAIMED}), started = iif(state = {CLAIMED}, ?1, started), "
+    f"UPDATE job NOT INDEXED SET attempts = attempts + (state = {CLAIMED}), started = iif(state = {CLAIMED}, ?1, started), "
     f"state = {STARTED} FROM",
     _THE_JOB,
     width=2,
     shared=1,
 )
-_PROGRESS: Final = BatchStatement("UPDATE job SET progress = column3 FROM", _THE_JOB, width=3)
+_PROGRESS: Final = BatchStatement("UPDATE job NOT INDEXED SET progress = column3 FROM", _THE_JOB, width=3)
 _FINISH: Final = BatchStatement(
-    f"UPDATE job SET attempts = attempts + (state = {CLAIMED}), state = column3, outcome = column4, token = NULL, "
+    f"UPDATE job NOT INDEXED SET attempts = attempts + (state = {CLAIMED}), state = column3, outcome = column4, token = NULL, "
     f"ended = ?1, at = ?1 + iif(column3 IN ({FAILED}, {DEAD}), {_KEEP}, keep) FROM",
     _THE_JOB,
     width=4,
     shared=1,
 )
 _RETRY: Final = BatchStatement(
-    f"UPDATE job SET attempts = attempts + (state = {CLAIMED}), state = column3, at = column4, due = column5, "
+    f"UPDATE job NOT INDEXED SET attempts = attempts + (state = {CLAIMED}), state = column3, at = column4, due = column5, "
     "outcome = column6, token = NULL FROM",
     f"{_THE_JOB} AND cancel IS NULL",
     width=6,
 )
 _RELEASE: Final = BatchStatement(
-    f"UPDATE job SET attempts = attempts - (state = {STARTED}), state = column3, at = column4, due = column5, "
+    f"UPDATE job NOT INDEXED SET attempts = attempts - (state = {STARTED}), state = column3, at = column4, due = column5, "
     "token = NULL FROM",
     f"{_THE_JOB} AND cancel IS NULL",
     width=5,
@@ -70,8 +70,15 @@ def check_settlements(settlements: Sequence[Settlement]) -> None:
 
 
 def needs_disk(settlements: Sequence[Settlement]) -> bool:
-    """Say whether any of them must survive a power failure: ends and retries, but not marks and what was given back."""
-    return any(isinstance(settlement, Finished | Retried) for settlement in settlements)
+    """Say whether any of them must survive a power failure.
+
+    Marks and progress need not: the job is still leased then, and runs again. Except for the mark of a job whose lease ran out
+    before: it may be what takes the machine down.
+    """
+    return any(
+        settlement.delivery.lapses > 0 if isinstance(settlement, Started) else not isinstance(settlement, Progressed)
+        for settlement in settlements
+    )
 
 
 def settle_jobs(cursor: apsw.Cursor, now: float, settlements: Sequence[Settlement]) -> tuple[list[bool], Hints]:

@@ -104,6 +104,10 @@ class Post:
             self._own |= {mailbox.path.name}
             self._listing = (-1, ())
 
+    def remove_own(self, mailbox: Mailbox) -> None:
+        with self._lock:
+            self._own -= {mailbox.path.name}
+
     def send(self, hints: Iterable[Hint]) -> None:
         """Tell each hint to whoever listens to its topic."""
         names = self._others()

@@ -48,6 +48,9 @@ def array(values: Sequence[str]) -> apsw.CArrayBinding:
 class BatchStatement:
     """A statement that is fed from a VALUES clause, whose first column must not be NULL.
 
+    An UPDATE that finds its jobs by `seq` says NOT INDEXED, which leaves it the primary key. Otherwise SQLite goes through a
+    partial index that has the statement's condition, all jobs that anybody holds, once for each row of the batch.
+
     Args:
         head: The text before the clause, with `?1`, `?2`, ... for what is the same in all rows.
         tail: The text after it; the columns are `column1`, `column2`, ...

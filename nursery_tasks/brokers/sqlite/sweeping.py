@@ -23,11 +23,13 @@ _ANYTHING: Final = f"""
 _NEXT_DUE: Final = f"SELECT min(at) FROM job WHERE state = {SCHEDULED}"
 
 _FIND_DUE: Final = f"SELECT seq, queue FROM job WHERE state = {SCHEDULED} AND at <= ? ORDER BY at, seq LIMIT ?"
-_MAKE_READY: Final = BatchStatement(f"UPDATE job SET state = {READY}, at = NULL FROM", "AS due WHERE seq = column1", width=1)
+_MAKE_READY: Final = BatchStatement(
+    f"UPDATE job NOT INDEXED SET state = {READY}, at = NULL FROM", "AS due WHERE seq = column1", width=1
+)
 
 _FIND_EXPIRED: Final = f"SELECT seq, id FROM job WHERE {MAY_EXPIRE} AND expires <= ? ORDER BY expires, seq LIMIT ?"
 _EXPIRE: Final = BatchStatement(
-    f"UPDATE job SET state = {EXPIRED}, outcome = ?1, ended = ?2, at = ?2 + keep FROM",
+    f"UPDATE job NOT INDEXED SET state = {EXPIRED}, outcome = ?1, ended = ?2, at = ?2 + keep FROM",
     "AS late WHERE seq = column1",
     width=1,
     shared=2,
@@ -38,16 +40,19 @@ _FIND_LOST: Final = f"""
     WHERE {HELD} AND at <= ? ORDER BY at, seq LIMIT ?
 """
 _COUNT: Final = BatchStatement(
-    f"UPDATE job SET lapses = lapses + 1, crashes = crashes + (state = {STARTED}) FROM", "AS lost WHERE seq = column1", width=1
+    f"UPDATE job NOT INDEXED SET lapses = lapses + 1, crashes = crashes + (state = {STARTED}) FROM",
+    "AS lost WHERE seq = column1",
+    width=1,
 )
 _TAKE_BACK: Final = BatchStatement(
-    f"UPDATE job SET state = {READY}, at = NULL, due = ?1, token = NULL FROM",
+    f"UPDATE job NOT INDEXED SET state = {READY}, at = NULL, due = ?1, token = NULL FROM",
     "AS lost WHERE seq = column1",
     width=1,
     shared=1,
 )
 _BURY: Final = BatchStatement(
-    f"UPDATE job SET state = {DEAD}, outcome = column2, token = NULL, ended = ?1, at = ?1 + max(keep, {DEAD_TTL_SECONDS}) FROM",
+    f"UPDATE job NOT INDEXED SET state = {DEAD}, outcome = column2, token = NULL, ended = ?1, "
+    f"at = ?1 + max(keep, {DEAD_TTL_SECONDS}) FROM",
     "AS lost WHERE seq = column1",
     width=2,
     shared=1,
@@ -68,12 +73,16 @@ def next_due_seconds(cursor: apsw.Cursor, now: float) -> float | None:
     return None if due is None else max(0.0, due - now)
 
 
-def sweep_jobs(cursor: apsw.Cursor, now: float, limit: int) -> tuple[Swept, Hints]:
-    """Do everything once, in a transaction."""
+def sweep_jobs(cursor: apsw.Cursor, now: float, limit: int, *, trust_leases: bool = True) -> tuple[Swept, Hints]:
+    """Do everything once, in a transaction.
+
+    Args:
+        trust_leases: False: leases that are over may only seem so; workers get the time to renew them.
+    """
     hints = Hints()
     due = _sweep_due(cursor, now, limit, hints)
     expired = _sweep_expired(cursor, now, limit, hints)
-    returned, died = _sweep_leases(cursor, now, limit, hints)
+    returned, died = _sweep_leases(cursor, now, limit, hints) if trust_leases else (0, 0)
     dropped = execute(cursor, _DROP, now, limit)
     execute(cursor, _DROP_WORKERS, now)
     swept = Swept(

@@ -142,6 +142,8 @@ class Audience:
     def leave(self, gone: Subscription) -> None:
         with self._lock:
             self._members = tuple(member for member in self._members if member is not gone)
+            if gone.mailbox is not None:
+                self._post.remove_own(gone.mailbox)
 
     def tell(self, hints: Iterable[Hint]) -> None:
         """Tell everybody, here and in other processes. The caller holds no lock."""
