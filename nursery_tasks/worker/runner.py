@@ -49,6 +49,7 @@ class Runner:
         now: Callable[[], float] = time.time,
     ) -> None:
         self.processed = 0
+        self.interrupted = 0  # attempts that were cancelled because the worker stops; their jobs are given back
         self.seconds_per_job: float | None = None  # moving average, for intake's prefetch
         self._registry = registry
         self._settler = settler
@@ -132,6 +133,7 @@ class Runner:
                 attempt = held.delivery.attempt
                 self._finish(held, JobState.CANCELLED, reason=reason, error=failure, attempt=attempt, began_at=began_at)
             case Interrupted():
+                self.interrupted += 1
                 self._settler.release(held)
                 self._tell(held, EventKind.RELEASED, attempt=held.delivery.attempt, detail="the worker stops")
 

@@ -51,13 +51,11 @@ class Worker:
 
     Attributes:
         name: How it calls itself to the broker.
-        interrupted: How many attempts were cancelled because the drain was over.
     """
 
     def __init__(self, app: Host, settings: WorkerSettings) -> None:
         self.name = settings.name
         self.settings = settings
-        self.interrupted = 0
         self._app = app
         self._gateway = app.connection.gateway
         fraction = settings.fraction
@@ -96,6 +94,11 @@ class Worker:
         return self._runner.processed
 
     @property
+    def interrupted(self) -> int:
+        """How many attempts were cancelled because the worker stops: the drain was over, or was cut short."""
+        return self._runner.interrupted
+
+    @property
     def running(self) -> list[str]:
         """The ids of the jobs that run here now."""
         return self._held.running()
@@ -108,7 +111,6 @@ class Worker:
         """Cut the drain short: cancel the attempts now. Their jobs are given back to the broker."""
         self._stop.set()
         if self._running is not None:
-            self.interrupted = len(self.running)
             self._running.cancel_scope.cancel("the worker stops")
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
