@@ -92,7 +92,12 @@ class App:
             self.error(cls)
 
     def __repr__(self) -> str:
-        return f"<App {redacted(self.url)} with {len(self.registry.tasks)} tasks>"
+        return f"<App {self.shown_url} with {len(self.registry.tasks)} tasks>"
+
+    @property
+    def shown_url(self) -> str:
+        """The broker's URL without its password, for people."""
+        return redacted(self.url)
 
     # --- declaring -------------------------------------------------------------------------------------------------------
 

@@ -90,7 +90,7 @@ ROOMS: dict[str, Room] = {
     ),
     "cli": room(
         "__init__ _version errors model events client app worker workflows scheduling observability",
-        libraries="anyio typer rich",
+        libraries="anyio msgspec typer rich",
     ),
     "__main__": room("cli"),
 }

@@ -1,0 +1,3 @@
+"""The command line: `nursery-tasks`, one module per command."""
+
+from .main import main as main

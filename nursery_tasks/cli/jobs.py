@@ -1,0 +1,155 @@
+"""`nursery-tasks jobs`: a list of jobs, or all about one."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated, Any
+
+import typer
+
+from .. import App
+from ..errors import UnknownJob
+from ..model.listing import JobFilter, JobRecord
+from ..model.states import JobState
+from ..observability.logging import duration
+from .broker import ask, find_app, note
+from .ids import each_job, find_ids
+from .loops import run_until_signal
+from .options import AppOption, BrokerOption, JsonOption, VerboseOption
+from .output import ago, moment, write_facts, write_json, write_table
+from .records import job_data
+from .trouble import OK, one_line
+
+_DETAIL_WIDTH = 60
+
+StatesOption = Annotated[list[JobState] | None, typer.Option("--state", help="Only jobs in this state; can be repeated.")]
+
+
+def jobs(
+    job_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Show all about this job; six digits of its id do.")
+    ] = None,
+    state: StatesOption = None,
+    queue: Annotated[str | None, typer.Option(help="Only jobs of this queue.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only jobs of this task.")] = None,
+    parent: Annotated[str | None, typer.Option(metavar="ID", help="Only jobs that this job submitted.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    after: Annotated[int, typer.Option(metavar="CURSOR", help="Go on after this place in the list.")] = 0,
+    broker: BrokerOption = None,
+    app: AppOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> int:
+    """List jobs in the order of their submission, or show all about one."""
+    found = find_app(broker, app)
+    if job_id is not None:
+        return run_until_signal(_show_one, found, job_id, as_json)
+    wanted = JobFilter(states=frozenset(state or ()), queue=queue, task=task, parent=parent)
+    return run_until_signal(_show_list, found, wanted, limit, after, as_json)
+
+
+async def _show_list(app: App, wanted: JobFilter, limit: int, after: int, as_json: bool) -> int:
+    async with app:
+        records = [record async for record in each_job(app, wanted, limit + 1, after)]
+    more = len(records) > limit
+    records = records[:limit]
+    if as_json:
+        write_json({"jobs": [job_data(record) for record in records], "next_cursor": records[-1].cursor if more else None})
+        return OK
+    now = time.time()
+    if records:
+        write_table(
+            ["id", "task", "queue", "state", "attempts", "created", "detail"],
+            [
+                [
+                    record.id,
+                    record.task,
+                    record.queue,
+                    str(record.state),
+                    str(record.attempts),
+                    ago(record.created_at, now),
+                    one_line(_detail(record, now), _DETAIL_WIDTH),
+                ]
+                for record in records
+            ],
+            right=["attempts"],
+        )
+    if more:
+        note(f"there are more: --after {records[-1].cursor}")
+    elif not records:
+        note("no jobs" if wanted == JobFilter() and not after else "no such jobs")
+    return OK
+
+
+def _detail(record: JobRecord, now: float) -> str:
+    """Say what a person wants to know of a job in this state."""
+    data = job_data(record)
+    error = f"{data['error']['type']}: {data['error'].get('text', '')}" if "error" in data else ""
+    match record.state:
+        case JobState.SCHEDULED:
+            return f"due {ago(record.due_at, now)}" + (f" after {error}" if error else "")
+        case JobState.SUCCEEDED:
+            return json.dumps(data.get("result"), ensure_ascii=False)
+        case JobState.STARTED:
+            running = f"for {duration(now - record.started_at)} on {record.worker}" if record.started_at else ""
+            return f"{running}, {json.dumps(data['progress'])}" if "progress" in data else running
+        case JobState.FAILED:
+            return error
+        case _:
+            return ": ".join(filter(None, (data.get("reason", ""), error)))
+
+
+async def _show_one(app: App, given: str, as_json: bool) -> int:
+    async with app:
+        [job_id] = await find_ids(app, [given])
+        record = await ask(app, app.connection.gateway.admin.job, job_id)
+        if record is None:
+            raise UnknownJob(given)
+    data = job_data(record)
+    if as_json:
+        write_json(data)
+    else:
+        write_facts(_facts(record, data, time.time()))
+    return OK
+
+
+def _facts(record: JobRecord, data: dict[str, Any], now: float) -> list[tuple[str, str]]:
+    facts = [
+        ("job", record.id),
+        (
+            "task",
+            f"{record.task}({_arguments(data)})" if "undecodable" not in data else f"{record.task}: {data['undecodable']}",
+        ),
+        ("state", str(record.state) + (f": {data['reason']}" if "reason" in data else "")),
+        ("queue", record.queue + (f", priority {record.priority}" if record.priority else "")),
+        ("attempts", str(record.attempts) + (f", {record.crashes} workers died" if record.crashes else "")),
+        ("created", moment(record.created_at, now)),
+    ]
+    if record.state is JobState.SCHEDULED:
+        facts.append(("due", moment(record.due_at, now)))
+    facts += [
+        (name, moment(at, now)) for name, at in (("started", record.started_at), ("ended", record.ended_at)) if at is not None
+    ]
+    if "seconds" in data:
+        facts.append(("took", duration(data["seconds"])))
+    facts += [
+        (name, value) for name, value in (("worker", record.worker), ("key", record.key), ("parent", record.parent)) if value
+    ]
+    if "tags" in data:
+        facts.append(("tags", ", ".join(data["tags"])))
+    if record.cancel_reason is not None and not record.state.ended:
+        facts.append(("cancel", f"asked for: {record.cancel_reason or 'no reason given'}"))
+    facts += [(name, json.dumps(data[name], ensure_ascii=False)) for name in ("progress", "result") if name in data]
+    if "error" in data:
+        error = data["error"]
+        facts.append(("error" if record.state.ended else "last error", f"{error['type']}: {error.get('text', '')}"))
+        if error.get("traceback"):
+            facts.append(("traceback", error["traceback"].rstrip()))
+    return facts
+
+
+def _arguments(data: dict[str, Any]) -> str:
+    shown = [json.dumps(value, ensure_ascii=False) for value in data["args"]]
+    shown += [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in data["kwargs"].items()]
+    return ", ".join(shown)

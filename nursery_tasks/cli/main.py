@@ -1,0 +1,82 @@
+"""The commands, put together."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from .. import __version__
+from .call import call
+from .jobs import jobs
+from .run import run
+from .trouble import BY_SIGNAL, EXIT_CODES, FAILED, OK, USAGE, innermost, one_line, report
+
+# typer brings its own copy of click, older versions the real one; both are reached from here.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+_ClickException: type[Exception] = typer.BadParameter.__mro__[2]
+
+_EPILOG = "Documentation: docs/ in the source, or nursery-tasks COMMAND --help."
+
+cli = typer.Typer(
+    name="nursery-tasks",
+    help="Run Python functions as jobs, in workers, inside the scope that asked for them.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # plain text: it can be piped, searched and compared
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"nursery-tasks {__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def _options(  # pyright: ignore[reportUnusedFunction]  # typer calls it
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    return
+
+
+cli.command(epilog=EXIT_CODES)(run)
+cli.command()(call)
+cli.command()(jobs)
+
+
+def main() -> None:
+    """Run the command line of this process, and exit."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(args: list[str]) -> int:
+    """Run one command; returns the exit code. All errors end here, in at most three lines."""
+    try:
+        code: Any = cli(args, prog_name="nursery-tasks", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else OK
+    except BrokenPipeError:  # `nursery-tasks jobs | head`: the reader has what it wanted
+        sys.stderr.close()  # Python would complain once more when it flushes stdout
+        return OK
+    except _ClickException as error:
+        return _report_usage(error)
+    except BaseException as error:
+        if isinstance(innermost(error), KeyboardInterrupt | typer.Abort):  # before or after signals are received elsewhere
+            return BY_SIGNAL + signal.SIGINT
+        if isinstance(error, SystemExit | GeneratorExit):
+            raise
+        return report(error)
+
+
+def _report_usage(error: Any) -> int:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "nursery-tasks"
+    print(f"error: {one_line(error.format_message())}", file=sys.stderr)
+    print(f"  see {command} --help", file=sys.stderr)
+    return USAGE if isinstance(error, _UsageError) else FAILED

@@ -1,0 +1,93 @@
+"""What commands write: tables and facts for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, TextIO
+
+from ..observability.logging import duration
+
+_WIDE: Final = 10_000  # columns where no terminal cuts a line: what a program reads must be whole
+
+DIM, BOLD, RED, GREEN, YELLOW, RESET = "\x1b[2m", "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
+
+
+def has_colour(out: TextIO) -> bool:
+    """Say whether *out* is a terminal that wants colour; see https://no-color.org."""
+    return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def write_json(value: Any) -> None:
+    """Write one JSON document to stdout."""
+    print(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None, default=str))
+
+
+def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = ()) -> None:
+    """Write a table to stdout. See `format_table`."""
+    print(format_table(columns, rows, right=right), end="")
+
+
+def format_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = ()) -> str:
+    """Lay out a table for stdout; on a terminal its cells are folded to fit, elsewhere every row is one line.
+
+    Args:
+        right: The columns with numbers.
+    """
+    from rich.console import Console  # late: half of the commands need no table
+    from rich.table import Table
+    from rich.text import Text
+
+    numbers = set(right)
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console = Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
+    with console.capture() as capture:
+        console.print(table)
+    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+
+
+def write_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Write names and values to stdout. See `format_facts`."""
+    print(format_facts(facts), end="")
+
+
+def format_facts(facts: Iterable[tuple[str, str]]) -> str:
+    """Lay out names and values, one pair per line; further lines of a value stand below its first."""
+    pairs = list(facts)
+    width = max((len(name) for name, _ in pairs), default=0)
+    lines: list[str] = []
+    for name, value in pairs:
+        first, *rest = value.splitlines() or [""]
+        lines.append(f"{name:<{width}}  {first}".rstrip())
+        lines += [f"{'':<{width}}  {line}".rstrip() for line in rest]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def clock_time(at: float) -> str:
+    """Write a moment as the time of the day here."""
+    return time.strftime("%H:%M:%S", time.localtime(at))
+
+
+def moment(at: float | None, now: float) -> str:
+    """Write a moment with its distance."""
+    if at is None:
+        return "-"
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+    return f"{stamp} ({ago(at, now)})"
+
+
+def ago(at: float, now: float) -> str:
+    """Write the distance of a moment."""
+    return f"{duration(now - at)} ago" if at <= now else f"in {duration(at - now)}"
+
+
+def plural(number: int, noun: str) -> str:
+    """Write a number of things."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,98 @@
+"""Records of jobs and queues as plain data, for `--json` and for what people are shown."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from ..model.codec import Codec, Undecodable, sniff, unpack_outcome
+from ..model.listing import JobRecord, QueueRecord
+from ..model.outcome import Outcome
+from ..model.states import JobState
+
+_CODEC = Codec()
+
+
+def job_data(record: JobRecord) -> dict[str, Any]:
+    """Return everything that is known of a job; moments are ISO 8601 in UTC."""
+    data: dict[str, Any] = {
+        "id": record.id,
+        "task": record.task,
+        "queue": record.queue,
+        "state": str(record.state),
+        "priority": record.priority,
+        "attempts": record.attempts,
+        "crashes": record.crashes,
+        "created_at": iso(record.created_at),
+        "due_at": iso(record.due_at),
+        "started_at": iso(record.started_at),
+        "ended_at": iso(record.ended_at),
+        "worker": record.worker,
+        "key": record.key,
+        "parent": record.parent,
+        "cancel_asked": record.cancel_reason is not None,
+        "cursor": record.cursor,
+    }
+    data |= message_data(record.payload)
+    if record.cancel_reason:
+        data["cancel_reason"] = record.cancel_reason
+    if record.progress is not None:
+        data["progress"] = _decoded(record.progress)
+    if record.outcome is not None:
+        data |= outcome_data(record.outcome)
+    return data
+
+
+def message_data(payload: bytes) -> dict[str, Any]:
+    """Return what a message says; of one that cannot be read, why."""
+    try:
+        message = _CODEC.decode_message(payload)
+    except Undecodable as error:
+        return {"undecodable": str(error)}
+    data: dict[str, Any] = {"args": message.args, "kwargs": message.kwargs}
+    if message.tags:
+        data["tags"] = list(message.tags)
+    if message.timeout is not None:
+        data["timeout"] = message.timeout
+    return data
+
+
+def outcome_data(packed: bytes) -> dict[str, Any]:
+    """Return how a job ended; of one that has not, how its last attempt failed."""
+    outcome = unpack_outcome(packed)
+    data = error_data(outcome)
+    if outcome.state is JobState.SUCCEEDED:
+        data["result"] = _CODEC.decode_value(outcome.value, sniff(packed))
+    if outcome.started_at is not None and outcome.ended_at is not None:
+        data["seconds"] = round(outcome.ended_at - outcome.started_at, 6)
+    return data
+
+
+def error_data(outcome: Outcome) -> dict[str, Any]:
+    """Return the reason and the error of an outcome, as far as there are any."""
+    data: dict[str, Any] = {}
+    if outcome.reason is not None:
+        data["reason"] = outcome.reason
+    if outcome.error is not None:
+        data["error"] = msgspec.to_builtins(outcome.error)
+    return data
+
+
+def queue_data(record: QueueRecord) -> dict[str, Any]:
+    """Return a queue's counts."""
+    return {
+        "name": record.name,
+        "paused": record.paused,
+        "counts": {str(state): record.counts.get(state, 0) for state in JobState},
+    }
+
+
+def iso(at: float | None) -> str | None:
+    """Write a moment for programs."""
+    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+
+
+def _decoded(progress: bytes) -> Any:
+    return msgspec.json.decode(progress)

@@ -1,0 +1,130 @@
+"""`nursery-tasks run`: a worker."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import __version__
+from ..errors import InvalidOptions
+from ..observability.logging import duration
+from ..worker import Worker, WorkerOptions
+from .display import Display, Facts, JsonLines, Lines
+from .loading import LoadedApp, load_app
+from .loops import check_loop, run_on_loop
+from .options import Backend, BackendOption, JsonOption, UvloopOption, VerboseOption
+from .serve import serve_worker
+
+_LOG_FORMAT = "%(asctime)s  %(levelname)s  %(name)s: %(message)s"
+
+
+def run(
+    place: Annotated[str, typer.Argument(metavar="MODULE:APP", help="Where the app is; MODULE alone finds the only one.")],
+    backend: BackendOption = Backend.ASYNCIO,
+    uvloop: UvloopOption = False,
+    slots: Annotated[int, typer.Option(min=1, help="How many jobs may run at once.")] = 32,
+    queues: Annotated[
+        str | None,
+        typer.Option(metavar="A,B or A:3,B:1", help="The queues to serve, with weights; default: those of the app's tasks."),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Serve the queues in the order given, not in turns.")] = False,
+    drain: Annotated[
+        float, typer.Option(min=0.0, metavar="SECONDS", help="How long running jobs may go on after the first signal.")
+    ] = 25.0,
+    name: Annotated[str | None, typer.Option(help="The worker's name; default: one of its own.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only warnings and errors.")] = False,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+    until_eof: Annotated[bool, typer.Option("--until-eof", hidden=True)] = False,
+) -> int:
+    """Run a worker: import an app, and run its jobs until a signal comes.
+
+    Ctrl-C or SIGTERM drains: no new jobs, and those that run may end. A second one cancels them and gives them back to their
+    queue, a third one leaves at once.
+    """
+    check_loop(backend, uvloop)
+    options: WorkerOptions = {"slots": slots, "strict": strict, "drain": drain, "name": name, "queues": parse_queues(queues)}
+    loaded = load_app(place)
+    _set_up_logging()
+    display: Display
+    if as_json:
+        display = JsonLines(sys.stdout, quiet=quiet)
+    else:
+        display = Lines(sys.stdout, list(loaded.app.registry.tasks), verbose=verbose, quiet=quiet)
+    loop = "uvloop" if uvloop else str(backend)
+
+    def announce(worker: Worker) -> None:
+        data = describe(loaded, worker, loop)
+        display.ready(in_words(loaded, worker, data, drain), data)
+
+    async def serve() -> int:
+        return await serve_worker(loaded.app, options, display, drain_seconds=drain, announce=announce, until_eof=until_eof)
+
+    return run_on_loop(serve, backend=backend, uvloop=uvloop)
+
+
+def parse_queues(text: str | None) -> dict[str, int] | None:
+    """Read `a,b` or `a:3,b:1`.
+
+    Raises:
+        InvalidOptions: It is neither.
+    """
+    if text is None:
+        return None
+    weights: dict[str, int] = {}
+    for part in text.split(","):
+        queue, colon, weight = part.strip().partition(":")
+        if not queue or (colon and not (weight.isdecimal() and int(weight) > 0)) or queue in weights:
+            raise InvalidOptions("--queues", text, "names such as a,b or names with weights such as a:3,b:1, each once")
+        weights[queue] = int(weight or 1)
+    return weights
+
+
+def describe(loaded: LoadedApp, worker: Worker, loop: str) -> dict[str, Any]:
+    """Return what there is to know of a worker that starts, for programs."""
+    return {
+        "version": __version__,
+        "app": loaded.place,
+        "file": loaded.file,
+        "broker": loaded.app.shown_url,
+        "loop": loop,
+        "worker": worker.name,
+        "queues": [queue for queue in worker.settings.queues if "@" not in queue] or list(worker.settings.queues),
+        "slots": worker.settings.slots,
+        "tasks": {task.name: task.spec.kind for task in loaded.app.tasks()},
+    }
+
+
+def in_words(loaded: LoadedApp, worker: Worker, data: dict[str, Any], drain_seconds: float) -> Facts:
+    """Return the same for people."""
+    tasks = [f"{name} ({kind})" for name, kind in data["tasks"].items()]
+    weights = {queue: worker.settings.turns.count(queue) for queue in data["queues"]}
+    weighted = set(weights.values()) != {1} and not worker.settings.strict
+    queues = ", ".join(f"{queue}:{weights[queue]}" if weighted else queue for queue in data["queues"])
+    how = f"Ctrl-C; jobs that run may go on for {duration(drain_seconds)}, a second Ctrl-C cancels them"
+    return (
+        ("app", f"{loaded.place}" + (f" in {_short(loaded.file)}" if loaded.file else "")),
+        ("broker", data["broker"]),
+        ("worker", f"{worker.name}, nursery-tasks {__version__} on {data['loop']}"),
+        ("queues", queues + (" (strictly in this order)" if worker.settings.strict else "")),
+        ("slots", str(worker.settings.slots)),
+        ("tasks", ", ".join(tasks) or "none: the app has no tasks, so every job will wait"),
+        ("to stop", how),
+    )
+
+
+def _short(file: str) -> str:
+    path = Path(file)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
+
+
+def _set_up_logging() -> None:
+    """Write warnings, and what handlers log of their jobs, to stderr; an app that has set up logging itself keeps its own."""
+    if logging.getLogger().handlers:
+        return
+    logging.basicConfig(level=logging.WARNING, format=_LOG_FORMAT, datefmt="%H:%M:%S", stream=sys.stderr)
+    logging.getLogger("nursery_tasks.job").setLevel(logging.INFO)

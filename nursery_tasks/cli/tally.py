@@ -1,0 +1,64 @@
+"""What a worker has done so far, counted from its events: for the summary, the dense lines and the watchdog."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..events import EventKind, JobEvent
+
+ENDS = (EventKind.SUCCEEDED, EventKind.FAILED, EventKind.CANCELLED, EventKind.EXPIRED, EventKind.DEAD)
+
+
+@dataclass(slots=True)
+class TaskTally:
+    """The counts of one task; durations are of attempts that ended here."""
+
+    counts: Counter[EventKind] = field(default_factory=Counter[EventKind])
+    timed: int = 0
+    seconds: float = 0.0
+    longest: float = 0.0
+
+    @property
+    def mean(self) -> float | None:
+        """The mean duration of an attempt, in seconds."""
+        return self.seconds / self.timed if self.timed else None
+
+
+class Tally:
+    """Counts per task, and which jobs run now."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, TaskTally] = {}
+        self.running: dict[str, str] = {}  # job id -> task
+
+    def add(self, event: JobEvent) -> None:
+        """Count one event."""
+        tally = self.tasks.get(event.task)
+        if tally is None:
+            tally = self.tasks[event.task] = TaskTally()
+        tally.counts[event.kind] += 1
+        if event.kind is EventKind.STARTED:
+            self.running[event.job_id] = event.task
+        elif event.kind not in (EventKind.QUEUED, EventKind.PROGRESS):
+            self.running.pop(event.job_id, None)
+        if event.seconds is not None:
+            tally.timed += 1
+            tally.seconds += event.seconds
+            tally.longest = max(tally.longest, event.seconds)
+
+    def total(self) -> Counter[EventKind]:
+        """Add the counts of all tasks."""
+        return sum((tally.counts for tally in self.tasks.values()), Counter[EventKind]())
+
+    def to_data(self) -> dict[str, Any]:
+        """Return the counts for JSON."""
+        return {
+            name: {
+                **{str(kind): count for kind, count in tally.counts.items()},
+                "mean_seconds": tally.mean,
+                "max_seconds": tally.longest if tally.timed else None,
+            }
+            for name, tally in sorted(self.tasks.items())
+        }

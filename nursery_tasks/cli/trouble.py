@@ -1,0 +1,91 @@
+"""What goes wrong, told in at most three lines: what happened, where, and the next step. A traceback only with `-v`."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Final
+
+from ..errors import InvalidOptions, NurseryTasksError
+from ..model.retry import members_of
+
+LINES: Final = 3
+WIDTH: Final = 400  # characters of one line; an error's text may hold a whole document
+
+# What a command returns to the shell.
+OK: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+INTERRUPTED: Final = 3
+WEDGED: Final = 70  # EX_SOFTWARE of sysexits.h
+BY_SIGNAL: Final = 128  # plus the signal's number, as shells have it
+
+EXIT_CODES: Final = """Exit codes:
+0 drained: every job that ran here has ended.
+1 it could not start, or lost its footing.
+2 wrong usage.
+3 jobs were cancelled, because the drain was over or a second signal came; they are back in their queue.
+70 a job held the event loop, or did not end after it was cancelled.
+130, 143 a third signal: left at once."""
+
+
+class Trouble(Exception):
+    """Something that ends a command, in words for the person at the terminal.
+
+    Args:
+        lines: What happened; where, or what was meant; the next step.
+        code: The exit code.
+    """
+
+    def __init__(self, *lines: str, code: int = FAILED) -> None:
+        super().__init__(*lines)
+        self.lines = lines
+        self.code = code
+
+
+class Verbosity:
+    """Whether `-v` was given: set once while the command line is read."""
+
+    tracebacks = False
+
+
+def set_verbose(value: bool) -> bool:
+    """Remember `-v`; the callback of that option."""
+    Verbosity.tracebacks = Verbosity.tracebacks or value
+    return value
+
+
+def as_trouble(error: BaseException) -> Trouble:
+    """Put any error into at most three lines."""
+    error = innermost(error)
+    if isinstance(error, Trouble):
+        return error
+    if isinstance(error, InvalidOptions):
+        return Trouble(str(error), code=USAGE)
+    if isinstance(error, NurseryTasksError):
+        return Trouble(str(error))
+    hint = () if Verbosity.tracebacks else ("-v shows the traceback",)
+    return Trouble(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__, *hint)
+
+
+def innermost(error: BaseException) -> BaseException:
+    """Take an error out of the groups of nurseries that it came through alone."""
+    while len(members := members_of(error)) == 1:
+        error = members[0]
+    return error
+
+
+def report(error: BaseException) -> int:
+    """Write an error to stderr, and return the exit code."""
+    trouble = as_trouble(error)
+    if Verbosity.tracebacks:
+        traceback.print_exception(error if error is not trouble else trouble.__cause__ or trouble, file=sys.stderr)
+    for number, line in enumerate(trouble.lines[:LINES]):
+        print(("  " if number else "error: ") + one_line(line), file=sys.stderr)
+    return trouble.code
+
+
+def one_line(text: str, width: int = WIDTH) -> str:
+    """Return *text* without line breaks and not longer than *width*."""
+    text = " ".join(text.split())
+    return text if len(text) <= width else f"{text[: width - 1]}…"

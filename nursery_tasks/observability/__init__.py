@@ -1,0 +1,1 @@
+"""Listeners for `App.subscribe`. They write down what happened and change nothing."""
