@@ -78,6 +78,7 @@ ROOMS: dict[str, Room] = {
     "observability": room("errors model events", libraries="opentelemetry prometheus_client"),
     # The package's __init__: the public names, and nothing that would make importing them slow.
     "__init__": room("_version errors model events current registry client task app execution workflows scheduling"),
+    "demo": room("__init__", libraries="anyio"),  # an app like a user's
     # These two work with the public names. `testing` ships without pytest; trio is for its virtual clock.
     "testing": room(
         "__init__ errors model events current brokers.protocol brokers.posting brokers.gateway brokers.url "

@@ -10,6 +10,7 @@ import typer
 
 from .. import __version__
 from .call import call
+from .demo import demo
 from .jobs import jobs
 from .run import run
 from .trouble import BY_SIGNAL, EXIT_CODES, FAILED, OK, USAGE, innermost, one_line, report
@@ -48,6 +49,7 @@ def _options(  # pyright: ignore[reportUnusedFunction]  # typer calls it
 cli.command(epilog=EXIT_CODES)(run)
 cli.command()(call)
 cli.command()(jobs)
+cli.command()(demo)
 
 
 def main() -> None:
