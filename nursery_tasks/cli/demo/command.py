@@ -7,7 +7,7 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -69,7 +69,7 @@ async def _demo(app: App, sources: Sequence[Path], log: Path, options: Sequence[
 
 
 @contextmanager
-def _kept_if_useful(directory: Path) -> Iterator[None]:
+def _kept_if_useful(directory: Path) -> Generator[None, None, None]:
     """Remove the directory when nobody will look into it: after Ctrl-C, and where the worker had nothing to log."""
     try:
         yield
@@ -82,9 +82,8 @@ def _kept_if_useful(directory: Path) -> Iterator[None]:
 def _show(played: Played, root: Path, app: App, directory: Path | None) -> None:
     lines = sum(size["lines"] for size in played.sizes)
     rate = played.jobs / played.seconds
-    print(
-        f"\n{plural(played.jobs, 'job')} in {played.seconds:.1f} s ({rate:,.0f} a second): {lines:,} lines. The largest modules:\n"
-    )
+    print(f"\n{plural(played.jobs, 'job')} in {played.seconds:.1f} s, {rate:,.0f} a second, have counted {lines:,} lines.")
+    print("The largest modules:\n")
     columns = ("module", "lines", "lines with code", "functions", "classes", "bytes")
     numbers = ("lines", "code_lines", "functions", "classes", "bytes")
     rows = [[_module(row["path"], root), *(f"{row[name]:,}" for name in numbers)] for row in played.table]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -17,7 +17,7 @@ class Progress(Protocol):
 
 
 @contextmanager
-def show_progress(totals: Mapping[str, int]) -> Iterator[Progress]:
+def show_progress(totals: Mapping[str, int]) -> Generator[Progress, None, None]:
     """Show what is done of *totals* while the context is open."""
     if not sys.stdout.isatty():
         yield _LineProgress(totals)
