@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from nursery_tasks.brokers.memory import MemoryBroker
+from nursery_tasks.brokers.sqlite import SqliteBroker
 from nursery_tasks.testing.contract import Check, ContractHarness, ManualClock, checks
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def open_memory(folder: Path) -> ContractHarness:
@@ -19,8 +18,6 @@ def open_memory(folder: Path) -> ContractHarness:
 
 
 def open_sqlite(folder: Path) -> ContractHarness:
-    from nursery_tasks.brokers.sqlite import SqliteBroker
-
     clock = ManualClock()
     return ContractHarness(lambda: SqliteBroker(folder / "jobs.db", clock=clock), clock=clock)
 
@@ -33,11 +30,6 @@ def open_toy(folder: Path) -> ContractHarness:
 
 
 HARNESSES: dict[str, Callable[[Path], ContractHarness]] = {"memory": open_memory, "sqlite": open_sqlite, "toy": open_toy}
-
-
-@pytest.fixture
-def examples_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(EXAMPLES))
 
 
 @pytest.mark.parametrize("check", checks, ids=lambda check: f"{check.topic}-{check.name}".replace(" ", "_"))

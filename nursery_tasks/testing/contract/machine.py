@@ -1,0 +1,292 @@
+"""A Hypothesis machine that drives a broker beside the memory broker, with the same calls in every order.
+
+    class MyMachine(BrokerMachine):
+        def new_harness(self) -> ContractHarness:
+            clock = ManualClock()
+            return ContractHarness(lambda: MyBroker(clock=clock), clock=clock)
+
+    TestMyBroker = MyMachine.TestCase
+
+Ids, keys, queues and durations come from small sets, so that repetitions and coincidences are the rule. After each step
+the machine compares all that can be seen of the two brokers and checks what must always hold: only legal moves, no job in
+two hands, no job that counts as held and has no holder.
+
+Needs the package `hypothesis`; the package around this module does not import it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from ...brokers.protocol import Feature
+from ...model.delivery import LeaseState, Submission
+from ...model.listing import JobFilter, WorkerRecord
+from ...model.states import ENDED, HELD, MOVES, WAITING, JobState
+from .harness import ContractHarness
+from .samples import (
+    QUEUES,
+    Wish,
+    Word,
+    filters,
+    leases,
+    limits,
+    orders,
+    picks,
+    sweep_limits,
+    times,
+    which_ids,
+    wishes,
+    words,
+    worker_records,
+)
+from .steps import expect
+from .twins import Pair, Twins
+
+
+class BrokerMachine(RuleBasedStateMachine):
+    """Derive from it, say how the broker is opened, and run the class's `TestCase`.
+
+    Attributes:
+        exact_sweeps: Whether a sweep does exactly as much as its limit says, in the order of time; False compares only what
+            many sweeps do together.
+        pairs: All deliveries so far, also those that are stale.
+        ids: All job ids so far.
+        holders: Job id -> the delivery that holds it.
+        states: Job id -> where the job was after the last step.
+    """
+
+    exact_sweeps = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.twins = Twins(self.new_harness())
+        self.pairs: list[Pair] = []
+        self.ids: list[str] = []
+        self.holders: dict[str, Pair] = {}
+        self.states: dict[str, JobState] = {}
+
+    def new_harness(self) -> ContractHarness:
+        """Return a harness with an empty broker on a clock of its own."""
+        raise NotImplementedError
+
+    def teardown(self) -> None:
+        self.twins.close()
+
+    # Hypothesis leaves some of the rules out of each run, and takes the others as often as it likes. With one rule per call
+    # most runs had no claim at all, or no sweep. So two rules do a round of everything, of which each part may be empty.
+
+    @initialize(batch=st.lists(wishes, min_size=2, max_size=6))
+    def begin(self, batch: list[Wish]) -> None:
+        self.submit(batch)
+
+    @rule(
+        batch=st.lists(wishes, max_size=4),
+        queues=orders,
+        limit=limits,
+        lease_seconds=leases,
+        said=st.lists(st.lists(words, max_size=3), max_size=4),
+    )
+    def work(self, batch: list[Wish], queues: list[str], limit: int, lease_seconds: float, said: list[list[Word]]) -> None:
+        """Submit some, claim some, and say something of the first of these."""
+        self.submit(batch)
+        pairs = self.claim(queues, limit, lease_seconds)
+        self.settle([(word, pair) for pair, each in zip(pairs, said, strict=False) for word in each])
+
+    @rule(seconds=times, limit=sweep_limits, queues=orders, word=words, pick=picks)
+    def pass_time(self, seconds: float, limit: int, queues: list[str], word: Word, pick: tuple[bool, int]) -> None:
+        """Let time pass, sweep, say something of an old delivery, and claim what there is."""
+        self.twins.advance(seconds)
+        self.sweep(limit)
+        self.settle([(word, pair) for pair in self._pick(pick)])
+        self.claim(queues, 100, 15.0)
+
+    @rule(batch=st.lists(st.tuples(words, picks), min_size=1, max_size=4))
+    def settle_some(self, batch: list[tuple[Word, tuple[bool, int]]]) -> None:
+        self.settle([(word, pair) for word, pick in batch for pair in self._pick(pick)])
+
+    @rule(which=st.lists(picks, min_size=1, max_size=4), lease_seconds=leases)
+    def renew_some(self, which: list[tuple[bool, int]], lease_seconds: float) -> None:
+        self.renew([pair for pick in which for pair in self._pick(pick)], lease_seconds)
+
+    @rule(which=which_ids, reason=st.sampled_from([None, "", "first", "second"]))
+    def cancel_some(self, which: list[int], reason: str | None) -> None:
+        self.cancel(self._name(which), reason)
+
+    @rule(seconds=times, limit=sweep_limits)
+    def only_pass_time(self, seconds: float, limit: int) -> None:
+        self.twins.advance(seconds)
+        self.sweep(limit)
+
+    @rule(what=st.sampled_from(["pause", "resume", "resume", "purge", "requeue", "requeue"]), data=st.data())
+    def change_by_hand(self, what: str, data: st.DataObject) -> None:
+        """Do what people do, as far as the broker has it."""
+        if what in ("pause", "resume"):
+            if Feature.PAUSE in self.twins.features:
+                queue = data.draw(st.sampled_from(QUEUES))
+                self.twins.pause(queue) if what == "pause" else self.twins.resume(queue)
+        elif Feature.LISTING in self.twins.features:
+            if what == "purge":
+                states = data.draw(st.frozensets(st.sampled_from(sorted(WAITING | ENDED)), min_size=1, max_size=3))
+                self.purge(data.draw(st.sampled_from(QUEUES)), states, data.draw(limits))
+            else:
+                self.requeue(self._name(data.draw(which_ids)))
+
+    @rule(wanted=filters, limit=limits, after=which_ids, worker=worker_records, ttl=leases)
+    def look_around(self, wanted: JobFilter, limit: int, after: list[int], worker: WorkerRecord, ttl: float) -> None:
+        """List some jobs; a worker says that it lives, or that it goes; open the broker again."""
+        if Feature.LISTING in self.twins.features:
+            self.twins.jobs(wanted, limit, self._name(after)[0])
+        if Feature.WORKERS in self.twins.features:
+            self.twins.beat(worker, ttl if worker.slots else 0.0)
+        if Feature.DURABLE in self.twins.features and limit == 1:
+            self.twins.reopen()
+
+    # --- calls, and what must be true of their answers --------------------------------------------
+
+    def submit(self, batch: list[Wish]) -> None:
+        jobs = [self._fulfil(wish) for wish in batch]
+        known = set(self.states)
+        for job, receipt in zip(jobs, self.twins.submit(jobs), strict=True):
+            fits = receipt.created == (receipt.id == job.id and job.id not in known)
+            expect(fits, f"{job} got {receipt}")
+            known.add(receipt.id)
+        self._look(new=True)
+
+    def claim(self, queues: list[str], limit: int, lease_seconds: float) -> list[Pair]:
+        pairs = self.twins.claim(queues, limit, f"worker-{limit}", lease_seconds)
+        for pair in pairs:
+            job_id, token = pair[1].id, pair[1].token
+            expect(job_id not in self.holders, f"{job_id} was given to a second worker")
+            expect(all(token != old[1].token for old in self.pairs if old[1].id == job_id), f"{job_id} has an old token")
+            self.holders[job_id] = pair
+            self.pairs.append(pair)
+        self._look("claim")
+        return pairs
+
+    def settle(self, batch: list[tuple[Word, Pair]]) -> None:
+        items = [(self._possible(word), pair) for word, pair in batch]
+        for (word, pair), done in zip(items, self.twins.settle(items), strict=True):
+            held = self.holders.get(pair[1].id) is pair
+            expect(done == held, f"{word} of a delivery that is {'held' if held else 'stale'} was answered {done}")
+            if held and word.kind in ("finish", "retry", "release"):
+                del self.holders[pair[1].id]
+        self._look("start", "finish", "retry", "release")
+
+    def renew(self, pairs: list[Pair], lease_seconds: float) -> None:
+        for pair, renewal in zip(pairs, self.twins.renew(pairs, lease_seconds), strict=True):
+            held = self.holders.get(pair[1].id) is pair
+            expect(held == (renewal.state is not LeaseState.LOST), f"a delivery that is held: {held} got {renewal}")
+        self._look()
+
+    def cancel(self, ids: list[str], reason: str | None) -> None:
+        self.twins.cancel(ids, reason)
+        self._look("cancel")
+
+    def sweep(self, limit: int) -> None:
+        """Sweep; a limit of 0: do nothing."""
+        if not limit:
+            return
+        if self.exact_sweeps:
+            self.twins.sweep(limit)
+        else:
+            self.twins.sweep_until_idle(limit)
+        self._look("due", "expire", "lease over", drops=ENDED)
+        self.holders = {job_id: pair for job_id, pair in self.holders.items() if self.states.get(job_id) in HELD}
+
+    def purge(self, queue: str, states: frozenset[JobState], limit: int) -> None:
+        self.twins.purge(queue, states, limit)
+        self._look(drops=states)
+
+    def requeue(self, ids: list[str]) -> None:
+        self.twins.requeue(ids)
+        self._look("requeue")
+
+    # --- what always holds ------------------------------------------------------------------------
+
+    @invariant()
+    def both_show_the_same(self) -> None:
+        self.twins.compare_all(self.ids)
+
+    @invariant()
+    def held_jobs_have_one_holder(self) -> None:
+        held = sorted(job_id for job_id, state in self.states.items() if state in HELD)
+        expect(held == sorted(self.holders), f"held are {held}, and deliveries that count there are of {sorted(self.holders)}")
+
+    @invariant()
+    def ended_jobs_have_an_outcome(self) -> None:
+        for job_id, found in zip(self.ids, self.twins.subject.outcomes(self.ids), strict=True):
+            ended = found is not None and found.state in ENDED
+            expect(ended == (found is not None and found.outcome is not None), f"{job_id} is {found}")
+
+    @invariant()
+    def counts_are_those_of_the_listing(self) -> None:
+        if Feature.LISTING not in self.twins.features:
+            return
+        counts: dict[tuple[str, JobState], int] = {}
+        for record in self.twins.jobs():
+            counts[record.queue, record.state] = counts.get((record.queue, record.state), 0) + 1
+        listed = {(queue.name, state): n for queue in self.twins.queues() for state, n in queue.counts.items()}
+        expect(listed == counts, f"queues() counts {listed}, and jobs() has {counts}")
+
+    def _look(self, *moves: str, new: bool = False, drops: Iterable[JobState] = ()) -> None:
+        """Look where all jobs are; they may have got there only by *moves*."""
+        found = dict(zip(self.ids, self.twins.subject.outcomes(self.ids), strict=True))
+        states = {job_id: each.state for job_id, each in found.items() if each is not None}
+        for job_id in self.states.keys() | states.keys():
+            before, after = self.states.get(job_id), states.get(job_id)
+            if before is None:
+                expect(new, f"{job_id} came from nowhere")
+                expect(after in WAITING, f"{job_id} is new and {after}")
+                continue
+            reachable = _reachable(before, moves)
+            if after is None:
+                expect(bool(reachable & set(drops)), f"{job_id} was {before} and is gone")
+            else:
+                expect(after in reachable, f"no move of {moves} leads {job_id} from {before} to {after}")
+        self.states = states
+
+    def _fulfil(self, wish: Wish) -> Submission:
+        job, features = wish.job, self.twins.features
+        delays = Feature.DELAYS in features
+        return Submission(
+            id=self._name([wish.again])[0] if wish.again is not None and self.ids else self._new_id(),
+            queue=job.queue,
+            task=job.task,
+            payload=job.payload,
+            priority=job.priority if Feature.PRIORITIES in features else 0,
+            delay_seconds=job.delay_seconds if delays else 0.0,
+            start_at=self.twins.now() + wish.start_after if delays and wish.start_after is not None else None,
+            expires_seconds=job.expires_seconds,
+            key=job.key if Feature.KEYS in features else None,
+            parent=job.parent,
+            keep_seconds=job.keep_seconds,
+            max_crashes=job.max_crashes,
+        )
+
+    def _new_id(self) -> str:
+        self.ids.append(f"job-{len(self.ids)}")
+        return self.ids[-1]
+
+    def _name(self, which: list[int]) -> list[str]:
+        return [self.ids[-1 - number % len(self.ids)] if number >= 0 and self.ids else "ghost" for number in which]
+
+    def _possible(self, word: Word) -> Word:
+        return word if Feature.DELAYS in self.twins.features else Word(word.kind, 0.0, word.state)
+
+    def _pick(self, pick: tuple[bool, int]) -> list[Pair]:
+        """Return one delivery, if there is any."""
+        held, number = pick
+        pairs = list(self.holders.values()) if held else self.pairs
+        return pairs[-1 - number % len(pairs) :][:1] if pairs else []
+
+
+def _reachable(before: JobState, moves: Iterable[str]) -> set[JobState]:
+    found: set[JobState] = set()
+    fresh = {before}
+    while fresh:
+        found |= fresh
+        fresh = {after for move in moves for state in fresh for after in MOVES[move].get(state, ())} - found
+    return found

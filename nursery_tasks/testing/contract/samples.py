@@ -1,0 +1,91 @@
+"""What the machine draws from: small sets, so that repetitions and coincidences are the rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from hypothesis import strategies as st
+
+from ...model.delivery import Delivery, Finished, Progressed, Released, Retried, Settlement, Started, Submission
+from ...model.listing import JobFilter, WorkerRecord
+from ...model.states import ENDED, JobState
+from .steps import packed
+
+QUEUES = ["a", "b"]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A submission before it meets the broker: the clock, the ids so far and the features decide the rest."""
+
+    job: Submission
+    again: int | None  # None: a new id; else one that was used before, counted from the latest one
+    start_after: float | None  # seconds from now, for `start_at`
+
+
+@dataclass(frozen=True)
+class Word:
+    """What a worker says of a delivery."""
+
+    kind: Literal["start", "progress", "finish", "retry", "release"]
+    delay_seconds: float
+    state: JobState
+
+    def __call__(self, delivery: Delivery) -> Settlement:
+        match self.kind:
+            case "start":
+                return Started(delivery)
+            case "progress":
+                return Progressed(delivery, b'{"until":%d}' % self.delay_seconds)
+            case "finish":
+                return Finished(delivery, self.state, packed(self.state, attempt=delivery.attempt))
+            case "retry":
+                return Retried(delivery, self.delay_seconds, packed(JobState.FAILED, attempt=delivery.attempt))
+            case "release":
+                return Released(delivery, self.delay_seconds)
+
+
+delays = st.sampled_from([0.0, 0.0, 0.5, 5.0, 20.0])
+leases = st.sampled_from([1.0, 5.0, 15.0, 15.0, 60.0])
+limits = st.sampled_from([1, 2, 5, 100])
+orders = st.permutations(QUEUES).flatmap(lambda order: st.sampled_from([order, order, order[:1]]))
+times = st.sampled_from([0.0, 0.5, 1.0, 2.5, 5.0, 5.0, 5.0, 15.0, 15.0, 60.0, 60.0, 1_300_000.0])
+sweep_limits = st.sampled_from([0, 1, 2, 100, 100, 100])
+which_ids = st.lists(st.integers(-1, 30), min_size=1, max_size=4)  # counted from the latest id; -1: one that was never used
+picks = st.tuples(st.sampled_from([True, True, False]), st.integers(0, 30))  # among those held or all, from the latest on
+words = st.builds(
+    Word,
+    kind=st.sampled_from(["start", "start", "progress", "finish", "retry", "release"]),
+    delay_seconds=delays,
+    state=st.sampled_from(sorted(ENDED)),
+)
+wishes = st.builds(
+    Wish,
+    job=st.builds(
+        Submission,
+        id=st.just(""),
+        queue=st.sampled_from(QUEUES),
+        task=st.sampled_from(["t1", "t2"]),
+        payload=st.binary(max_size=3),
+        priority=st.integers(0, 3),
+        delay_seconds=delays,
+        expires_seconds=st.sampled_from([None, None, None, 0.0, 10.0, 30.0]),
+        key=st.sampled_from([None, None, "k1", "k2"]),
+        parent=st.sampled_from([None, "job-0"]),
+        keep_seconds=st.sampled_from([0.0, 5.0, 60.0, 86_400.0]),
+        max_crashes=st.integers(1, 3),
+    ),
+    again=st.sampled_from([None, None, None, None, 0, 1, 2, 5]),
+    start_after=st.sampled_from([None, None, None, -5.0, 0.0, 7.0]),
+)
+filters = st.builds(
+    JobFilter,
+    states=st.frozensets(st.sampled_from(list(JobState)), max_size=3),
+    queue=st.sampled_from([None, *QUEUES]),
+    task=st.sampled_from([None, "t1"]),
+    parent=st.sampled_from([None, None, "job-0"]),
+)
+worker_records = st.builds(
+    WorkerRecord, name=st.sampled_from(["w2", "w1"]), node=st.just("n"), pid=st.integers(1, 9), slots=st.integers(0, 2)
+)

@@ -1,0 +1,177 @@
+"""Two brokers that get the same calls and must give the same answers: the memory broker, and the one under test.
+
+Tokens, addresses and cursors are each broker's own; everything else is compared, after each call and as a whole. A broker
+that declares fewer features is compared by what it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from ...brokers.memory import MemoryBroker
+from ...brokers.protocol import Broker, BrokerAdmin, Feature
+from ...model.delivery import CancelAnswer, Delivery, Receipt, Renewal, Settlement, Stored, Submission, Swept
+from ...model.listing import JobFilter, JobRecord, QueueRecord, WorkerRecord
+from ...model.states import JobState
+from .harness import ContractHarness
+
+T = TypeVar("T")
+
+Pair = tuple[Delivery, Delivery]  # the same job, leased by the oracle and by the subject
+Settle = Callable[[Delivery], Settlement]
+EVERYTHING = JobFilter()
+
+
+class Twins:
+    """Makes each call twice and compares.
+
+    Args:
+        harness: Opens the broker under test; its clock moves both.
+    """
+
+    def __init__(self, harness: ContractHarness) -> None:
+        self._harness = harness
+        self._subject = harness.open()
+        self.oracle = MemoryBroker(clock=harness.now)
+        self.features = harness.features
+
+    @property
+    def subject(self) -> Broker:
+        return self._subject
+
+    def close(self) -> None:
+        self.oracle.close()
+        self._harness.close()
+
+    def reopen(self) -> None:
+        """Close the subject and open it again on what it has stored."""
+        self._subject = self._harness.reopen()
+
+    def now(self) -> float:
+        return self._harness.now()
+
+    def advance(self, seconds: float) -> None:
+        self._harness.advance(seconds)
+
+    # --- calls ------------------------------------------------------------------------------------
+
+    def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
+        return self._same("submit", lambda broker: broker.submit(jobs))
+
+    def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Pair]:
+        ours = self.oracle.claim(queues, limit, worker, lease_seconds)
+        theirs = self._subject.claim(queues, limit, worker, lease_seconds)
+        _compare("claim", [_public(delivery) for delivery in ours], [_public(delivery) for delivery in theirs])
+        return list(zip(ours, theirs, strict=True))
+
+    def settle(self, items: Sequence[tuple[Settle, Pair]]) -> list[bool]:
+        ours = self.oracle.settle([settlement(pair[0]) for settlement, pair in items])
+        theirs = self._subject.settle([settlement(pair[1]) for settlement, pair in items])
+        return _compare("settle", ours, theirs)
+
+    def renew(self, pairs: Sequence[Pair], lease_seconds: float) -> list[Renewal]:
+        ours = self.oracle.renew([pair[0] for pair in pairs], lease_seconds)
+        theirs = self._subject.renew([pair[1] for pair in pairs], lease_seconds)
+        return _compare("renew", ours, theirs)
+
+    def cancel(self, ids: Sequence[str], reason: str | None) -> list[CancelAnswer]:
+        return self._same("cancel", lambda broker: broker.cancel(ids, reason))
+
+    def outcomes(self, ids: Sequence[str]) -> list[Stored | None]:
+        return self._same("outcomes", lambda broker: broker.outcomes(ids))
+
+    def sweep(self, limit: int) -> Swept:
+        return self._same("sweep", lambda broker: broker.sweep(limit))
+
+    def sweep_until_idle(self, limit: int) -> None:
+        """Sweep each until it finds nothing more to do: for brokers that keep a limit only about."""
+        totals = [_sweep_until_idle(broker, limit) for broker in (self.oracle, self._subject)]
+        _compare("sweeping until nothing is left", *totals)
+
+    def purge(self, queue: str, states: frozenset[JobState], limit: int) -> int:
+        return self._same_for_people("purge", lambda people: people.purge(queue, states, limit))
+
+    def pause(self, queue: str) -> None:
+        self._same_for_people("pause", lambda people: people.pause(queue))
+
+    def resume(self, queue: str) -> None:
+        self._same_for_people("resume", lambda people: people.resume(queue))
+
+    def requeue(self, ids: Sequence[str]) -> list[bool]:
+        return self._same_for_people("requeue", lambda people: people.requeue(ids))
+
+    def beat(self, worker: WorkerRecord, ttl_seconds: float) -> None:
+        self._same_for_people("beat", lambda people: people.beat(worker, ttl_seconds))
+
+    # --- looks ------------------------------------------------------------------------------------
+
+    def jobs(self, wanted: JobFilter = EVERYTHING, limit: int = 10_000, after: str | None = None) -> list[JobRecord]:
+        """List jobs, those after the job *after*; return the subject's records."""
+        found = [_list_after(broker, wanted, limit, after) for broker in (self.oracle, self._people())]
+        _compare("jobs", *([_without_cursor(record) for record in records] for records in found))
+        return found[1]
+
+    def queues(self) -> list[QueueRecord]:
+        return self._same_for_people("queues", lambda people: [_without_zeros(queue) for queue in people.queues()])
+
+    def workers(self) -> list[WorkerRecord]:
+        return self._same_for_people("workers", lambda people: people.workers())
+
+    def compare_all(self, ids: Sequence[str]) -> None:
+        """Compare everything that can be seen of the two; *ids* are those that were ever submitted."""
+        self.outcomes(ids)
+        if Feature.LISTING in self.features:
+            cursors = [record.cursor for record in self.jobs()]
+            if cursors != sorted(set(cursors)) or min(cursors, default=1) < 1:
+                raise AssertionError(f"cursors must grow from above 0, not {cursors}")
+            self.queues()
+        if Feature.WORKERS in self.features:
+            self.workers()
+
+    def _same(self, call: str, make: Callable[[Broker], T]) -> T:
+        return _compare(call, make(self.oracle), make(self._subject))
+
+    def _same_for_people(self, call: str, make: Callable[[BrokerAdmin], T]) -> T:
+        return _compare(call, make(self.oracle), make(self._people()))
+
+    def _people(self) -> BrokerAdmin:
+        if not isinstance(self._subject, BrokerAdmin):
+            raise AssertionError(f"{self._subject.name} declares features of BrokerAdmin and does not have its methods")
+        return self._subject
+
+
+def _compare(call: str, ours: T, theirs: T) -> T:
+    if ours != theirs:
+        raise AssertionError(f"{call}: the memory broker says\n  {ours!r}\nand the broker under test\n  {theirs!r}")
+    return theirs
+
+
+def _public(delivery: Delivery) -> Delivery:
+    return msgspec.structs.replace(delivery, token=b"", address=None)
+
+
+def _without_cursor(record: JobRecord) -> JobRecord:
+    return msgspec.structs.replace(record, cursor=0)
+
+
+def _without_zeros(queue: QueueRecord) -> QueueRecord:
+    return msgspec.structs.replace(queue, counts={state: count for state, count in queue.counts.items() if count})
+
+
+def _list_after(broker: BrokerAdmin, wanted: JobFilter, limit: int, after: str | None) -> list[JobRecord]:
+    found = broker.job(after) if after is not None else None
+    return broker.jobs(wanted, limit, found.cursor if found else 0)
+
+
+def _sweep_until_idle(broker: Broker, limit: int) -> dict[str, int]:
+    totals = {"due": 0, "returned": 0, "died": 0, "expired": 0, "dropped": 0}
+    while True:
+        swept = broker.sweep(limit)
+        done = {kind: getattr(swept, kind) for kind in totals}
+        if not any(done.values()):
+            return totals
+        for kind, count in done.items():
+            totals[kind] += count

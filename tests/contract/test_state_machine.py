@@ -1,0 +1,106 @@
+"""Brokers against the memory broker: the same random calls, the same answers.
+
+The examples are the same on each run. `make soak` looks for new ones; how many, `NURSERY_TASKS_EXAMPLES` says.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import Any
+
+import pytest
+from broken_brokers import CancelIsForgotten, FailureIsShownAsOutcome, LastInFirstOut, NeighboursAreBlamed
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import invariant, run_state_machine_as_test
+
+from nursery_tasks.brokers.memory import MemoryBroker
+from nursery_tasks.brokers.sqlite import SqliteBroker
+from nursery_tasks.model.states import ENDED, HELD, JobState
+from nursery_tasks.testing.contract import ContractHarness, ManualClock
+from nursery_tasks.testing.contract.machine import BrokerMachine
+
+SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much]  # a shared machine; and a step may find nothing to do
+
+QUICK = settings(
+    max_examples=200, stateful_step_count=40, derandomize=True, database=None, deadline=None, suppress_health_check=SLOW
+)
+SOAK = settings(
+    max_examples=int(os.environ.get("NURSERY_TASKS_EXAMPLES", "3000")),
+    stateful_step_count=100,
+    derandomize=False,
+    deadline=None,
+    suppress_health_check=SLOW,
+    print_blob=True,
+)
+
+
+class MemoryMachine(BrokerMachine):
+    """Two memory brokers: the answers are equal anyway, so this is about what always holds, inside too."""
+
+    broker: type[MemoryBroker] = MemoryBroker
+
+    def new_harness(self) -> ContractHarness:
+        clock = ManualClock()
+        return ContractHarness(lambda: self.broker(clock=clock), clock=clock)
+
+    @invariant()
+    def indexes_fit_the_jobs(self) -> None:
+        table = self.twins.oracle._table
+        jobs = table.jobs.values()
+        assert table.held == {job.submitted.id: job for job in jobs if job.state in HELD}
+        assert all(bool(job.token) == (job.state in HELD) for job in jobs)
+        assert table.keys == {job.unique: job.submitted.id for job in jobs if job.unique and job.state not in ENDED}
+        assert [job.sequence for job in jobs] == sorted(job.sequence for job in jobs)
+        for state, heaps in ((JobState.READY, table._ready.values()), (JobState.SCHEDULED, [table._due])):
+            queued = {entry[2].submitted.id for heap in heaps for entry in heap}
+            assert {job.submitted.id for job in jobs if job.state is state} <= queued
+
+
+class SqliteMachine(BrokerMachine):
+    def new_harness(self) -> ContractHarness:
+        clock = ManualClock()
+        folder = tempfile.TemporaryDirectory()
+        return ContractHarness(
+            lambda: SqliteBroker(f"{folder.name}/jobs.db", clock=clock), clock=clock, clean_up=folder.cleanup
+        )
+
+
+class ToyMachine(BrokerMachine):
+    exact_sweeps = False
+
+    def new_harness(self) -> ContractHarness:
+        from toy_broker import ToyBroker
+
+        clock = ManualClock()
+        return ContractHarness(lambda: ToyBroker(clock=clock), clock=clock)
+
+
+MACHINES = {"memory": MemoryMachine, "sqlite": SqliteMachine}
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_a_broker_answers_as_the_memory_broker_does(name: str) -> None:
+    run_state_machine_as_test(MACHINES[name], settings=QUICK)
+
+
+@pytest.mark.usefixtures("examples_can_be_imported")
+def test_a_broker_with_few_features_is_compared_by_what_it_has() -> None:
+    run_state_machine_as_test(ToyMachine, settings=QUICK)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", MACHINES)
+def test_a_broker_answers_as_the_memory_broker_does_in_many_more_cases(name: str) -> None:
+    run_state_machine_as_test(MACHINES[name], settings=SOAK)
+
+
+@pytest.mark.parametrize(
+    "cls", [CancelIsForgotten, FailureIsShownAsOutcome, LastInFirstOut, NeighboursAreBlamed], ids=lambda cls: cls.__name__
+)
+def test_the_machine_finds_what_is_broken(cls: Any) -> None:
+    class BrokenMachine(MemoryMachine):
+        broker = cls
+
+    with pytest.raises(AssertionError, match=r"the memory broker says|held are|no move of|was given"):
+        run_state_machine_as_test(BrokenMachine, settings=settings(QUICK, phases=[Phase.generate], max_examples=300))
