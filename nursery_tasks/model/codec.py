@@ -7,9 +7,11 @@ no class is looked up by a name from data.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import msgspec
 
@@ -19,6 +21,10 @@ from .outcome import Outcome
 
 Format = Literal["json", "msgpack"]
 FORMATS: Final = ("json", "msgpack")
+
+_NOT_FINITE = re.compile(
+    rb"\xcb[\x7f\xff][\xf0-\xff]"
+)  # how the floats that JSON lacks begin in msgpack; text may look like it
 
 
 class Undecodable(ValueError):
@@ -49,6 +55,8 @@ class Codec:
         self._types = {custom.cls: custom for custom in types}
         module = msgspec.json if form == "json" else msgspec.msgpack
         self._encode: Callable[[object], bytes] = module.Encoder(enc_hook=self._to_plain).encode
+        self._to_json = msgspec.json.Encoder(enc_hook=self._to_plain).encode
+        self._to_msgpack = msgspec.msgpack.Encoder(enc_hook=self._to_plain).encode
         self._from_json = msgspec.json.Decoder(Message).decode
         self._from_msgpack = msgspec.msgpack.Decoder(Message).decode
 
@@ -59,17 +67,32 @@ class Codec:
             NotSerializable: Something inside cannot travel.
         """
         try:
-            return self._encode(value)
+            body = self._encode(value)
         except Exception as error:  # a custom type's encoder is user code and may raise anything
             raise NotSerializable(what, str(error) or type(error).__name__) from None
+        if self.form == "json" and b"null" in body and self._has_lost_a_number(value):
+            raise NotSerializable(what, "NaN and infinity would arrive as null in JSON; App(codec='msgpack') can carry them")
+        return body
 
-    def can_encode(self, value: object) -> bool:
-        """Say whether *value* can travel."""
+    def plain(self, value: object) -> Any:
+        """Return *value* as JSON would bring it to the other side: plain data that can be encoded again in any format.
+
+        Raises:
+            NotSerializable: Something inside cannot travel.
+        """
         try:
-            self._encode(value)
-        except Exception:
-            return False
-        return True
+            return msgspec.json.decode(self._to_json(value))
+        except Exception as error:
+            raise NotSerializable("a value", str(error) or type(error).__name__) from None
+
+    def _has_lost_a_number(self, value: object) -> bool:
+        """Say whether one of the nulls was NaN or an infinity; the look at msgpack's bytes spares almost all the long way."""
+        try:
+            if not _NOT_FINITE.search(self._to_msgpack(value)):
+                return False
+        except Exception:  # such as an integer of more than 64 bits, which only JSON takes
+            pass
+        return _is_or_holds_not_finite(msgspec.to_builtins(value, enc_hook=self._to_plain, str_keys=True))
 
     def decode_message(self, body: bytes) -> Message:
         """Decode one job.
@@ -80,9 +103,10 @@ class Codec:
         try:
             message = self._from_json(body) if sniff(body) == "json" else self._from_msgpack(body)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-            raise Undecodable(f"not a message: {error}") from None
+            version = _version_of(body)  # fields may have other types in a newer one
+            raise Undecodable(_too_new(version) if version > VERSION else f"not a message: {error}") from None
         if message.v > VERSION:
-            raise Undecodable(f"message version {message.v}, this worker understands {VERSION}")
+            raise Undecodable(_too_new(message.v))
         return message
 
     def decode_value(self, body: bytes | msgspec.Raw, form: Format, wanted: Any = Any) -> Any:
@@ -103,7 +127,7 @@ class Codec:
         return msgspec.convert(value, wanted, dec_hook=self._from_plain)
 
     def _to_plain(self, value: Any) -> Any:
-        cls: type[Any] = type(value)
+        cls: Any = type(value)
         custom = self._types.get(cls)
         if custom is not None:
             return custom.encode(value)
@@ -125,6 +149,33 @@ class Codec:
 def sniff(body: bytes) -> Format:
     """Tell the format of a map by its first byte."""
     return "msgpack" if body[:1] >= b"\x80" else "json"
+
+
+class _Version(msgspec.Struct):
+    v: int = VERSION
+
+
+def _version_of(body: bytes) -> int:
+    module = msgspec.json if sniff(body) == "json" else msgspec.msgpack
+    try:
+        version: _Version = module.decode(body, type=_Version)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return VERSION
+    return version.v
+
+
+def _too_new(version: int) -> str:
+    return f"message version {version}, this worker understands {VERSION}"
+
+
+def _is_or_holds_not_finite(value: object) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, dict):
+        return any(_is_or_holds_not_finite(item) for item in cast("dict[Any, object]", value).values())
+    if isinstance(value, list | tuple):
+        return any(_is_or_holds_not_finite(item) for item in cast("list[object]", value))
+    return False
 
 
 _OUTCOME_FROM_JSON = msgspec.json.Decoder(Outcome).decode

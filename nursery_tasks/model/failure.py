@@ -12,7 +12,7 @@ import builtins
 import traceback
 from collections.abc import Callable, Mapping
 from types import WrapperDescriptorType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -21,11 +21,12 @@ from .retry import members_of, qualified_name
 
 MAX_TRACEBACK: Final = 20_000  # characters; the end, which names the error, is kept
 MAX_TEXT: Final = 10_000
+MAX_VALUE: Final = 10_000  # characters of what an argument or attribute would look like; what is longer stays behind
 MAX_DEPTH: Final = 8  # causes of causes, groups in groups
 MAX_MEMBERS: Final = 100
 
 ErrorClasses = Mapping[str, type[BaseException]]
-KeepValue = Callable[[Any], bool]  # whether a value can be encoded
+Plain = Callable[[Any], Any]  # makes plain data of a value, or raises
 
 
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -34,8 +35,8 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         type: The class's qualified name; only `Name` for a built-in one.
         text: `str(error)`, or a group's message.
-        args: `error.args`, when it can be encoded.
-        state: The instance's attributes that can be encoded.
+        args: `error.args` as plain data, when that is possible.
+        state: The instance's attributes as plain data, those with which that is possible.
         notes: What `add_note` added.
         traceback: As Python prints it, at most 20 000 characters.
         cause: The exception that this one was raised from, or while handling.
@@ -59,29 +60,31 @@ BUILTIN_ERRORS: Final[dict[str, type[BaseException]]] = {
 }
 
 
-def describe_error(error: BaseException, keep: KeepValue, *, depth: int = 0, with_traceback: bool = True) -> Failure:
+def describe_error(error: BaseException, plain: Plain, *, depth: int = 0, with_traceback: bool = True) -> Failure:
     """Turn an exception into data.
 
     Args:
-        keep: Says whether a value can be encoded; what cannot be is left out.
+        plain: Makes data of arguments and attributes that any format can hold; what it refuses is left out.
         depth: How many causes and groups lie above this one; past `MAX_DEPTH` no more are followed.
         with_traceback: Members of a group leave theirs out, because the group's text holds them all.
     """
     members = members_of(error)
-    text = str(getattr(error, "message", "")) if members else _text(error)
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     deeper = depth < MAX_DEPTH
-    args = list(error.args)
+    args = _kept(_arguments(error), plain)
+    attributes = {name: _kept(value, plain) for name, value in vars(error).items() if name != "__notes__"}
     return Failure(
         type=qualified_name(type(error)),
-        text=text[:MAX_TEXT],
-        args=args if not members and keep(args) else None,
-        state={name: value for name, value in vars(error).items() if name != "__notes__" and keep(value)},
-        notes=[str(note)[:MAX_TEXT] for note in getattr(error, "__notes__", ())],
-        traceback="".join(traceback.format_exception(error))[-MAX_TRACEBACK:] if with_traceback else "",
-        cause=describe_error(cause, keep, depth=depth + 1, with_traceback=False) if cause and deeper else None,
+        text=_encodable(str(getattr(error, "message", "")) if members else _text(error)),
+        args=None if members or args is _NOTHING else args,
+        state={_encodable(name): value for name, value in attributes.items() if value is not _NOTHING},
+        notes=[_encodable(str(note)) for note in getattr(error, "__notes__", ())],
+        traceback=_encodable("".join(traceback.format_exception(error))[-MAX_TRACEBACK:], MAX_TRACEBACK)
+        if with_traceback
+        else "",
+        cause=describe_error(cause, plain, depth=depth + 1, with_traceback=False) if cause and deeper else None,
         members=[
-            describe_error(member, keep, depth=depth + 1, with_traceback=False)
+            describe_error(member, plain, depth=depth + 1, with_traceback=False)
             for member in (members[:MAX_MEMBERS] if deeper else ())
         ],
     )
@@ -121,6 +124,38 @@ def _revive(cls: type[BaseException], failure: Failure) -> BaseException:
     except Exception:  # its arguments do not fit the class as it is here
         return RemoteError(failure.type, failure.text, failure.traceback)
     return error
+
+
+def _arguments(error: BaseException) -> list[Any]:
+    """Return what the class was called with. An `OSError` takes its file names out of `args`, and wants them back there."""
+    if not isinstance(error, OSError) or error.filename is None or len(error.args) != 2:
+        return list(error.args)
+    second = [] if error.filename2 is None else [None, error.filename2]
+    return [*error.args, error.filename, *second]
+
+
+_NOTHING: Final = object()
+
+
+def _kept(value: object, plain: Plain) -> Any:
+    """Return *value* as plain data; `_NOTHING` when it cannot be, or would be too much to keep with an error."""
+    try:
+        kept = plain(_shortened(value))
+    except Exception:  # its own encoder may raise anything
+        return _NOTHING
+    return kept if len(repr(kept)) <= MAX_VALUE else _NOTHING
+
+
+def _shortened(value: object) -> object:
+    """Cut long texts, also in a list: most errors have one argument, and it is a text."""
+    if isinstance(value, str):
+        return _encodable(value, MAX_VALUE // 2)
+    return [_shortened(item) for item in cast("list[object]", value)] if type(value) is list else value
+
+
+def _encodable(text: str, limit: int = MAX_TEXT) -> str:
+    """Cut a text, and write out what UTF-8 has no bytes for: file names may hold lone surrogates."""
+    return text[:limit].encode("utf-8", "backslashreplace").decode()
 
 
 def _text(error: BaseException) -> str:

@@ -21,7 +21,7 @@ DEAD_TTL_SECONDS: Final = 14 * 86_400.0  # failed and dead jobs wait longer: a p
 MAX_CRASHES: Final = 3
 
 _QUEUE = re.compile(r"[A-Za-z0-9_.-]{1,64}(@[A-Za-z0-9_.-]{1,64})?")  # after the @: the one node that serves it
-_NAME = re.compile(r"[^\s\x00-\x1f\x7f]{1,200}")
+_NAME = re.compile(r"[^\s\x00-\x1f\x7f\ud800-\udfff]{1,200}")  # no lone surrogates: UTF-8 cannot hold them
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ everything here is a pure function.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
@@ -30,12 +31,21 @@ class Backoff(msgspec.Struct, frozen=True, omit_defaults=True):
         cap: No wait is longer than this, in seconds.
         jitter: Take a random time between nothing and the wait (full jitter), so that many jobs that failed together do not
             come back together.
+
+    Raises:
+        InvalidOptions: A number is negative or not finite.
     """
 
     base: float = BASE_SECONDS
     factor: float = 2.0
     cap: float = CAP_SECONDS
     jitter: bool = True
+
+    def __post_init__(self) -> None:
+        to_seconds("base", self.base)
+        to_seconds("cap", self.cap)
+        if not 0 <= self.factor < math.inf:
+            raise InvalidOptions("factor", self.factor, "a number, 0 or more")
 
     def wait_seconds(self, attempt: int, fraction: float) -> float:
         """Compute the wait after attempt number *attempt* (from 1); *fraction* is a random number in [0, 1)."""
@@ -106,13 +116,23 @@ class Retry(Exception):
 
 
 class RetryRule(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A retry policy as it travels: exception classes are names, matched against the whole ancestry of what was raised."""
+    """A retry policy as it travels: exception classes are names, matched against the whole ancestry of what was raised.
+
+    Raises:
+        InvalidOptions: A number makes no sense. Messages come from anybody, and a worker finds out while it decodes them.
+    """
 
     attempts: int | None = ATTEMPTS
     on: tuple[str, ...] | None = None
     never: tuple[str, ...] = ()
     backoff: Backoff | None = None
     waits: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.attempts is not None and self.attempts < 1:
+            raise InvalidOptions("attempts", self.attempts, "1 or more, or None for no limit")
+        if self.waits is not None:
+            to_wait(self.waits)
 
     def matches(self, error: BaseException) -> bool:
         """Say whether *error* is one to retry after; a group is when each of its leaves is."""
@@ -173,7 +193,7 @@ _COMMON = frozenset({"BaseException", "Exception"})
 
 
 def _as_classes(option: str, classes: ErrorClasses) -> tuple[type[BaseException], ...]:
-    listed = (classes,) if isinstance(classes, type) else tuple(classes)
+    listed = tuple(classes) if isinstance(classes, Sequence) else (classes,)
     for cls in listed:
         if not (isinstance(cls, type) and issubclass(cls, BaseException)):
             raise InvalidOptions(option, cls, "exception classes")

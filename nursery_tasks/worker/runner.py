@@ -221,7 +221,7 @@ class Runner:
 
     def _describe(self, error: BaseException) -> Failure:
         try:
-            return describe_error(error, self._registry.codec.can_encode)
+            return describe_error(error, self._registry.codec.plain)
         except Exception as broken:  # an exception class of the user's can break anything; its job still ends
             return Failure(type(error).__name__, f"(cannot be described: {type(broken).__name__})")
 

@@ -1,0 +1,133 @@
+"""Each error's message, read once: it names what came in, what was expected, and the next step."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+import pytest
+
+from nursery_tasks import errors
+from nursery_tasks.errors import (
+    AppNotOpen,
+    BrokerClosed,
+    BrokerError,
+    BrokerFull,
+    BrokerUnavailable,
+    BrokerUnreachable,
+    DuplicateTask,
+    InvalidArguments,
+    InvalidBrokerUrl,
+    InvalidOptions,
+    JobCancelled,
+    JobDead,
+    JobError,
+    JobExpired,
+    JobTimedOut,
+    NotInJob,
+    NotSerializable,
+    NotSupported,
+    NoWorkers,
+    NurseryTasksError,
+    PayloadTooLarge,
+    RemoteError,
+    UnknownJob,
+    UnknownTask,
+    WaitTimedOut,
+)
+
+MESSAGES: list[tuple[Callable[[], NurseryTasksError], str]] = [
+    (lambda: InvalidOptions("priority", 12, "a whole number from 0 to 9"), "priority=12: expected a whole number from 0 to 9"),
+    (
+        lambda: InvalidArguments("add", "missing a required argument: 'b'", "(a: int, b: int)"),
+        "add: missing a required argument: 'b'; the task is add(a: int, b: int)",
+    ),
+    (
+        lambda: NotSerializable("the result of add", "no encoding for socket"),
+        "the result of add cannot be encoded: no encoding for socket; use JSON-like values, dataclasses, msgspec structs or "
+        "pydantic models, or App.register_type()",
+    ),
+    (
+        lambda: PayloadTooLarge("the message for add", 2_000_000, 1_048_576),
+        "the message for add has 2,000,000 bytes, the limit is 1,048,576; pass a path or a key instead, "
+        "or raise App(max_payload_bytes=...)",
+    ),
+    (lambda: UnknownTask("ad", ["add", "power"]), "no task is named 'ad': did you mean 'add'?"),
+    (lambda: UnknownTask("zzz", ["power", "add"]), "no task is named 'zzz': this app has add, power"),
+    (lambda: UnknownTask("zzz"), "no task is named 'zzz': this app has no tasks"),
+    (
+        lambda: DuplicateTask("add", "a.add", "b.add"),
+        "task 'add' is registered twice, as a.add and as b.add; give one of them name=...",
+    ),
+    (
+        lambda: AppNotOpen("this call"),
+        "this call needs an open app: put it inside `async with app:`, or use app.sync in a program without an event loop",
+    ),
+    (lambda: NotInJob("current_job()"), "current_job() works only inside a running job; no job is running here"),
+    (lambda: UnknownJob("7"), "no job has the id '7': it was never accepted, or its result has outlived result_ttl"),
+    (lambda: WaitTimedOut("7", "add", 1.5, "started", 2), "add (7) is still started after 1.5 s"),
+    (
+        lambda: WaitTimedOut("7", "add", 1, "ready", 0),
+        "add (7) is still ready after 1 s; no worker is running, start one with `nursery-tasks run module:app`",
+    ),
+    (
+        lambda: NoWorkers("mail"),
+        "no worker serves queue 'mail'; start one with `nursery-tasks run module:app --queues mail`",
+    ),
+    (
+        lambda: InvalidBrokerUrl("ftp://x", "ftp: names no broker"),
+        "broker URL 'ftp://x': ftp: names no broker; expected memory:, or sqlite:///path/to/jobs.db",
+    ),
+    (lambda: BrokerUnavailable("sqlite:///a.db", "locked"), "sqlite:///a.db: locked"),
+    (lambda: BrokerUnavailable("sqlite:///a.db", "locked", "try again"), "sqlite:///a.db: locked; try again"),
+    (lambda: BrokerUnreachable("sqlite:///x/a.db", "no such folder", "make it"), "sqlite:///x/a.db: no such folder; make it"),
+    (lambda: BrokerFull("sqlite:///a.db", "the disk is full"), "sqlite:///a.db: the disk is full"),
+    (lambda: BrokerClosed("memory:"), "memory: is closed: the call came after the end of `async with app:`"),
+    (lambda: NotSupported("toy:", "listings"), "toy: has no listings"),
+    (lambda: RemoteError("their.Error", "no"), "their.Error: no"),
+    (lambda: RemoteError("their.Error", ""), "their.Error"),
+    (lambda: JobTimedOut("7", "add", 2.0), "add (7) ran longer than its timeout of 2 s"),
+    (lambda: JobTimedOut("7", "add", None), "add (7) ran longer than its timeout"),
+    (lambda: JobCancelled("7", "add", "not needed"), "add (7) was cancelled: not needed"),
+    (lambda: JobCancelled("7", "add", None), "add (7) was cancelled"),
+    (lambda: JobExpired("7", "add"), "add (7) expired in its queue: no worker started it in time"),
+    (lambda: JobDead("7", "add", "unknown task"), "add (7) is dead: unknown task; `nursery-tasks retry 7` runs it again"),
+    (lambda: JobDead("7", "add", None), "add (7) is dead: no reason given; `nursery-tasks retry 7` runs it again"),
+]
+BASES = {NurseryTasksError, BrokerError, JobError}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"), MESSAGES, ids=[f"{type(make()).__name__}-{n}" for n, (make, _) in enumerate(MESSAGES)]
+)
+def test_the_message_says_what_is_wrong_and_what_to_do(make: Callable[[], NurseryTasksError], message: str) -> None:
+    assert str(make()) == message
+
+
+def test_each_error_has_been_read() -> None:
+    ours = {cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, NurseryTasksError)}
+    assert {type(make()) for make, _ in MESSAGES} == ours - BASES
+
+
+@pytest.mark.parametrize(
+    ("error", "family"),
+    [
+        (InvalidOptions, ValueError),
+        (InvalidArguments, TypeError),
+        (NotSerializable, TypeError),
+        (UnknownTask, LookupError),
+        (UnknownJob, LookupError),
+        (WaitTimedOut, TimeoutError),
+        (JobTimedOut, TimeoutError),
+        (BrokerUnreachable, BrokerUnavailable),
+        (BrokerFull, BrokerUnavailable),
+    ],
+)
+def test_an_error_is_also_what_python_would_call_it(error: type[Exception], family: type[Exception]) -> None:
+    assert issubclass(error, family)
+    assert issubclass(error, NurseryTasksError)
+
+
+def test_no_error_of_how_a_job_ended_is_an_error_of_the_broker() -> None:
+    assert not issubclass(JobError, BrokerError)
+    assert not issubclass(BrokerClosed, BrokerUnavailable)  # you closed it, or it broke: two things
