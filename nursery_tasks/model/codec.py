@@ -127,7 +127,7 @@ class Codec:
         return msgspec.convert(value, wanted, dec_hook=self._from_plain)
 
     def _to_plain(self, value: Any) -> Any:
-        cls: Any = type(value)
+        cls: Any = value.__class__
         custom = self._types.get(cls)
         if custom is not None:
             return custom.encode(value)
