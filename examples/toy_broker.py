@@ -111,6 +111,8 @@ class ToyBroker:
         )
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        if any(isinstance(settlement, Finished) and not settlement.state.ended for settlement in settlements):
+            raise ValueError("a job cannot end in a state that is no end")
         with self.lock:
             return [self.settle_one(settlement, self.now()) for settlement in settlements]
 

@@ -37,7 +37,7 @@ class Feature(StrEnum):
     KEYS = "unique keys"
     PROGRESS = "progress"
     PAUSE = "pausing queues"
-    LISTING = "listing jobs"
+    LISTING = "listing jobs"  # also by its id, queues and their counts, purge, requeue
     WORKERS = "listing workers"
     DURABLE = "durable storage"
     SHARED = "sharing between processes"
@@ -89,6 +89,9 @@ class Broker(Protocol):
 
         An attempt counts from its `Started`, or from its `Finished` or `Retried` when no `Started` came before; `Released`
         takes it back. A second `Started` changes nothing and is True.
+
+        Raises:
+            ValueError: A `Finished` names a state that is no end; nothing of the whole batch was done.
         """
         ...
 
@@ -119,12 +122,21 @@ class Broker(Protocol):
     def listen(self, topics: Sequence[Topic], emit: Emit) -> Listener:
         """Call *emit* for what happens, from any thread, in any process, until the listener is closed. Hints may get lost.
 
-        *emit* is quick and does not raise.
+        *emit* is quick and does not raise. It may look at the broker: what a hint is about can be read when the hint comes.
         """
         ...
 
     def close(self) -> None:
         """Give back files, sockets and threads. Later calls raise `BrokerClosed`; closing again does nothing."""
+        ...
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """What a broker may have beside: facts for a person who looks for what is wrong."""
+
+    def describe(self) -> dict[str, str]:
+        """Return facts about where the jobs are kept: a version, a mode, a size."""
         ...
 
 
@@ -161,7 +173,7 @@ class BrokerAdmin(Protocol):
         ...
 
     def requeue(self, ids: Sequence[str]) -> list[bool]:
-        """Make ended jobs (not succeeded ones) ready again, as new: no attempts, crashes, outcome or cancel; no `expires` either.
+        """Make ended jobs (not succeeded ones) ready again, as new: no attempts, crashes, outcome or cancel, and no `expires`.
 
         False: unknown, not ended, succeeded, or its key belongs to another job by now.
         """

@@ -226,6 +226,12 @@ class BatchEndsAtTheFirstStaleToken(MemoryBroker):
 
 
 @mutant
+class BatchesAreDoneInPart(MemoryBroker):
+    def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        return [super(BatchesAreDoneInPart, self).settle([settlement])[0] for settlement in settlements]
+
+
+@mutant
 class DelaysOfRetriesAreIgnored(MemoryBroker):
     def _give_back(self, job: Job, move: str, delay_seconds: float, now: float, hints: Hints) -> None:
         super()._give_back(job, move, 0.0, now, hints)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...brokers.protocol import Feature
-from ...model.delivery import Progressed, Started
+from ...model.delivery import Finished, Progressed, Started
 from ...model.states import ENDED, JobState
 from .harness import ContractHarness, Topic
 from .steps import (
@@ -90,6 +90,21 @@ def answers_in_order(harness: ContractHarness) -> None:
     expect_equal(answers, [True, False, True], "the answers")
     expect_state(broker, JobState.SUCCEEDED, "a", "b")
     expect_state(broker, JobState.STARTED, "c")
+
+
+@topic.check()
+def end_must_be_an_end(harness: ContractHarness) -> None:
+    """A batch that ends a job in a state that is no end is refused as a whole."""
+    broker = harness.open()
+    submit(broker, "a", "b")
+    first, second = claim(broker)
+    for state in sorted(set(JobState) - ENDED):
+        try:
+            broker.settle([succeeded(first), Finished(second, state, b"{}")])
+        except ValueError:
+            expect_state(broker, JobState.CLAIMED, "a", "b")
+            continue
+        raise AssertionError(f"a Finished with the state {state} must raise ValueError")
 
 
 @topic.check(Feature.LISTING)
