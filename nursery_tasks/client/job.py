@@ -10,6 +10,7 @@ from ..errors import PayloadTooLarge
 from ..model.delivery import Submission
 from ..model.message import Message
 from ..model.options import GivenOptions, JobOptions
+from ..model.retry import RetryRule
 from ..registry import Registry
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from .handle import JobHandle
 
 R_co = TypeVar("R_co", covariant=True)
+
+
+NEVER_AGAIN = RetryRule(attempts=1)  # on the wire no rule means the task's own
 
 
 class Connected(Protocol):
@@ -93,7 +97,7 @@ class Job(Generic[R_co]):
             kwargs=dict(self.kwargs),
             parent=parent.id if parent else None,
             timeout=options.timeout_seconds or 0.0 if "timeout_seconds" in changed else None,
-            retry=options.retry if "retry" in changed else None,
+            retry=(options.retry or NEVER_AGAIN) if "retry" in changed else None,
             tags=options.tags,
             sent_at=now,
         )

@@ -1,11 +1,18 @@
-"""How long to wait for a broker that is away."""
+"""What to do while a broker is away: wait longer each time, and say so without filling the log."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import Final
+
+from anyio import current_time, sleep
 
 FIRST_SECONDS: Final = 0.1
 MOST_SECONDS: Final = 30.0
+SAY_AGAIN_SECONDS: Final = 30.0
+
+_log = logging.getLogger("nursery_tasks.worker")
 
 
 def next_pause(previous: float, fraction: float) -> float:
@@ -15,3 +22,40 @@ def next_pause(previous: float, fraction: float) -> float:
     """
     upper = max(FIRST_SECONDS * 2, previous * 3)
     return min(MOST_SECONDS, FIRST_SECONDS + fraction * (upper - FIRST_SECONDS))
+
+
+class Outage:
+    """One kind of call that may fail for a while: logs the first failure, one each 30 s, and the end.
+
+    Args:
+        what: What cannot be done, as in "cannot claim".
+        fraction: The source of jitter, a number in [0, 1).
+    """
+
+    def __init__(self, what: str, fraction: Callable[[], float]) -> None:
+        self._what = what
+        self._fraction = fraction
+        self._pause = 0.0
+        self._since: float | None = None
+        self._said_at = 0.0
+
+    async def wait(self, error: Exception) -> None:
+        """Sleep before the next try."""
+        now = current_time()
+        self._pause = next_pause(self._pause, self._fraction())
+        if self._since is None:
+            self._since = now
+            self._say(now, f"cannot {self._what}, and go on trying: {error}")
+        elif now - self._said_at >= SAY_AGAIN_SECONDS:
+            self._say(now, f"cannot {self._what} for {now - self._since:.0f} s: {error}")
+        await sleep(self._pause)
+
+    def over(self) -> None:
+        """Hear that the call works; cheap when it worked before, too."""
+        if self._since is not None:
+            _log.warning("can %s again, after %.1f s", self._what, current_time() - self._since)
+            self._since, self._pause = None, 0.0
+
+    def _say(self, now: float, text: str) -> None:
+        self._said_at = now
+        _log.warning("%s", text)

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from anyio import Event, current_time, move_on_after, sleep
+from anyio import Event, current_time, move_on_after
 
 from ..brokers.gateway import Gateway
 from ..errors import BrokerError
-from ..model.delivery import Topic
-from .backoff import next_pause
+from ..model.delivery import Delivery, Topic
+from .backoff import Outage
 from .hand_over import HandOver
 from .held import Held, HeldJobs
-from .options import PREFETCH_MOST, WorkerSettings
+from .options import PREFETCH_MOST, PREFETCH_SHORT, WorkerSettings
 
 POLL_SECONDS: Final = 1.0  # how late new work is seen when its hint was lost
 UNUSED_SECONDS: Final = 1.0  # what waited longer behind a busy slot is given back for others
 SHORT_SECONDS: Final = 0.05  # jobs up to this length are worth a prefetch: the claim would cost more than the wait
-
-_log = logging.getLogger("nursery_tasks.worker")
+PREFETCH_SECONDS: Final = 0.02  # so much work, counted one job after the other, is fetched ahead of jobs that are very short
+PREFETCH_BYTES: Final = 16 * 1024 * 1024  # of messages, at most; also when they are of the largest size
 
 
 class Intake:
@@ -52,12 +51,13 @@ class Intake:
         self._seconds_per_job = seconds_per_job
         self._release = release
         self._clock = clock
-        self._fraction = fraction
+        self._outage = Outage("claim", fraction)
         self._turn = 0
         self._dry = False  # the last claim got less than it asked for
         self._hinted = False  # a hint came while a claim was under way, which may have missed what it is about
         self._wake = Event()
         self._wanted = 0  # wake up once this much is free; 0: on a hint only
+        self._prefetch = 0  # how many deliveries may wait for a slot; set with each claim
 
     def on_work(self, topic: Topic, names: set[str] | None) -> None:
         """Take a hint that there is work."""
@@ -86,32 +86,27 @@ class Intake:
 
     def _room(self) -> int:
         """How many deliveries may be added: free slots plus the prefetch, minus what waits for a slot."""
-        return self._settings.slots + self._prefetch() - self._hand_over.busy - len(self._hand_over)
-
-    def _prefetch(self) -> int:
-        average = self._seconds_per_job()
-        return min(self._settings.slots, PREFETCH_MOST) if average is not None and average < SHORT_SECONDS else 0
+        return self._settings.slots + self._prefetch - self._hand_over.busy - len(self._hand_over)
 
     def _least(self) -> int:
         """How much room makes a claim worth it: any while a slot is idle, else half of the prefetch."""
         idle = self._settings.slots - self._hand_over.busy
-        return 1 if idle > len(self._hand_over) else max(1, self._prefetch() // 2)
+        return 1 if idle > len(self._hand_over) else max(1, self._prefetch // 2)
 
     async def _claim(self, room: int) -> None:
         sent = self._clock()
-        pause = 0.0
         while True:
             self._hinted = False
             try:
                 deliveries = await self._gateway.claim(self._queues(), room, self._settings.name, self._settings.lease_seconds)
                 break
             except BrokerError as error:
-                pause = next_pause(pause, self._fraction())
-                _log.warning("cannot claim, trying again in %.1f s: %s", pause, error)
-                await sleep(pause)
+                await self._outage.wait(error)
                 sent = self._clock()
+        self._outage.over()
         self._dry = len(deliveries) < room and not self._hinted
         self._hand_over.put(self._held.add(deliveries, sent, current_time()))
+        self._prefetch = next_prefetch(self._settings.slots, self._seconds_per_job(), deliveries)
 
     async def _wait(self) -> None:
         self._wanted = self._least() if not self._dry else 0
@@ -134,3 +129,17 @@ class Intake:
         first = self._settings.turns[self._turn % len(self._settings.turns)]
         self._turn += 1
         return tuple(sorted(self._settings.queues, key=lambda queue: queue.partition("@")[0] != first))
+
+
+def next_prefetch(slots: int, seconds_per_job: float | None, claimed: Sequence[Delivery]) -> int:
+    """Say how many deliveries may wait for a slot, after a claim.
+
+    Nothing for long jobs: another worker may have a free slot. As many again as there are slots for short ones. More for those
+    that are over at once, because a claim and the sync of its outcomes cost as much as fifty of them: with 500 at a time a
+    worker on SQLite runs three times as many as with 64.
+    """
+    if seconds_per_job is None or seconds_per_job >= SHORT_SECONDS:
+        return 0
+    wanted = max(min(slots, PREFETCH_SHORT), min(PREFETCH_MOST, int(PREFETCH_SECONDS / max(seconds_per_job, 1e-6))))
+    size = sum(len(delivery.payload) for delivery in claimed)
+    return min(wanted, PREFETCH_BYTES * len(claimed) // size) if size else wanted

@@ -15,7 +15,8 @@ from ..model.options import DEFAULT_QUEUE, check_name, check_queue
 SLOTS: Final = 32
 LEASE_SECONDS: Final = 15.0  # renewed each third of it: two beats may fail
 DRAIN_SECONDS: Final = 25.0  # below the 30 s after which most process managers kill
-PREFETCH_MOST: Final = 64
+PREFETCH_SHORT: Final = 64  # deliveries that may wait for a slot, at most, while jobs are short
+PREFETCH_MOST: Final = 500  # while they are over at once; no more than one batch of the settler's
 
 
 class WorkerOptions(TypedDict, total=False):

@@ -13,7 +13,7 @@ from ..brokers.gateway import Gateway
 from ..errors import BrokerError, NotSupported
 from ..model.delivery import Topic
 from ..model.listing import WorkerRecord
-from .backoff import next_pause
+from .backoff import Outage
 from .held import Held, HeldJobs
 from .leases import LeaseKeeper
 
@@ -31,7 +31,7 @@ class Sweeper:
     def __init__(self, gateway: Gateway, *, fraction: Callable[[], float] = random.random, pace: float = 1.0) -> None:
         self._gateway = gateway
         self._every_seconds = SWEEP_SECONDS * pace
-        self._fraction = fraction
+        self._outage = Outage("sweep", fraction)
         self._wake = Event()
 
     def on_due(self, topic: Topic, names: set[str] | None) -> None:
@@ -40,17 +40,14 @@ class Sweeper:
 
     async def serve(self) -> None:
         """Sweep until cancelled."""
-        pause = 0.0
         while True:
             self._wake = Event()
             try:
                 swept = await self._gateway.sweep(SWEEP_LIMIT)
             except BrokerError as error:
-                pause = next_pause(pause, self._fraction())
-                _log.warning("cannot sweep, trying again in %.1f s: %s", pause, error)
-                await sleep(pause)
+                await self._outage.wait(error)
                 continue
-            pause = 0.0
+            self._outage.over()
             if swept.more:
                 continue
             due = swept.next_due_seconds

@@ -7,7 +7,6 @@ lease is over; the outbox is bounded, because slots do not start anything new wh
 
 from __future__ import annotations
 
-import logging
 import random
 from collections import deque
 from collections.abc import Callable
@@ -18,15 +17,13 @@ from anyio import Event, current_time, sleep
 from ..brokers.gateway import Gateway
 from ..errors import BrokerClosed, BrokerError
 from ..model.delivery import Finished, Progressed, Released, Settlement, Started
-from .backoff import next_pause
+from .backoff import Outage
 from .held import Held, HeldJobs
 
 OUTBOX_LIMIT: Final = 1_000  # settlements; slots wait beyond it
 BATCH_LIMIT: Final = 500
 START_MARK_SECONDS: Final = 0.02  # attempts that end sooner are never marked as started
 PROGRESS_SECONDS: Final = 0.1  # progress is stored at most this often
-
-_log = logging.getLogger("nursery_tasks.worker")
 
 Entry = tuple[Held, Settlement]
 
@@ -53,7 +50,7 @@ class Settler:
         self._held = held
         self._on_stale = on_stale
         self._post = post
-        self._fraction = fraction
+        self._outage = Outage("store outcomes", fraction)
         self._outbox: list[Entry] = []
         self._sending = 0
         self._wake = Event()
@@ -84,14 +81,13 @@ class Settler:
 
     async def store_start(self, held: Held) -> bool:
         """Store the start now and wait for it; False: the job belongs to somebody else by now."""
-        pause = 0.0
         while True:
             try:
                 return all(await self._gateway.settle([Started(held.delivery)]))
             except BrokerError as error:
-                pause = next_pause(pause, self._fraction())
-                _log.warning("cannot store the start of %s, trying again in %.1f s: %s", held.delivery.id, pause, error)
-                await sleep(pause)
+                await self._outage.wait(error)
+                if held.lease_lost:
+                    return False
 
     async def wait_for_room(self) -> None:
         """Wait until the outbox has room for another job's settlement."""
@@ -153,18 +149,16 @@ class Settler:
 
     async def _store(self, batch: list[Entry]) -> None:
         """Store one batch; gives up on jobs whose lease is lost."""
-        pause = 0.0
         while batch:
             try:
                 answers = await self._gateway.settle([settlement for _, settlement in batch])
             except BrokerClosed:
                 raise
             except BrokerError as error:
-                pause = next_pause(pause, self._fraction())
-                _log.warning("cannot store %d outcomes, trying again in %.1f s: %s", len(batch), pause, error)
-                await sleep(pause)
+                await self._outage.wait(error)
                 batch = self._without_lost(batch)
                 continue
+            self._outage.over()
             for (held, settlement), stored in zip(batch, answers, strict=True):
                 self._note(held, settlement, stored)
             return

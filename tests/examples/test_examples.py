@@ -1,0 +1,66 @@
+"""Every example runs, as a user would run it: a program of its own, with a worker beside it where it needs one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+WITH_WORKER = {"first": "the nap was cancelled", "sync_program": "a hundred more: 161700"}
+ALONE = {
+    "embedded": "Bonjour, Grace",
+    "errors": "cancelled: changed my mind",
+    "other_languages": "1 + 2 = 3",
+    "test_with_the_lab": "both hold",
+}
+LIBRARIES = {"toy_broker"}  # imported by the contract's tests
+SECONDS = 50
+
+
+def test_every_example_is_run_somewhere() -> None:
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*WITH_WORKER, *ALONE, *LIBRARIES}
+
+
+@pytest.mark.parametrize("name", sorted(ALONE))
+def test_an_example_runs_alone(name: str, tmp_path: Path) -> None:
+    assert ALONE[name] in run(tmp_path, str(EXAMPLES / f"{name}.py"))
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("name", sorted(WITH_WORKER))
+def test_an_example_runs_beside_a_worker(name: str, backend: str, tmp_path: Path) -> None:
+    shutil.copy(EXAMPLES / f"{name}.py", tmp_path)
+    with worker(tmp_path, f"{name}:app", backend):
+        assert WITH_WORKER[name] in run(tmp_path, f"{name}.py")
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "NURSERY_TASKS_BROKER": f"sqlite:///{folder / 'jobs.db'}", "PYTHONWARNINGS": "error"}
+
+
+def run(folder: Path, *command: str) -> str:
+    ended = subprocess.run(
+        [sys.executable, *command], cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=SECONDS
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+@contextmanager
+def worker(folder: Path, target: str, backend: str) -> Generator[None, None, None]:
+    command = [sys.executable, "-m", "nursery_tasks", "run", target, "--backend", backend]
+    process = subprocess.Popen(command, cwd=folder, env=environment(folder), stdout=subprocess.PIPE, text=True)
+    with process:
+        try:
+            yield  # a job waits for its worker, so there is nothing to wait for here
+        finally:
+            process.terminate()
+            process.communicate(timeout=SECONDS)
+    assert process.returncode == 0
