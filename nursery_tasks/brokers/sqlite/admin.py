@@ -12,6 +12,7 @@ from ...errors import InvalidOptions
 from ...model.listing import JobFilter, JobRecord, QueueRecord, WorkerRecord
 from ...model.states import HELD, JobState
 from .database import Database
+from .describing import describe_storage
 from .hints import Hints
 from .listing import find_job, list_jobs, list_queues, list_workers
 from .schema import ENDED, NOT_ENDED, NUMBERS, READY, SUCCEEDED
@@ -40,6 +41,9 @@ class SqliteAdmin:
     def __init__(self, database: Database, audience: Audience) -> None:
         self._database = database
         self._audience = audience
+
+    def describe(self) -> dict[str, str]:
+        return describe_storage(self._database)
 
     def job(self, job_id: str) -> JobRecord | None:
         return self._database.browse(lambda cursor: find_job(cursor, job_id))

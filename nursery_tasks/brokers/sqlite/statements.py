@@ -63,6 +63,10 @@ class BatchStatement:
         self._padding = (None,) * width
         self._texts = {size: f"{head} ({_values(size, width, shared)}) {tail}" for size in _SIZES}
 
+    def text_for(self, size: int) -> str:
+        """Return the statement for *size* rows, one of the sizes that there are."""
+        return self._texts[size]
+
     def run(self, cursor: apsw.Cursor, rows: Sequence[Row], *shared: Any) -> int:
         """Execute it for *rows*; return how many rows of the table were changed."""
         assert len(shared) == self._shared
