@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 from anyio import move_on_after, to_thread
 
 from .brokers.gateway import Gateway
-from .brokers.protocol import Broker
+from .brokers.protocol import Broker, Describes
 from .brokers.url import default_url, open_broker, redacted
 from .client import Connection, Job, JobHandle
 from .client.sync import SyncClient
@@ -188,6 +188,11 @@ class App:
         """List the live workers of this app's broker."""
         gateway = self.connection.gateway
         return await gateway.call(gateway.admin.workers)
+
+    async def describe_broker(self) -> dict[str, str]:
+        """Return what the broker has to say of its storage, by name; nothing where it says nothing."""
+        gateway = self.connection.gateway
+        return await gateway.call(gateway.broker.describe) if isinstance(gateway.broker, Describes) else {}
 
     def subscribe(self, listener: EventListener) -> Callable[[], None]:
         """Call *listener* with every `JobEvent` of this process; returns a function that ends it."""

@@ -10,9 +10,13 @@ import typer
 
 from .. import __version__
 from .call import call
+from .changing import cancel, purge, retry
 from .demo import demo
+from .doctor import doctor
 from .jobs import jobs
+from .queues import queues
 from .run import run
+from .tasks import tasks
 from .trouble import BY_SIGNAL, EXIT_CODES, FAILED, OK, USAGE, innermost, one_line, report
 
 # typer brings its own copy of click, older versions the real one; both are reached from here.
@@ -47,9 +51,8 @@ def _options(  # pyright: ignore[reportUnusedFunction]  # typer calls it
 
 
 cli.command(epilog=EXIT_CODES)(run)
-cli.command()(call)
-cli.command()(jobs)
-cli.command()(demo)
+for _command in (call, jobs, cancel, retry, queues, purge, tasks, doctor, demo):
+    cli.command()(_command)
 
 
 def main() -> None:

@@ -1,0 +1,163 @@
+"""`nursery-tasks cancel`, `retry` and `purge`: what changes jobs from outside."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from anyio import create_task_group
+
+from .. import App
+from ..model.delivery import CancelAnswer
+from ..model.listing import JobFilter, QueueRecord
+from ..model.states import ENDED, HELD, WAITING, JobState
+from .broker import ask, find_app
+from .ids import each_job, find_ids
+from .loops import run_until_signal
+from .options import AppOption, BrokerOption, JsonOption, VerboseOption
+from .output import plural, write_json
+from .trouble import FAILED, OK, USAGE, Trouble
+
+_ALL = 1_000_000  # jobs that one command puts back
+_CHUNK = 500
+
+IdsArgument = Annotated[list[str], typer.Argument(metavar="ID...", help="Job ids; six digits from either end do.")]
+
+_CANCEL_WORDS = {
+    CancelAnswer.CANCELLED: "cancelled",
+    CancelAnswer.REQUESTED: "asked to stop, still running",
+    CancelAnswer.FINISHED: "had ended already",
+    CancelAnswer.UNKNOWN: "unknown",
+}
+
+
+def cancel(
+    ids: IdsArgument,
+    reason: Annotated[str | None, typer.Option(help="Told to the job, and kept.")] = None,
+    wait: Annotated[float, typer.Option(min=0.0, metavar="SECONDS", help="How long to wait for running ones to end.")] = 5.0,
+    broker: BrokerOption = None,
+    app: AppOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> int:
+    """Cancel jobs: those that wait will never start, those that run are told and leave at their next await."""
+    return run_until_signal(_cancel, find_app(broker, app), ids, reason, wait, as_json)
+
+
+async def _cancel(app: App, given: list[str], reason: str | None, wait: float, as_json: bool) -> int:
+    answers: dict[str, CancelAnswer] = {}
+    async with app:
+        ids = await find_ids(app, given)
+
+        async def cancel_one(job_id: str) -> None:
+            answers[job_id] = await app.handle(job_id).cancel(reason, wait=wait)
+
+        async with create_task_group() as cancelling:
+            for job_id in ids:
+                cancelling.start_soon(cancel_one, job_id)
+    if as_json:
+        write_json([{"id": job_id, "answer": answers[job_id]} for job_id in ids])
+    else:
+        for job_id in ids:
+            print(f"{job_id}  {_CANCEL_WORDS[answers[job_id]]}")
+    return FAILED if CancelAnswer.UNKNOWN in answers.values() else OK
+
+
+def retry(
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Job ids; six digits from either end do.")] = None,
+    all_dead: Annotated[bool, typer.Option("--all-dead", help="All dead jobs.")] = False,
+    all_failed: Annotated[bool, typer.Option("--all-failed", help="All failed jobs.")] = False,
+    queue: Annotated[str | None, typer.Option(help="With --all-...: only jobs of this queue.")] = None,
+    task: Annotated[str | None, typer.Option(help="With --all-...: only jobs of this task.")] = None,
+    broker: BrokerOption = None,
+    app: AppOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> int:
+    """Run jobs again that failed, died, expired or were cancelled, as if they were new."""
+    states = frozenset(state for state, wanted in ((JobState.DEAD, all_dead), (JobState.FAILED, all_failed)) if wanted)
+    if bool(ids) == bool(states):
+        raise Trouble("it wants either ids, or --all-dead or --all-failed", "see nursery-tasks jobs --state dead", code=USAGE)
+    return run_until_signal(_retry, find_app(broker, app), ids or [], JobFilter(states=states, queue=queue, task=task), as_json)
+
+
+async def _retry(app: App, given: list[str], wanted: JobFilter, as_json: bool) -> int:
+    answers: dict[str, bool] = {}
+    async with app:
+        admin = app.connection.gateway.admin
+        ids = await find_ids(app, given) if given else [record.id async for record in each_job(app, wanted, _ALL)]
+        for begin in range(0, len(ids), _CHUNK):
+            chunk = ids[begin : begin + _CHUNK]
+            answers.update(zip(chunk, await ask(app, admin.requeue, chunk), strict=True))
+        refused = {job_id: await _why_not(app, job_id) for job_id in given and ids if not answers[job_id]}
+    if as_json:
+        write_json([{"id": job_id, "retried": retried} for job_id, retried in answers.items()])
+    elif given:
+        for job_id in ids:
+            print(f"{job_id}  {refused.get(job_id, 'ready again')}")
+    else:
+        print(f"{plural(sum(answers.values()), 'job')} ready again")
+    return FAILED if refused else OK
+
+
+async def _why_not(app: App, job_id: str) -> str:
+    record = await ask(app, app.connection.gateway.admin.job, job_id)
+    if record is None:
+        return "unknown"
+    if record.state not in ENDED:
+        return f"not retried: it is {record.state}"
+    if record.state is JobState.SUCCEEDED:
+        return "not retried: it has succeeded; submit a new job instead"
+    return f"not retried: another job has its key {record.key!r}" if record.key else "not retried"
+
+
+def purge(
+    queue: Annotated[str, typer.Argument(help="The queue's name.")],
+    state: Annotated[
+        list[JobState] | None,
+        typer.Option("--state", help="Jobs in this state; can be repeated; default: scheduled, ready."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    broker: BrokerOption = None,
+    app: AppOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> int:
+    """Delete jobs of one queue for good. Those that a worker holds are left alone; cancel them."""
+    states = frozenset(state or WAITING)
+    if states & HELD:
+        held = " and ".join(sorted(states & HELD))
+        raise Trouble(f"jobs that are {held} belong to a worker", "cancel them: nursery-tasks cancel ID", code=USAGE)
+    found = find_app(broker, app)
+    words = " or ".join(value for value in JobState if value in states)
+    if not yes:
+        count = run_until_signal(_count, found, queue, states)
+        _confirm(f"delete {plural(count, 'job')} of queue {queue!r} that {'is' if count == 1 else 'are'} {words}?")
+    purged = run_until_signal(_purge, found, queue, states)
+    if as_json:
+        write_json({"queue": queue, "states": sorted(states), "purged": purged})
+    else:
+        print(f"{plural(purged, 'job')} deleted")
+    return OK
+
+
+async def _count(app: App, queue: str, states: frozenset[JobState]) -> int:
+    async with app:
+        records: list[QueueRecord] = await ask(app, app.connection.gateway.admin.queues)
+    return sum(record.counts.get(state, 0) for record in records if record.name == queue for state in states)
+
+
+async def _purge(app: App, queue: str, states: frozenset[JobState]) -> int:
+    purged = 0
+    async with app:
+        while count := await ask(app, app.connection.gateway.admin.purge, queue, states):
+            purged += count
+    return purged
+
+
+def _confirm(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise Trouble(question.replace("delete", "this deletes").replace("?", ""), "say --yes to do so", code=USAGE)
+    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+        raise Trouble("nothing was deleted")

@@ -1,0 +1,73 @@
+"""`nursery-tasks tasks`: what an app can do."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Annotated, Any
+
+import typer
+
+from .. import Task
+from ..model.retry import RetryRule
+from ..observability.logging import duration
+from .loading import load_app
+from .options import JsonOption, VerboseOption
+from .output import write_json, write_table
+from .trouble import OK
+
+
+def tasks(
+    app: Annotated[str, typer.Option("--app", metavar="MODULE:APP", help="The app.")],
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> int:
+    """List the tasks of an app, with what is set on them. No broker is opened."""
+    found = load_app(app).app.tasks()
+    if as_json:
+        write_json([_data(task) for task in found])
+        return OK
+    rows = [
+        [
+            f"{task.name}{task.spec.signature}",
+            task.spec.kind,
+            task.spec.options.queue,
+            _timeout(task.spec.options.timeout_seconds),
+            _retry(task.spec.options.retry),
+            task.spec.doc,
+        ]
+        for task in found
+    ]
+    write_table(["task", "runs in", "queue", "timeout", "retry", "what it does"], rows)
+    return OK
+
+
+def _data(task: Task[Any, Any]) -> dict[str, Any]:
+    spec = task.spec
+    rule = spec.options.retry
+    return {
+        "name": spec.name,
+        "doc": spec.doc,
+        "kind": spec.kind,
+        "queue": spec.options.queue,
+        "place": spec.place,
+        "parameters": [_parameter(parameter) for parameter in spec.signature.signature.parameters.values()],
+        "timeout": spec.options.timeout_seconds,
+        "retry": None if rule is None else {"attempts": rule.attempts, "on": rule.on, "never": rule.never},
+        "priority": spec.options.priority,
+    }
+
+
+def _parameter(parameter: inspect.Parameter) -> dict[str, Any]:
+    return {"name": parameter.name, "text": str(parameter), "required": parameter.default is parameter.empty}
+
+
+def _timeout(seconds: float | None) -> str:
+    return "-" if seconds is None else duration(seconds)
+
+
+def _retry(rule: RetryRule | None) -> str:
+    if rule is None:
+        return "-"
+    times = "for ever" if rule.attempts is None else f"{rule.attempts} attempts"
+    on = f" on {', '.join(name.rpartition('.')[2] for name in rule.on)}" if rule.on else ""
+    return times + on
