@@ -14,6 +14,7 @@ from ..registry import Registry, TaskSpec
 
 UNKNOWN_DELAY_SECONDS: Final = 30.0  # another worker may know the task
 UNKNOWN_GRACE_SECONDS: Final = 600.0  # time to deploy the newer code
+UNKNOWN_LIMIT: Final = 10_000  # jobs that are remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +52,35 @@ class Refuse:
     message: Message
 
 
-def prepare(delivery: Delivery, registry: Registry) -> Call | Bury | GiveBack | Refuse:
-    """Decode a delivery, look its task up and convert its arguments."""
+class UnknownTasks:
+    """The jobs whose task this worker does not know, with the moment when each was first seen here.
+
+    A worker counts for itself, from its own start, so a job is buried too late rather than too early.
+    """
+
+    def __init__(self) -> None:
+        self._first_seen: dict[str, float] = {}
+
+    def judge(self, job_id: str, task: str, now: float) -> Bury | GiveBack:
+        """Give a job back for other workers, or bury it when its time is over."""
+        first = self._first_seen.setdefault(job_id, now)
+        if now - first < UNKNOWN_GRACE_SECONDS:
+            if len(self._first_seen) > UNKNOWN_LIMIT:
+                del self._first_seen[next(iter(self._first_seen))]
+            return GiveBack(UNKNOWN_DELAY_SECONDS, f"no task is named {task!r} here")
+        del self._first_seen[job_id]
+        return Bury(f"unknown task {task!r}: no worker knew it for {UNKNOWN_GRACE_SECONDS:g} s")
+
+
+def prepare(delivery: Delivery, registry: Registry, unknown: UnknownTasks, now: float) -> Call | Bury | GiveBack | Refuse:
+    """Decode a delivery, look its task up and convert its arguments; *now* is on the loop's clock."""
     try:
         message = registry.codec.decode_message(delivery.payload)
     except Undecodable as error:
         return Bury(f"undecodable: {error}")
     spec = registry.tasks.get(message.task)
     if spec is None:
-        if delivery.waited_seconds < UNKNOWN_GRACE_SECONDS:
-            return GiveBack(UNKNOWN_DELAY_SECONDS, f"no task is named {message.task!r} here")
-        return Bury(f"unknown task {message.task!r}: no worker knew it for {UNKNOWN_GRACE_SECONDS:g} s")
+        return unknown.judge(delivery.id, message.task, now)
     try:
         args, kwargs = spec.signature.convert(message.args, message.kwargs, registry.codec)
     except InvalidArguments as error:
