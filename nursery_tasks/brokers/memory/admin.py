@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import islice
 from threading import RLock
+from typing import Final
 
 import msgspec
 
@@ -15,13 +16,20 @@ from ...model.states import HELD, JobState, is_legal
 from .hints import Audience, Hints
 from .table import Job, JobTable
 
+_BEGAN: Final = time.time() - time.monotonic()
+
+
+def steady_time() -> float:
+    """Epoch seconds as they were when the program began, plus what has passed: nobody can set this clock back or forth."""
+    return _BEGAN + time.monotonic()
+
 
 class MemoryAdmin:
     """The state that both halves share, and the calls for people."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.time, name: str = "memory:") -> None:
+    def __init__(self, *, clock: Callable[[], float] | None = None, name: str = "memory:") -> None:
         self.name = name
-        self._clock = clock
+        self._clock = clock or steady_time
         self._lock = RLock()  # around every call: each is one atomic step, whichever thread makes it
         self._closed = False
         self._table = JobTable()

@@ -37,7 +37,7 @@ class MemoryBroker(MemoryAdmin):
     """A broker in the memory of this process.
 
     Args:
-        clock: Tells the time in epoch seconds; a test passes its own.
+        clock: Tells the time in epoch seconds; a test passes its own. Default: one that follows no change of the system's.
         name: How the broker is called in errors.
     """
 
