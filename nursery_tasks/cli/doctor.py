@@ -249,8 +249,8 @@ def _write(findings: list[Finding]) -> None:
     width = max(len(finding.what) for finding in findings)
     for finding in findings:
         level = f"{finding.level:<7}"
-        print(
-            f"{colours[finding.level]}{level}{RESET}" if colour else level, f"{finding.what:<{width}}  {finding.text}", sep="  "
-        )
+        if colour:
+            level = f"{colours[finding.level]}{level}{RESET}"
+        print(f"{level}  {finding.what:<{width}}  {finding.text}")
         if finding.step:
             print(f"{'':<{9 + width}}  -> {finding.step}")

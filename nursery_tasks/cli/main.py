@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -23,12 +24,9 @@ from .trouble import BY_SIGNAL, EXIT_CODES, FAILED, OK, USAGE, innermost, one_li
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 
-_EPILOG = "Documentation: docs/ in the source, or nursery-tasks COMMAND --help."
-
 cli = typer.Typer(
     name="nursery-tasks",
     help="Run Python functions as jobs, in workers, inside the scope that asked for them.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # plain text: it can be piped, searched and compared
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -50,9 +48,20 @@ def _options(  # pyright: ignore[reportUnusedFunction]  # typer calls it
     return
 
 
-cli.command(epilog=EXIT_CODES)(run)
-for _command in (call, jobs, cancel, retry, queues, purge, tasks, doctor, demo):
-    cli.command()(_command)
+_SHORT: dict[Callable[..., int], str] = {
+    run: "Run a worker.",
+    call: "Submit a job, and wait for its result.",
+    jobs: "List jobs, or show all about one.",
+    cancel: "Cancel jobs.",
+    retry: "Run jobs again that did not succeed.",
+    queues: "Count the jobs of each queue; pause and resume queues.",
+    purge: "Delete the jobs of a queue.",
+    tasks: "List the tasks of an app.",
+    doctor: "Look whether everything is in place.",
+    demo: "See it work, in less than half a minute.",
+}
+for _command, _short in _SHORT.items():
+    cli.command(short_help=_short, epilog=EXIT_CODES if _command is run else None)(_command)
 
 
 def main() -> None:
@@ -63,7 +72,7 @@ def main() -> None:
 def run_command(args: list[str]) -> int:
     """Run one command; returns the exit code. All errors end here, in at most three lines."""
     try:
-        code: Any = cli(args, prog_name="nursery-tasks", standalone_mode=False)
+        code: Any = cli(args or ["--help"], prog_name="nursery-tasks", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else OK
     except BrokenPipeError:  # `nursery-tasks jobs | head`: the reader has what it wanted

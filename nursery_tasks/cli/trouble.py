@@ -20,13 +20,16 @@ INTERRUPTED: Final = 3
 WEDGED: Final = 70  # EX_SOFTWARE of sysexits.h
 BY_SIGNAL: Final = 128  # plus the signal's number, as shells have it
 
-EXIT_CODES: Final = """Exit codes:
-0 drained: every job that ran here has ended.
-1 it could not start, or lost its footing.
-2 wrong usage.
-3 jobs were cancelled, because the drain was over or a second signal came; they are back in their queue.
-70 a job held the event loop, or did not end after it was cancelled.
-130, 143 a third signal: left at once."""
+# \b keeps the lines as they are.
+EXIT_CODES: Final = """\b
+Exit codes:
+  0         drained: every job that ran here has ended
+  1         could not start, or lost its footing
+  2         wrong usage
+  3         jobs were cancelled, because the drain was over or a
+            second signal came; they are back in their queue
+  70        a job held the event loop, or did not end when cancelled
+  130, 143  left at once, at a third signal"""
 
 
 class Trouble(Exception):

@@ -7,15 +7,16 @@ from pathlib import Path
 import apsw
 
 from .database import Database
+from .statements import fetch_value
+from .statements import fetch_value
 
 
 def describe_storage(database: Database) -> dict[str, str]:
     """Return versions, modes and sizes."""
 
     def work(cursor: apsw.Cursor) -> tuple[str, int, int]:
-        journal: str = cursor.execute("PRAGMA journal_mode").get
-        pages: int = cursor.execute("PRAGMA page_count").get
-        free: int = cursor.execute("PRAGMA freelist_count").get
+        names = ("journal_mode", "page_count", "freelist_count")
+        journal, pages, free = (fetch_value(cursor, f"PRAGMA {name}") for name in names)
         return journal, pages, free
 
     journal, pages, free = database.browse(work)
