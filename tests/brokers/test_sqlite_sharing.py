@@ -16,7 +16,7 @@ import pytest
 
 from nursery_tasks.brokers.sqlite import SqliteBroker, cancelling, claiming, inbox, settling, submitting, sweeping
 from nursery_tasks.brokers.sqlite.connection import Patience
-from nursery_tasks.brokers.sqlite.statements import BatchStatement, packed, unpack
+from nursery_tasks.brokers.sqlite.statements import BatchStatement, PackedQuery
 from nursery_tasks.errors import BrokerUnavailable
 from nursery_tasks.model.delivery import Delivery, Finished, Receipt, Started
 from nursery_tasks.model.listing import JobFilter
@@ -162,11 +162,25 @@ def test_payloads_of_any_bytes_come_back(broker: SqliteBroker) -> None:
     assert [delivery.payload for delivery in claim(broker)] == payloads
 
 
-def test_a_packed_query_tells_no_bytes_from_empty_bytes() -> None:
+def test_a_packed_query_returns_what_the_plain_one_does() -> None:
     connection = apsw.Connection(":memory:")
-    query = packed(("n",), "b", "FROM (SELECT 1 AS n, NULL AS b UNION ALL SELECT 2, x'' UNION ALL SELECT 3, x'00ff')")
-    assert list(unpack(connection.execute(query).fetchall()[0])) == [([1], None), ([2], b""), ([3], b"\x00\xff")]
+    source = "FROM (SELECT 1 AS n, 'a' AS t, NULL AS b UNION ALL SELECT 2, 'b', x'' UNION ALL SELECT 3, 'c', x'00ff')"
+    query = PackedQuery(["n", "t"], "b", source)
+    rows = [(1, "a", None), (2, "b", b""), (3, "c", b"\x00\xff")]
+    assert query.fetch(connection.cursor()) == rows
+    assert connection.execute(query.plain).fetchall() == rows
+    assert PackedQuery(["n", "t"], "b", f"{source} WHERE n > 3").fetch(connection.cursor()) == []
     connection.close()
+
+
+def test_what_is_too_big_for_one_row_comes_row_by_row(broker: SqliteBroker) -> None:
+    submit(broker, *(job(str(number), payload=bytes([number]) * 1_000) for number in range(20)))
+    for connection in broker._database.connections():
+        connection.limit(apsw.SQLITE_LIMIT_LENGTH, 10_000)
+    deliveries = claim(broker)
+    assert [delivery.payload for delivery in deliveries] == [bytes([number]) * 1_000 for number in range(20)]
+    settle(broker, *(succeeded(delivery, b'"' + b"x" * 1_000 + b'"') for delivery in deliveries))
+    assert None not in broker.outcomes(ids_of(deliveries))
 
 
 def test_repetitions_inside_a_large_batch_are_found(broker: SqliteBroker) -> None:

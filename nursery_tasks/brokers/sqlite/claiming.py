@@ -15,7 +15,7 @@ import apsw
 
 from ...model.delivery import Delivery, LeaseState, Renewal
 from .schema import CLAIMED, HELD, READY
-from .statements import BatchStatement, array, execute, fetch, fetch_value, packed, unpack
+from .statements import BatchStatement, PackedQuery, array, execute, fetch, fetch_value
 
 _STARTABLE: Final = f"state = {READY} AND (expires IS NULL OR expires > ?2 OR attempts > 0 OR crashes > 0)"
 _ANYTHING: Final = f"""
@@ -29,7 +29,7 @@ _MARK: Final = f"""
     WHERE seq IN (SELECT seq FROM job WHERE queue = ?1 AND {_STARTABLE} AND ?1 NOT IN (SELECT queue FROM paused)
         ORDER BY priority DESC, seq LIMIT ?6)
 """
-_MARKED: Final = packed(
+_MARKED: Final = PackedQuery(
     ("priority", "seq", "id", "queue", "task", "attempts", "crashes", "lapses", "expires", "due"),
     "payload",
     f"FROM job WHERE {HELD} AND at = ?1 AND token = ?2",
@@ -61,14 +61,14 @@ def claim_jobs(
         left -= execute(cursor, _MARK, queue, now, token, worker, until, left)
     if left == limit:
         return []
-    found = list(unpack(fetch(cursor, _MARKED, until, token)[0]))
-    found.sort(key=lambda row: (order[row[0][3]], -row[0][0], row[0][1]))
+    found = _MARKED.fetch(cursor, until, token)
+    found.sort(key=lambda row: (order[row[3]], -row[0], row[1]))
     return [
         Delivery(
             id=job_id,
             queue=queue,
             task=task,
-            payload=payload or b"",
+            payload=payload,
             token=token,
             attempt=attempts + 1,
             crashes=crashes,
@@ -77,7 +77,7 @@ def claim_jobs(
             waited_seconds=max(0.0, now - due),
             address=seq,
         )
-        for (_, seq, job_id, queue, task, attempts, crashes, lapses, expires, due), payload in found
+        for _, seq, job_id, queue, task, attempts, crashes, lapses, expires, due, payload in found
     ]
 
 

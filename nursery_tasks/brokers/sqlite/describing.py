@@ -8,7 +8,6 @@ import apsw
 
 from .database import Database
 from .statements import fetch_value
-from .statements import fetch_value
 
 
 def describe_storage(database: Database) -> dict[str, str]:

@@ -12,14 +12,14 @@ from ...model.delivery import Stored
 from ...model.listing import JobFilter, JobRecord, QueueRecord, WorkerRecord
 from ...model.states import JobState
 from .schema import NUMBERS, SUCCEEDED, to_state
-from .statements import Row, array, fetch, packed, unpack
+from .statements import PackedQuery, Row, array, fetch
 
 _COLUMNS: Final = (
     "seq, id, queue, task, state, priority, attempts, crashes, created, due, started, ended, worker, key, parent, cancel, "
     "progress, outcome, payload"
 )
 _ONE: Final = f"SELECT {_COLUMNS} FROM job WHERE id = ?"
-_STORED: Final = packed(("id", "state"), "outcome", "FROM job WHERE id IN (SELECT value FROM carray(?))")
+_STORED: Final = PackedQuery(("id", "state"), "outcome", "FROM job WHERE id IN (SELECT value FROM carray(?))")
 _COUNTS: Final = "SELECT queue, state, count(*) FROM job GROUP BY queue, state"
 _PAUSED: Final = "SELECT queue FROM paused"
 _WORKERS: Final = "SELECT record FROM worker WHERE until > ? ORDER BY name"
@@ -30,8 +30,7 @@ _DECODE_WORKER: Final = msgspec.json.Decoder(WorkerRecord).decode
 def find_outcomes(cursor: apsw.Cursor, ids: Sequence[str]) -> dict[str, Stored]:
     """Look jobs up by id."""
     found: dict[str, Stored] = {}
-    for columns, outcome in unpack(fetch(cursor, _STORED, array(ids))[0]):
-        job_id, number = columns
+    for job_id, number, outcome in _STORED.fetch(cursor, array(ids)):
         found[job_id] = Stored(to_state(number), outcome if number >= SUCCEEDED else None)
     return found
 

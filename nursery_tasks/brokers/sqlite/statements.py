@@ -9,7 +9,7 @@ batch is written by one statement with a VALUES clause, and read as one row that
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -85,27 +85,37 @@ def _values(size: int, width: int, first: int) -> str:
     return "VALUES " + ",".join(rows)
 
 
-def packed(columns: Iterable[str], blob: str, source: str) -> str:
-    """Return a query whose single row holds all rows of *source*; `unpack` takes it apart.
+class PackedQuery:
+    """A query whose rows all come in one: the columns as JSON, the blobs glued together.
 
     Args:
         columns: What can be written as JSON.
-        blob: The one column that cannot. Bytes are glued together as if they were text, which SQLite does not look into.
+        blob: The one column that cannot. Bytes are glued as if they were text, which SQLite does not look into.
         source: From FROM on.
     """
-    record = f"json_array(coalesce(length({blob}), -1), {', '.join(columns)})"
-    return f"SELECT json_group_array({record}), CAST(group_concat(CAST({blob} AS TEXT), '') AS BLOB) {source}"
+
+    def __init__(self, columns: Sequence[str], blob: str, source: str) -> None:
+        listed = ", ".join(columns)
+        record = f"json_array(coalesce(length({blob}), -1), {listed})"
+        self.packed = f"SELECT json_group_array({record}), CAST(group_concat(CAST({blob} AS TEXT), '') AS BLOB) {source}"
+        self.plain = f"SELECT {listed}, {blob} {source}"
+
+    def fetch(self, cursor: apsw.Cursor, *values: Any) -> list[tuple[Any, ...]]:
+        """Return the rows: the columns, then the blob."""
+        try:
+            ((records, blobs),) = fetch(cursor, self.packed, *values)
+        except apsw.TooBigError:  # a gigabyte is too much for one row
+            return fetch(cursor, self.plain, *values)
+        return list(_unpack(records, blobs or b""))
 
 
-def unpack(row: tuple[str, bytes | None]) -> Iterator[tuple[list[Any], bytes | None]]:
-    """Yield the columns and the blob of each row that a `packed` query found."""
-    records, blobs = row
+def _unpack(records: str, blobs: bytes) -> Iterator[tuple[Any, ...]]:
     begin = 0
     for length, *columns in _DECODE(records):
         if length < 0:
-            yield columns, None
+            yield *columns, None
         else:
-            yield columns, (blobs or b"")[begin : begin + length]
+            yield *columns, blobs[begin : begin + length]
             begin += length
 
 
