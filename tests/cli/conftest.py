@@ -1,0 +1,37 @@
+"""What the tests of the command line share; see `cli_shell.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli_shell import MODULE, Shell
+
+LOOPS = [
+    pytest.param(["--backend", "asyncio"], id="asyncio"),
+    pytest.param(["--uvloop"], id="uvloop"),
+    pytest.param(["--backend", "trio"], id="trio"),
+]
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    """A directory with `tasks_here.py`, and `shell(...)` to run commands in it. No process outlives its test."""
+    shell = Shell(tmp_path)
+    shell.write("tasks_here.py", MODULE)
+    yield shell
+    for running in shell.started:
+        if running.process.poll() is None:
+            running.process.kill()
+        running.end()
+        for stream in (running.process.stdout, running.process.stderr):
+            assert stream is not None
+            stream.close()
+
+
+@pytest.fixture(params=LOOPS)
+def loop(request: pytest.FixtureRequest) -> list[str]:
+    """The options that choose a loop, for each of them."""
+    options: list[str] = request.param
+    return options
