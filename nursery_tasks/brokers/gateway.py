@@ -15,7 +15,7 @@ from typing import Any, Final, Generic, TypeVar
 from anyio import CancelScope, CapacityLimiter, Event, move_on_after, to_thread
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 
-from ..errors import BrokerUnavailable, NotSupported
+from ..errors import BrokerError, BrokerUnavailable, NotSupported
 from ..model.delivery import (
     CancelAnswer,
     Delivery,
@@ -32,6 +32,7 @@ from .protocol import Broker, BrokerAdmin
 CALL_SECONDS: Final = 10.0  # how long one call may take before it counts as lost
 CLOSE_SECONDS: Final = 2.0
 THREADS: Final = 8  # submit, claim, settle, outcomes, sweep, cancel and two for people; of the gateway's own
+BATCH_LIMIT: Final = 5_000  # items that concurrent callers put together; what comes on top begins the next batch
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -52,7 +53,7 @@ class Gateway:
         self._limiter = CapacityLimiter(THREADS)
         self._submit: _Lane[Submission, Receipt] = _Lane(self, broker.submit)
         self._outcomes: _Lane[str, Stored | None] = _Lane(self, broker.outcomes)
-        self._stuck: dict[str, int] = {}  # call -> threads that outlived their deadline; written by those threads, too
+        self._late: dict[str, list[_Thread]] = {}  # method -> calls that outlived their deadline
 
     async def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
         """Store jobs, together with those of concurrent callers. See `Broker.submit`."""
@@ -108,21 +109,21 @@ class Gateway:
             await cancel_shielded_checkpoint()
             return answer
         name = method.__name__
-        if self._stuck.get(name, 0):  # one thread that hangs is enough
+        late = self._late[name] = [thread for thread in self._late.get(name, ()) if thread.is_busy]
+        if late:  # one thread that hangs is enough
             raise BrokerUnavailable(self.broker.name, f"an earlier {name} has not returned yet")
-        ended = _Flag()
+        thread = _Thread()
 
         def run() -> T:
+            thread.began = True
             try:
                 return method(*args)
             finally:
-                if ended.deadline_passed:
-                    self._stuck[name] = self._stuck.get(name, 1) - 1
+                thread.ended = True
 
         with move_on_after(self.call_seconds, shield=True):
             return await to_thread.run_sync(run, limiter=self._limiter, abandon_on_cancel=True)
-        ended.deadline_passed = True
-        self._stuck[name] = self._stuck.get(name, 0) + 1
+        self._late.setdefault(name, []).append(thread)
         raise BrokerUnavailable(self.broker.name, f"no answer to {name} within {self.call_seconds:g} s")
 
     @asynccontextmanager
@@ -143,22 +144,30 @@ class Gateway:
                     listener.close()
 
 
-class _Flag:
-    __slots__ = ("deadline_passed",)
+class _Thread:
+    """One call in its thread, which sets the flags; the loop only reads them, so nothing hangs on who is first."""
+
+    __slots__ = ("began", "ended")
 
     def __init__(self) -> None:
-        self.deadline_passed = False
+        self.began = self.ended = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the call is under way; one that never got a thread is not."""
+        return self.began and not self.ended
 
 
 class _Batch(Generic[Item, Answer]):
     """Items that leave in one call. Whoever made the batch sends it and then sets `done`."""
 
-    __slots__ = ("answers", "done", "error", "items")
+    __slots__ = ("answers", "callers", "done", "error", "items")
 
     def __init__(self) -> None:
         self.items: list[Item] = []
+        self.callers = 1
         self.answers: list[Answer] = []
-        self.error: BaseException | None = None
+        self.error: Exception | None = None
         self.done = Event()
 
 
@@ -167,6 +176,9 @@ class _Lane(Generic[Item, Answer]):
 
     `_gathering` is the batch that can still be added to. Its maker waits for the call before it (`_last`), sends it, and tells
     the others. All waiting is shielded and bounded by the gateway's deadline for the calls ahead.
+
+    A broker takes a batch as a whole or not at all. When it refuses one for what is in it, each caller asks again alone: nobody
+    fails because of somebody else's item.
     """
 
     def __init__(self, gateway: Gateway, method: Callable[[Sequence[Item]], list[Answer]]) -> None:
@@ -180,18 +192,21 @@ class _Lane(Generic[Item, Answer]):
         if not self._gateway.broker.blocking:
             return await self._gateway.call_shielded(self._method, items)
         batch, begin = self._gathering, 0
-        if batch is None:
+        if batch is None or len(batch.items) + len(items) > BATCH_LIMIT:
             batch = self._gathering = _Batch()
             batch.items.extend(items)
             await self._send(batch)
         else:
             begin = len(batch.items)
             batch.items.extend(items)
-            with CancelScope(shield=True):  # bounded: the sender has a deadline for each of the two calls at most
+            batch.callers += 1
+            with CancelScope(shield=True):  # bounded: there is a deadline for each of the calls ahead
                 await batch.done.wait()
-        if batch.error is not None:
-            raise batch.error
-        return batch.answers[begin : begin + len(items)]
+        if batch.error is None:
+            return batch.answers[begin : begin + len(items)]
+        if batch.callers > 1 and not isinstance(batch.error, BrokerError):
+            return await self._gateway.call_shielded(self._method, items)
+        raise batch.error
 
     async def _send(self, batch: _Batch[Item, Answer]) -> None:
         before, self._last = self._last, batch.done
@@ -199,11 +214,17 @@ class _Lane(Generic[Item, Answer]):
             if before is not None:
                 with CancelScope(shield=True):
                     await before.wait()
-            self._gathering = None  # from here on a new batch gathers
+            if self._gathering is batch:
+                self._gathering = None  # from here on a new batch gathers
             batch.answers = await self._gateway.call_shielded(self._method, batch.items)
-        except BaseException as error:
+        except Exception as error:
             batch.error = error
+        except BaseException:  # such as Ctrl-C: it belongs to this caller, and the others only learn that there is no answer
+            batch.error = BrokerUnavailable(self._gateway.broker.name, f"{self._method.__name__} was interrupted")
+            raise
         finally:
+            if self._gathering is batch:
+                self._gathering = None
             if self._last is batch.done:
                 self._last = None
             batch.done.set()

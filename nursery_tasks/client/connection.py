@@ -11,7 +11,7 @@ import msgspec
 from anyio import get_cancelled_exc_class, move_on_after
 
 from ..brokers.gateway import Gateway
-from ..errors import BrokerError, NotSupported, NoWorkers
+from ..errors import BrokerError, NotSupported, NoWorkers, UnknownJob
 from ..events import EventKind, Events, JobEvent
 from ..hidden import open_hidden_group
 from ..model.delivery import CancelAnswer, Receipt, Submission
@@ -77,6 +77,7 @@ class Connection:
         submission = self._encode(job)
         with self.waiter.expecting(submission.id, look=False) as ticket:
             [receipt] = await self._submit([submission])  # a cancel is seen before it or after it, never within
+            ticket.sent = True
             if not receipt.created:  # an equal one was there already: nobody here owns it
                 return await JobHandle[R](self._app, receipt.id, job.task, job.returns)
             try:
@@ -99,10 +100,10 @@ class Connection:
         with move_on_after(OWNED_GRACE_SECONDS, shield=True):
             try:
                 [answer] = await self.gateway.cancel([job_id], ABANDONED)
-            except BrokerError:
-                return  # the broker is away; the cancelled caller must not wait for it
-            if answer is CancelAnswer.REQUESTED:
-                await ticket.wait()
+                if answer is CancelAnswer.REQUESTED:
+                    await ticket.wait()
+            except (BrokerError, UnknownJob):
+                return  # the broker is away, and the cancelled caller must not wait for it; or the job is gone for good
 
     def _encode(self, job: Job[Any]) -> Submission:
         submission = job.to_submission(self.new_id(), self.now(), self._limit_bytes)
@@ -115,7 +116,7 @@ class Connection:
             await self._check_workers({submission.queue for submission in submissions})
         receipts = await self.gateway.submit(submissions)
         if self._events.listeners:
-            for submission in submissions:
+            for submission in (item for item, receipt in zip(submissions, receipts, strict=True) if receipt.created):
                 self._events.emit(
                     JobEvent(
                         kind=EventKind.QUEUED,

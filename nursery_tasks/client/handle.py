@@ -119,6 +119,7 @@ class JobHandle(Generic[R_co]):
             [answer] = await connection.gateway.cancel([self.id], reason)
             if answer is not CancelAnswer.REQUESTED:
                 return answer
+            ticket.sent = True
             with move_on_after(wait_seconds):
                 ended = (await ticket.wait()).state
                 return CancelAnswer.CANCELLED if ended is JobState.CANCELLED else CancelAnswer.FINISHED
@@ -135,5 +136,7 @@ class JobHandle(Generic[R_co]):
         with connection.waiter.expecting(self.id, look=True) as ticket, move_on_after(timeout_seconds) as scope:
             return await ticket.wait()
         assert scope.cancelled_caught
-        state = (await self._look()).state
-        raise WaitTimedOut(self.id, self.task, timeout_seconds or 0.0, state, await connection.count_workers())
+        stored = await self._look()
+        if stored.state.ended:  # in the last moment, or before a wait of 0 s
+            return stored
+        raise WaitTimedOut(self.id, self.task, timeout_seconds or 0.0, stored.state, await connection.count_workers())

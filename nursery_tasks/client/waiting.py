@@ -1,7 +1,8 @@
 """Waiting for outcomes: pushed by hints, with polling as the net.
 
 A waiter registers first and looks second, so an outcome that comes in between is seen by one of the two. One child of the app's
-nursery looks things up for all waiters together.
+nursery looks things up for all waiters together. Who submits a job registers even before it is sent; until then it is no news
+that the broker does not know it.
 """
 
 from __future__ import annotations
@@ -23,12 +24,16 @@ PAUSE_SECONDS: Final = 0.5  # after a broker error
 
 
 class Ticket:
-    """One waiter. `stored` is set, and then `event`, by the service; `error` when there is nothing to wait for."""
+    """One waiter. `stored` is set, and then `event`, by the service; `error` when there is nothing to wait for.
 
-    __slots__ = ("error", "event", "stored")
+    `sent` is set by the waiter: the broker has been given the job.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("error", "event", "sent", "stored")
+
+    def __init__(self, sent: bool) -> None:
         self.event = Event()
+        self.sent = sent
         self.stored: Stored | None = None
         self.error: Exception | None = None
 
@@ -60,9 +65,11 @@ class OutcomeWaiter:
         """Register for one job.
 
         Args:
-            look: Look it up at once, because it may have ended already; not needed for a job that is not submitted yet.
+            look: Look it up at once, because it may have ended already. False: it is not sent yet; set the ticket's `sent`.
         """
-        ticket = Ticket()
+        ticket = Ticket(sent=look)
+        if not self._tickets:
+            self._wake.set()  # the service has slept without a limit; from now on it polls
         self._tickets.setdefault(job_id, []).append(ticket)
         if look:
             self._look(job_id)
@@ -86,10 +93,13 @@ class OutcomeWaiter:
         """Look up what waiters wait for, until cancelled."""
         next_poll = current_time() + self.poll_seconds
         while True:
-            with move_on_after(max(0.0, next_poll - current_time()) if self._tickets else math.inf):
+            was_idle = not self._tickets
+            with move_on_after(math.inf if was_idle else max(0.0, next_poll - current_time())):
                 await self._wake.wait()
             self._wake = Event()
-            if current_time() >= next_poll:
+            if was_idle:
+                next_poll = current_time() + self.poll_seconds
+            elif current_time() >= next_poll:
                 next_poll = current_time() + self.poll_seconds
                 self._look_at.update(self._tickets)
             while self._look_at:
@@ -106,6 +116,7 @@ class OutcomeWaiter:
     async def _look_up(self, ids: list[str]) -> None:
         if not ids:
             return
+        sent = {ticket for job_id in ids for ticket in self._tickets[job_id] if ticket.sent}  # before the look, not after it
         try:
             found = await self._gateway.outcomes(ids)
         except BrokerError:  # a link that is down: the waiters' own deadlines go on
@@ -113,11 +124,10 @@ class OutcomeWaiter:
             await sleep(PAUSE_SECONDS)
             return
         for job_id, stored in zip(ids, found, strict=True):
-            if stored is None or (stored.outcome is not None and stored.state.ended):
-                self._tell(job_id, stored)
-
-    def _tell(self, job_id: str, stored: Stored | None) -> None:
-        for ticket in self._tickets.pop(job_id, ()):
-            ticket.stored = stored
-            ticket.error = UnknownJob(job_id) if stored is None else None
-            ticket.event.set()
+            for ticket in tuple(self._tickets.get(job_id, ())):
+                if stored is None and ticket in sent:
+                    ticket.error = UnknownJob(job_id)
+                    ticket.event.set()
+                elif stored is not None and stored.outcome is not None and stored.state.ended:
+                    ticket.stored = stored
+                    ticket.event.set()
