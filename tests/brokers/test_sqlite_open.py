@@ -119,7 +119,7 @@ def test_many_can_make_the_file_at_once(path: Path) -> None:
 
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
     text = refusal(tmp_path / "no" / "jobs.db")
-    assert f"the directory {tmp_path / 'no'} does not exist; mkdir -p {tmp_path / 'no'}" in text
+    assert f"the directory {tmp_path / 'no'} does not exist, or may not be entered; mkdir -p {tmp_path / 'no'}" in text
 
 
 def test_a_directory_is_no_database(tmp_path: Path) -> None:
@@ -177,18 +177,27 @@ for place in sys.argv[1:]:
 """
     closed = path.parent / "closed"
     closed.mkdir(mode=0o555)
+    hidden = path.parent / "hidden"
+    (hidden / "deep").mkdir(parents=True)
     secret = path.parent / "secret.db"
     secret.touch(mode=0o000)
     for folder in (path.parent, *path.parent.parents):  # pytest's folders are for their owner only
         if folder.stat().st_uid == os.geteuid() and folder != Path("/"):
             folder.chmod(stat.S_IMODE(folder.stat().st_mode) | 0o055)
     path.parent.chmod(0o777)
+    hidden.chmod(0o000)
     done = subprocess.run(
-        [sys.executable, "-c", program, closed / "jobs.db", secret], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", program, closed / "jobs.db", secret, hidden / "deep" / "jobs.db"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
     )
-    in_closed, of_secret = done.stdout.splitlines()
+    hidden.chmod(0o700)
+    in_closed, of_secret, in_hidden = done.stdout.splitlines()
     assert f"may not create files in {closed}; see ls -ld {closed}" in in_closed
     assert f"may not read and write {secret}; see ls -l {secret}" in of_secret
+    assert f"the directory {hidden / 'deep'} does not exist, or may not be entered" in in_hidden
 
 
 def test_network_file_systems_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

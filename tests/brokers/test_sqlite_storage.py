@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import signal
@@ -173,6 +174,24 @@ def test_without_room_there_is_no_reserve(path: Path, monkeypatch: pytest.Monkey
     monkeypatch.undo()
     assert kept.restore()
     assert kept.path.stat().st_size == reserve.RESERVE_BYTES
+
+
+def no_allocation(file: int, offset: int, length: int) -> None:
+    raise OSError(errno.EOPNOTSUPP, "not here")
+
+
+def test_a_file_system_that_cannot_allocate_is_written_to(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "posix_fallocate", no_allocation, raising=False)
+    assert reserve.Reserve(path).path.stat().st_size == reserve.RESERVE_BYTES
+
+
+def test_where_no_reserve_can_be_made_nobody_is_refused(
+    open_broker: OpenBroker, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reserve, "_allocate", lambda file: no_allocation(file, 0, 0))
+    broker = open_broker()
+    assert not broker._database.reserve.is_there
+    submit(broker, "a")
 
 
 @pytest.mark.parametrize(

@@ -50,11 +50,13 @@ def check_place(name: str, path: Path) -> None:
         BrokerUnreachable: It cannot.
     """
     directory = path.parent
-    if path.is_dir():
+    if os.path.isdir(path):  # and not Path.is_dir(), which raises where a directory above may not be entered
         raise BrokerUnreachable(name, f"{path} is a directory", f"name a file in it, such as {path / 'jobs.db'}")
-    if not directory.is_dir():
-        raise BrokerUnreachable(name, f"the directory {directory} does not exist", f"mkdir -p {directory}")
-    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+    if not os.path.isdir(directory):
+        raise BrokerUnreachable(
+            name, f"the directory {directory} does not exist, or may not be entered", f"mkdir -p {directory}"
+        )
+    if os.path.exists(path) and not os.access(path, os.R_OK | os.W_OK):
         raise BrokerUnreachable(name, f"{_user()} may not read and write {path}", f"see ls -l {path}")
     if not os.access(directory, os.W_OK | os.X_OK):  # also for an existing file: the log beside it comes and goes
         raise BrokerUnreachable(name, f"{_user()} may not create files in {directory}", f"see ls -ld {directory}")

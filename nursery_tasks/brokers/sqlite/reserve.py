@@ -7,20 +7,23 @@ back they are refused, and whoever sweeps brings it back once there is room agai
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Final
 
 RESERVE_BYTES: Final = 4 * 1024 * 1024
 _ROOM_BYTES: Final = 2 * RESERVE_BYTES  # as much must be free before the reserve is taken again
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Reserve:
-    """The file that keeps the space."""
+    """The file that keeps the space. Where a file system cannot do that, there is none, and nobody is refused for it."""
 
     def __init__(self, database: Path) -> None:
         self.path = database.with_name(database.name + "-reserve")
         self._directory = database.parent
+        self._possible = True
         self.restore()
 
     @property
@@ -36,32 +39,40 @@ class Reserve:
         return True
 
     def restore(self) -> bool:
-        """Take the space again, if there is plenty. Return whether the reserve is there."""
-        if self.is_there:
+        """Take the space again, if there is plenty. False: there is not enough."""
+        if self.is_there or not self._possible:
             return True
         try:
-            free = os.statvfs(self._directory)
-            if free.f_bavail * free.f_frsize < _ROOM_BYTES:
+            if _free_bytes(self._directory) < _ROOM_BYTES:
                 return False
-            made = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            self._make()
         except FileExistsError:  # another process was first
             return True
-        except OSError:
-            return False
+        except OSError as error:
+            self._possible = error.errno in _NO_ROOM
+            return not self._possible
+        return True
+
+    def _make(self) -> None:
+        file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            _allocate(made)
+            _allocate(file)
         except OSError:
             self.release()
-            return False
+            raise
         finally:
-            os.close(made)
-        return True
+            os.close(file)
+
+
+def _free_bytes(directory: Path) -> int:
+    found = os.statvfs(directory)
+    return found.f_bavail * found.f_frsize
 
 
 def _allocate(file: int) -> None:
-    if hasattr(os, "posix_fallocate"):
+    try:
         os.posix_fallocate(file, 0, RESERVE_BYTES)
-        return
-    zeros = bytes(64 * 1024)  # macOS
-    for _ in range(RESERVE_BYTES // len(zeros)):
-        os.write(file, zeros)
+    except (AttributeError, OSError):  # macOS has no such call, and some file systems do not know it
+        zeros = memoryview(bytes(RESERVE_BYTES))
+        while zeros:
+            zeros = zeros[os.write(file, zeros) :]

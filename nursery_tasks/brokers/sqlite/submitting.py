@@ -30,7 +30,7 @@ def check_room(database: Database) -> None:
     Raises:
         BrokerFull: The disk was full, and there is not much room yet.
     """
-    if not database.reserve.is_there and not database.reserve.restore():
+    if not database.reserve.restore():
         database.check_usable()
         raise BrokerFull(database.name, "the disk is nearly full", "free some space on it")
 
