@@ -83,7 +83,9 @@ class App:
         self.lifespans: dict[str, Lifespan] = {}
         self.node = node or os.environ.get("NURSERY_TASKS_NODE") or socket.gethostname()
         self.max_payload_bytes = max_payload_bytes
-        self.sync = SyncClient(self._sync_broker, self.registry, node=self.node, limit_bytes=max_payload_bytes)
+        self.sync = SyncClient(
+            self._sync_broker, self._close_sync, self.registry, node=self.node, limit_bytes=max_payload_bytes
+        )
         self._require_workers = require_workers
         self._brokers = _SharedBroker(self.url)
         self._connection: Connection | None = None
@@ -290,6 +292,9 @@ class App:
     def _sync_broker(self) -> Broker:
         return self._brokers.keep()
 
+    def _close_sync(self) -> None:
+        self._brokers.let_go()
+
 
 class _Decorator:
     """What `@app.task(...)` with parentheses gives: a decorator that is typed by what it gets."""
@@ -308,14 +313,15 @@ class _Decorator:
 class _SharedBroker:
     """The app's one broker object, shared by the connection and the sync client, closed by the last that needs it.
 
-    The sync client has no scope that could end, so what it opened stays open until the process ends.
+    The sync client has no scope that could end, so what it opened stays open until `app.sync.close()` or the process's end.
     """
 
     def __init__(self, url: str, broker: Broker | None = None) -> None:
         self._url = url
         self._lock = threading.Lock()
         self._users = 0
-        self._kept = broker is not None  # somebody else's
+        self._foreign = broker is not None  # whoever made it closes it
+        self._kept = False
         self._broker: Broker | None = broker
 
     @property
@@ -335,9 +341,17 @@ class _SharedBroker:
     def release(self) -> None:
         with self._lock:
             self._users -= 1
-            if not self._users and not self._kept and self._broker is not None:
-                self._broker.close()
-                self._broker = None
+            self._close_if_unused()
+
+    def let_go(self) -> None:
+        with self._lock:
+            self._kept = False
+            self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        if not self._users and not self._kept and not self._foreign and self._broker is not None:
+            self._broker.close()
+            self._broker = None
 
     def _opened(self) -> Broker:
         if self._broker is None:

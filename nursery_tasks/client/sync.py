@@ -35,10 +35,20 @@ class SyncClient:
 
     Args:
         broker: Called for the broker when it is first needed; the app keeps it open.
+        let_go: Called when it is not needed any more.
     """
 
-    def __init__(self, broker: Callable[[], Broker], registry: Registry, *, node: str, limit_bytes: int) -> None:
+    def __init__(
+        self,
+        broker: Callable[[], Broker],
+        let_go: Callable[[], None],
+        registry: Registry,
+        *,
+        node: str,
+        limit_bytes: int,
+    ) -> None:
         self._broker = broker
+        self._let_go = let_go
         self._registry = registry
         self._node = node
         self._limit_bytes = limit_bytes
@@ -70,6 +80,13 @@ class SyncClient:
     def handle(self, job_id: str, task: str = "job") -> SyncJobHandle[Any]:
         """Make a handle from an id."""
         return SyncJobHandle(self._broker, self._registry, job_id, task)
+
+    def close(self) -> None:
+        """Give back files, sockets and threads; a later call opens them again.
+
+        A program that ends need not call this: what was accepted is stored.
+        """
+        self._let_go()
 
     def _encode(self, job: Job[Any]) -> Submission:
         submission = job.to_submission(new_job_id(), time.time(), self._limit_bytes)
