@@ -21,6 +21,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     shell = Shell(tmp_path)
     shell.write("tasks_here.py", MODULE)
     yield shell
+    shell.app.sync.close()
     for running in shell.started:
         if running.process.poll() is None:
             running.process.kill()
