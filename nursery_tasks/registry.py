@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from . import errors
 from .errors import DuplicateTask, InvalidOptions, UnknownTask
 from .model.codec import Codec, CustomType, Format
 from .model.failure import BUILTIN_ERRORS
-from .model.options import KINDS, JobOptions, Kind
+from .model.options import KINDS, JobOptions, Kind, check_name
 from .model.retry import qualified_name
 from .signature import TaskSignature
 
@@ -39,7 +40,8 @@ class TaskSpec:
     @property
     def place(self) -> str:
         """Where the function stands, as `module.name`."""
-        return f"{self.function.__module__}.{self.function.__qualname__}"
+        name = getattr(self.function, "__qualname__", None) or type(self.function).__qualname__
+        return f"{self.function.__module__}.{name}"
 
 
 OWN_ERRORS = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, errors.NurseryTasksError)]
@@ -66,8 +68,7 @@ class Registry:
             DuplicateTask: Another function has that name already.
         """
         known = self.tasks.get(spec.name)
-        # The same function again is a module that was imported twice, as __main__ and by its name: the newer one counts.
-        if known is not None and known.function.__qualname__ != spec.function.__qualname__:
+        if known is not None and not _is_same(known.function, spec.function):
             raise DuplicateTask(spec.name, known.place, spec.place)
         self.tasks[spec.name] = spec
 
@@ -99,13 +100,13 @@ def make_spec(function: Callable[..., Any], name: str | None, run_in: str | None
     """Describe a function as a task.
 
     Raises:
-        InvalidOptions: `run_in` does not suit the function.
+        InvalidOptions: `run_in` does not suit the function, or the name is none.
     """
     task_name = name or getattr(function, "__name__", "")
     if not task_name or task_name == "<lambda>":
         raise InvalidOptions("name", task_name, "a name for a function that has none of its own: name=...")
     return TaskSpec(
-        name=task_name,
+        name=check_name("name", task_name),
         function=function,
         kind=_check_kind(function, run_in),
         options=options,
@@ -117,6 +118,18 @@ def make_spec(function: Callable[..., Any], name: str | None, run_in: str | None
 def is_async(function: Callable[..., Any]) -> bool:
     """Say whether calling *function* gives a coroutine."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def _is_same(known: Callable[..., Any], new: Callable[..., Any]) -> bool:
+    """Say whether the newer one replaces the other: a module was loaded again, or as __main__ and by its name."""
+    if getattr(known, "__qualname__", known) != getattr(new, "__qualname__", new):
+        return False
+    return known.__module__ == new.__module__ or _file_of(known) == _file_of(new) is not None
+
+
+def _file_of(function: Callable[..., Any]) -> str | None:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return None if code is None else os.path.abspath(code.co_filename)
 
 
 def _check_kind(function: Callable[..., Any], run_in: str | None) -> Kind:

@@ -7,6 +7,7 @@ to the type that its parameter is annotated with, since JSON knows no dataclasse
 from __future__ import annotations
 
 import inspect
+import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -29,6 +30,7 @@ class TaskSignature:
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
         self.name = name
         self.signature = inspect.signature(function)
+        self._text = _text(self.signature)
         hints = _type_hints(function)
         self.returns: Any = hints.get("return", Any)
         self._wanted = {name: hints.get(name, Any) for name in self.signature.parameters}
@@ -39,7 +41,7 @@ class TaskSignature:
         self._plain_wanted = [self._wanted[p.name] for p in plain]
 
     def __str__(self) -> str:
-        return str(self.signature)
+        return self._text
 
     def check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Check that the function can be called like this.
@@ -71,7 +73,7 @@ class TaskSignature:
         try:
             return self.signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise InvalidArguments(self.name, str(error), str(self.signature)) from None
+            raise InvalidArguments(self.name, str(error), self._text) from None
 
     def _convert_bound(self, name: str, value: Any, codec: Codec) -> Any:
         wanted = self._wanted[name]
@@ -91,13 +93,36 @@ class TaskSignature:
             return codec.convert(value, wanted)
         except Exception as error:  # a custom type's decoder is user code and may raise anything
             name = list(self.signature.parameters)[which] if isinstance(which, int) else which
-            raise InvalidArguments(self.name, f"argument {name!r}: {error}", str(self.signature)) from None
+            raise InvalidArguments(self.name, f"argument {name!r}: {error}", self._text) from None
+
+
+class _Written(str):
+    """An annotation as it stands in the source; without the quotes that `from __future__ import annotations` brings."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def _text(signature: inspect.Signature) -> str:
+    def written(annotation: Any) -> Any:
+        return _Written(annotation) if isinstance(annotation, str) else annotation
+
+    parameters = [one.replace(annotation=written(one.annotation)) for one in signature.parameters.values()]
+    return str(signature.replace(parameters=parameters, return_annotation=written(signature.return_annotation)))
 
 
 def _type_hints(function: Callable[..., Any]) -> dict[str, Any]:
     target = function if inspect.isfunction(function) else getattr(function, "__call__", function)  # noqa: B004 - the hints
     try:
         return typing.get_type_hints(target, include_extras=True)
-    except (NameError, TypeError, AttributeError):
-        # A name that exists only while type checking: its parameters are passed on as they were decoded.
-        return {}
+    except Exception:  # a hint may be any expression, and it is evaluated here
+        # A name that exists only while type checking, most often: that parameter is passed on as it was decoded.
+        return {name: _hint(target, hint) for name, hint in getattr(target, "__annotations__", {}).items()}
+
+
+def _hint(function: Any, hint: Any) -> Any:
+    alone = types.SimpleNamespace(__annotations__={"hint": hint})
+    try:
+        return typing.get_type_hints(alone, getattr(function, "__globals__", {}), include_extras=True)["hint"]
+    except Exception:
+        return Any
