@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
 import msgspec
-from anyio import get_cancelled_exc_class, move_on_after
+from anyio import CancelScope, get_cancelled_exc_class, move_on_after
 
 from ..brokers.gateway import Gateway
 from ..errors import BrokerError, NotSupported, NoWorkers, UnknownJob
@@ -47,12 +47,18 @@ class Connection:
     @asynccontextmanager
     async def serving(self) -> AsyncGenerator[None, None]:
         """Keep the waiter's service running while the context is open; owns a nursery of one child."""
+        # Shielded: callers that are cancelled from outside of the app still wait here until the jobs they own have ended.
+        serving = CancelScope(shield=True)
         async with open_hidden_group() as services, self.gateway.listen(["outcome"], self.waiter.on_hint):
-            services.start_soon(self.waiter.serve, name="outcome waiter")
+            services.start_soon(self._serve_waiter, serving, name="outcome waiter")
             try:
                 yield
             finally:
-                services.cancel_scope.cancel()
+                serving.cancel()
+
+    async def _serve_waiter(self, serving: CancelScope) -> None:
+        with serving:
+            await self.waiter.serve()
 
     async def enqueue(self, job: Job[R]) -> JobHandle[R]:
         """Submit one job."""
