@@ -55,7 +55,8 @@ ROOMS: dict[str, Room] = {
     "brokers.url": room("errors model brokers.protocol"),
     # The border between blocking and async code: inwards one door, outwards a way to post to the loop.
     "brokers.posting": room("errors model", libraries="anyio"),
-    "brokers.gateway": room("errors model brokers.protocol brokers.posting", libraries="anyio"),
+    "brokers.threads": room("brokers.posting", libraries="anyio"),
+    "brokers.gateway": room("errors model brokers.protocol brokers.posting brokers.threads", libraries="anyio"),
     "signature": room("errors model", libraries="msgspec"),
     "registry": room("errors model events signature", libraries="msgspec"),
     "client": room(

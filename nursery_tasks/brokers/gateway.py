@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, Generic, TypeVar
 
-from anyio import CancelScope, CapacityLimiter, Event, move_on_after, to_thread
+from anyio import CancelScope, Event, move_on_after
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 
 from ..errors import BrokerError, BrokerUnavailable, NotSupported
@@ -28,6 +28,7 @@ from ..model.delivery import (
 )
 from .posting import HintPost
 from .protocol import Broker, BrokerAdmin
+from .threads import Call, Threads
 
 CALL_SECONDS: Final = 10.0  # how long one call may take before it counts as lost
 CLOSE_SECONDS: Final = 2.0
@@ -50,10 +51,10 @@ class Gateway:
     def __init__(self, broker: Broker, call_seconds: float = CALL_SECONDS) -> None:
         self.broker = broker
         self.call_seconds = call_seconds
-        self._limiter = CapacityLimiter(THREADS)
+        self._threads = Threads(THREADS)
         self._submit: _Lane[Submission, Receipt] = _Lane(self, broker.submit)
         self._outcomes: _Lane[str, Stored | None] = _Lane(self, broker.outcomes)
-        self._late: dict[str, list[_Thread]] = {}  # method -> calls that outlived their deadline
+        self._late: dict[str, list[Call[Any]]] = {}  # method -> calls that outlived their deadline
 
     async def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
         """Store jobs, together with those of concurrent callers. See `Broker.submit`."""
@@ -78,6 +79,10 @@ class Gateway:
     async def sweep(self, limit: int) -> Swept:
         """Do what time has made necessary. See `Broker.sweep`."""
         return await self.call(self.broker.sweep, limit)
+
+    def close(self) -> None:
+        """End the threads. The broker stays open."""
+        self._threads.close()
 
     @property
     def admin(self) -> BrokerAdmin:
@@ -109,21 +114,14 @@ class Gateway:
             await cancel_shielded_checkpoint()
             return answer
         name = method.__name__
-        late = self._late[name] = [thread for thread in self._late.get(name, ()) if thread.is_busy]
-        if late:  # one thread that hangs is enough
-            raise BrokerUnavailable(self.broker.name, f"an earlier {name} has not returned yet")
-        thread = _Thread()
-
-        def run() -> T:
-            thread.began = True
-            try:
-                return method(*args)
-            finally:
-                thread.ended = True
-
+        if name in self._late:
+            late = self._late[name] = [call for call in self._late[name] if call.is_busy]
+            if late:  # one thread that hangs is enough
+                raise BrokerUnavailable(self.broker.name, f"an earlier {name} has not returned yet")
+        call = Call(method, args)
         with move_on_after(self.call_seconds, shield=True):
-            return await to_thread.run_sync(run, limiter=self._limiter, abandon_on_cancel=True)
-        self._late.setdefault(name, []).append(thread)
+            return await self._threads.make(call)
+        self._late.setdefault(name, []).append(call)
         raise BrokerUnavailable(self.broker.name, f"no answer to {name} within {self.call_seconds:g} s")
 
     @asynccontextmanager
@@ -139,23 +137,9 @@ class Gateway:
             # In a thread: close() waits for the listener's own thread, which may be waiting for something itself.
             with move_on_after(CLOSE_SECONDS, shield=True):
                 if self.broker.blocking:
-                    await to_thread.run_sync(listener.close, limiter=self._limiter, abandon_on_cancel=True)
+                    await self._threads.make(Call(listener.close, ()))
                 else:
                     listener.close()
-
-
-class _Thread:
-    """One call in its thread, which sets the flags; the loop only reads them, so nothing hangs on who is first."""
-
-    __slots__ = ("began", "ended")
-
-    def __init__(self) -> None:
-        self.began = self.ended = False
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether the call is under way; one that never got a thread is not."""
-        return self.began and not self.ended
 
 
 class _Batch(Generic[Item, Answer]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -49,12 +49,13 @@ class Connection:
         """Keep the waiter's service running while the context is open; owns a nursery of one child."""
         # Shielded: callers that are cancelled from outside of the app still wait here until the jobs they own have ended.
         serving = CancelScope(shield=True)
-        async with open_hidden_group() as services, self.gateway.listen(["outcome"], self.waiter.on_hint):
-            services.start_soon(self._serve_waiter, serving, name="outcome waiter")
-            try:
-                yield
-            finally:
-                serving.cancel()
+        with closing(self.gateway):
+            async with open_hidden_group() as services, self.gateway.listen(["outcome"], self.waiter.on_hint):
+                services.start_soon(self._serve_waiter, serving, name="outcome waiter")
+                try:
+                    yield
+                finally:
+                    serving.cancel()
 
     async def _serve_waiter(self, serving: CancelScope) -> None:
         with serving:
