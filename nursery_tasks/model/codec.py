@@ -137,6 +137,8 @@ class Codec:
         raise TypeError(f"no encoding for {cls.__qualname__}")
 
     def _from_plain(self, wanted: type[Any], value: Any) -> Any:
+        if wanted is object:  # says as little as Any
+            return value
         custom = self._types.get(wanted)
         if custom is not None:
             return custom.decode(value)

@@ -172,6 +172,7 @@ def test_an_unknown_format_is_a_mistake() -> None:
         ([User(name="Ada", born=datetime(1815, 12, 10, tzinfo=UTC))], list[User]),
         ({"at": Point(1, 2)}, dict[str, Point]),
         (None, None),
+        ([1, {"a": None}], list[object]),
     ],
     ids=lambda value: getattr(value, "__name__", None) or str(value)[:20].replace(" ", "_"),
 )
