@@ -24,7 +24,7 @@ def test_an_upload_goes_on_for_an_hour() -> None:
             job = await upload.enqueue("report.pdf")
             assert await job == "report.pdf is up"
             assert 3600 <= lab.elapsed_seconds < 3700
-            assert lab.history(job.id).count("retrying") == 5
+            assert sum(kind == "retrying" for kind in lab.history(job.id)) == 5
 
     run_lab(check)
 
