@@ -18,7 +18,7 @@ from .broker import find_app, note
 from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
 from .output import write_json
-from .records import error_data
+from .records import error_data, short_type
 from .trouble import FAILED, OK, USAGE, Trouble, Verbosity
 
 _HINT_SECONDS = 1.0  # how long to wait before looking whether anybody will run the job
@@ -169,5 +169,7 @@ def _tell_failure(handle: JobHandle[Any], outcome: Outcome) -> None:
         note(error.traceback.rstrip())
     what = f"{handle.task} {outcome.state}" + (f": {outcome.reason}" if outcome.reason else "")
     if error is not None:
-        raise Trouble(f"{what}: {error.type}: {error.text}", where, f"nursery-tasks jobs {handle.id} shows the traceback")
+        raise Trouble(
+            f"{what}: {short_type(error.type)}: {error.text}", where, f"nursery-tasks jobs {handle.id} shows the traceback"
+        )
     raise Trouble(what, where)

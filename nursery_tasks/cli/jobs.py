@@ -18,7 +18,7 @@ from .ids import each_job, find_ids
 from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
 from .output import ago, moment, write_facts, write_json, write_table
-from .records import job_data
+from .records import job_data, short_type
 from .trouble import OK, one_line
 
 _DETAIL_WIDTH = 60
@@ -85,7 +85,7 @@ async def _show_list(app: App, wanted: JobFilter, limit: int, after: int, as_jso
 def _detail(record: JobRecord, now: float) -> str:
     """Say what a person wants to know of a job in this state."""
     data = job_data(record)
-    error = f"{data['error']['type']}: {data['error'].get('text', '')}" if "error" in data else ""
+    error = f"{short_type(data['error']['type'])}: {data['error'].get('text', '')}" if "error" in data else ""
     match record.state:
         case JobState.SCHEDULED:
             return f"due {ago(record.due_at, now)}" + (f" after {error}" if error else "")

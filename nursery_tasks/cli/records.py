@@ -94,5 +94,10 @@ def iso(at: float | None) -> str | None:
     return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
 
 
+def short_type(name: str) -> str:
+    """Return the last part of an exception's qualified name: in one line the text is more important."""
+    return name.rpartition(".")[2]
+
+
 def _decoded(progress: bytes) -> Any:
     return msgspec.json.decode(progress)

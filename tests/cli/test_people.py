@@ -1,0 +1,388 @@
+"""The commands that look at jobs and change them from outside: their JSON, their exit codes, and what people read."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from typing import Any
+
+import pytest
+from cli_shell import Ended, Shell, eventually
+
+from nursery_tasks import JobState
+
+
+def data(ended: Ended) -> Any:
+    assert ended.err == ""
+    return json.loads(ended.out)
+
+
+@pytest.fixture
+def worked(shell: Shell) -> Shell:
+    """A database where one job has succeeded, one has failed, one waits for later and one is ready, in this order."""
+    worker = shell.worker("--json")
+    sync, job = shell.app.sync, shell.app.job
+    sync.enqueue(job("greet", "Ada").with_options(tags=["first"])).outcome(10)
+    sync.enqueue(job("bad")).outcome(10)
+    worker.send(signal.SIGTERM)
+    assert worker.end().code == 0
+    sync.enqueue(job("greet", "Grace").with_options(delay=1000))
+    sync.enqueue(job("add", 1, b=2).with_options(queue="sums", priority=3))
+    return shell
+
+
+# --- call -----------------------------------------------------------------------------------------------------------------
+
+
+def test_call_prints_the_result_as_json_and_does_not_import_the_app(shell: Shell) -> None:
+    worker = shell.worker("--json")
+    (shell.directory / "tasks_here.py").unlink()
+    assert data(shell("call", "add", "1", "2")) == 3
+    assert data(shell("call", "greet", "Ada Lovelace")) == "Hello, Ada Lovelace"
+    assert shell("call", "greet", "12").error_lines[0].startswith("error: greet failed: InvalidArguments: ")
+    assert data(shell("call", "greet", '"12"')) == "Hello, 12"
+    assert data(shell("call", "add", "--", "-1", "2")) == 1
+    assert data(shell("call", "add", "--kwargs", '{"a": 1, "b": 5}')) == 6
+    called = data(shell("call", "greet", '"12"', "--json"))
+    assert (called["state"], called["result"], called["attempt"]) == ("succeeded", "Hello, 12", 1)
+    assert worker.process.poll() is None
+
+
+def test_call_tells_a_jobs_error_in_three_lines(shell: Shell) -> None:
+    shell.worker("--json")
+    ended = shell("call", "bad")
+    assert ended.code == 1
+    assert len(ended.error_lines) == 3
+    assert ended.error_lines[0] == "error: bad failed: ValueError: no good"
+    job_id = ended.error_lines[1].split()[1].rstrip(",")
+    assert f"nursery-tasks jobs {job_id}" in ended.error_lines[2]
+    called = shell("call", "bad", "--json")
+    assert called.code == 1
+    assert data(called)["error"]["type"] == "ValueError"
+    assert data(called)["attempt"] == 2
+    traced = shell("call", "bad", "-v")
+    assert "in bad" in traced.err
+    assert traced.error_lines[-3] == "error: bad failed: ValueError: no good"
+
+
+def test_call_gives_up_and_cancels_when_the_time_is_over(shell: Shell) -> None:
+    ended = shell("call", "greet", "Ada", "--timeout", "0.1")
+    assert ended.code == 1
+    assert "still ready after 0.1 s; no worker is running, start one with" in ended.error_lines[0]
+    assert ended.error_lines[1] == "  it was cancelled"
+    [job] = data(shell("jobs", "--json"))["jobs"]
+    assert (job["state"], job["reason"]) == ("cancelled", "its caller went away")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_call_cancels_its_job_where_it_runs(shell: Shell, number: signal.Signals, code: int) -> None:
+    worker = shell.worker("--json")
+    call = shell.start("call", "greet", "Ada", "60")
+    worker.wait_for('"started"')
+    call.send(number)
+    ended = call.end()
+    assert ended.code == code
+    assert ended.error_lines == ["it was cancelled", "error: stopped by a signal"]
+    worker.wait_for('"cancelled"')
+
+
+def test_call_says_when_nobody_is_there_to_run_the_job(shell: Shell) -> None:
+    call = shell.start("call", "greet", "Ada")
+    eventually(lambda: call.errors)
+    assert call.errors == ["waiting: no worker is running; start one with `nursery-tasks run module:app`"]
+    shell.worker()
+    assert call.end().out == '"Hello, Ada"'
+
+
+def test_call_says_when_nobody_serves_the_queue(shell: Shell) -> None:
+    shell.worker()
+    call = shell.start("call", "greet", "Ada", "--queue", "mail")
+    eventually(lambda: call.errors)
+    assert call.errors == ["waiting: no worker serves the queue 'mail', only default"]
+
+
+def test_call_can_let_go_of_a_job(shell: Shell) -> None:
+    ended = shell("call", "greet", "Ada", "--no-wait", "--delay", "100", "--priority", "7", "--id", "mine", "--key", "k")
+    assert (ended.code, ended.out, ended.err) == (0, "mine\n", "")
+    again = data(shell("call", "greet", "Ada", "--no-wait", "--id", "mine", "--json"))
+    assert again == {"id": "mine", "task": "greet", "created": False}
+    shown = data(shell("jobs", "mine", "--json"))
+    assert (shown["state"], shown["priority"], shown["key"]) == ("scheduled", 7, "k")
+
+
+def test_call_does_not_cancel_a_job_that_was_there_before(shell: Shell) -> None:
+    shell("call", "greet", "Ada", "--no-wait", "--id", "mine")
+    ended = shell("call", "greet", "Ada", "--id", "mine", "--timeout", "0.1")
+    assert ended.error_lines[1] == "  the job was there before this call, and goes on"
+    assert shell.app.sync.handle("mine").status() is JobState.READY
+
+
+def test_call_knows_the_tasks_options_from_the_app(shell: Shell) -> None:
+    shell.write(
+        "queued.py",
+        "from nursery_tasks import App\napp = App('sqlite:///jobs.db')\n@app.task(queue='mail')\nasync def post(n: int): ...\n",
+    )
+    data_id = shell("call", "post", "1", "--app", "queued", "--no-wait").out.strip()
+    assert data(shell("jobs", data_id, "--json"))["queue"] == "mail"
+
+
+# --- jobs -----------------------------------------------------------------------------------------------------------------
+
+
+def test_jobs_lists_in_the_order_of_submission(worked: Shell) -> None:
+    listed = data(worked("jobs", "--json"))
+    assert [(job["task"], job["state"]) for job in listed["jobs"]] == [
+        ("greet", "succeeded"),
+        ("bad", "failed"),
+        ("greet", "scheduled"),
+        ("add", "ready"),
+    ]
+    assert listed["next_cursor"] is None
+    first, failed, _, last = listed["jobs"]
+    assert (first["result"], first["args"], first["tags"]) == ("Hello, Ada", ["Ada"], ["first"])
+    assert (failed["attempts"], failed["error"]["type"], failed["error"]["text"]) == (2, "ValueError", "no good")
+    assert (last["args"], last["kwargs"], last["queue"], last["priority"]) == ([1], {"b": 2}, "sums", 3)
+
+
+@pytest.mark.parametrize(
+    ("args", "tasks"),
+    [
+        (["--state", "ready"], ["add"]),
+        (["--state", "ready", "--state", "failed"], ["bad", "add"]),
+        (["--queue", "sums"], ["add"]),
+        (["--task", "greet"], ["greet", "greet"]),
+        (["--task", "nosuch"], []),
+        (["--limit", "2"], ["greet", "bad"]),
+    ],
+)
+def test_jobs_can_be_narrowed_down(worked: Shell, args: list[str], tasks: list[str]) -> None:
+    assert [job["task"] for job in data(worked("jobs", "--json", *args))["jobs"]] == tasks
+
+
+def test_jobs_goes_on_where_it_stopped(worked: Shell) -> None:
+    page = data(worked("jobs", "--json", "--limit", "3"))
+    rest = data(worked("jobs", "--json", "--after", str(page["next_cursor"])))
+    assert [job["task"] for job in rest["jobs"]] == ["add"]
+    shown = worked("jobs", "--limit", "3")
+    assert shown.err == f"there are more: --after {page['next_cursor']}\n"
+
+
+def test_jobs_is_a_table_of_whole_lines_where_no_terminal_is(worked: Shell) -> None:
+    header, *rows = worked("jobs").out.splitlines()
+    assert re.split(r"\s{2,}", header) == ["id", "task", "queue", "state", "attempts", "created", "detail"]
+    assert len(rows) == 4
+    assert '"Hello, Ada"' in rows[0]
+    assert "ValueError: no good" in rows[1]
+    assert "due in 16 min" in rows[2]
+
+
+def test_one_job_is_shown_with_all_that_is_known(worked: Shell) -> None:
+    job_id = data(worked("jobs", "--json", "--state", "failed"))["jobs"][0]["id"]
+    for given in (job_id, job_id[-8:]):
+        out = worked("jobs", given).out
+        assert f"job        {job_id}" in out
+        assert "task       bad()" in out
+        assert "state      failed" in out
+        assert "error      ValueError: no good" in out
+        assert "tasks_here.py" in out
+        assert "raise ValueError" in out
+    assert "add(1, b=2)" in worked("jobs", data(worked("jobs", "--json", "--task", "add"))["jobs"][0]["id"]).out
+
+
+def test_a_part_of_an_id_that_fits_several_jobs_is_refused(shell: Shell) -> None:
+    for name in ("1-abcdef", "2-abcdef"):
+        shell.app.sync.enqueue(shell.app.job("greet", "Ada").with_options(id=name))
+    ended = shell("jobs", "abcdef")
+    assert ended.code == 1
+    assert ended.error_lines[0] == "error: 'abcdef' fits 2 jobs"
+    assert "1-abcdef and 2-abcdef" in ended.error_lines[1]
+
+
+def test_an_unknown_job_is_said_to_be(worked: Shell) -> None:
+    ended = worked("jobs", "0123456789")
+    assert ended.code == 1
+    assert ended.err.startswith("error: no job has the id '0123456789'")
+
+
+# --- cancel, retry, purge -------------------------------------------------------------------------------------------------
+
+
+def test_cancel_answers_for_each_job(worked: Shell) -> None:
+    jobs = data(worked("jobs", "--json"))["jobs"]
+    ended = worked("cancel", jobs[0]["id"], jobs[3]["id"], "--reason", "not needed", "--json")
+    assert ended.code == 0
+    assert [answer["answer"] for answer in data(ended)] == ["finished", "cancelled"]
+    assert data(worked("jobs", jobs[3]["id"], "--json"))["reason"] == "not needed"
+    unknown = worked("cancel", "nosuchjob", jobs[2]["id"])
+    assert unknown.code == 1
+    assert unknown.out == f"nosuchjob  unknown\n{jobs[2]['id']}  cancelled\n"
+
+
+def test_cancel_reaches_a_job_that_runs(shell: Shell) -> None:
+    worker = shell.worker("--json")
+    job = shell.app.sync.enqueue(shell.app.job("greet", "Ada", 60))
+    worker.wait_for('"started"')
+    assert shell("cancel", job.id[-10:]).out == f"{job.id}  cancelled\n"
+    stubborn = shell.app.sync.enqueue(shell.app.job("stubborn", 2.0))
+    worker.wait_for('"started"')
+    assert "asked to stop, still running" in shell("cancel", stubborn.id, "--wait", "0.1").out
+
+
+def test_retry_makes_jobs_ready_again(worked: Shell) -> None:
+    good, bad, *_ = data(worked("jobs", "--json"))["jobs"]
+    ended = worked("retry", bad["id"], good["id"], "nosuchjob")
+    assert ended.code == 1
+    assert ended.out.splitlines() == [
+        f"{bad['id']}  ready again",
+        f"{good['id']}  not retried: it has succeeded; submit a new job instead",
+        "nosuchjob  unknown",
+    ]
+    assert data(worked("jobs", bad["id"], "--json"))["attempts"] == 0
+
+
+def test_retry_can_take_all(worked: Shell) -> None:
+    assert worked("retry", "--all-dead").out == "0 jobs ready again\n"
+    assert worked("retry", "--all-failed", "--task", "other").out == "0 jobs ready again\n"
+    assert [answer["retried"] for answer in data(worked("retry", "--all-failed", "--json"))] == [True]
+
+
+def test_purge_asks_and_then_deletes(worked: Shell) -> None:
+    asked = worked("purge", "sums")
+    assert asked.code == 2
+    assert asked.error_lines == ["error: this deletes 1 job of queue 'sums' that is scheduled or ready", "  say --yes to do so"]
+    assert worked("purge", "sums", "--yes").out == "1 job deleted\n"
+    purged = data(worked("purge", "default", "--state", "failed", "--state", "succeeded", "--yes", "--json"))
+    assert purged == {"queue": "default", "states": ["failed", "succeeded"], "purged": 2}
+    assert [job["state"] for job in data(worked("jobs", "--json"))["jobs"]] == ["scheduled"]
+
+
+# --- queues, tasks, doctor ------------------------------------------------------------------------------------------------
+
+
+def test_queues_counts_and_pauses(worked: Shell) -> None:
+    default, sums = data(worked("queues", "--json"))
+    assert (default["name"], default["paused"], default["counts"]["succeeded"]) == ("default", False, 1)
+    assert (sums["name"], sums["counts"]["ready"]) == ("sums", 1)
+    assert [queue["paused"] for queue in data(worked("queues", "--pause", "sums", "--json"))] == [False, True]
+    header, *rows = worked("queues").out.splitlines()
+    assert header.split() == ["queue", "scheduled", "ready", "succeeded", "failed"]
+    assert rows[1].split() == ["sums", "paused", "0", "1", "0", "0"]
+    worker = worked.worker("--json", "--queues", "sums")
+    assert [queue["paused"] for queue in data(worked("queues", "--resume", "sums", "--json"))] == [False, False]
+    worker.wait_for('"succeeded"')
+
+
+def test_tasks_lists_an_app_without_its_broker(shell: Shell) -> None:
+    listed = {task["name"]: task for task in data(shell("tasks", "--app", "tasks_here", "--json"))}
+    assert listed.keys() == {"greet", "add", "bad", "stubborn", "polite", "hold_the_loop", "meet"}
+    assert (listed["greet"]["kind"], listed["greet"]["timeout"], listed["greet"]["doc"]) == ("loop", 30.0, "Say hello.")
+    assert [parameter["text"] for parameter in listed["greet"]["parameters"]] == ["name: str", "seconds: float = 0.0"]
+    assert listed["bad"]["retry"]["attempts"] == 2
+    assert listed["polite"]["kind"] == "thread"
+    assert "greet(name: str, seconds: float = 0.0) -> str" in shell("tasks", "--app", "tasks_here").out
+    assert not (shell.directory / "jobs.db").exists()
+
+
+def findings(ended: Ended) -> dict[str, tuple[str, str]]:
+    return {finding["what"]: (finding["level"], finding["text"]) for finding in data(ended)["findings"]}
+
+
+def test_doctor_works_without_a_database_and_makes_none(shell: Shell) -> None:
+    ended = shell("doctor", "--json")
+    assert ended.code == 0
+    assert findings(ended)["broker"][0] == "warning"
+    assert findings(ended)["python"][0] == "ok"
+    assert "asyncio" in findings(ended)["event loops"][1]
+    assert not (shell.directory / "jobs.db").exists()
+
+
+def test_doctor_finds_what_waits_for_nobody(worked: Shell) -> None:
+    worked("queues", "--pause", "default")
+    ended = worked("doctor", "--json")
+    found = findings(ended)
+    assert ended.code == 0
+    assert found["broker"][0] == "ok"
+    assert "journal mode wal" in found["storage"][1]
+    assert found["clock"][0] == "ok"
+    assert found["workers"] == ("warning", "none is running")
+    assert found["queue sums"][0] == "warning"
+    assert "no worker serves it" in found["queue sums"][1]
+    assert found["queue default"][1].startswith("paused; ")
+    assert found["failed"] == ("warning", "1 job")
+    shown = worked("doctor").out
+    assert "-> nursery-tasks queues --resume default" in shown
+    assert "-> nursery-tasks jobs --state failed" in shown
+
+
+def test_doctor_finds_workers_alive_and_dead(shell: Shell) -> None:
+    dead, live = shell.worker("--json", "--name", "dead"), shell.worker("--json", "--name", "live")
+    job = shell.app.sync.enqueue(shell.app.job("meet", 2))
+    eventually(lambda: shell.app.sync.handle(job.id).status() is JobState.STARTED)
+    dead.process.kill()
+    dead.end()
+    found = data(shell("doctor", "--json"))["findings"]
+    workers = {finding["text"].split()[0]: finding["level"] for finding in found if finding["what"] == "worker"}
+    assert workers == {"dead": "warning", "live:": "ok"}
+    live.process.kill()
+    live.end()
+    held = [finding for finding in data(shell("doctor", "--json"))["findings"] if finding["what"] == "held"]
+    assert [finding["level"] for finding in held] == ["warning"]
+    assert job.id in held[0]["text"]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["--broker", "sqlite:///missing/jobs.db"], ["--broker", "nosuch:"], ["--app", "nosuch:app"], ["--broker", "memory:"]],
+)
+def test_doctor_calls_it_a_problem_when_the_broker_cannot_be_had(shell: Shell, args: list[str]) -> None:
+    ended = shell("doctor", "--json", *args)
+    assert ended.code == 1
+    assert data(ended)["ok"] is False
+    assert findings(ended)["broker"][0] == "problem"
+
+
+# --- the rest -------------------------------------------------------------------------------------------------------------
+
+OPTIONS = {
+    "run": "backend uvloop slots queues strict drain name quiet json verbose help",
+    "call": "kwargs timeout no-wait queue delay expires priority retry job-timeout key id broker app json verbose help",
+    "jobs": "state queue task parent limit after broker app json verbose help",
+    "cancel": "reason wait broker app json verbose help",
+    "retry": "all-dead all-failed queue task broker app json verbose help",
+    "queues": "pause resume broker app json verbose help",
+    "purge": "state yes broker app json verbose help",
+    "tasks": "app json verbose help",
+    "doctor": "broker app json verbose help",
+    "demo": "backend uvloop broker verbose help",
+}
+
+
+def test_help_lists_the_commands(shell: Shell) -> None:
+    out = shell("--help").out
+    assert re.findall(r"^  ([a-z]+)  +[A-Z]", out, re.MULTILINE) == list(OPTIONS)
+    assert shell().out == out
+    assert re.fullmatch(r"nursery-tasks \d+\.\d+\.\d+\S*\n", shell("--version").out)
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_help_names_every_option(shell: Shell, command: str) -> None:
+    ended = shell(command, "--help")
+    assert ended.code == 0
+    assert re.findall(r"^ +(?:-\w, )?--([a-z-]+)", ended.out, re.MULTILINE) == OPTIONS[command].split()
+
+
+def test_help_tells_the_exit_codes_of_a_worker(shell: Shell) -> None:
+    out = shell("run", "--help").out
+    assert [line.split()[0].rstrip(",") for line in out.partition("Exit codes:")[2].splitlines() if line.strip()] == [
+        "0", "1", "2", "3", "second", "70", "130",
+    ]  # fmt: skip
+
+
+def test_a_reader_that_has_enough_gets_no_complaint(shell: Shell) -> None:
+    jobs = [shell.app.job("greet", "x" * 50) for _ in range(3_000)]
+    shell.app.sync.enqueue_many(jobs)
+    listing = shell.start("jobs", "--limit", "3000")
+    assert listing.process.stdout is not None
+    listing.wait_for("greet")
+    assert listing.end().code == 0
