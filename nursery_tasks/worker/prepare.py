@@ -52,16 +52,42 @@ class Refuse:
     message: Message
 
 
-class UnknownTasks:
-    """The jobs whose task this worker does not know, with the moment when each was first seen here.
+class Preparer:
+    """Makes calls of deliveries, for one worker.
 
-    A worker counts for itself, from its own start, so a job is buried too late rather than too early.
+    It remembers the jobs whose task it does not know, with the moment when each was first seen here. A worker counts for itself,
+    from its own start, so a job is buried too late rather than too early.
+
+    Args:
+        limit_bytes: Larger messages are buried without being decoded.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, registry: Registry, limit_bytes: int) -> None:
+        self._registry = registry
+        self._limit_bytes = limit_bytes
         self._first_seen: dict[str, float] = {}
 
-    def judge(self, job_id: str, task: str, now: float) -> Bury | GiveBack:
+    def prepare(self, delivery: Delivery, now: float) -> Call | Bury | GiveBack | Refuse:
+        """Decode a delivery, look its task up and convert its arguments; *now* is on the loop's clock."""
+        size = len(delivery.payload)
+        if size > self._limit_bytes:
+            return Bury(f"oversize: {size:,} bytes, this app's max_payload_bytes is {self._limit_bytes:,}")
+        try:
+            message = self._registry.codec.decode_message(delivery.payload)
+        except Undecodable as error:
+            return Bury(f"undecodable: {error}")
+        spec = self._registry.tasks.get(message.task)
+        if spec is None:
+            return self._judge_unknown(delivery.id, message.task, now)
+        try:
+            args, kwargs = spec.signature.convert(message.args, message.kwargs, self._registry.codec)
+        except InvalidArguments as error:
+            return Refuse(error, message)
+        defaults = spec.options
+        timeout = defaults.timeout_seconds if message.timeout is None else message.timeout or None
+        return Call(spec, message, args, kwargs, timeout, message.retry or defaults.retry)
+
+    def _judge_unknown(self, job_id: str, task: str, now: float) -> Bury | GiveBack:
         """Give a job back for other workers, or bury it when its time is over."""
         first = self._first_seen.setdefault(job_id, now)
         if now - first < UNKNOWN_GRACE_SECONDS:
@@ -70,21 +96,3 @@ class UnknownTasks:
             return GiveBack(UNKNOWN_DELAY_SECONDS, f"no task is named {task!r} here")
         del self._first_seen[job_id]
         return Bury(f"unknown task {task!r}: no worker knew it for {UNKNOWN_GRACE_SECONDS:g} s")
-
-
-def prepare(delivery: Delivery, registry: Registry, unknown: UnknownTasks, now: float) -> Call | Bury | GiveBack | Refuse:
-    """Decode a delivery, look its task up and convert its arguments; *now* is on the loop's clock."""
-    try:
-        message = registry.codec.decode_message(delivery.payload)
-    except Undecodable as error:
-        return Bury(f"undecodable: {error}")
-    spec = registry.tasks.get(message.task)
-    if spec is None:
-        return unknown.judge(delivery.id, message.task, now)
-    try:
-        args, kwargs = spec.signature.convert(message.args, message.kwargs, registry.codec)
-    except InvalidArguments as error:
-        return Refuse(error, message)
-    defaults = spec.options
-    timeout = defaults.timeout_seconds if message.timeout is None else message.timeout or None
-    return Call(spec, message, args, kwargs, timeout, message.retry or defaults.retry)

@@ -24,7 +24,7 @@ from .attempt import run_attempt
 from .held import Held
 from .judge import Again, Ending, Interrupted, Raised, Returned, WasCancelled, decide_retry, is_timeout
 from .options import WorkerSettings
-from .prepare import Bury, Call, GiveBack, Refuse, UnknownTasks, prepare
+from .prepare import Bury, Call, GiveBack, Preparer, Refuse
 from .settler import Settler
 
 
@@ -52,7 +52,7 @@ class Runner:
         self.interrupted = 0  # attempts that were cancelled because the worker stops; their jobs are given back
         self.seconds_per_job: float | None = None  # moving average, for intake's prefetch
         self._registry = registry
-        self._unknown = UnknownTasks()
+        self._preparer = Preparer(registry, limit_bytes)
         self._settler = settler
         self._events = events
         self._settings = settings
@@ -88,7 +88,7 @@ class Runner:
         if held.expires_deadline is not None and current_time() >= held.expires_deadline:
             self._finish(held, JobState.EXPIRED)
             return None
-        step = prepare(delivery, self._registry, self._unknown, current_time())
+        step = self._preparer.prepare(delivery, current_time())
         if isinstance(step, Call):
             return step
         if isinstance(step, GiveBack):
