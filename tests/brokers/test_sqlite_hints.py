@@ -191,6 +191,15 @@ def test_the_socket_of_a_dead_process_is_deleted(broker: SqliteBroker, path: Pat
     assert mailboxes(path) == []
 
 
+def test_the_last_listener_removes_the_sockets_of_dead_processes_too(broker: SqliteBroker, path: Path) -> None:
+    listener = broker.listen(["work"], lambda hint: None)
+    dead = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    dead.bind(str(socket_directory(path) / "o.1.00000000"))
+    dead.close()
+    listener.close()
+    assert not socket_directory(path).exists()
+
+
 def test_a_full_socket_costs_the_sender_nothing_and_the_listener_no_news(
     open_broker: OpenBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

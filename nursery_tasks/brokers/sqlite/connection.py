@@ -16,7 +16,7 @@ import apsw
 from ...errors import BrokerUnreachable
 from .failures import to_broker_error
 from .schema import APPLICATION_ID, SCHEMA_VERSION, TABLES
-from .statements import fetch_value
+from .statements import fetch
 
 Synchronous = Literal["full", "normal"]
 
@@ -37,6 +37,11 @@ _WRITER: Final = (
     "PRAGMA mmap_size = 0",  # an error of the disk would be a SIGBUS
     "PRAGMA trusted_schema = OFF",
 )
+
+# In one statement, so that it sees one state: the tables may be made in this moment.
+_WHOSE: Final = """
+    SELECT application_id, user_version, EXISTS (SELECT 1 FROM sqlite_schema) FROM pragma_application_id, pragma_user_version
+"""
 
 
 class Patience:
@@ -86,7 +91,7 @@ def open_writer(name: str, path: Path, busy_seconds: float) -> apsw.Connection:
     except apsw.Error as error:
         raise _unreachable(name, error) from error
     try:
-        _check_owner(name, path, connection)
+        _is_prepared(name, path, connection)
         for pragma in _WRITER:
             _patiently(connection, pragma, busy_seconds)
         _prepare_tables(name, path, connection)
@@ -134,28 +139,33 @@ def _create_file(name: str, path: Path) -> None:
         raise BrokerUnreachable(name, f"{path} cannot be made: {error.strerror}", f"see ls -ld {path.parent}") from error
 
 
-def _check_owner(name: str, path: Path, connection: apsw.Connection) -> None:
-    """Look whose file it is, before anything in it is changed."""
-    if connection.pragma("application_id") == APPLICATION_ID:
-        version = connection.pragma("user_version")
-        if version != SCHEMA_VERSION:
-            age = "a newer" if version > SCHEMA_VERSION else "an older"
-            raise BrokerUnreachable(
-                name,
-                f"{path} was made by {age} version of nursery-tasks (its tables have version {version}, not {SCHEMA_VERSION})",
-                "upgrade this program" if version > SCHEMA_VERSION else "let its jobs end with that version, then remove it",
-            )
-    elif fetch_value(connection.cursor(), "SELECT EXISTS (SELECT 1 FROM sqlite_schema)"):
+def _is_prepared(name: str, path: Path, connection: apsw.Connection) -> bool:
+    """Look whose file it is, before anything in it is changed. False: nobody's, it is empty."""
+    ((owner, version, used),) = fetch(connection.cursor(), _WHOSE)
+    if owner == APPLICATION_ID and version == SCHEMA_VERSION:
+        return True
+    if owner == APPLICATION_ID:
+        age, step = (
+            ("a newer", "upgrade this program")
+            if version > SCHEMA_VERSION
+            else ("an older", "remove it once its jobs have ended")
+        )
+        raise BrokerUnreachable(
+            name,
+            f"{path} was made by {age} version of nursery-tasks (its tables have version {version}, not {SCHEMA_VERSION})",
+            step,
+        )
+    if used:
         raise BrokerUnreachable(name, f"{path} is the database of another program", "give the jobs a file of their own")
+    return False
 
 
 def _prepare_tables(name: str, path: Path, connection: apsw.Connection) -> None:
-    if connection.pragma("application_id") == APPLICATION_ID:
+    if _is_prepared(name, path, connection):
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        _check_owner(name, path, connection)  # again: another process may have been first
-        if connection.pragma("application_id") != APPLICATION_ID:
+        if not _is_prepared(name, path, connection):  # again: another process may have been first
             connection.execute(TABLES)
         connection.execute("COMMIT")
     finally:

@@ -84,8 +84,9 @@ class Mailbox:
         self.socket.close()
         with suppress(OSError):
             self.path.unlink()
-        with suppress(OSError):  # not empty: somebody else listens
-            self._directory.rmdir()
+        with suppress(OSError):
+            remove_dead(self._directory)
+            self._directory.rmdir()  # not empty: somebody else listens
 
 
 class Post:
@@ -170,6 +171,19 @@ def open_mailbox(directory: Path, topics: Iterable[Topic]) -> Mailbox | None:
         return Mailbox(directory, topics)
     except OSError:
         return None
+
+
+def remove_dead(directory: Path) -> None:
+    """Delete the sockets of processes that died without a word."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as caller:
+        for path in directory.iterdir():
+            try:
+                caller.connect(os.fspath(path))
+            except ConnectionRefusedError:
+                with suppress(OSError):
+                    path.unlink()
+            except OSError:  # gone in this moment, or not ours
+                pass
 
 
 def _bind(directory: Path, path: Path) -> socket.socket:
