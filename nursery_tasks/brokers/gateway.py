@@ -19,6 +19,7 @@ from ..errors import BrokerError, BrokerUnavailable, NotSupported
 from ..model.delivery import (
     CancelAnswer,
     Delivery,
+    Hint,
     Receipt,
     Settlement,
     Stored,
@@ -126,10 +127,17 @@ class Gateway:
 
     @asynccontextmanager
     async def listen(
-        self, topics: Sequence[Topic], on_hint: Callable[[Topic, set[str] | None], None]
+        self,
+        topics: Sequence[Topic],
+        on_hint: Callable[[Topic, set[str] | None], None],
+        is_wanted: Callable[[Hint], bool] | None = None,
     ) -> AsyncGenerator[None, None]:
-        """Have *on_hint* called on the loop with a topic and names (None: anything) while the context is open."""
-        post = HintPost(on_hint)
+        """Have *on_hint* called on the loop with a topic and names (None: anything) while the context is open.
+
+        Args:
+            is_wanted: Asked first, in the thread that brings the hint: is it of use to anybody here?
+        """
+        post = HintPost(on_hint, is_wanted)
         listener = await self.call(self.broker.listen, topics, post.emit)
         try:
             yield

@@ -38,10 +38,16 @@ class HintPost:
     """Gathers the hints of a listener's thread and gives them to the loop, one call for many hints.
 
     The thread adds to `_waiting` and the loop takes all of it, both under the lock; one post is under way at most.
+
+    Args:
+        is_wanted: Says, in any thread, whether a hint is of use to anybody here; what is not does not wake the loop.
     """
 
-    def __init__(self, on_hint: Callable[[Topic, set[str] | None], None]) -> None:
+    def __init__(
+        self, on_hint: Callable[[Topic, set[str] | None], None], is_wanted: Callable[[Hint], bool] | None = None
+    ) -> None:
         self._on_hint = on_hint
+        self._is_wanted = is_wanted
         self._post = loop_poster()
         self._loop_thread = threading.get_ident()
         self._lock = threading.Lock()
@@ -49,6 +55,8 @@ class HintPost:
 
     def emit(self, hint: Hint) -> None:
         """Take a hint, from any thread."""
+        if self._is_wanted is not None and not self._is_wanted(hint):
+            return
         with self._lock:
             first = not self._waiting
             known = self._waiting.get(hint.topic, set())

@@ -15,6 +15,7 @@ from ..errors import BrokerError, NotSupported, NoWorkers, UnknownJob
 from ..events import EventKind, Events, JobEvent
 from ..hidden import open_hidden_group
 from ..model.delivery import CancelAnswer, Receipt, Submission
+from ..model.listing import WorkerRecord
 from .handle import JobHandle
 from .ids import new_job_id
 from .job import Connected, Job
@@ -50,7 +51,10 @@ class Connection:
         # Shielded: callers that are cancelled from outside of the app still wait here until the jobs they own have ended.
         serving = CancelScope(shield=True)
         with closing(self.gateway):
-            async with open_hidden_group() as services, self.gateway.listen(["outcome"], self.waiter.on_hint):
+            async with (
+                open_hidden_group() as services,
+                self.gateway.listen(["outcome"], self.waiter.on_hint, self.waiter.is_wanted),
+            ):
                 services.start_soon(self._serve_waiter, serving, name="outcome waiter")
                 try:
                     yield
@@ -120,23 +124,39 @@ class Connection:
 
     async def _submit(self, submissions: Sequence[Submission]) -> list[Receipt]:
         if self._require_workers:
-            await self._check_workers({submission.queue for submission in submissions})
+            await self._check_workers(submissions)
         receipts = await self.gateway.submit(submissions)
-        if self._events.listeners:
-            for submission in (item for item, receipt in zip(submissions, receipts, strict=True) if receipt.created):
-                self._events.emit(
-                    JobEvent(
-                        kind=EventKind.QUEUED,
-                        job_id=submission.id,
-                        task=submission.task,
-                        queue=submission.queue,
-                        at=self.now(),
-                        wait_seconds=submission.delay_seconds or None,
-                    )
-                )
+        tell_queued(self._events, submissions, receipts, self.now())
         return receipts
 
-    async def _check_workers(self, queues: set[str]) -> None:
-        served = {queue for worker in await self.gateway.call(self.gateway.admin.workers) for queue in worker.queues}
-        for queue in sorted(queues - served):
-            raise NoWorkers(queue)
+    async def _check_workers(self, submissions: Sequence[Submission]) -> None:
+        check_served(submissions, await self.gateway.call(self.gateway.admin.workers))
+
+
+def check_served(submissions: Iterable[Submission], workers: Iterable[WorkerRecord]) -> None:
+    """Check that somebody listens to each queue.
+
+    Raises:
+        NoWorkers: Nobody does.
+    """
+    served = {queue for worker in workers for queue in worker.queues}
+    for queue in sorted({submission.queue for submission in submissions} - served):
+        raise NoWorkers(queue)
+
+
+def tell_queued(events: Events, submissions: Sequence[Submission], receipts: Iterable[Receipt], now: float) -> None:
+    """Tell the listeners of the jobs that were stored."""
+    if not events.listeners:
+        return
+    for submission, receipt in zip(submissions, receipts, strict=True):
+        if receipt.created:
+            events.emit(
+                JobEvent(
+                    kind=EventKind.QUEUED,
+                    job_id=submission.id,
+                    task=submission.task,
+                    queue=submission.queue,
+                    at=now,
+                    wait_seconds=submission.delay_seconds or None,
+                )
+            )

@@ -16,7 +16,7 @@ from anyio import Event, current_time, move_on_after, sleep
 
 from ..brokers.gateway import Gateway
 from ..errors import BrokerError, UnknownJob
-from ..model.delivery import Stored, Topic
+from ..model.delivery import Hint, Stored, Topic
 
 POLL_SECONDS: Final = 2.0  # how late an outcome is seen when its hint was lost
 LOOK_UP_LIMIT: Final = 500  # ids in one call
@@ -81,6 +81,14 @@ class OutcomeWaiter:
                 waiting.remove(ticket)
             if not waiting:
                 self._tickets.pop(job_id, None)
+
+    def is_wanted(self, hint: Hint) -> bool:
+        """Say, in any thread, whether somebody waits for what a hint is about.
+
+        A worker tells of every job that has ended, also its own program, where mostly nobody waits. Who begins to wait in this
+        moment has registered before he looks, or before he sends the job, so he needs no hint of what has happened before.
+        """
+        return not self._tickets.keys().isdisjoint(hint.names) if hint.names else bool(self._tickets)
 
     def on_hint(self, topic: Topic, names: set[str] | None) -> None:
         """Take a hint that jobs have ended."""

@@ -9,7 +9,7 @@ from support import DEADLINE, gather, working
 
 from nursery_tasks import App
 from nursery_tasks.errors import BrokerUnavailable, UnknownJob, WaitTimedOut
-from nursery_tasks.model.delivery import CancelAnswer
+from nursery_tasks.model.delivery import CancelAnswer, Hint
 from nursery_tasks.testing import FaultyBroker
 
 
@@ -177,3 +177,19 @@ async def test_the_state_of_a_job_cannot_be_told_while_the_broker_is_away(memory
         job = await add.enqueue(1, 2)
         with faulty.failing("outcomes"), pytest.raises(BrokerUnavailable):
             await job.status()
+
+
+async def test_news_that_nobody_waits_for_does_not_wake_the_loop(app: App) -> None:
+    @app.task
+    async def add(a: int, b: int) -> int:
+        return a + b
+
+    async with working(app):
+        waiter = app.connection.waiter
+        assert not waiter.is_wanted(Hint("outcome", ("a", "b")))
+        assert not waiter.is_wanted(Hint("outcome"))  # anything
+        with waiter.expecting("b", look=False):
+            assert waiter.is_wanted(Hint("outcome", ("a", "b")))
+            assert waiter.is_wanted(Hint("outcome"))
+            assert not waiter.is_wanted(Hint("outcome", ("a", "c")))
+        assert await add.run(1, 2) == 3
