@@ -55,8 +55,8 @@ class Refuse:
 class Preparer:
     """Makes calls of deliveries, for one worker.
 
-    It remembers the jobs whose task it does not know, with the moment when each was first seen here. A worker counts for itself,
-    from its own start, so a job is buried too late rather than too early.
+    It remembers the jobs whose task it does not know, with the moment when each was first seen here. A worker counts for
+    itself, from its own start, so a job is buried too late rather than too early.
 
     Args:
         limit_bytes: Larger messages are buried without being decoded.
