@@ -84,7 +84,13 @@ class App:
         self.node = node or os.environ.get("NURSERY_TASKS_NODE") or socket.gethostname()
         self.max_payload_bytes = max_payload_bytes
         self.sync = SyncClient(
-            self._sync_broker, self._close_sync, self.registry, node=self.node, limit_bytes=max_payload_bytes
+            self._sync_broker,
+            self._close_sync,
+            self.registry,
+            self.events,
+            node=self.node,
+            limit_bytes=max_payload_bytes,
+            require_workers=require_workers,
         )
         self._require_workers = require_workers
         self._brokers = _SharedBroker(self.url)

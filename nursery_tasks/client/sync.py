@@ -9,18 +9,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from ..brokers.protocol import Broker, BrokerAdmin
-from ..errors import UnknownJob, WaitTimedOut
-from ..model.delivery import CancelAnswer, Hint, Stored, Submission
+from ..errors import BrokerClosed, BrokerError, NotSupported, UnknownJob, WaitTimedOut
+from ..events import Events
+from ..model.delivery import CancelAnswer, Hint, Receipt, Stored, Submission
 from ..model.duration import Duration, to_optional_seconds
 from ..model.outcome import Outcome
 from ..model.states import JobState
 from ..registry import Registry
-from .connection import SUBMIT_CHUNK
+from .connection import ABANDONED, SUBMIT_CHUNK, check_served, tell_queued
 from .ids import new_job_id
 from .job import Job
 from .results import open_outcome, result_of
@@ -36,6 +38,7 @@ class SyncClient:
     Args:
         broker: Called for the broker when it is first needed; the app keeps it open.
         let_go: Called when it is not needed any more.
+        require_workers: Let submitting raise `NoWorkers` when no live worker serves the queue.
     """
 
     def __init__(
@@ -43,15 +46,19 @@ class SyncClient:
         broker: Callable[[], Broker],
         let_go: Callable[[], None],
         registry: Registry,
+        events: Events,
         *,
         node: str,
         limit_bytes: int,
+        require_workers: bool = False,
     ) -> None:
         self._broker = broker
         self._let_go = let_go
         self._registry = registry
+        self._events = events
         self._node = node
         self._limit_bytes = limit_bytes
+        self._require_workers = require_workers
 
     def enqueue(self, job: Job[R]) -> SyncJobHandle[R]:
         """Submit one job, detached. Raises as `Task.enqueue` does."""
@@ -61,20 +68,27 @@ class SyncClient:
         """Submit many jobs in a few calls to the broker."""
         listed = list(jobs)
         submissions = [self._encode(job) for job in listed]
-        handles: list[SyncJobHandle[Any]] = []
+        if self._require_workers:
+            check_served(submissions, self._admin().workers())
+        receipts: list[Receipt] = []
         for begin in range(0, len(submissions), SUBMIT_CHUNK):
-            receipts = self._broker().submit(submissions[begin : begin + SUBMIT_CHUNK])
-            for job, receipt in zip(listed[begin:], receipts, strict=False):
-                handles.append(SyncJobHandle(self._broker, self._registry, receipt.id, job.task, job.returns))
-        return handles
+            chunk = submissions[begin : begin + SUBMIT_CHUNK]
+            receipts += self._broker().submit(chunk)
+            tell_queued(self._events, chunk, receipts[begin:], time.time())
+        return [
+            SyncJobHandle(self._broker, self._registry, receipt.id, job.task, job.returns, receipt.created)
+            for job, receipt in zip(listed, receipts, strict=True)
+        ]
 
     def run(self, job: Job[R], timeout: Duration | None = None) -> R:
-        """Submit one job and wait for its result; when the wait ends early (timeout, Ctrl-C), the job is cancelled."""
+        """Submit one job and wait for its result; when the wait ends early (timeout, Ctrl-C, exit), the job is cancelled."""
         handle = self.enqueue(job)
         try:
             return handle.result(timeout)
-        except (WaitTimedOut, KeyboardInterrupt):
-            handle.cancel("its caller went away")
+        except (WaitTimedOut, KeyboardInterrupt, SystemExit):
+            if handle.created:  # else an equal one was there already: nobody here owns it
+                with suppress(BrokerError):
+                    handle.cancel(ABANDONED)
             raise
 
     def handle(self, job_id: str, task: str = "job") -> SyncJobHandle[Any]:
@@ -88,6 +102,12 @@ class SyncClient:
         """
         self._let_go()
 
+    def _admin(self) -> BrokerAdmin:
+        broker = self._broker()
+        if not isinstance(broker, BrokerAdmin):
+            raise NotSupported(broker.name, "listings")
+        return broker
+
     def _encode(self, job: Job[Any]) -> Submission:
         submission = job.to_submission(new_job_id(), time.time(), self._limit_bytes)
         if job.options.local:
@@ -98,14 +118,23 @@ class SyncClient:
 class SyncJobHandle(Generic[R_co]):
     """One job, by its id; the blocking twin of `JobHandle`."""
 
-    __slots__ = ("_broker", "_registry", "id", "returns", "task")
+    __slots__ = ("_broker", "_registry", "created", "id", "returns", "task")
 
-    def __init__(self, broker: Callable[[], Broker], registry: Registry, job_id: str, task: str, returns: Any = Any) -> None:
+    def __init__(
+        self,
+        broker: Callable[[], Broker],
+        registry: Registry,
+        job_id: str,
+        task: str,
+        returns: Any = Any,
+        created: bool = True,
+    ) -> None:
         self._broker = broker
         self._registry = registry
         self.id = job_id
         self.task = task
         self.returns = returns
+        self.created = created  # False: an equal job was there already, and this is a handle on that one
 
     def __repr__(self) -> str:
         return f"<SyncJobHandle {self.task} {self.id}>"
@@ -161,16 +190,24 @@ class SyncJobHandle(Generic[R_co]):
         try:
             while True:
                 woken.clear()
-                stored = self._look()
-                if stored.state.ended:
-                    return stored
+                away: BrokerError | None = None
+                try:
+                    stored = self._look()
+                    if stored.state.ended:
+                        return stored
+                except BrokerClosed:
+                    raise
+                except BrokerError as error:  # a link that is down: the wait has its own deadline
+                    away = error
                 left = POLL_SECONDS if deadline is None else min(POLL_SECONDS, deadline - time.monotonic())
                 if left <= 0:
-                    workers = self._count_workers()
-                    raise WaitTimedOut(self.id, self.task, timeout_seconds or 0.0, stored.state, workers)
+                    raise away or self._timed_out(timeout_seconds)
                 woken.wait(left)
         finally:
             listener.close()
+
+    def _timed_out(self, waited_seconds: float | None) -> WaitTimedOut:
+        return WaitTimedOut(self.id, self.task, waited_seconds or 0.0, self._look().state, self._count_workers())
 
     def _count_workers(self) -> int | None:
         broker = self._broker()
