@@ -54,7 +54,7 @@ class Settler:
         self._outbox: list[Entry] = []
         self._sending = 0
         self._wake = Event()
-        self._emptied = Event()
+        self._stored = Event()  # set after each batch, and then replaced: everybody who waits is woken
         self._starting: deque[tuple[float, Held]] = deque()  # (when it began, job), in order of time
         self._progress: dict[str, tuple[Held, bytes]] = {}  # latest by job; written from any thread
         self._to_mark = Event()
@@ -91,9 +91,8 @@ class Settler:
 
     async def wait_for_room(self) -> None:
         """Wait until the outbox has room for another job's settlement."""
-        while len(self._outbox) + self._sending >= OUTBOX_LIMIT:
-            self._emptied = Event()
-            await self._emptied.wait()
+        while self.is_full:
+            await self._stored.wait()
 
     @property
     def is_full(self) -> bool:
@@ -103,8 +102,7 @@ class Settler:
     async def flush(self) -> None:
         """Wait until everything is stored or refused."""
         while self._outbox or self._sending:
-            self._emptied = Event()
-            await self._emptied.wait()
+            await self._stored.wait()
 
     async def serve(self) -> None:
         """Store what comes, until cancelled."""
@@ -119,7 +117,8 @@ class Settler:
                     await self._store(batch)
                 finally:
                     self._sending = 0
-            self._emptied.set()
+                self._stored.set()
+                self._stored = Event()
 
     async def serve_marks(self) -> None:
         """Move starts and progress that have become old enough into the outbox, until cancelled."""
