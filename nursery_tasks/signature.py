@@ -60,6 +60,8 @@ class TaskSignature:
             InvalidArguments: They do not fit the signature or the types.
         """
         if not kwargs and self._plain_only and self._least <= len(args) <= self._most:
+            if not args:
+                return args, kwargs
             return [
                 value if wanted in _AS_IS else self._convert(position, value, wanted, codec)
                 for position, (value, wanted) in enumerate(zip(args, self._plain_wanted, strict=False))

@@ -42,7 +42,7 @@ ROOMS: dict[str, Room] = {
     "errors": room(never=f"{CLOCK_OR_DICE} {LOOPS}"),
     "model": room("errors", libraries="msgspec", never=f"{CLOCK_OR_DICE} {LOOPS} threading"),
     "events": room("errors model", libraries="msgspec", never=LOOPS),
-    "current": room("errors model", libraries="anyio"),  # what a handler asks about itself; handlers run in any room
+    "current": room("errors model", libraries="anyio msgspec"),  # what a handler asks about itself; handlers run in any room
     "hidden": room(libraries="anyio"),  # a nursery that its body does not see
     "brokers": room(),  # the folder's own __init__: a door, nothing behind it
     "brokers.protocol": room("errors model", never=LOOPS),

@@ -63,7 +63,7 @@ async def run_attempt(
         return Raised(SystemError("the handler raised KeyboardInterrupt"))
     except BaseException as error:  # nothing is swallowed: it becomes the job's outcome, or the scope above cancels us again
         return _judge_error(error, held, call, clock)
-    if current_time() >= clock:  # by the clock: a handler that swallowed its timeout has not succeeded
+    if clock != math.inf and current_time() >= clock:  # by the clock: who swallowed its timeout has not succeeded
         return Raised(_timed_out(held, call))
     if scope.cancelled_caught:
         return WasCancelled(held.cancel_reason)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
+
 from ..errors import InvalidArguments
 from ..model.codec import Undecodable
 from ..model.delivery import Delivery
@@ -17,8 +19,7 @@ UNKNOWN_GRACE_SECONDS: Final = 600.0  # time to deploy the newer code
 UNKNOWN_LIMIT: Final = 10_000  # jobs that are remembered
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):  # made for every job: a frozen dataclass takes three times as long
     """What to call, and under which rules."""
 
     spec: TaskSpec

@@ -50,7 +50,8 @@ class Runner:
     ) -> None:
         self.processed = 0
         self.interrupted = 0  # attempts that were cancelled because the worker stops; their jobs are given back
-        self.seconds_per_job: float | None = None  # moving average, for intake's prefetch
+        self.seconds_per_job: float | None = None  # moving average, with decoding, for intake's prefetch
+        self.last_ended = current_time()  # when the latest attempt was over, on the loop's clock
         self._registry = registry
         self._preparer = Preparer(registry, limit_bytes)
         self._settler = settler
@@ -64,31 +65,35 @@ class Runner:
 
     async def run(self, held: Held) -> None:
         """Run one delivery, and settle or release it: one of the two, once, or else its lease runs out."""
-        call = self._prepared(held)
+        began = current_time()  # asked twice per job and passed on: it costs as much as encoding an outcome
+        call = self._prepared(held, began)
         if call is None:
             return
-        if held.delivery.lapses and not await self._settler.store_start(held):
-            self._settler.release(held)  # stale; the broker refuses it, and the table forgets it
-            return
-        began_at, began = self._now(), current_time()
-        self._begin(held, call, began_at)
+        if held.delivery.lapses:
+            if not await self._settler.store_start(held):
+                self._settler.release(held)  # stale; the broker refuses it, and the table forgets it
+                return
+            began = current_time()
+        began_at = self._now()
+        self._begin(held, began)
         job = self._current_job(held, call)
         ending = await run_attempt(held, call, job, threads=self._threads, owns_signals=self._settings.owns_signals)
-        self._note_duration(current_time() - began)
+        self.last_ended = current_time()
+        self._note_duration(self.last_ended - began)
         self._settle(held, call, ending, began_at)
 
     # --- before ----------------------------------------------------------------------------------------------------------
 
-    def _prepared(self, held: Held) -> Call | None:
+    def _prepared(self, held: Held, now: float) -> Call | None:
         """Return what to call; None: the delivery is settled without a call."""
         delivery = held.delivery
         if held.cancelled:
             self._finish(held, JobState.CANCELLED, reason=held.cancel_reason)
             return None
-        if held.expires_deadline is not None and current_time() >= held.expires_deadline:
+        if held.expires_deadline is not None and now >= held.expires_deadline:
             self._finish(held, JobState.EXPIRED)
             return None
-        step = self._preparer.prepare(delivery, current_time())
+        step = self._preparer.prepare(delivery, now)
         if isinstance(step, Call):
             return step
         if isinstance(step, GiveBack):
@@ -100,9 +105,9 @@ class Runner:
             self._finish(held, JobState.FAILED, error=self._describe(step.error), attempt=delivery.attempt)
         return None
 
-    def _begin(self, held: Held, call: Call, began_at: float) -> None:
+    def _begin(self, held: Held, began: float) -> None:
         if not held.delivery.lapses:
-            self._settler.mark_started(held)
+            self._settler.mark_started(held, began)
         if self._events.listeners:
             self._tell(held, EventKind.STARTED, attempt=held.delivery.attempt)
 

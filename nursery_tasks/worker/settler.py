@@ -69,9 +69,9 @@ class Settler:
         """Give a delivery back, not counted as an attempt."""
         self.settle(held, Released(held.delivery, delay_seconds))
 
-    def mark_started(self, held: Held) -> None:
-        """Have the start stored soon, unless the attempt is quicker than that."""
-        self._starting.append((current_time(), held))
+    def mark_started(self, held: Held, began: float) -> None:
+        """Have the start stored soon, unless the attempt is quicker than that; *began* is on the loop's clock."""
+        self._starting.append((began, held))
         self._to_mark.set()
 
     def report_progress(self, held: Held, progress: bytes) -> None:

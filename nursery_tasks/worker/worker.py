@@ -209,7 +209,7 @@ class Worker:
             self._intake.capacity_freed()
             if self._settler.is_full:
                 await self._settler.wait_for_room()
-            if current_time() - last_wait > YIELD_SECONDS:
+            if self._runner.last_ended - last_wait > YIELD_SECONDS:
                 await checkpoint()
                 last_wait = current_time()
 
