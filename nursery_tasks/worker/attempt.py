@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
+from contextlib import suppress
 from typing import Any
 
 from anyio import (
@@ -23,6 +24,7 @@ from anyio import (
 from ..current import CurrentJob
 from ..errors import JobTimedOut
 from ..execution import call_in_loop, call_in_thread
+from ..model.outcome import LEASE_LOST
 from .held import Held
 from .judge import Ending, Interrupted, Raised, Returned, WasCancelled
 from .prepare import Call
@@ -47,6 +49,16 @@ async def run_attempt(
     Cancellation:
         The attempt is interrupted. The ending says so, and the caller's next `await` is cancelled, too.
     """
+    natives = _NativeCancels()
+    try:
+        return await _run_in_scopes(held, call, job, threads, owns_signals)
+    finally:
+        await natives.take_back()
+
+
+async def _run_in_scopes(
+    held: Held, call: Call, job: CurrentJob, threads: CapacityLimiter | None, owns_signals: bool
+) -> Ending:
     scope = held.scope = CancelScope()
     clock, value = math.inf, None
     try:
@@ -64,9 +76,9 @@ async def run_attempt(
     except BaseException as error:  # nothing is swallowed: it becomes the job's outcome, or the scope above cancels us again
         return _judge_error(error, held, call, clock)
     if clock != math.inf and current_time() >= clock:  # by the clock: who swallowed its timeout has not succeeded
-        return Raised(_timed_out(held, call))
+        return Raised(_timed_out(held, call), timed_out=True)
     if scope.cancelled_caught:
-        return WasCancelled(held.cancel_reason)
+        return _cancelled(held)
     return Returned(value)
 
 
@@ -89,13 +101,13 @@ def _as_async(function: Any) -> Any:
 def _judge_error(error: BaseException, held: Held, call: Call, clock: float) -> Ending:
     # Outside of the attempt's own scopes: what is cancelled here is above us.
     if held.cancelled:
-        return WasCancelled(held.cancel_reason, None if isinstance(error, get_cancelled_exc_class()) else error)
+        return _cancelled(held, None if isinstance(error, get_cancelled_exc_class()) else error)
     if current_time() >= clock:
         late = _timed_out(held, call)
         late.__cause__ = error
-        return Raised(late)
-    if _cancelled_from_above():
-        return Interrupted()
+        return Raised(late, timed_out=True)
+    if _is_cancelled_from_above():
+        return Interrupted("the worker stops")
     if isinstance(error, get_cancelled_exc_class()):
         stray = StrayCancellation("a cancellation came out of the handler that nobody here had asked for")
         stray.__cause__ = error
@@ -103,12 +115,35 @@ def _judge_error(error: BaseException, held: Held, call: Call, clock: float) -> 
     return Raised(error)
 
 
-def _cancelled_from_above() -> bool:
-    if current_effective_deadline() == -math.inf:
-        return True
-    # asyncio's own Task.cancel(), which AnyIO's scopes do not know of (Ctrl-C in asyncio.run, for example).
-    task = None if "asyncio" not in sys.modules or not asyncio._get_running_loop() else asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+def _cancelled(held: Held, error: BaseException | None = None) -> Ending:
+    # Without a lease nobody knows whose job it is. If it is still ours, it goes back; nobody wanted it to end.
+    return Interrupted(LEASE_LOST) if held.lost else WasCancelled(held.cancel_reason, error)
+
+
+def _is_cancelled_from_above() -> bool:
+    return current_effective_deadline() == -math.inf
+
+
+class _NativeCancels:
+    """Takes back what a handler did to its slot with asyncio's own `Task.cancel()`.
+
+    AnyIO's scopes know nothing of such a cancel. It would hit the slot at a later `await`, and the slot would be gone.
+    """
+
+    def __init__(self) -> None:
+        running = "asyncio" in sys.modules and asyncio._get_running_loop() is not None
+        self._task = asyncio.current_task() if running else None
+        self._before = 0 if self._task is None else self._task.cancelling()
+
+    async def take_back(self) -> None:
+        """Restore the task as it was, unless the cancel comes from above."""
+        task = self._task
+        if task is None or task.cancelling() <= self._before or _is_cancelled_from_above():
+            return
+        while task.cancelling() > self._before:
+            task.uncancel()
+        with suppress(asyncio.CancelledError):  # one that the handler has not met yet arrives here
+            await asyncio.sleep(0)
 
 
 def _timed_out(held: Held, call: Call) -> JobTimedOut:

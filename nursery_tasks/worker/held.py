@@ -27,11 +27,12 @@ class Held:
         expires_deadline: On the loop's clock; past it the job must not be started any more.
         since: When it was claimed, on the loop's clock.
         scope: The attempt's scope while it runs.
-        cancel_reason: Why the attempt is being cancelled; set before the scope is.
+        cancelled: It is to be cancelled, by somebody or because its lease is lost; `cancel_reason` says why.
+        lost: The lease is lost, or cannot be kept: whatever becomes of the job here does not count.
         ended: The attempt is over and its settlement is on its way.
     """
 
-    __slots__ = ("cancel_reason", "cancelled", "delivery", "ended", "expires_deadline", "lease_from", "scope", "since")
+    __slots__ = ("cancel_reason", "cancelled", "delivery", "ended", "expires_deadline", "lease_from", "lost", "scope", "since")
 
     def __init__(self, delivery: Delivery, lease_from: float, now: float) -> None:
         self.delivery = delivery
@@ -42,17 +43,21 @@ class Held:
         self.scope: CancelScope | None = None
         self.cancelled = False
         self.cancel_reason: str | None = None
+        self.lost = False
         self.ended = False
-
-    @property
-    def lease_lost(self) -> bool:
-        """Whether the job belongs to somebody else by now."""
-        return self.cancelled and self.cancel_reason == LEASE_LOST
 
     def cancel(self, reason: str | None) -> None:
         """Cancel the attempt, or keep it from starting. The first reason stays, but a lost lease beats all others."""
-        if self.cancelled and reason != LEASE_LOST:
-            return
+        if not self.cancelled:
+            self._cancel(reason)
+
+    def lose(self) -> None:
+        """Do the same because somebody else has the job by now, or soon will."""
+        if not self.lost:
+            self.lost = True
+            self._cancel(LEASE_LOST)
+
+    def _cancel(self, reason: str | None) -> None:
         self.cancelled = True
         self.cancel_reason = reason
         if self.scope is not None:
@@ -71,7 +76,11 @@ class HeldJobs:
     def add(self, deliveries: Iterable[Delivery], lease_from: float, now: float) -> list[Held]:
         """Enter what was claimed."""
         held = [Held(delivery, lease_from, now) for delivery in deliveries]
-        self._jobs.update((item.delivery.id, item) for item in held)
+        for item in held:
+            before = self._jobs.get(item.delivery.id)
+            if before is not None:  # its lease was over, and this worker is the next one, too
+                before.lose()
+            self._jobs[item.delivery.id] = item
         return held
 
     def remove(self, held: Held) -> None:

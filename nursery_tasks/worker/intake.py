@@ -15,6 +15,7 @@ from .backoff import Outage
 from .hand_over import HandOver
 from .held import Held, HeldJobs
 from .options import PREFETCH_MOST, PREFETCH_SHORT, WorkerSettings
+from .services import CancelWatch
 
 POLL_SECONDS: Final = 1.0  # how late new work is seen when its hint was lost
 UNUSED_SECONDS: Final = 1.0  # what waited longer behind a busy slot is given back for others
@@ -29,6 +30,7 @@ class Intake:
     Args:
         seconds_per_job: The recent average, or None before the first job.
         release: Gives a delivery back.
+        cancels: Told when a claim begins, and what it has brought.
         clock: What leases are counted by.
     """
 
@@ -40,6 +42,7 @@ class Intake:
         settings: WorkerSettings,
         seconds_per_job: Callable[[], float | None],
         release: Callable[[Held], None],
+        cancels: CancelWatch,
         clock: Callable[[], float],
         *,
         fraction: Callable[[], float] = random.random,
@@ -50,6 +53,7 @@ class Intake:
         self._settings = settings
         self._seconds_per_job = seconds_per_job
         self._release = release
+        self._cancels = cancels
         self._clock = clock
         self._outage = Outage("claim", fraction)
         self._turn = 0
@@ -97,6 +101,7 @@ class Intake:
         sent = self._clock()
         while True:
             self._hinted = False
+            self._cancels.claiming = True
             try:
                 deliveries = await self._gateway.claim(self._queues(), room, self._settings.name, self._settings.lease_seconds)
                 break
@@ -105,7 +110,9 @@ class Intake:
                 sent = self._clock()
         self._outage.over()
         self._dry = len(deliveries) < room and not self._hinted
-        self._hand_over.put(self._held.add(deliveries, sent, current_time()))
+        held = self._held.add(deliveries, sent, current_time())
+        self._cancels.claimed(held)
+        self._hand_over.put(held)
         self._prefetch = next_prefetch(self._settings.slots, self._seconds_per_job(), deliveries)
 
     async def _wait(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import JobTimedOut
 from ..model.retry import Retry, RetryRule, members_of
 
 
@@ -18,9 +17,10 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """The handler raised, or its time was over (then the error is a `JobTimedOut`)."""
+    """The handler raised; or its own time was over (`timed_out`), and the error is a `JobTimedOut`."""
 
     error: BaseException
+    timed_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,9 @@ class WasCancelled:
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """The worker stopped it: not the job's fault, so not an attempt."""
+    """The worker stopped it, or cannot keep its lease: not the job's fault, so not an attempt."""
+
+    why: str
 
 
 Ending = Returned | Raised | WasCancelled | Interrupted
@@ -64,11 +66,6 @@ def decide_retry(error: BaseException, attempt: int, rule: RetryRule | None, fra
     if not rule.matches(error):
         return None
     return Again(rule.wait_seconds(attempt, fraction))
-
-
-def is_timeout(error: BaseException) -> bool:
-    """Say whether the attempt's time was over."""
-    return isinstance(error, JobTimedOut)
 
 
 def _asked_retry(error: BaseException) -> Retry | None:

@@ -1,6 +1,6 @@
 """Keeps the leases of held jobs alive, and cancels the attempts whose lease cannot be kept.
 
-The beat runs in a thread of its own, so that a handler that blocks the event loop does not lose the leases of its neighbours.
+Renewals are made in a thread of their own, so that a handler that blocks the event loop does not cost its neighbours' leases.
 The thread never waits for the loop: it posts what it finds. A loop that is blocked for longer than `MAX_STALL_SECONDS` is given
 up: the worker is told, prints its stacks and exits, because somebody else should run those jobs.
 
@@ -15,13 +15,12 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from anyio import sleep, to_thread
+from anyio import sleep
 
 from ..brokers.posting import Post
 from ..brokers.protocol import Broker
 from ..errors import BrokerClosed, BrokerError
 from ..model.delivery import LeaseState, Renewal
-from ..model.outcome import LEASE_LOST
 from .held import Held, HeldJobs, boot_time
 
 MAX_STALL_SECONDS: Final = 60.0
@@ -61,17 +60,21 @@ class LeaseKeeper:
         self._wedged = False
 
     async def serve(self) -> None:
-        """Keep the leases until cancelled. A broker that never blocks is beaten from the loop, without a thread."""
-        if not self._broker.blocking:
+        """Keep the leases until cancelled. A broker that never blocks is called from the loop, without a thread."""
+        if self._broker.blocking:
+            threading.Thread(target=self._run, name="nursery-tasks lease keeper", daemon=True).start()
+        try:
             while True:
                 await sleep(self._pause_seconds)
-                self._beat()
-        thread = threading.Thread(target=self._run, name="nursery-tasks lease keeper", daemon=True)
-        thread.start()
-        try:
-            await to_thread.run_sync(self._stop.wait, abandon_on_cancel=True)
+                self.renew_on_loop()
+                self._fence()
         finally:
             self._stop.set()
+
+    def renew_on_loop(self) -> None:
+        """Renew what is due, where that is done on the loop; also before a sweep, which may come first after a long block."""
+        if not self._broker.blocking:
+            self._renew_due()
 
     def _run(self) -> None:
         while not self._stop.wait(self._pause_seconds):
@@ -81,9 +84,11 @@ class LeaseKeeper:
                 self._give_up(stalled)
                 continue
             try:
-                self._beat()
+                self._renew_due()
             except BrokerClosed:
                 return
+            except Exception:  # a broker's mistake; this thread has nobody to raise to, and the fence does the rest
+                _log.exception("cannot renew leases, trying again")
 
     def _answer(self) -> None:
         self._answered_at = boot_time()
@@ -95,14 +100,17 @@ class LeaseKeeper:
             if self._on_wedged is not None:
                 self._on_wedged(stalled_seconds)
 
-    def _beat(self) -> None:
-        """Renew what is a third of a lease old, and fence what could not be renewed in time."""
-        due = [held for held in self._held.snapshot() if self._age(held) >= self._lease_seconds / 3]
+    def _renew_due(self) -> None:
+        """Renew what is a third of a lease old."""
+        due = [held for held in self._held.snapshot() if not held.lost and self._age(held) >= self._lease_seconds / 3]
         if due:
             self._renew(due)
-        for held in due:
+
+    def _fence(self) -> None:
+        """Cancel what could not be renewed in time; on the loop, because a renewal that hangs holds up the thread."""
+        for held in self._held.snapshot():
             if self._age(held) >= self._fence_seconds:
-                self._cancel(held, LEASE_LOST)
+                held.lose()
 
     def _age(self, held: Held) -> float:
         return self._clock() - held.lease_from
@@ -122,11 +130,8 @@ class LeaseKeeper:
     def note(self, held: Held, answer: Renewal, sent: float) -> None:
         """Act on the answer to one renewal; also for renewals that were made because of a cancel hint."""
         if answer.state is LeaseState.LOST:
-            self._cancel(held, LEASE_LOST)
+            self._post(held.lose)
             return
         held.lease_from = sent
         if answer.state is LeaseState.CANCEL:
-            self._cancel(held, answer.reason)
-
-    def _cancel(self, held: Held, reason: str | None) -> None:
-        self._post(lambda: held.cancel(reason))
+            self._post(lambda: held.cancel(answer.reason))

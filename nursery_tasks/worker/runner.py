@@ -16,13 +16,14 @@ from ..events import EventKind, Events, JobEvent
 from ..model.codec import pack_outcome
 from ..model.delivery import Finished, Retried
 from ..model.failure import Failure, describe_error
-from ..model.outcome import NOTHING, TIMED_OUT, Outcome
+from ..model.outcome import LEASE_LOST, NOTHING, TIMED_OUT, Outcome
+from ..model.reasons import NOT_STARTED_IN_TIME
 from ..model.retry import Retry
 from ..model.states import JobState
 from ..registry import Registry
 from .attempt import run_attempt
 from .held import Held
-from .judge import Again, Ending, Interrupted, Raised, Returned, WasCancelled, decide_retry, is_timeout
+from .judge import Again, Ending, Interrupted, Raised, Returned, WasCancelled, decide_retry
 from .options import WorkerSettings
 from .prepare import Bury, Call, GiveBack, Preparer, Refuse
 from .settler import Settler
@@ -71,7 +72,9 @@ class Runner:
             return
         if held.delivery.lapses:
             if not await self._settler.store_start(held):
-                self._settler.release(held)  # stale; the broker refuses it, and the table forgets it
+                held.lose()
+            if held.cancelled:  # while its start was being stored
+                self._settle_cancelled(held)
                 return
             began = current_time()
         began_at = self._now()
@@ -88,10 +91,10 @@ class Runner:
         """Return what to call; None: the delivery is settled without a call."""
         delivery = held.delivery
         if held.cancelled:
-            self._finish(held, JobState.CANCELLED, reason=held.cancel_reason)
+            self._settle_cancelled(held)
             return None
         if held.expires_deadline is not None and now >= held.expires_deadline:
-            self._finish(held, JobState.EXPIRED)
+            self._finish(held, JobState.EXPIRED, reason=NOT_STARTED_IN_TIME)
             return None
         step = self._preparer.prepare(delivery, now)
         if isinstance(step, Call):
@@ -104,6 +107,12 @@ class Runner:
         elif isinstance(step, Refuse):
             self._finish(held, JobState.FAILED, error=self._describe(step.error), attempt=delivery.attempt)
         return None
+
+    def _settle_cancelled(self, held: Held) -> None:
+        if held.lost:
+            self._settler.release(held)
+        else:
+            self._finish(held, JobState.CANCELLED, reason=held.cancel_reason)
 
     def _begin(self, held: Held, began: float) -> None:
         if not held.delivery.lapses:
@@ -132,22 +141,22 @@ class Runner:
         match ending:
             case Returned(value):
                 self._settle_value(held, call, value, began_at)
-            case Raised(error):
-                self._settle_error(held, call, error, began_at)
+            case Raised(error, timed_out):
+                self._settle_error(held, call, error, began_at, TIMED_OUT if timed_out else None)
             case WasCancelled(reason, error):
                 failure = None if error is None else self._describe(error)
                 attempt = held.delivery.attempt
                 self._finish(held, JobState.CANCELLED, reason=reason, error=failure, attempt=attempt, began_at=began_at)
-            case Interrupted():
-                self.interrupted += 1
+            case Interrupted(why):
+                self.interrupted += why != LEASE_LOST
                 self._settler.release(held)
-                self._tell(held, EventKind.RELEASED, attempt=held.delivery.attempt, detail="the worker stops")
+                self._tell(held, EventKind.RELEASED, attempt=held.delivery.attempt, detail=why)
 
     def _settle_value(self, held: Held, call: Call, value: Any, began_at: float) -> None:
         try:
             encoded = self._encode_result(call, value)
         except (NotSerializable, PayloadTooLarge) as error:  # trying again would give the same
-            self._fail(held, call, error, began_at)
+            self._fail(held, error, began_at)
             return
         self._finish(held, JobState.SUCCEEDED, value=encoded, attempt=held.delivery.attempt, began_at=began_at)
 
@@ -162,18 +171,18 @@ class Runner:
             raise PayloadTooLarge(what, len(encoded), self._limit_bytes)
         return encoded
 
-    def _settle_error(self, held: Held, call: Call, error: BaseException, began_at: float) -> None:
+    def _settle_error(self, held: Held, call: Call, error: BaseException, began_at: float, reason: str | None) -> None:
         again = decide_retry(error, held.delivery.attempt, call.retry, self._fraction())
         if again is None:
-            self._fail(held, call, error, began_at)
+            self._fail(held, error, began_at, reason)
         else:
             self._retry(held, error, again, began_at)
 
     def _retry(self, held: Held, error: BaseException, again: Again, began_at: float) -> None:
-        attempt = held.delivery.attempt
+        attempt, failure = held.delivery.attempt, self._describe(error)
         outcome = Outcome(
             state=JobState.FAILED,
-            error=self._describe(error),
+            error=failure,
             attempt=attempt,
             worker=self._settings.name,
             started_at=began_at,
@@ -184,15 +193,14 @@ class Runner:
             held,
             EventKind.RETRYING,
             attempt=attempt,
-            detail=_one_line(error),
+            detail=_one_line(failure),
             wait_seconds=again.wait_seconds,
             began_at=began_at,
         )
 
-    def _fail(self, held: Held, call: Call, error: BaseException, began_at: float) -> None:
+    def _fail(self, held: Held, error: BaseException, began_at: float, reason: str | None = None) -> None:
         if isinstance(error, Retry):  # asked for one attempt too many: what it was raised from says more
-            error = error.__cause__ or error
-        reason = TIMED_OUT if is_timeout(error) else None
+            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__) or error
         failure = self._describe(error)
         self._finish(held, JobState.FAILED, error=failure, reason=reason, attempt=held.delivery.attempt, began_at=began_at)
 
@@ -266,6 +274,6 @@ class Runner:
         )
 
 
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}"[:200] if text else type(error).__name__
+def _one_line(failure: Failure) -> str:
+    text = " ".join(failure.text.split())
+    return f"{failure.type}: {text}"[:200] if text else failure.type

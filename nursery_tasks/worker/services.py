@@ -26,10 +26,22 @@ _log = logging.getLogger("nursery_tasks.worker")
 
 
 class Sweeper:
-    """Makes due jobs ready on time, takes back what dead workers held, drops old outcomes."""
+    """Makes due jobs ready on time, takes back what dead workers held, drops old outcomes.
 
-    def __init__(self, gateway: Gateway, *, fraction: Callable[[], float] = random.random, pace: float = 1.0) -> None:
+    Args:
+        before: Called before each sweep.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        before: Callable[[], None],
+        *,
+        fraction: Callable[[], float] = random.random,
+        pace: float = 1.0,
+    ) -> None:
         self._gateway = gateway
+        self._before = before
         self._every_seconds = SWEEP_SECONDS * pace
         self._outage = Outage("sweep", fraction)
         self._wake = Event()
@@ -42,6 +54,7 @@ class Sweeper:
         """Sweep until cancelled."""
         while True:
             self._wake = Event()
+            self._before()
             try:
                 swept = await self._gateway.sweep(SWEEP_LIMIT)
             except BrokerError as error:
@@ -58,7 +71,11 @@ class Sweeper:
 
 
 class CancelWatch:
-    """Looks up cancels when a hint says so; the lease keeper finds those whose hint was lost."""
+    """Looks up cancels when a hint says so; the lease keeper finds those whose hint was lost.
+
+    A hint may be about a job that a claim under way is just bringing. What comes while `claiming` is true and is not held is
+    kept until the claim has ended.
+    """
 
     def __init__(
         self, gateway: Gateway, held: HeldJobs, keeper: LeaseKeeper, lease_seconds: float, clock: Callable[[], float]
@@ -69,11 +86,24 @@ class CancelWatch:
         self._clock = clock
         self._lease_seconds = lease_seconds
         self._look_at: dict[str, Held] = {}
+        self._early: set[str] = set()
         self._wake = Event()
+        self.claiming = False  # written by the intake
 
     def on_cancel(self, topic: Topic, names: set[str] | None) -> None:
         """Take a hint that cancels were asked for."""
-        found = [held for held in self._held.find(names) if not held.ended]
+        self._look([held for held in self._held.find(names) if not held.ended])
+        if self.claiming and names:
+            self._early |= names
+
+    def claimed(self, held: list[Held]) -> None:
+        """Hear what a claim has brought."""
+        self.claiming = False
+        if self._early:
+            self._look([item for item in held if item.delivery.id in self._early])
+            self._early.clear()
+
+    def _look(self, found: list[Held]) -> None:
         if found:
             self._look_at.update((held.delivery.id, held) for held in found)
             self._wake.set()
@@ -112,19 +142,18 @@ class Presence:
     async def serve(self) -> None:
         """Beat until cancelled, then say goodbye."""
         try:
-            while True:
-                await self._beat(BEAT_TTL_SECONDS * self._pace)
+            while await self._beat(BEAT_TTL_SECONDS * self._pace):  # noqa: ASYNC110 - it tells, and asks for nothing
                 await sleep(BEAT_SECONDS * self._pace)
-        except NotSupported:
-            return
         finally:
             with move_on_after(1.0, shield=True):
                 await self._beat(0.0)
 
-    async def _beat(self, ttl_seconds: float) -> None:
+    async def _beat(self, ttl_seconds: float) -> bool:
+        """Tell the broker; False: it does not want to know."""
         try:
             await self._gateway.call(self._gateway.admin.beat, self._describe(), ttl_seconds)
         except NotSupported:
-            raise
+            return False
         except BrokerError as error:
             _log.debug("cannot tell the broker that this worker lives: %s", error)
+        return True

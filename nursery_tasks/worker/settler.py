@@ -16,7 +16,7 @@ from anyio import Event, current_time, sleep
 
 from ..brokers.gateway import Gateway
 from ..errors import BrokerClosed, BrokerError
-from ..model.delivery import Finished, Progressed, Released, Settlement, Started
+from ..model.delivery import Finished, Progressed, Released, Retried, Settlement, Started
 from .backoff import Outage
 from .held import Held, HeldJobs
 
@@ -86,7 +86,7 @@ class Settler:
                 return all(await self._gateway.settle([Started(held.delivery)]))
             except BrokerError as error:
                 await self._outage.wait(error)
-                if held.lease_lost:
+                if held.lost:
                     return False
 
     async def wait_for_room(self) -> None:
@@ -166,13 +166,13 @@ class Settler:
         if isinstance(settlement, Started | Progressed):
             return  # a refused one means that the lease is lost, which the lease keeper finds, too
         self._held.remove(held)
-        if not stored and isinstance(settlement, Finished):
+        if not stored and (held.lost or isinstance(settlement, Finished | Retried)):
             self._on_stale(held)
 
     def _without_lost(self, batch: list[Entry]) -> list[Entry]:
         kept: list[Entry] = []
         for held, settlement in batch:
-            if held.lease_lost:
+            if held.lost:
                 self._note(held, settlement, False)
             else:
                 kept.append((held, settlement))

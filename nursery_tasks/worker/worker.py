@@ -22,7 +22,6 @@ from anyio import (
     Event,
     create_task_group,
     current_time,
-    get_cancelled_exc_class,
     move_on_after,
 )
 from anyio.abc import TaskGroup, TaskStatus
@@ -74,6 +73,7 @@ class Worker:
         self._runner = Runner(
             app.registry, self._settler, app.events, settings, self._state, app.max_payload_bytes, now=self._now
         )
+        self._cancels = CancelWatch(self._gateway, self._held, self._keeper, settings.lease_seconds, clock)
         self._intake = Intake(
             self._gateway,
             self._held,
@@ -81,11 +81,11 @@ class Worker:
             settings,
             lambda: self._runner.seconds_per_job,
             self._settler.release,
+            self._cancels,
             clock,
             fraction=fraction,
         )
-        self._sweeper = Sweeper(self._gateway, fraction=fraction, pace=settings.pace)
-        self._cancels = CancelWatch(self._gateway, self._held, self._keeper, settings.lease_seconds, clock)
+        self._sweeper = Sweeper(self._gateway, self._keeper.renew_on_loop, fraction=fraction, pace=settings.pace)
         self._presence = Presence(self._gateway, self._describe, pace=settings.pace)
 
     @property
@@ -153,7 +153,7 @@ class Worker:
                 task_status.started()
                 await serve()
 
-        async with create_task_group() as services:
+        async with open_hidden_group() as services:
 
             async def start(serve: Callable[[], Awaitable[None]]) -> None:
                 await services.start(shielded, serve, name=getattr(serve, "__qualname__", "service"))
@@ -200,8 +200,8 @@ class Worker:
         while (held := await self._hand_over.take()) is not None:
             try:
                 await self._runner.run(held)
-            except get_cancelled_exc_class():
-                if not held.ended:  # cancelled before the attempt began
+            except BaseException:  # cancelled before the attempt began, or Ctrl-C in the middle of it
+                if not held.ended:
                     self._settler.release(held)
                 raise
             finally:
