@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +23,7 @@ from .records import job_data, short_type
 from .trouble import OK, one_line
 
 _DETAIL_WIDTH = 60
+_LOOKED_AT = 200_000  # jobs, for the newest ones
 
 StatesOption = Annotated[list[JobState] | None, typer.Option("--state", help="Only jobs in this state; can be repeated.")]
 
@@ -35,6 +37,7 @@ def jobs(
     task: Annotated[str | None, typer.Option(help="Only jobs of this task.")] = None,
     parent: Annotated[str | None, typer.Option(metavar="ID", help="Only jobs that this job submitted.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    newest: Annotated[bool, typer.Option("--newest", help="The last ones of the list, not the first.")] = False,
     after: Annotated[int, typer.Option(metavar="CURSOR", help="Go on after this place in the list.")] = 0,
     broker: BrokerOption = None,
     app: AppOption = None,
@@ -46,14 +49,17 @@ def jobs(
     if job_id is not None:
         return run_until_signal(_show_one, found, job_id, as_json)
     wanted = JobFilter(states=frozenset(state or ()), queue=queue, task=task, parent=parent)
-    return run_until_signal(_show_list, found, wanted, limit, after, as_json)
+    return run_until_signal(_show_list, found, wanted, limit, after, newest, as_json)
 
 
-async def _show_list(app: App, wanted: JobFilter, limit: int, after: int, as_json: bool) -> int:
+async def _show_list(app: App, wanted: JobFilter, limit: int, after: int, newest: bool, as_json: bool) -> int:
     async with app:
-        records = [record async for record in each_job(app, wanted, limit + 1, after)]
-    more = len(records) > limit
-    records = records[:limit]
+        # Brokers list in one direction: for the newest ones the whole list goes by, and its end is kept.
+        found = each_job(app, wanted, _LOOKED_AT if newest else limit + 1, after)
+        kept: deque[JobRecord] = deque(maxlen=limit if newest else None)
+        async for record in found:
+            kept.append(record)
+    more, records = len(kept) > limit, list(kept)[:limit]
     if as_json:
         write_json({"jobs": [job_data(record) for record in records], "next_cursor": records[-1].cursor if more else None})
         return OK

@@ -107,6 +107,6 @@ def test_a_killed_worker_ends_the_demo_with_a_word(demo_shell: Shell) -> None:
 
 
 def start_and_wait_for_work(shell: Shell, loop: list[str]) -> Running:
-    demo = shell.start("demo", *loop)
+    demo = shell.start("demo", "--files", "100", *loop)  # the slow job alone takes a second
     demo.wait_for("files read: ")
     return demo

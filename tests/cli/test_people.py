@@ -154,6 +154,7 @@ def test_jobs_lists_in_the_order_of_submission(worked: Shell) -> None:
         (["--task", "greet"], ["greet", "greet"]),
         (["--task", "nosuch"], []),
         (["--limit", "2"], ["greet", "bad"]),
+        (["--limit", "2", "--newest"], ["greet", "add"]),
     ],
 )
 def test_jobs_can_be_narrowed_down(worked: Shell, args: list[str], tasks: list[str]) -> None:
@@ -347,7 +348,7 @@ def test_doctor_calls_it_a_problem_when_the_broker_cannot_be_had(shell: Shell, a
 OPTIONS = {
     "run": "backend uvloop slots queues strict drain name quiet json verbose help",
     "call": "kwargs timeout no-wait queue delay expires priority retry job-timeout key id broker app json verbose help",
-    "jobs": "state queue task parent limit after broker app json verbose help",
+    "jobs": "state queue task parent limit newest after broker app json verbose help",
     "cancel": "reason wait broker app json verbose help",
     "retry": "all-dead all-failed queue task broker app json verbose help",
     "queues": "pause resume broker app json verbose help",
