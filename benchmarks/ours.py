@@ -1,4 +1,6 @@
-"""nursery-tasks in all its parts: the worker, and the programs that submit. Each prints one line of JSON.
+"""nursery-tasks: the tasks, which `nursery-tasks run ours:app` works off, and the programs that submit.
+
+Each of those prints one line of JSON.
 
 The environment variable BENCH_FILE names the database; without it everything is in this process's memory.
 """
@@ -9,7 +11,6 @@ import argparse
 import functools
 import json
 import os
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -37,15 +38,6 @@ async def noop() -> None:
 async def moment() -> None:
     """Write down when it ran."""
     Path(f"{FILE}.moment").write_text(str(time.time()))  # noqa: ASYNC240 - a few bytes
-
-
-async def work() -> list[float]:
-    """Be a worker, until Ctrl-C."""
-    with anyio.open_signal_receiver(signal.SIGINT) as signals:
-        async with app, app.open_worker():
-            async for _ in signals:
-                break
-    return []
 
 
 async def fill(count: int) -> list[float]:
@@ -142,7 +134,7 @@ async def embedded(count: int) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["worker", "fill", "singles", "trips", "enqueue-moment", "count-calls", "embedded"])
+    parser.add_argument("part", choices=["fill", "singles", "trips", "enqueue-moment", "count-calls", "embedded"])
     parser.add_argument("--loop", choices=["asyncio", "uvloop", "trio"], default="asyncio")
     parser.add_argument("--count", type=int, default=1_000)
     parser.add_argument("--callers", type=int, default=1)
@@ -150,7 +142,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     given = parser.parse_args()
     parts: dict[str, Callable[[], Coroutine[Any, Any, list[float]]]] = {
-        "worker": work,
         "fill": lambda: fill(given.count),
         "singles": lambda: singles(given.count),
         "trips": lambda: trips(given.count, given.callers, given.pause),

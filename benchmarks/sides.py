@@ -23,8 +23,8 @@ class Side:
     Attributes:
         package: What a program imports to use it.
         program: The file beside this one that plays its parts.
-        worker_options: What the program's `worker` part is given.
-        client_options: What its other parts are given.
+        worker_command: How its worker is started.
+        options: What the program's other parts are given.
         ended_question: How many jobs have ended, with their results stored; a query that costs next to nothing.
         delivery: What becomes of a job whose worker dies.
         has_bulk: Whether it can submit many jobs in one call.
@@ -33,33 +33,30 @@ class Side:
     name: str
     package: str
     program: str
-    worker_options: tuple[str, ...]
-    client_options: tuple[str, ...]
+    worker_command: tuple[str, ...]
+    options: tuple[str, ...]
     ended_question: str
     delivery: str
     has_bulk: bool
 
     def worker(self, directory: Path) -> AbstractContextManager[subprocess.Popen[str]]:
         """Run a worker while the context is open."""
-        return running([sys.executable, self.program, "worker", *self.worker_options], _environment(directory))
+        return running([sys.executable, *self.worker_command], _environment(directory))
 
     def client(self, part: str, directory: Path | None, **options: float) -> list[float]:
         """Run one of the program's other parts to its end and return what it measured. None: in memory."""
-        return self._ask(part, directory, self.client_options, options)
+        given = [f"--{word}={value}" for word, value in options.items()]
+        found: list[float] = ask([sys.executable, self.program, part, *self.options, *given], _environment(directory))
+        return found
 
     def count_calls(self, directory: Path, seconds: float) -> float:
         """Run a worker that has nothing to do and return how often it called its broker per second."""
-        [calls] = self._ask("count-calls", directory, self.worker_options, {"seconds": seconds})
+        [calls] = self.client("count-calls", directory, seconds=seconds)
         return calls / seconds
 
     def watch(self, directory: Path) -> Watcher:
         """Watch how many jobs have ended."""
         return Watcher(directory / FILE, self.ended_question)
-
-    def _ask(self, part: str, directory: Path | None, options: tuple[str, ...], more: dict[str, float]) -> list[float]:
-        given = [f"--{word}={value}" for word, value in more.items()]
-        found: list[float] = ask([sys.executable, self.program, part, *options, *given], _environment(directory))
-        return found
 
 
 def _environment(directory: Path | None) -> dict[str, str]:
@@ -69,15 +66,16 @@ def _environment(directory: Path | None) -> dict[str, str]:
 def _ours(name: str, loop: str) -> Side:
     # 4 is `succeeded`; the condition on `at` lets SQLite answer from an index.
     question = "SELECT count(*) FROM job WHERE state = 4 AND at IS NOT NULL"
-    options = (f"--loop={loop}",)
-    return Side(name, "nursery_tasks", "ours.py", options, options, question, "at least once", True)
+    backend = ("--backend=trio",) if loop == "trio" else ("--uvloop",) if loop == "uvloop" else ()
+    worker = ("-m", "nursery_tasks", "run", "ours:app", "--quiet", *backend)
+    return Side(name, "nursery_tasks", "ours.py", worker, (f"--loop={loop}",), question, "at least once", True)
 
 
 def _huey(name: str, delay_seconds: float) -> Side:
     # Results are only ever added here, so the number of the last row is how many there are. Of 1, 2, 4 and 8 threads one is the
     # fastest for jobs that do nothing.
     question, options = "SELECT max(rowid) FROM kv", ("--threads=1", f"--delay={delay_seconds}")
-    return Side(name, "huey", "peer.py", options, (), question, "at most once", False)
+    return Side(name, "huey", "peer.py", ("peer.py", "worker", *options), options, question, "at most once", False)
 
 
 LOOPS = ("asyncio", "uvloop", "trio")
