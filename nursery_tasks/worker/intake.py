@@ -126,8 +126,11 @@ class Intake:
             self._return_unused()
 
     def _return_unused(self) -> None:
-        for held in self._hand_over.take_back(before=current_time() - UNUSED_SECONDS):
+        unused = self._hand_over.take_back(before=current_time() - UNUSED_SECONDS)
+        for held in unused:
             self._release(held)
+        if unused:
+            self._prefetch = 0  # or the same jobs would be claimed again, and others hardly get a chance
 
     def _queues(self) -> tuple[str, ...]:
         """The queues to ask, in this turn's order: each comes first in its turn, so none can starve another."""
