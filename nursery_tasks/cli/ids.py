@@ -16,7 +16,7 @@ from .trouble import Trouble
 _WHOLE: Final = 32
 _LEAST: Final = 6
 _PAGE: Final = 2_000
-_LOOKED_AT: Final = 50_000  # jobs; a part of an id is a convenience, not a search
+_LOOKED_AT: Final = 200_000  # jobs; a part of an id is a convenience, not a search
 
 
 async def find_ids(app: App, given: Sequence[str]) -> list[str]:

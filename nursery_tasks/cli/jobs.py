@@ -18,11 +18,13 @@ from .broker import ask, find_app, note
 from .ids import each_job, find_ids
 from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
-from .output import ago, moment, write_facts, write_json, write_table
+from .output import ago, moment, shown_width, write_facts, write_json, write_table
 from .records import job_data, short_type
 from .trouble import OK, one_line
 
 _DETAIL_WIDTH = 60
+_WIDE_ENOUGH = 120  # columns for whole ids; narrower terminals get their ends, which every command takes
+_PART = 12
 _LOOKED_AT = 200_000  # jobs, for the newest ones
 
 StatesOption = Annotated[list[JobState] | None, typer.Option("--state", help="Only jobs in this state; can be repeated.")]
@@ -63,13 +65,13 @@ async def _show_list(app: App, wanted: JobFilter, limit: int, after: int, newest
     if as_json:
         write_json({"jobs": [job_data(record) for record in records], "next_cursor": records[-1].cursor if more else None})
         return OK
-    now = time.time()
+    now, whole = time.time(), shown_width() >= _WIDE_ENOUGH
     if records:
         write_table(
             ["id", "task", "queue", "state", "attempts", "created", "detail"],
             [
                 [
-                    record.id,
+                    record.id if whole else record.id[-_PART:],
                     record.task,
                     record.queue,
                     str(record.state),
@@ -80,6 +82,7 @@ async def _show_list(app: App, wanted: JobFilter, limit: int, after: int, newest
                 for record in records
             ],
             right=["attempts"],
+            fold=["detail"],
         )
     if more:
         note(f"there are more: --after {records[-1].cursor}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -26,28 +27,35 @@ def write_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None, default=str))
 
 
-def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = ()) -> None:
+def write_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = (), fold: Iterable[str] = ()
+) -> None:
     """Write a table to stdout. See `format_table`."""
-    print(format_table(columns, rows, right=right), end="")
+    print(format_table(columns, rows, right=right, fold=fold), end="")
 
 
-def format_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = ()) -> str:
+def format_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = (), fold: Iterable[str] = ()
+) -> str:
     """Lay out a table for stdout; on a terminal its cells are folded to fit, elsewhere every row is one line.
 
     Args:
         right: The columns with numbers.
+        fold: The columns whose cells are folded where the terminal is narrow.
     """
     from rich.console import Console  # late: half of the commands need no table
     from rich.table import Table
     from rich.text import Text
 
-    numbers = set(right)
+    numbers, foldable = set(right), set(fold)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+        table.add_column(
+            column, justify="right" if column in numbers else "left", overflow="fold", no_wrap=column not in foldable
+        )
     for row in rows:
         table.add_row(*map(Text, row))
-    console = Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
+    console = Console(width=shown_width(), highlight=False)
     with console.capture() as capture:
         console.print(table)
     return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
@@ -68,6 +76,11 @@ def format_facts(facts: Iterable[tuple[str, str]]) -> str:
         lines.append(f"{name:<{width}}  {first}".rstrip())
         lines += [f"{'':<{width}}  {line}".rstrip() for line in rest]
     return "".join(f"{line}\n" for line in lines)
+
+
+def shown_width() -> int:
+    """Return how many columns there are to write to."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE
 
 
 def clock_time(at: float) -> str:

@@ -37,7 +37,7 @@ def tasks(
         ]
         for task in found
     ]
-    write_table(["task", "runs in", "queue", "timeout", "retry", "what it does"], rows)
+    write_table(["task", "runs in", "queue", "timeout", "retry", "what it does"], rows, fold=["task", "what it does"])
     return OK
 
 
