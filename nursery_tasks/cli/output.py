@@ -43,11 +43,13 @@ def format_table(
         right: The columns with numbers.
         fold: The columns whose cells are folded where the terminal is narrow.
     """
-    from rich.console import Console  # late: half of the commands need no table
+    numbers, foldable = set(right), set(fold)
+    if not sys.stdout.isatty():
+        return _format_plain(columns, rows, numbers)
+    from rich.console import Console  # late: half of the commands need no table, and a pipe none that folds
     from rich.table import Table
     from rich.text import Text
 
-    numbers, foldable = set(right), set(fold)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
         table.add_column(
@@ -55,10 +57,23 @@ def format_table(
         )
     for row in rows:
         table.add_row(*map(Text, row))
-    console = Console(width=shown_width(), highlight=False)
+    console = Console(highlight=False)
     with console.capture() as capture:
         console.print(table)
     return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+
+
+def _format_plain(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: set[str]) -> str:
+    lines = [tuple(columns), *map(tuple, rows)]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    right = [column in numbers for column in columns]
+    return "".join(
+        "  ".join(
+            cell.rjust(width) if number else cell.ljust(width) for cell, width, number in zip(line, widths, right, strict=True)
+        ).rstrip()
+        + "\n"
+        for line in lines
+    )
 
 
 def write_facts(facts: Iterable[tuple[str, str]]) -> None:
