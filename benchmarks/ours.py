@@ -12,10 +12,11 @@ import functools
 import json
 import os
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from unittest.mock import patch
 
 import anyio
@@ -91,10 +92,7 @@ async def count_calls(seconds: float) -> list[float]:
     """Be a worker with nothing to do, and return how many calls it made to its broker."""
     counts: Counter[str] = Counter()
 
-    def open_counted(url: str) -> Broker:
-        return cast("Broker", Counting(open_broker(url), counts))
-
-    with patch("nursery_tasks.app.open_broker", open_counted):
+    with _broker_wrapped(lambda broker: Watched(broker, counts, defaultdict(float))):
         async with app, app.open_worker():
             await anyio.sleep(1.0)
             counts.clear()
@@ -102,11 +100,11 @@ async def count_calls(seconds: float) -> list[float]:
             return [counts.total()]
 
 
-class Counting:
-    """A broker whose calls are counted."""
+class Watched:
+    """A broker whose calls are counted, and their CPU seconds added up."""
 
-    def __init__(self, broker: Broker, counts: Counter[str]) -> None:
-        self._broker, self._counts = broker, counts
+    def __init__(self, broker: Broker, counts: Counter[str], used: dict[str, float]) -> None:
+        self._broker, self._counts, self._used = broker, counts, used
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._broker, name)
@@ -114,11 +112,42 @@ class Counting:
             return found
 
         @functools.wraps(found)
-        def counted(*args: Any) -> Any:
+        def watched(*args: Any) -> Any:
             self._counts[name] += 1
-            return found(*args)
+            began = time.thread_time()
+            try:
+                return found(*args)
+            finally:
+                self._used[name] += time.thread_time() - began
 
-        return counted
+        return watched
+
+
+def _broker_wrapped(wrap: Callable[[Broker], Any]) -> AbstractContextManager[Any]:
+    return patch("nursery_tasks.app.open_broker", lambda url: wrap(open_broker(url)))
+
+
+async def steps(count: int) -> list[float]:
+    """Be a worker; return CPU seconds per job (event loop, claims, settlements, all), and jobs per claim and per settlement.
+
+    The first jobs are not counted: while they run everything is there for the first time.
+    """
+    used: dict[str, float] = defaultdict(float)
+    counts: Counter[str] = Counter()
+    first = count // 10
+    with _broker_wrapped(lambda broker: Watched(broker, counts, used)):
+        async with app, app.open_worker() as worker:
+            while worker.processed < first:  # noqa: ASYNC110 - the number has no event
+                await anyio.sleep(0.001)
+            began, process_began, loop_began = worker.processed, time.process_time(), time.thread_time()
+            counts.clear()
+            used.clear()
+            while worker.processed < count:  # noqa: ASYNC110 - likewise
+                await anyio.sleep(0.005)
+            jobs = worker.processed - began
+            loop, process = time.thread_time() - loop_began, time.process_time() - process_began
+            seconds = [loop, used["claim"], used["settle"], process]
+            return [second / jobs for second in seconds] + [jobs / counts["claim"], jobs / counts["settle"]]
 
 
 async def embedded(count: int) -> list[float]:
@@ -134,7 +163,7 @@ async def embedded(count: int) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["fill", "singles", "trips", "enqueue-moment", "count-calls", "embedded"])
+    parser.add_argument("part", choices=["fill", "singles", "trips", "enqueue-moment", "count-calls", "steps", "embedded"])
     parser.add_argument("--loop", choices=["asyncio", "uvloop", "trio"], default="asyncio")
     parser.add_argument("--count", type=int, default=1_000)
     parser.add_argument("--callers", type=int, default=1)
@@ -147,6 +176,7 @@ def main() -> None:
         "trips": lambda: trips(given.count, given.callers, given.pause),
         "enqueue-moment": enqueue_moment,
         "count-calls": lambda: count_calls(given.seconds),
+        "steps": lambda: steps(given.count),
         "embedded": lambda: embedded(given.count),
     }
     backend = "trio" if given.loop == "trio" else "asyncio"

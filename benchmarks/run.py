@@ -15,12 +15,14 @@ import enqueue
 import idle
 import round_trip
 import start
+import steps
 import throughput
 from measuring import Effort, Table, describe_machine, open_place, progress
 from report import Scenario, arguments, as_text, machine_as_text, write_docs
 
 SCENARIOS: dict[str, Scenario] = {
     "throughput": throughput.measure,
+    "steps": steps.measure,
     "embedded": embedded.measure,
     "enqueue": enqueue.measure,
     "round-trip": round_trip.measure,
