@@ -123,7 +123,7 @@ class Intake:
         self._wake = Event()
         if scope.cancelled_caught:
             self._dry = False
-            self._return_unused()
+        self._return_unused()  # also after a hint: where jobs come in all the time, no wait ever lasts to its end
 
     def _return_unused(self) -> None:
         unused = self._hand_over.take_back(before=current_time() - UNUSED_SECONDS)

@@ -8,7 +8,7 @@ from collections import Counter
 
 import anyio
 import pytest
-from anyio import create_task_group, to_thread
+from anyio import create_task_group, fail_after, to_thread
 from support import DEADLINE, Gate, admin, depth, gather, until, working
 
 from nursery_tasks import App, JobState, current_job
@@ -244,6 +244,30 @@ async def test_what_was_fetched_ahead_is_given_back_when_the_slots_stay_busy(app
         await until(lambda: depth(app) == 98)
         async with app.open_worker(slots=98, drain=0):
             await gate.wait_for(100)  # nothing is held back from others any more
+
+
+async def test_it_is_given_back_also_while_news_comes_all_the_time(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nursery_tasks.worker.intake.POLL_SECONDS", DEADLINE)
+    monkeypatch.setattr("nursery_tasks.worker.intake.UNUSED_SECONDS", 0.05)
+    gate = Gate()
+
+    @app.task
+    async def quick() -> None: ...
+
+    @app.task
+    async def hold() -> None:
+        await gate.pass_through()
+
+    async with working(app, slots=2, drain=0) as worker:
+        for handle in await app.enqueue_many(quick.job() for _ in range(20)):
+            await handle
+        await app.enqueue_many(hold.job() for _ in range(50))
+        await gate.wait_for(2)
+        assert len(worker._hand_over) > 0
+        with fail_after(DEADLINE / 2):
+            while len(worker._hand_over) > 0:
+                await quick.enqueue()
+                await anyio.sleep(0.01)
 
 
 # --- several workers ---------------------------------------------------------------------------------------------------------
