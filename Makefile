@@ -34,7 +34,7 @@ help: ## Show this list
 demo: $(STAMPS)/core ## See it work: a worker, a few jobs, a cancelled tree
 	@$(PY) -m nursery_tasks demo
 
-test: $(STAMPS)/test ## Run the tests, in random order, on two processes
+test: $(STAMPS)/test $(STAMPS)/check ## Run the tests, in random order, on two processes (some of them run the type checkers)
 	@$(PY) -m pytest -n 2 $(PYTEST_ARGS)
 
 soak: $(STAMPS)/test ## Run the long fault and endurance tests
