@@ -12,7 +12,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .errors import InvalidArguments
+from .errors import InvalidArguments, InvalidOptions
 from .model.codec import Codec
 
 _PLAIN = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -25,13 +25,16 @@ class TaskSignature:
     Args:
         name: The task's name, for errors.
         function: What runs.
+
+    Raises:
+        InvalidOptions: An annotation names a type that cannot be found.
     """
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
         self.name = name
         self.signature = inspect.signature(function)
         self._text = _text(self.signature)
-        hints = _type_hints(function)
+        hints = _type_hints(name, function)
         self.returns: Any = hints.get("return", Any)
         self._wanted = {name: hints.get(name, Any) for name in self.signature.parameters}
         plain = [p for p in self.signature.parameters.values() if p.kind in _PLAIN]
@@ -113,18 +116,32 @@ def _text(signature: inspect.Signature) -> str:
     return str(signature.replace(parameters=parameters, return_annotation=written(signature.return_annotation)))
 
 
-def _type_hints(function: Callable[..., Any]) -> dict[str, Any]:
+def _type_hints(task: str, function: Callable[..., Any]) -> dict[str, Any]:
     target = function if inspect.isfunction(function) else getattr(function, "__call__", function)  # noqa: B004 - the hints
+    names = _names_where_it_is_defined()
     try:
-        return typing.get_type_hints(target, include_extras=True)
+        return typing.get_type_hints(target, localns=names, include_extras=True)
     except Exception:  # a hint may be any expression, and it is evaluated here
-        # A name that exists only while type checking, most often: that parameter is passed on as it was decoded.
-        return {name: _hint(target, hint) for name, hint in getattr(target, "__annotations__", {}).items()}
+        hints = getattr(target, "__annotations__", {})
+        return {name: _hint(task, target, name, hint, names) for name, hint in hints.items()}
 
 
-def _hint(function: Any, hint: Any) -> Any:
+def _hint(task: str, function: Any, name: str, hint: Any, names: dict[str, Any]) -> Any:
     alone = types.SimpleNamespace(__annotations__={"hint": hint})
     try:
-        return typing.get_type_hints(alone, getattr(function, "__globals__", {}), include_extras=True)["hint"]
+        return typing.get_type_hints(alone, getattr(function, "__globals__", {}), names, include_extras=True)["hint"]
+    except NameError as error:
+        # Silence would hand the handler plain dicts, and the error would show far from its cause.
+        which = "its result" if name == "return" else f"parameter {name!r}"
+        expected = f"a type that can be found at run time for {which} of {task} ({error}); import it outside of TYPE_CHECKING"
+        raise InvalidOptions("annotation", str(hint), expected) from None
     except Exception:
         return Any
+
+
+def _names_where_it_is_defined() -> dict[str, Any]:
+    """Return the local names at the decorator's place, for a task and its types that are defined inside a function."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+        frame = frame.f_back
+    return dict(frame.f_locals) if frame is not None else {}
