@@ -34,6 +34,12 @@ def loop_poster() -> Post:
     return post
 
 
+def loop_name() -> str:
+    """Return what the running loop is called: `trio`, `asyncio` or `uvloop`."""
+    native: Any = current_token().native_token
+    return "trio" if hasattr(native, "run_sync_soon") else type(native).__module__.partition(".")[0]
+
+
 class HintPost:
     """Gathers the hints of a listener's thread and gives them to the loop, one call for many hints.
 

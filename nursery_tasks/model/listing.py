@@ -71,7 +71,6 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     node: str
     pid: int
-    app: str = ""
     backend: str = ""
     queues: tuple[str, ...] = ()
     slots: int = 0

@@ -27,7 +27,7 @@ from anyio import (
 from anyio.abc import TaskGroup, TaskStatus
 from anyio.lowlevel import checkpoint
 
-from ..brokers.posting import loop_poster
+from ..brokers.posting import loop_name, loop_poster
 from ..events import EventKind, JobEvent
 from ..hidden import open_hidden_group
 from ..model.listing import WorkerRecord
@@ -65,6 +65,7 @@ class Worker:
         self._state: dict[str, Any] = {}
         self._held = HeldJobs()
         self._hand_over = HandOver()
+        self._loop = loop_name()
         post = loop_poster()
         # A broker on the loop may live in virtual time, and its leases with it.
         clock = boot_time if self._gateway.broker.blocking else current_time
@@ -237,7 +238,7 @@ class Worker:
             name=self.name,
             node=self._app.node,
             pid=os.getpid(),
-            backend="",
+            backend=self._loop,
             queues=self.settings.queues,
             slots=self.settings.slots,
             running=tuple(self.running),
