@@ -66,7 +66,7 @@ def heartbeat_is_dated_by_the_broker(harness: ContractHarness) -> None:
 
 
 def _worker(name: str, **more: object) -> WorkerRecord:
-    return msgspec.structs.replace(WorkerRecord(name=name, node="node-1", pid=4711, app="tests:app"), **more)
+    return msgspec.structs.replace(WorkerRecord(name=name, node="node-1", pid=4711, backend="trio"), **more)
 
 
 def _list(broker: Broker) -> list[WorkerRecord]:
