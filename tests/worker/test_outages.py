@@ -1,0 +1,210 @@
+"""A broker that is away for a while: nothing is lost, nothing hangs, nothing grows without end."""
+
+from __future__ import annotations
+
+import logging
+
+import anyio
+import pytest
+from anyio import create_task_group, fail_after, to_thread
+from support import DEADLINE, Gate, History, gather, states, until, working
+
+from nursery_tasks import App, JobState
+from nursery_tasks.errors import BrokerUnavailable
+from nursery_tasks.events import EventKind
+from nursery_tasks.testing import FaultyBroker
+
+
+@pytest.fixture(autouse=True)
+def quick_nets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nursery_tasks.client.waiting.PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("nursery_tasks.worker.backoff.FIRST_SECONDS", 0.005)
+
+
+@pytest.mark.parametrize("method", ["claim", "settle", "sweep", "renew", "outcomes", "beat"])
+@pytest.mark.parametrize("effect", [False, True], ids=["not made", "answer lost"])
+async def test_calls_that_fail_for_a_while_lose_no_job(
+    memory_app: App, faulty: FaultyBroker, method: str, effect: bool
+) -> None:
+    runs: list[int] = []
+
+    @memory_app.task
+    async def double(x: int) -> int:
+        runs.append(x)
+        await anyio.sleep(0.03 if x % 5 == 0 else 0)
+        return 2 * x
+
+    async with working(memory_app, slots=4, lease=0.5, fraction=lambda: 0.0):
+        faulty.fail(method, times=3, effect=effect)
+        assert await gather(*(lambda n=n: double.run(n) for n in range(40))) == [2 * n for n in range(40)]
+    lost_claims = method == "claim" and effect
+    assert set(runs) == set(range(40))
+    assert lost_claims or len(runs) == 40
+
+
+async def test_outcomes_are_stored_once_the_broker_is_back(
+    memory_app: App, faulty: FaultyBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    ran = []
+
+    @memory_app.task
+    async def note(n: int) -> int:
+        ran.append(n)
+        return n
+
+    async with working(memory_app, slots=2, lease=3600, fraction=lambda: 0.0):
+        with faulty.failing("settle"):
+            handles = await memory_app.enqueue_many(note.job(n) for n in range(10))
+            await until(lambda: len(ran) == 10)
+            assert not any([await handle.ready() for handle in handles])
+        assert [await handle for handle in handles] == list(range(10))
+    messages = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert "cannot store outcomes, and go on trying" in messages[0]
+    assert "can store outcomes again" in messages[-1]
+    assert len(messages) == 2  # said once, not once per try
+
+
+async def test_the_outbox_is_bounded_and_then_nothing_new_starts(
+    memory_app: App, faulty: FaultyBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nursery_tasks.worker.settler.OUTBOX_LIMIT", 20)
+    ran = []
+
+    @memory_app.task
+    async def note(n: int) -> int:
+        ran.append(n)
+        return n
+
+    async with working(memory_app, slots=4, lease=3600, fraction=lambda: 0.0):
+        with faulty.failing("settle"):
+            handles = await memory_app.enqueue_many(note.job(n) for n in range(200))
+            await until(lambda: len(ran) >= 20)
+            settles = faulty.calls["settle"]
+            await until(lambda: faulty.calls["settle"] >= settles + 5)
+            assert len(ran) <= 20 + 4
+        assert [await handle for handle in handles] == list(range(200))
+
+
+async def test_an_outbox_of_lost_leases_does_not_stay_full(memory_app: App, faulty: FaultyBroker) -> None:
+    history, ran = History(memory_app), []
+
+    @memory_app.task
+    async def note() -> int:
+        ran.append(1)
+        return len(ran)
+
+    async with working(memory_app, slots=2, lease=0.5, fraction=lambda: 0.0):
+        job = await note.enqueue()
+        with faulty.failing("settle", "renew", "sweep"):
+            await until(lambda: history.count(EventKind.STALE) == 1)
+        assert await job == 2  # somebody, here the same worker, ran it again
+        assert len(ran) == 2
+
+
+async def test_a_running_handler_is_not_disturbed_by_a_short_outage(memory_app: App, faulty: FaultyBroker) -> None:
+    gate = Gate()
+
+    @memory_app.task
+    async def hold() -> str:
+        await gate.pass_through()
+        return "done"
+
+    async with working(memory_app, lease=60, fraction=lambda: 0.0):
+        job = await hold.enqueue()
+        await gate.wait_for(1)
+        with faulty.failing("claim", "settle", "renew", "sweep", "outcomes", "beat", "cancel", "submit"):
+            await until(lambda: faulty.calls["sweep"] >= 3 and faulty.calls["claim"] >= 3)
+            with pytest.raises(BrokerUnavailable):
+                await hold.enqueue()
+            gate.open()
+        assert await job == "done"
+    assert gate.entered == 1
+
+
+async def test_enqueue_raises_within_its_deadline_when_the_broker_hangs(memory_app: App, faulty: FaultyBroker) -> None:
+    task = memory_app.task(name="t")(lambda: 3)
+    async with working(memory_app):
+        memory_app.connection.gateway.call_seconds = 0.1
+        stall = faulty.stall("submit")
+        with fail_after(2):
+            with pytest.raises(BrokerUnavailable, match=r"no answer to submit within 0\.1 s"):
+                await task.enqueue()
+            with pytest.raises(BrokerUnavailable, match="an earlier submit has not returned yet"):
+                await task.enqueue()
+        stall.release()
+        memory_app.connection.gateway.call_seconds = DEADLINE
+        with fail_after(DEADLINE):
+            while True:
+                try:
+                    assert await task.run() == 3
+                    break
+                except BrokerUnavailable:
+                    await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("method", ["claim", "settle", "sweep", "beat"])
+async def test_a_call_of_the_worker_that_hangs_is_given_up_and_made_again(
+    memory_app: App, faulty: FaultyBroker, method: str
+) -> None:
+    task = memory_app.task(name="t")(lambda: 3)
+    async with memory_app:
+        memory_app.connection.gateway.call_seconds = 0.05
+        stall = faulty.stall(method)
+        # What the late claim has taken comes back with its lease.
+        async with memory_app.open_worker(fraction=lambda: 0.0, lease=0.5), create_task_group() as tg:
+
+            async def release_later() -> None:
+                assert await to_thread.run_sync(stall.wait_until_reached)
+                before = sum(faulty.calls.values())
+                await until(lambda: sum(faulty.calls.values()) > before)
+                stall.release()
+
+            tg.start_soon(release_later)
+            with fail_after(DEADLINE):
+                assert await task.run() == 3
+
+
+async def test_an_idle_worker_waits_longer_and_longer_and_comes_back(memory_app: App, faulty: FaultyBroker) -> None:
+    task = memory_app.task(name="t")(lambda: 3)
+    with faulty.failing("claim", "sweep", "beat"):
+        async with working(memory_app, fraction=lambda: 1.0):
+            await until(lambda: faulty.calls["claim"] >= 4)
+            calls = faulty.calls["claim"]
+            assert calls < 50
+    async with working(memory_app):
+        assert await task.run() == 3
+
+
+async def test_a_worker_can_be_stopped_while_the_broker_is_away(
+    memory_app: App, faulty: FaultyBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nursery_tasks.worker.worker.FLUSH_SECONDS", 0.1)
+    gate = Gate()
+
+    @memory_app.task
+    async def hold() -> None:
+        await gate.pass_through()
+
+    @memory_app.task
+    async def quick() -> None: ...
+
+    async with memory_app:
+        await hold.options(id="running").enqueue()
+        with fail_after(5):
+            async with memory_app.open_worker(drain=0.05):
+                await gate.wait_for(1)
+                end = faulty.fail("claim", "settle", "renew", "sweep", "beat")
+        assert gate.inside == 0
+        end()
+        assert states(memory_app)["running"] in (JobState.CLAIMED, JobState.STARTED)  # until its lease is over
+
+
+async def test_hints_may_all_be_lost(memory_app: App, faulty: FaultyBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nursery_tasks.client.waiting.POLL_SECONDS", 0.05)
+    monkeypatch.setattr("nursery_tasks.worker.intake.POLL_SECONDS", 0.05)
+    monkeypatch.setattr("nursery_tasks.worker.services.SWEEP_SECONDS", 0.05)
+    faulty.hints = False
+    task = memory_app.task(name="t")(lambda: 3)
+    async with working(memory_app):
+        assert await task.run() == 3
+        assert await task.options(delay=0.05).run() == 3
