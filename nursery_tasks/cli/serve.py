@@ -7,6 +7,7 @@ The first signal drains, a second one cancels what runs, a third one leaves at o
 after the first was *handled*: a terminal sends Ctrl-C to the whole process group, so a parent that passes it on makes two of
 one, and a loop that was busy sees several at the same moment.
 
+A handler that holds the loop keeps the signals from being received, but not from arriving: `LastResort` counts them, too.
 What a worker cannot end by itself, a thread that does not look whether it was cancelled, ends with the process: `Watchdog`.
 """
 
@@ -19,8 +20,9 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack
-from typing import Final
+from contextlib import ExitStack, suppress
+from types import FrameType
+from typing import Any, Final
 
 from anyio import CancelScope, Event, create_task_group, current_time, open_signal_receiver, sleep, wait_readable
 
@@ -37,6 +39,38 @@ CLEAN_UP_SECONDS: Final = 5.0  # what a cancelled attempt may take to end
 STORE_SECONDS: Final = 4.0  # and then the worker, to store outcomes and say goodbye
 
 Announce = Callable[[Worker], None]
+
+
+class LastResort:
+    """Leaves at the third signal even when the loop cannot: Python calls a signal's handler between any two steps of its code.
+
+    Made while the signals are received, so that it stands before the handlers of the receiver and passes each signal on.
+    `signal.signal()` lets a signal interrupt a system call, which is wanted: a handler that waits in one is interrupted, too.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[signal.Signals, Any] = {}
+        self._count = 0
+        self._counted_at = 0.0
+
+    def __enter__(self) -> None:
+        for number in SIGNALS:
+            self._before[number] = signal.getsignal(number)
+            signal.signal(number, self._on_signal)
+
+    def __exit__(self, *exc_info: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if not self._count or now - self._counted_at >= NEXT_SIGNAL_SECONDS:
+            self._count, self._counted_at = self._count + 1, now
+        if self._count == 3:
+            leave_at_once(number)
+        before = self._before[signal.Signals(number)]
+        if callable(before):  # Trio's; asyncio and uvloop hear of it through a file descriptor
+            before(number, frame)
 
 
 class Watchdog:
@@ -102,8 +136,7 @@ class Stages:
         elif self._stage == 2:
             self._cancel()
         else:
-            code = BY_SIGNAL + (number or signal.SIGTERM)
-            leave(code, "left at once: jobs that ran come back when their leases run out")
+            leave_at_once(number or signal.SIGTERM)
         self._handled_at = current_time()
 
     def stop(self) -> None:
@@ -148,7 +181,7 @@ async def serve_worker(
     """
     began, interrupted = time.monotonic(), 0
     owned: WorkerOptions = {**options, "on_wedged": _on_wedged, "owns_signals": True}
-    with open_signal_receiver(*SIGNALS) as signals, ExitStack() as listening:
+    with open_signal_receiver(*SIGNALS) as signals, LastResort(), ExitStack() as listening:
         async with create_task_group() as around:
             with CancelScope() as starting:
                 stages = Stages(display, drain_seconds, starting)
@@ -191,8 +224,16 @@ def _on_wedged(stalled_seconds: float) -> None:
     )
 
 
+def leave_at_once(number: int) -> None:
+    """End the process because of a third signal."""
+    leave(BY_SIGNAL + number, "left at once: jobs that ran come back when their leases run out")
+
+
 def leave(code: int, text: str) -> None:
-    """End the process now, from any thread, without waiting for other threads."""
-    print(f"error: {text}", file=sys.stderr, flush=True)
-    sys.stdout.flush()
-    os._exit(code)
+    """End the process now, from any thread or signal handler, without waiting for other threads."""
+    try:
+        with suppress(Exception):  # a signal handler may have interrupted another print, and two at once are refused
+            print(f"error: {text}", file=sys.stderr, flush=True)
+            sys.stdout.flush()
+    finally:
+        os._exit(code)

@@ -112,6 +112,27 @@ def test_a_third_signal_leaves_at_once(shell: Shell, loop: list[str], number: si
     assert "left at once" in ended.err
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_third_signal_leaves_at_once_while_a_job_holds_the_loop(
+    shell: Shell, loop: list[str], number: signal.Signals, code: int
+) -> None:
+    # A signal is met in this process by a thread that says so, since the loop cannot: the next one is sent only then.
+    seen = (
+        "from nursery_tasks.cli import serve; serve.NEXT_SIGNAL_SECONDS = 0.0; before = serve.LastResort._on_signal;"
+        "serve.LastResort._on_signal = lambda self, *a: (before(self, *a), print('met', self._count, flush=True))"
+    )
+    worker = shell.worker("--json", *loop, before=seen)
+    shell.app.sync.enqueue(shell.app.job("hold_the_loop", 600.0))
+    worker.wait_for('"started"')
+    for met in ("met 1", "met 2"):
+        worker.send(number)
+        worker.wait_for(met)
+    worker.send(number)
+    ended = worker.end()
+    assert ended.code == code
+    assert "left at once" in ended.err
+
+
 def test_signals_in_quick_succession_are_one(shell: Shell, loop: list[str]) -> None:
     worker = shell.worker("--json", *loop)
     job = shell.app.sync.enqueue(shell.app.job("greet", "Ada", 0.5))
