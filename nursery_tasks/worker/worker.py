@@ -137,27 +137,28 @@ class Worker:
                 self._cancels.serve,
                 self._presence.serve,
             ):
-                await start(serve)
+                start(serve)
             async with self._resources():
                 await self._serve_slots(task_status)
 
     @asynccontextmanager
-    async def _services(self) -> AsyncGenerator[Callable[[Callable[[], Awaitable[None]]], Awaitable[None]], None]:
-        """Owns a nursery of children that a cancel from above does not reach; they end after the outbox is stored."""
+    async def _services(self) -> AsyncGenerator[Callable[[Callable[[], Awaitable[None]]], None], None]:
+        """Owns a nursery of children that a cancel from above does not reach; they end after the outbox is stored.
+
+        They are not started by `services.start()`: a cancel that comes while it waits makes Trio ignore `started()`, and a
+        child that is shielded by then would never be told to end.
+        """
         scopes: list[CancelScope] = []
 
-        async def shielded(
-            serve: Callable[[], Awaitable[None]], *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED
-        ) -> None:
-            with CancelScope(shield=True) as scope:  # bounded by the owner's finally below
-                scopes.append(scope)
-                task_status.started()
+        async def shielded(serve: Callable[[], Awaitable[None]], scope: CancelScope) -> None:
+            with scope:
                 await serve()
 
         async with open_hidden_group() as services:
 
-            async def start(serve: Callable[[], Awaitable[None]]) -> None:
-                await services.start(shielded, serve, name=getattr(serve, "__qualname__", "service"))
+            def start(serve: Callable[[], Awaitable[None]]) -> None:
+                scopes.append(CancelScope(shield=True))  # bounded by the finally below
+                services.start_soon(shielded, serve, scopes[-1], name=getattr(serve, "__qualname__", "service"))
 
             try:
                 yield start
