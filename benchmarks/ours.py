@@ -26,6 +26,7 @@ from nursery_tasks.brokers.protocol import Broker
 from nursery_tasks.brokers.url import open_broker
 
 FILE = os.environ.get("BENCH_FILE")
+WARM_UP = 1_500  # jobs; by then SQLite's log is as long as it becomes, and is written over
 
 app = App(f"sqlite:///{FILE}" if FILE else "memory:")
 
@@ -50,14 +51,22 @@ async def fill(count: int) -> list[float]:
         return [time.perf_counter() - began]
 
 
-async def singles(count: int) -> list[float]:
-    """Submit jobs one after the other; return how long each took."""
+async def singles(count: int, callers: int) -> list[float]:
+    """Let each of *callers* submit jobs one after the other; return how long each took."""
     taken: list[float] = []
-    async with app:
-        for _ in range(count):
+
+    async def caller() -> None:
+        for _ in range(count // callers):
             began = time.perf_counter()
             await noop.enqueue()
             taken.append(time.perf_counter() - began)
+
+    async with app:
+        for _ in range(WARM_UP):
+            await noop.enqueue()
+        async with anyio.create_task_group() as group:
+            for _ in range(callers):
+                group.start_soon(caller)
     return taken
 
 
@@ -172,7 +181,7 @@ def main() -> None:
     given = parser.parse_args()
     parts: dict[str, Callable[[], Coroutine[Any, Any, list[float]]]] = {
         "fill": lambda: fill(given.count),
-        "singles": lambda: singles(given.count),
+        "singles": lambda: singles(given.count, given.callers),
         "trips": lambda: trips(given.count, given.callers, given.pause),
         "enqueue-moment": enqueue_moment,
         "count-calls": lambda: count_calls(given.seconds),

@@ -21,6 +21,7 @@ from huey import SqliteHuey  # type: ignore[import-untyped]
 from huey.consumer import Consumer  # type: ignore[import-untyped]
 
 FILE = os.environ["BENCH_FILE"]
+WARM_UP = 1_500  # jobs, as in ours
 huey = SqliteHuey("bench", filename=FILE, fsync=True, journal_mode="wal", store_none=True)
 
 
@@ -44,14 +45,28 @@ def fill(count: int) -> list[float]:
     return [time.perf_counter() - began]
 
 
-def singles(count: int) -> list[float]:
-    """Submit jobs one after the other; return how long each took."""
+def singles(count: int, callers: int) -> list[float]:
+    """Let each of *callers* submit jobs one after the other; return how long each took."""
     taken: list[float] = []
-    for _ in range(count):
-        began = time.perf_counter()
+
+    def caller() -> None:
+        for _ in range(count // callers):
+            began = time.perf_counter()
+            noop()
+            taken.append(time.perf_counter() - began)
+
+    for _ in range(WARM_UP):
         noop()
-        taken.append(time.perf_counter() - began)
+    in_threads(caller, callers)
     return taken
+
+
+def in_threads(function: Callable[[], None], callers: int) -> None:
+    threads = [threading.Thread(target=function) for _ in range(callers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def trips(count: int, callers: int, pause: float) -> list[float]:
@@ -70,11 +85,7 @@ def trips(count: int, callers: int, pause: float) -> list[float]:
 
     for _ in range(20):  # warm-up
         run()
-    threads = [threading.Thread(target=caller) for _ in range(callers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(caller, callers)
     return taken
 
 
@@ -137,7 +148,7 @@ def main() -> None:
     parts: dict[str, Callable[[], list[float]]] = {
         "worker": lambda: work(given.threads, given.delay),
         "fill": lambda: fill(given.count),
-        "singles": lambda: singles(given.count),
+        "singles": lambda: singles(given.count, given.callers),
         "trips": lambda: trips(given.count, given.callers, given.pause),
         "enqueue-moment": enqueue_moment,
         "count-calls": lambda: count_calls(given.threads, given.delay, given.seconds),
