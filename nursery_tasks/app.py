@@ -141,7 +141,11 @@ class App:
         return cls
 
     def register_type(self, cls: type[R], *, encode: Callable[[R], Any], decode: Callable[[Any], R]) -> None:
-        """Let values of a class travel: *encode* makes plain data of one, *decode* the reverse."""
+        """Let values of a class and its subclasses travel: *encode* makes plain data of one, *decode* the reverse.
+
+        Raises:
+            InvalidOptions: It is no class, or one that travels without this.
+        """
         self.registry.add_type(CustomType(cls, encode, decode))
 
     def lifespan(self, function: F) -> F:

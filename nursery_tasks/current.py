@@ -42,7 +42,10 @@ class CurrentJob(msgspec.Struct, frozen=True, kw_only=True):  # made for every j
         """Say how far the job is; `await handle.progress()` shows it. The latest value replaces the one before.
 
         Args:
-            value: Anything JSON-like: a number, a text, a dict.
+            value: Anything JSON-like: a number, a text, a dict; at most 64 KiB.
+
+        Raises:
+            PayloadTooLarge: It is larger; the latest value stays.
         """
         if self._report is not None:
             self._report(value)

@@ -48,12 +48,10 @@ class NotSerializable(NurseryTasksError, TypeError):
 class PayloadTooLarge(NurseryTasksError, ValueError):
     """A message or a result is larger than the app allows."""
 
-    def __init__(self, what: str, size_bytes: int, limit_bytes: int) -> None:
+    def __init__(self, what: str, size_bytes: int, limit_bytes: int, *, fixed: bool = False) -> None:
         self.what, self.size_bytes, self.limit_bytes = what, size_bytes, limit_bytes
-        super().__init__(
-            f"{what} has {size_bytes:,} bytes, the limit is {limit_bytes:,}; pass a path or a key instead, "
-            f"or raise App(max_payload_bytes=...)"
-        )
+        wider = "" if fixed else ", or raise App(max_payload_bytes=...)"
+        super().__init__(f"{what} has {size_bytes:,} bytes, the limit is {limit_bytes:,}; pass a path or a key instead{wider}")
 
 
 class UnknownTask(NurseryTasksError, LookupError):

@@ -137,6 +137,11 @@ def _check_kind(function: Callable[..., Any], run_in: str | None) -> Kind:
         raise InvalidOptions("function", function.__qualname__, "a function that returns its result; this one yields")
     natural: Kind = "loop" if is_async(function) else "thread"
     if run_in is None:
+        if natural == "thread" and inspect.iscoroutinefunction(inspect.unwrap(function)):
+            # In a thread it would return a coroutine that nobody awaits.
+            text = "an async def; its decorator made a def of it: make the wrapper async def (or mark it with"
+            place = getattr(function, "__qualname__", repr(function))
+            raise InvalidOptions("function", place, f"{text} inspect.markcoroutinefunction), or say run_in='thread'")
         return natural
     if run_in not in KINDS:
         raise InvalidOptions("run_in", run_in, f"one of {', '.join(KINDS)}")

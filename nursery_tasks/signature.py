@@ -118,7 +118,7 @@ def _text(signature: inspect.Signature) -> str:
 
 def _type_hints(task: str, function: Callable[..., Any]) -> dict[str, Any]:
     target = function if inspect.isfunction(function) else getattr(function, "__call__", function)  # noqa: B004 - the hints
-    names = _names_where_it_is_defined()
+    names = _names_where_it_is_defined(inspect.unwrap(target))
     try:
         return typing.get_type_hints(target, localns=names, include_extras=True)
     except Exception:  # a hint may be any expression, and it is evaluated here
@@ -139,9 +139,13 @@ def _hint(task: str, function: Any, name: str, hint: Any, names: dict[str, Any])
         return Any
 
 
-def _names_where_it_is_defined() -> dict[str, Any]:
-    """Return the local names at the decorator's place, for a task and its types that are defined inside a function."""
+def _names_where_it_is_defined(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the local names at the decorator's place, for a task and its types that are defined inside a function.
+
+    Only names of the function's own module count: where another module registers it, a name may mean something else.
+    """
+    home = getattr(function, "__globals__", None)
     frame = inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+    while frame is not None and frame.f_globals is not home:
         frame = frame.f_back
     return dict(frame.f_locals) if frame is not None else {}

@@ -9,6 +9,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, Unpack
 
 from .client import Job, JobHandle
 from .client.job import Connected
+from .model.message import Message
 from .model.options import GivenOptions, JobOptions
 from .registry import TaskSpec
 
@@ -92,13 +93,18 @@ class Bound(Generic[P, R]):
 
         Raises:
             InvalidArguments: The arguments do not fit the function or its annotations.
+            NotSerializable: They could not travel.
             JobTimedOut: It ran longer than its timeout.
             Exception: What the function raised.
         """
         from .execution.here import run_here
 
-        self.spec.signature.check(args, kwargs)
-        result: R = await run_here(self.spec, args, kwargs, self._options.timeout_seconds)
+        codec, signature = self._app.registry.codec, self.spec.signature
+        signature.check(args, kwargs)
+        message = Message(task=self.name, args=list(args), kwargs=dict(kwargs))
+        received = codec.decode_message(codec.encode(f"an argument of {self.name}", message))
+        converted, named = signature.convert(received.args, received.kwargs, codec)
+        result: R = await run_here(self.spec, converted, named, self._options.timeout_seconds)
         return result
 
     def handle(self, job_id: str) -> JobHandle[R]:
@@ -111,7 +117,8 @@ class Task(Bound[P, R]):
 
     def __init__(self, app: Connected, spec: TaskSpec) -> None:
         super().__init__(app, spec, spec.options)
-        functools.update_wrapper(typing.cast("Callable[..., Any]", self), spec.function)
+        # Not the function's own attributes: one named like a method here (`job`, `options`) would hide it.
+        functools.update_wrapper(typing.cast("Callable[..., Any]", self), spec.function, updated=())
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"

@@ -32,7 +32,7 @@ def result_of(stored: Stored, job_id: str, task: str, returns: Any, registry: Re
     if outcome.state is not JobState.SUCCEEDED:
         raise error_of(outcome, job_id, task, registry)
     form = sniff(stored.outcome)
-    wanted = Any if returns is None else returns  # `-> None`: whatever came, its value is null
+    wanted = Any if returns in (None, type(None)) else returns  # `-> None`: whatever came is taken
     try:
         return registry.codec.decode_value(outcome.value, form, wanted)
     except (msgspec.ValidationError, TypeError) as error:

@@ -7,13 +7,16 @@ no class is looked up by a name from data.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, cast
+from enum import Enum
+from typing import Any, Final, Literal, TypeVar, cast
 
 import msgspec
+import msgspec.inspect
 
 from ..errors import InvalidOptions, NotSerializable
 from .message import VERSION, Message
@@ -25,6 +28,12 @@ FORMATS: Final = ("json", "msgpack")
 _NOT_FINITE = re.compile(
     rb"\xcb[\x7f\xff][\xf0-\xff]"
 )  # how the floats that JSON lacks begin in msgpack; text may look like it
+
+
+# msgspec encodes subclasses of these itself; of the others that it knows (int, str, datetime, ...) only the very class
+_WITH_SUBCLASSES: Final = (list, tuple, dict, set, frozenset, Enum, msgspec.Struct)
+
+T = TypeVar("T")
 
 
 class Undecodable(ValueError):
@@ -52,7 +61,7 @@ class Codec:
         if form not in FORMATS:
             raise InvalidOptions("codec", form, f"one of {', '.join(FORMATS)}")
         self.form: Format = form
-        self._types = {custom.cls: custom for custom in types}
+        self._types = {check_custom(custom).cls: custom for custom in types}
         module = msgspec.json if form == "json" else msgspec.msgpack
         self._encode: Callable[[object], bytes] = module.Encoder(enc_hook=self._to_plain).encode
         self._to_json = msgspec.json.Encoder(enc_hook=self._to_plain).encode
@@ -128,7 +137,7 @@ class Codec:
 
     def _to_plain(self, value: Any) -> Any:
         cls: Any = value.__class__
-        custom = self._types.get(cls)
+        custom = _nearest(self._types, cls)
         if custom is not None:
             return custom.encode(value)
         dump = getattr(value, "model_dump", None)  # a pydantic model, without importing pydantic
@@ -139,13 +148,42 @@ class Codec:
     def _from_plain(self, wanted: type[Any], value: Any) -> Any:
         if wanted is object:  # says as little as Any
             return value
-        custom = self._types.get(wanted)
+        custom = _nearest(self._types, wanted)
         if custom is not None:
             return custom.decode(value)
         validate = getattr(wanted, "model_validate", None)
         if validate is not None:
             return validate(value)
         raise TypeError(f"no decoding for {wanted.__qualname__}; register it with App.register_type()")
+
+
+def check_custom(custom: CustomType) -> CustomType:
+    """Check that the functions of *custom* would be called.
+
+    Raises:
+        InvalidOptions: It is no class, or one that msgspec encodes by itself.
+    """
+    cls: object = custom.cls
+    if not isinstance(cls, type):
+        raise InvalidOptions("type", cls, "a class")
+    if _is_known(cls):
+        expected = "a class that does not travel without this; the functions given for this one would never be called"
+        raise InvalidOptions("type", cls, expected)
+    return custom
+
+
+def _is_known(cls: type[Any]) -> bool:
+    if issubclass(cls, _WITH_SUBCLASSES) or dataclasses.is_dataclass(cls) or hasattr(cls, "__attrs_attrs__"):
+        return True
+    return not isinstance(msgspec.inspect.type_info(cls), msgspec.inspect.CustomType)
+
+
+def _nearest(types: Mapping[Any, T], cls: Any) -> T | None:
+    """Find what was registered for a class, or for the nearest of its bases: a `Path` is in truth a `PosixPath`."""
+    for base in getattr(cls, "__mro__", (cls,)) if types else ():
+        if base in types:
+            return types[base]
+    return None
 
 
 def sniff(body: bytes) -> Format:

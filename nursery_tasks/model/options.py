@@ -16,6 +16,7 @@ KINDS: Final = ("loop", "thread")
 
 DEFAULT_QUEUE: Final = "default"
 MAX_PRIORITY: Final = 9
+MAX_COUNT: Final = 1_000_000  # of crashes; it must fit every broker's integers
 RESULT_TTL_SECONDS: Final = 86_400.0  # one day
 DEAD_TTL_SECONDS: Final = 14 * 86_400.0  # failed and dead jobs wait longer: a person has to look at them
 MAX_CRASHES: Final = 3
@@ -146,13 +147,18 @@ def _check_priority(option: str, value: object) -> int:
 def _check_count(option: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InvalidOptions(option, value, "1 or more")
+    if value > MAX_COUNT:
+        raise InvalidOptions(option, value, f"at most {MAX_COUNT:,}")
     return value
 
 
 def _check_moment(option: str, value: object) -> float:
-    if not isinstance(value, datetime) or value.tzinfo is None:
+    if not isinstance(value, datetime) or value.utcoffset() is None:
         raise InvalidOptions(option, value, "a datetime with a time zone, such as datetime.now(UTC) + timedelta(hours=1)")
-    return value.astimezone(UTC).timestamp()
+    try:
+        return value.astimezone(UTC).timestamp()
+    except OverflowError:
+        raise InvalidOptions(option, value, "a moment that is in the years 1 to 9999 in UTC, too") from None
 
 
 def _check_tags(option: str, value: object) -> tuple[str, ...]:

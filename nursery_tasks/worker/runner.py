@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from anyio import CapacityLimiter, current_time
@@ -27,6 +27,8 @@ from .judge import Again, Ending, Interrupted, Raised, Returned, WasCancelled, d
 from .options import WorkerSettings
 from .prepare import Bury, Call, GiveBack, Preparer, Refuse
 from .settler import Settler
+
+MAX_PROGRESS_BYTES: Final = 64 * 1024  # it is stored anew each time, beside the job
 
 
 class Runner:
@@ -131,8 +133,14 @@ class Runner:
             parent=message.parent,
             tags=message.tags,
             state=self._state,
-            _report=lambda value: self._settler.report_progress(held, msgspec.json.encode(value)),
+            _report=lambda value: self._report(held, value),
         )
+
+    def _report(self, held: Held, value: Any) -> None:
+        encoded = msgspec.json.encode(value)
+        if len(encoded) > MAX_PROGRESS_BYTES:
+            raise PayloadTooLarge(f"the progress of {held.delivery.task}", len(encoded), MAX_PROGRESS_BYTES, fixed=True)
+        self._settler.report_progress(held, encoded)
 
     # --- after -----------------------------------------------------------------------------------------------------------
 

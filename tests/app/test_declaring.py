@@ -7,7 +7,7 @@ import importlib.util
 import inspect
 import logging
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +17,19 @@ from anyio import run
 from support import working
 
 from nursery_tasks import App, Retry, Task, current_job
-from nursery_tasks.errors import AppNotOpen, DuplicateTask, InvalidBrokerUrl, InvalidOptions, NotInJob, UnknownTask
+from nursery_tasks.errors import (
+    AppNotOpen,
+    DuplicateTask,
+    InvalidArguments,
+    InvalidBrokerUrl,
+    InvalidOptions,
+    NotInJob,
+    NotSerializable,
+    PayloadTooLarge,
+    UnknownTask,
+)
+
+WEST = timezone(timedelta(hours=-1))
 
 
 async def nothing() -> None:
@@ -63,6 +75,24 @@ def test_a_task_keeps_what_the_function_shows(memory_app: App) -> None:
     assert (task.__doc__, vars(task)["__name__"], task.__module__) == (add.__doc__, "add", __name__)
     assert task.__wrapped__ is add  # type: ignore[attr-defined]
     assert repr(task) == "<Task add>"
+
+
+def test_attributes_of_the_function_hide_nothing_of_the_task(memory_app: App) -> None:
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    vars(add).update(job="cron", options=None, spec=1)
+    task = memory_app.task(add)
+    assert task.options(key="k").job(1, 2).args == (1, 2)
+
+
+def test_an_annotation_means_what_it_means_in_the_functions_module(memory_app: App, tmp_path: Path) -> None:
+    (tmp_path / "dates.py").write_text(
+        "from __future__ import annotations\nfrom datetime import date as Date\ndef f(d: Date) -> Date: return d\n"
+    )
+    Date = str  # noqa: N806, F841 - another thing of the same name, here where the task is registered
+    task = memory_app.task(load(tmp_path / "dates.py", "dates", memory_app).f)
+    assert task.spec.signature.returns is date
 
 
 def test_one_function_may_be_two_tasks_under_two_names(memory_app: App) -> None:
@@ -172,6 +202,34 @@ def test_a_function_runs_where_its_kind_can_run(memory_app: App, run_in: str, fu
     assert caught.value.expected == expected
 
 
+def as_a_def(function: Any) -> Any:
+    """A decorator as there are many, written for a `def`."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any) -> Any:
+        return function(*args)
+
+    return wrapper
+
+
+def test_a_decorator_that_makes_a_def_of_an_async_def_is_found(memory_app: App) -> None:
+    with pytest.raises(InvalidOptions, match="make the wrapper async def"):
+        memory_app.task(as_a_def(nothing))
+    assert memory_app.task(run_in="thread")(as_a_def(nothing)).spec.kind == "thread"
+
+
+async def test_a_def_that_returns_a_coroutine_fails_its_job(memory_app: App) -> None:
+    @memory_app.task
+    def later() -> Any:
+        return nothing()
+
+    async with working(memory_app):
+        with pytest.raises(TypeError, match=r"returned a coroutine that nobody awaits; make the wrapper async def"):
+            await later.run()
+    with pytest.raises(TypeError, match="returned a coroutine"):
+        await later.run_local()
+
+
 def test_a_generator_is_no_task(memory_app: App) -> None:
     def numbers() -> Iterator[int]:
         yield 1
@@ -245,6 +303,12 @@ def test_all_options_of_a_job_are_words_that_a_task_knows_too(memory_app: App) -
         ("tags", ["a b"], "1 to 200 characters without spaces"),
         ("max_crashes", 0, "1 or more"),
         ("max_crashes", 1.5, "1 or more"),
+        ("max_crashes", 10**30, "at most 1,000,000"),
+        (
+            "at",
+            datetime.max.replace(tzinfo=timezone(timedelta(hours=-1))),
+            "a moment that is in the years 1 to 9999 in UTC, too",
+        ),
     ],
 )
 def test_an_option_out_of_its_range_says_what_was_expected(memory_app: App, word: str, value: object, expected: str) -> None:
@@ -366,3 +430,44 @@ async def test_a_task_can_be_run_here_without_broker_and_worker(memory_app: App,
         assert await say.run_local("x") == ("x", None, None, 1)
     [record] = caplog.records
     assert (record.name, getattr(record, "task", "")) == ("nursery_tasks.job.say", "say")
+
+
+async def test_arguments_of_a_run_here_travel_as_those_of_a_job_do(memory_app: App) -> None:
+    @memory_app.task
+    async def double(number: int, day: date | None = None, *, path: Path = Path()) -> tuple[int, date | None, Path]:
+        return 2 * number, day, path
+
+    memory_app.register_type(Path, encode=str, decode=Path)
+    given: Any = {"number": "notint"}
+    with pytest.raises(InvalidArguments, match=r"double: argument 'number': Expected `int`, got `str`"):
+        await double.run_local(**given)
+    with pytest.raises(NotSerializable):
+        await double.run_local(object())  # type: ignore[arg-type]
+    assert await double.run_local(1, date(2030, 1, 1), path=Path("x")) == (2, date(2030, 1, 1), Path("x"))
+
+
+async def test_a_task_that_says_it_returns_nothing_may_return_something(memory_app: App) -> None:
+    given: Any = memory_app.task(name="shy")(lambda: 7)
+    shy = memory_app.task(returning_none)
+    async with working(memory_app):
+        assert await given.run() == 7
+        assert await shy.run() == 7  # type: ignore[func-returns-value]
+
+
+def returning_none() -> None:
+    return 7  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("bytes_more", [0, 1])
+async def test_progress_has_a_limit(app: App, bytes_more: int) -> None:
+    @app.task
+    async def talk() -> int:
+        current_job().progress("x" * (64 * 1024 - 2 + bytes_more))
+        return 1
+
+    async with working(app):
+        if not bytes_more:
+            assert await talk.run() == 1
+            return
+        with pytest.raises(PayloadTooLarge, match="the progress of talk has 65,537 bytes, the limit is 65,536"):
+            await talk.run()

@@ -1,9 +1,11 @@
 """The wire format: what travels, what comes back, and what is refused."""
 
 import contextlib
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -51,6 +53,11 @@ class User(BaseModel):
 
 class Colour(Enum):
     RED = "red"
+
+
+@dataclass
+class Data:
+    x: int
 
 
 class Struct(msgspec.Struct):
@@ -255,3 +262,34 @@ def test_plain_data_can_be_encoded_again_without_any_hook(form: Format) -> None:
     plain = codec.plain([Point(1, 2), User(name="Ada", born=datetime(1815, 12, 10, tzinfo=UTC)), b"\x00", (1,), {1: 2}])
     assert plain == [[1, 2], {"name": "Ada", "born": "1815-12-10T00:00:00Z"}, "AA==", [1], {"1": 2}]
     assert msgspec.json.decode(msgspec.json.encode(plain)) == plain
+
+
+class Base:
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+class Sub(Base):
+    pass
+
+
+def test_what_is_registered_for_a_class_goes_for_its_subclasses(form: Format) -> None:
+    codec = Codec(form, (CustomType(Base, lambda base: base.text, Base), CustomType(Path, str, Path)))
+    assert codec.plain([Sub("x"), Path("y")]) == ["x", "y"]
+    assert codec.convert("y", type(Path())) == Path("y")
+    assert type(codec.convert("x", Base)) is Base
+    with pytest.raises(msgspec.ValidationError, match="Expected `Sub`, got `Base`"):
+        codec.convert("x", Sub)
+
+
+@pytest.mark.parametrize(
+    "cls", [int, str, datetime, UUID, Decimal, Colour, Struct, dict, type("MyList", (list,), {}), Data, None]
+)
+def test_a_class_that_travels_anyway_cannot_be_registered(cls: Any) -> None:
+    with pytest.raises(InvalidOptions, match=r"^type="):
+        Codec("json", (CustomType(cls, str, str),))
+
+
+@pytest.mark.parametrize("cls", [type("MyInt", (int,), {}), Point, complex, User])
+def test_any_other_class_can(cls: Any) -> None:
+    assert Codec("json", (CustomType(cls, lambda _: "x", cls),)).form == "json"
