@@ -56,7 +56,8 @@ ROOMS: dict[str, Room] = {
     # The border between blocking and async code: inwards one door, outwards a way to post to the loop.
     "brokers.posting": room("errors model", libraries="anyio"),
     "brokers.threads": room("brokers.posting", libraries="anyio"),
-    "brokers.gateway": room("errors model brokers.protocol brokers.posting brokers.threads", libraries="anyio"),
+    "brokers.lanes": room("errors brokers.threads", libraries="anyio"),
+    "brokers.gateway": room("errors model brokers.protocol brokers.posting brokers.threads brokers.lanes", libraries="anyio"),
     "signature": room("errors model", libraries="msgspec"),
     "registry": room("errors model events signature", libraries="msgspec"),
     "client": room(

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
-from anyio import CancelScope, Event, move_on_after
+from anyio import Event, move_on_after
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 
-from ..errors import BrokerError, BrokerUnavailable, NotSupported
+from ..errors import BrokerUnavailable, NotSupported
 from ..model.delivery import (
     CancelAnswer,
     Delivery,
@@ -27,6 +27,7 @@ from ..model.delivery import (
     Swept,
     Topic,
 )
+from .lanes import Lane
 from .posting import HintPost
 from .protocol import Broker, BrokerAdmin
 from .threads import Call, Threads
@@ -34,7 +35,6 @@ from .threads import Call, Threads
 CALL_SECONDS: Final = 10.0  # how long one call may take before it counts as lost
 CLOSE_SECONDS: Final = 2.0
 THREADS: Final = 8  # submit, claim, settle, outcomes, sweep, cancel and two for people; of the gateway's own
-BATCH_LIMIT: Final = 5_000  # items that concurrent callers put together; what comes on top begins the next batch
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -53,17 +53,22 @@ class Gateway:
         self.broker = broker
         self.call_seconds = call_seconds
         self._threads = Threads(THREADS)
-        self._submit: _Lane[Submission, Receipt] = _Lane(self, broker.submit)
-        self._outcomes: _Lane[str, Stored | None] = _Lane(self, broker.outcomes)
+        self._submit: Lane[Submission, Receipt] = self._lane(broker.submit, "submit")
+        self._outcomes: Lane[str, Stored | None] = self._lane(broker.outcomes, "outcomes")
+        self._cancel: Lane[tuple[str, str | None], CancelAnswer] = self._lane(self._cancel_pairs, "cancel")
         self._late: dict[str, list[Call[Any]]] = {}  # method -> calls that outlived their deadline
 
     async def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
         """Store jobs, together with those of concurrent callers. See `Broker.submit`."""
-        return await self._submit.call(jobs)
+        return await self._gather(self._submit, self.broker.submit, jobs)
+
+    async def wait_submitted(self) -> None:
+        """Wait until no submission of this program is under way: what a caller left in the middle is decided then."""
+        await self._submit.wait_quiet()
 
     async def outcomes(self, ids: Sequence[str]) -> list[Stored | None]:
         """Look jobs up, together with those of concurrent callers. See `Broker.outcomes`."""
-        return await self._outcomes.call(ids)
+        return await self._gather(self._outcomes, self.broker.outcomes, ids)
 
     async def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Delivery]:
         """Lease jobs. See `Broker.claim`."""
@@ -74,8 +79,8 @@ class Gateway:
         return await self.call(self.broker.settle, settlements)
 
     async def cancel(self, ids: Sequence[str], reason: str | None) -> list[CancelAnswer]:
-        """Cancel jobs. See `Broker.cancel`."""
-        return await self.call(self.broker.cancel, ids, reason)
+        """Cancel jobs, together with those of concurrent callers. See `Broker.cancel`."""
+        return await self._gather(self._cancel, self._cancel_pairs, [(job_id, reason) for job_id in ids])
 
     async def sweep(self, limit: int) -> Swept:
         """Do what time has made necessary. See `Broker.sweep`."""
@@ -106,24 +111,45 @@ class Gateway:
             Seen before the call starts; then the call goes to its end or its deadline, and its answer is returned.
         """
         await checkpoint_if_cancelled()
-        return await self.call_shielded(method, *args)
-
-    async def call_shielded(self, method: Callable[..., T], *args: Any) -> T:
-        """Do the same without looking at a cancellation first; for lanes, which have looked."""
         if not self.broker.blocking:
-            answer = method(*args)
-            await cancel_shielded_checkpoint()
-            return answer
+            return await self._call_here(method, *args)
         name = method.__name__
         if name in self._late:
             late = self._late[name] = [call for call in self._late[name] if call.is_busy]
             if late:  # one thread that hangs is enough
                 raise BrokerUnavailable(self.broker.name, f"an earlier {name} has not returned yet")
-        call = Call(method, args)
+        done = Event()
+        call = Call(method, args, lambda _: done.set())
+        self._threads.start(call)
         with move_on_after(self.call_seconds, shield=True):
-            return await self._threads.make(call)
+            await done.wait()
+        if call.ended:
+            return call.result()
+        self._threads.give_up(call)
         self._late.setdefault(name, []).append(call)
         raise BrokerUnavailable(self.broker.name, f"no answer to {name} within {self.call_seconds:g} s")
+
+    async def _call_here(self, method: Callable[..., T], *args: Any) -> T:
+        answer = method(*args)
+        await cancel_shielded_checkpoint()
+        return answer
+
+    async def _gather(
+        self, lane: Lane[Item, Answer], method: Callable[[Sequence[Item]], list[Answer]], items: Sequence[Item]
+    ) -> list[Answer]:
+        await checkpoint_if_cancelled()
+        return await (lane.call(items) if self.broker.blocking else self._call_here(method, items))
+
+    def _lane(self, method: Callable[[Sequence[Item]], list[Answer]], name: str) -> Lane[Item, Answer]:
+        return Lane(method, self._threads, broker=self.broker.name, name=name, call_seconds=lambda: self.call_seconds)
+
+    def _cancel_pairs(self, pairs: Sequence[tuple[str, str | None]]) -> list[CancelAnswer]:
+        """Cancel jobs for several callers, one call for each reason."""
+        answers: dict[tuple[str, str | None], CancelAnswer] = {}
+        for reason in dict.fromkeys(reason for _, reason in pairs):
+            ids = [job_id for job_id, given in pairs if given == reason]
+            answers.update(zip(((job_id, reason) for job_id in ids), self.broker.cancel(ids, reason), strict=True))
+        return [answers[pair] for pair in pairs]
 
     @asynccontextmanager
     async def listen(
@@ -145,78 +171,8 @@ class Gateway:
             # In a thread: close() waits for the listener's own thread, which may be waiting for something itself.
             with move_on_after(CLOSE_SECONDS, shield=True):
                 if self.broker.blocking:
-                    await self._threads.make(Call(listener.close, ()))
+                    closed = Event()
+                    self._threads.start(Call(listener.close, (), lambda _: closed.set()))
+                    await closed.wait()
                 else:
                     listener.close()
-
-
-class _Batch(Generic[Item, Answer]):
-    """Items that leave in one call. Whoever made the batch sends it and then sets `done`."""
-
-    __slots__ = ("answers", "callers", "done", "error", "items")
-
-    def __init__(self) -> None:
-        self.items: list[Item] = []
-        self.callers = 1
-        self.answers: list[Answer] = []
-        self.error: Exception | None = None
-        self.done = Event()
-
-
-class _Lane(Generic[Item, Answer]):
-    """Calls of one kind, gathered: at most one is under way, and what comes meanwhile shares the next.
-
-    `_gathering` is the batch that can still be added to. Its maker waits for the call before it (`_last`), sends it, and tells
-    the others. All waiting is shielded and bounded by the gateway's deadline for the calls ahead.
-
-    A broker takes a batch as a whole or not at all. When it refuses one for what is in it, each caller asks again alone: nobody
-    fails because of somebody else's item.
-    """
-
-    def __init__(self, gateway: Gateway, method: Callable[[Sequence[Item]], list[Answer]]) -> None:
-        self._gateway = gateway
-        self._method = method
-        self._gathering: _Batch[Item, Answer] | None = None
-        self._last: Event | None = None  # set when the call under way has ended
-
-    async def call(self, items: Sequence[Item]) -> list[Answer]:
-        await checkpoint_if_cancelled()
-        if not self._gateway.broker.blocking:
-            return await self._gateway.call_shielded(self._method, items)
-        batch, begin = self._gathering, 0
-        if batch is None or len(batch.items) + len(items) > BATCH_LIMIT:
-            batch = self._gathering = _Batch()
-            batch.items.extend(items)
-            await self._send(batch)
-        else:
-            begin = len(batch.items)
-            batch.items.extend(items)
-            batch.callers += 1
-            with CancelScope(shield=True):  # bounded: there is a deadline for each of the calls ahead
-                await batch.done.wait()
-        if batch.error is None:
-            return batch.answers[begin : begin + len(items)]
-        if batch.callers > 1 and not isinstance(batch.error, BrokerError):
-            return await self._gateway.call_shielded(self._method, items)
-        raise batch.error
-
-    async def _send(self, batch: _Batch[Item, Answer]) -> None:
-        before, self._last = self._last, batch.done
-        try:
-            if before is not None:
-                with CancelScope(shield=True):
-                    await before.wait()
-            if self._gathering is batch:
-                self._gathering = None  # from here on a new batch gathers
-            batch.answers = await self._gateway.call_shielded(self._method, batch.items)
-        except Exception as error:
-            batch.error = error
-        except BaseException:  # such as Ctrl-C: it belongs to this caller, and the others only learn that there is no answer
-            batch.error = BrokerUnavailable(self._gateway.broker.name, f"{self._method.__name__} was interrupted")
-            raise
-        finally:
-            if self._gathering is batch:
-                self._gathering = None
-            if self._last is batch.done:
-                self._last = None
-            batch.done.set()

@@ -1,7 +1,9 @@
 """The threads in which a gateway makes its calls.
 
 AnyIO's `to_thread.run_sync` is made for anything and takes 90 microseconds there and back when the program is at rest; handing
-a call to a thread that does nothing else takes 50. A round trip between two processes waits for four such calls.
+a call to a thread that does nothing else takes 50. A round trip between two processes waits for four such calls. And a call
+here belongs to nobody: whoever waits for it may be cancelled, even by asyncio's own `Task.cancel()`, and the call still goes to
+its end and tells everybody else who waits.
 """
 
 from __future__ import annotations
@@ -13,9 +15,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, Final, Generic, TypeVar
 
-from anyio import Event
-
-from .posting import loop_poster
+from .posting import Post, loop_poster
 
 T = TypeVar("T")
 
@@ -23,18 +23,23 @@ _Calls = SimpleQueue["Call[Any] | None"]  # None: end
 
 
 class Call(Generic[T]):
-    """One call. Its thread sets `began`, the answer or the error, and `ended`; the loop reads them, and waits for `done`."""
+    """One call. Its thread sets `began`, the answer or the error, and `ended`; the loop reads them when it is told.
 
-    __slots__ = ("_args", "_method", "answer", "began", "done", "ended", "error")
+    Args:
+        on_end: Called on the loop when the call has ended. It is not in the context of any of the loop's tasks, so it can make
+            nothing that AnyIO would have to find the loop for: no event, no clock.
+    """
+
+    __slots__ = ("_args", "_method", "_on_end", "answer", "began", "ended", "error", "given_up")
 
     answer: T
 
-    def __init__(self, method: Callable[..., T], args: tuple[Any, ...]) -> None:
+    def __init__(self, method: Callable[..., T], args: tuple[Any, ...], on_end: Callable[[Call[T]], object]) -> None:
         self._method = method
         self._args = args
-        self.began = self.ended = False
+        self._on_end = on_end
+        self.began = self.ended = self.given_up = False
         self.error: BaseException | None = None
-        self.done = Event()
 
     @property
     def is_busy(self) -> bool:
@@ -50,6 +55,10 @@ class Call(Generic[T]):
             self.error = error
         finally:
             self.ended = True
+
+    def tell(self) -> None:
+        """Tell that it has ended; on the loop."""
+        self._on_end(self)
 
     def result(self) -> T:
         """Return the answer, or raise what the call has raised."""
@@ -73,69 +82,70 @@ class Threads:
         self._most = most
         self._count = 0
         self._idle: list[_Calls] = []
-        self._waiting: deque[Event] = deque()  # calls that wait for a thread, in their order
+        self._waiting: deque[Call[Any]] = deque()  # calls that wait for a thread, in their order
         self._post: Final = loop_poster()
         self._end = weakref.finalize(self, _end_all, self._idle)
         self._end.atexit = False
 
-    async def make(self, call: Call[T]) -> T:
-        """Make a call in a thread, and wait for it.
+    def start(self, call: Call[Any]) -> None:
+        """Have a call made as soon as there is a thread for it."""
+        if self._idle:
+            self._idle.pop().put(call)
+        elif self._count < self._most:
+            self._count += 1
+            calls: _Calls = SimpleQueue()
+            calls.put(call)
+            arguments = (calls, self._post, weakref.ref(self))
+            threading.Thread(target=_serve, args=arguments, name="nursery-tasks broker call", daemon=True).start()
+        else:
+            self._waiting.append(call)
 
-        Cancellation:
-            The call goes on in its thread, which does not count any more; what it returns is dropped.
-        """
-        calls = await self._take()
-        calls.put(call)
-        try:
-            await call.done.wait()
-        finally:
-            self._put_back(calls, call)
-        return call.result()
+    def give_up(self, call: Call[Any]) -> None:
+        """Forget a call. One that has begun goes on in its thread, which does not count any more and ends after it."""
+        if call in self._waiting:
+            self._waiting.remove(call)
+        elif not (call.ended or call.given_up):
+            call.given_up = True
+            self._count -= 1
+            if self._waiting:
+                self.start(self._waiting.popleft())
 
     def close(self) -> None:
         """End the threads, those that are in a call after it."""
         self._end()
 
-    async def _take(self) -> _Calls:
-        while not self._idle:
-            if self._count < self._most:
-                self._count += 1
-                return self._start()
-            free = Event()
-            self._waiting.append(free)
-            try:
-                await free.wait()
-            except BaseException:
-                if free in self._waiting:
-                    self._waiting.remove(free)
-                else:  # it was our turn
-                    self._wake_next()
-                raise
-        return self._idle.pop()
-
-    def _start(self) -> _Calls:
-        calls: _Calls = SimpleQueue()
-        threading.Thread(target=_serve, args=(calls, self._post), name="nursery-tasks broker call", daemon=True).start()
-        return calls
-
-    def _put_back(self, calls: _Calls, call: Call[Any]) -> None:
-        if call.ended and self._end.alive:
-            self._idle.append(calls)
-        else:
+    def next_for(self, calls: _Calls, ended: Call[Any]) -> None:
+        """Give a thread that has ended a call the next one."""
+        if ended.given_up or not self._end.alive:
             calls.put(None)
-            self._count -= 1
-        self._wake_next()
-
-    def _wake_next(self) -> None:
-        if self._waiting:
-            self._waiting.popleft().set()
+        elif self._waiting:
+            calls.put(self._waiting.popleft())
+        else:
+            self._idle.append(calls)
 
 
-def _serve(calls: _Calls, post: Callable[[Callable[[], object]], None]) -> None:
+def _serve(calls: _Calls, post: Post, threads: weakref.ref[Threads]) -> None:
     while (call := calls.get()) is not None:
         call.make()
-        post(call.done.set)
+        post(_Ended(call, calls, threads))
         del call  # or else its answer would be kept until the next call
+
+
+class _Ended:
+    """What a thread posts to the loop after a call."""
+
+    __slots__ = ("_call", "_calls", "_threads")
+
+    def __init__(self, call: Call[Any], calls: _Calls, threads: weakref.ref[Threads]) -> None:
+        self._call, self._calls, self._threads = call, calls, threads
+
+    def __call__(self) -> None:
+        threads = self._threads()
+        if threads is None:
+            self._calls.put(None)
+        else:
+            threads.next_for(self._calls, self._call)
+        self._call.tell()
 
 
 def _end_all(idle: list[_Calls]) -> None:

@@ -13,7 +13,8 @@ from anyio import CancelScope, create_task_group, fail_after, move_on_after, to_
 from anyio.lowlevel import checkpoint
 from support import DEADLINE, gather, until
 
-from nursery_tasks.brokers.gateway import BATCH_LIMIT, Gateway
+from nursery_tasks.brokers.gateway import Gateway
+from nursery_tasks.brokers.lanes import BATCH_LIMIT
 from nursery_tasks.brokers.memory import MemoryBroker
 from nursery_tasks.brokers.protocol import Emit, Listener
 from nursery_tasks.errors import BrokerUnavailable, NotSupported

@@ -5,15 +5,30 @@ from __future__ import annotations
 import gc
 import threading
 import time
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import pytest
-from anyio import create_task_group, fail_after, move_on_after
+from anyio import Event, create_task_group, fail_after, move_on_after
 from anyio.lowlevel import checkpoint
 from support import DEADLINE, until
 
 from nursery_tasks.brokers.threads import Call, Threads
 
+T = TypeVar("T")
 NAME = "nursery-tasks broker call"
+
+
+async def make_call(threads: Threads, method: Callable[..., T], *args: Any) -> T:
+    """Make a call and wait for it, as the gateway does."""
+    done = Event()
+    call = Call(method, args, lambda _: done.set())
+    threads.start(call)
+    try:
+        await done.wait()
+    finally:
+        threads.give_up(call)
+    return call.result()
 
 
 def alive() -> set[threading.Thread]:
@@ -22,7 +37,7 @@ def alive() -> set[threading.Thread]:
 
 async def test_one_call_after_the_other_needs_one_thread() -> None:
     threads, before = Threads(4), alive()
-    used = {await threads.make(Call(threading.get_ident, ())) for _ in range(20)}
+    used = {await make_call(threads, threading.get_ident) for _ in range(20)}
     assert len(used) == 1
     assert len(alive() - before) == 1
     threads.close()
@@ -34,7 +49,7 @@ async def test_there_are_never_more_threads_than_said_and_every_call_has_its_tur
     answers: list[int] = []
 
     async def make(number: int) -> None:
-        answers.append(await threads.make(Call(lambda: time.sleep(0.001) or number, ())))
+        answers.append(await make_call(threads, lambda: time.sleep(0.001) or number))
 
     with fail_after(DEADLINE):
         async with create_task_group() as group:
@@ -48,22 +63,19 @@ async def test_there_are_never_more_threads_than_said_and_every_call_has_its_tur
 async def test_an_error_reaches_its_caller_and_the_thread_goes_on() -> None:
     threads = Threads(1)
     with pytest.raises(ZeroDivisionError):
-        await threads.make(Call(lambda: 1 // 0, ()))
-    assert await threads.make(Call(len, ("abc",))) == 3
+        await make_call(threads, lambda: 1 // 0)
+    assert await make_call(threads, len, "abc") == 3
     threads.close()
 
 
 async def test_a_call_that_is_given_up_does_not_hold_up_the_next() -> None:
     threads, before, let_go = Threads(1), alive(), threading.Event()
-    late = Call(let_go.wait, (DEADLINE,))
     with move_on_after(0.02):
-        await threads.make(late)
-    assert late.is_busy
+        await make_call(threads, let_go.wait, DEADLINE)
     with fail_after(DEADLINE):
-        assert await threads.make(Call(len, ("abc",))) == 3
+        assert await make_call(threads, len, "abc") == 3
     let_go.set()
     await until(lambda: len(alive() - before) == 1)
-    assert not late.is_busy
     threads.close()
 
 
@@ -73,11 +85,11 @@ async def test_who_gives_up_the_wait_for_a_thread_lets_the_next_one_have_it() ->
 
     async def make(number: int, seconds: float) -> None:
         with move_on_after(seconds):
-            answers.append(await threads.make(Call(lambda: number, ())))
+            answers.append(await make_call(threads, lambda: number))
 
     with fail_after(DEADLINE):
         async with create_task_group() as group:
-            group.start_soon(threads.make, Call(let_go.wait, (DEADLINE,)))
+            group.start_soon(make_call, threads, let_go.wait, DEADLINE)
             await checkpoint()
             group.start_soon(make, 1, 0.01)
             group.start_soon(make, 2, DEADLINE)
@@ -89,7 +101,7 @@ async def test_who_gives_up_the_wait_for_a_thread_lets_the_next_one_have_it() ->
 
 async def test_threads_end_with_whom_they_belonged_to() -> None:
     threads, before = Threads(2), alive()
-    await threads.make(Call(len, ("abc",)))
+    await make_call(threads, len, "abc")
     assert alive() - before
     del threads
     gc.collect()
@@ -99,7 +111,7 @@ async def test_threads_end_with_whom_they_belonged_to() -> None:
 async def test_a_thread_that_is_in_a_call_ends_after_it() -> None:
     threads, before, let_go = Threads(1), alive(), threading.Event()
     async with create_task_group() as group:
-        group.start_soon(threads.make, Call(let_go.wait, (DEADLINE,)))
+        group.start_soon(make_call, threads, let_go.wait, DEADLINE)
         await until(lambda: alive() - before)
         threads.close()
         let_go.set()
