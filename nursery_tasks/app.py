@@ -11,18 +11,18 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iter
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
-from anyio import move_on_after, to_thread
+from anyio import CancelScope, CapacityLimiter, move_on_after, to_thread
 
 from .brokers.gateway import Gateway
 from .brokers.protocol import Broker, Describes
 from .brokers.url import default_url, open_broker, redacted
 from .client import Connection, Job, JobHandle
 from .client.sync import SyncClient
-from .errors import AppNotOpen, InvalidOptions, UnknownTask
+from .errors import AppAlreadyOpen, AppNotOpen, InvalidOptions, UnknownTask
 from .events import EventListener, Events
 from .model.codec import CustomType, Format
 from .model.listing import WorkerRecord
-from .model.options import GivenOptions, JobOptions, check_options
+from .model.options import GivenOptions, JobOptions, check_name, check_options
 from .registry import Registry, is_async, make_spec
 from .task import AsyncTask, SyncTask, Task
 
@@ -95,6 +95,7 @@ class App:
         self._require_workers = require_workers
         self._brokers = _SharedBroker(self.url)
         self._connection: Connection | None = None
+        self._thread = 0  # where the connection's event loop runs
         self._open: AbstractAsyncContextManager[None] | None = None
         for cls in errors:
             self.error(cls)
@@ -179,7 +180,7 @@ class App:
 
     def handle(self, job_id: str, task: str = "job") -> JobHandle[Any]:
         """Make a handle on any job from its id."""
-        return JobHandle(self, job_id, task)
+        return JobHandle(self, check_name("job_id", job_id), task)
 
     def tasks(self) -> list[Task[Any, Any]]:
         """List the registered tasks, by name."""
@@ -221,11 +222,13 @@ class App:
         """
         if self._connection is None:
             raise AppNotOpen("this call")
+        if threading.get_ident() != self._thread:
+            raise AppNotOpen("this call, which comes from another thread than `async with app`,")
         return self._connection
 
     async def __aenter__(self) -> App:
         if self._open is not None:
-            raise AppNotOpen("a second `async with app` while the first is open: use that one; otherwise every app")
+            raise AppAlreadyOpen
         self._open = self._serving()
         try:
             await self._open.__aenter__()
@@ -241,7 +244,8 @@ class App:
 
     @asynccontextmanager
     async def _serving(self) -> AsyncGenerator[None, None]:
-        broker = await self._in_thread(self._brokers.acquire)
+        with CancelScope(shield=True):  # bounded by the broker's own timeouts; left half-way, nobody would close it
+            broker = await self._in_thread(self._brokers.acquire)
         try:
             connection = Connection(
                 self,
@@ -252,7 +256,7 @@ class App:
                 require_workers=self._require_workers,
             )
             async with connection.serving():
-                self._connection = connection
+                self._connection, self._thread = connection, threading.get_ident()
                 try:
                     yield
                 finally:
@@ -268,7 +272,7 @@ class App:
         The broker is not closed at the end.
         """
         if self._open is not None:
-            raise AppNotOpen("use_broker() came while the app is open, and it")
+            raise AppAlreadyOpen
         before, self._brokers = self._brokers, _SharedBroker(broker.name, broker)
         try:
             yield
@@ -277,7 +281,10 @@ class App:
 
     async def _in_thread(self, call: Callable[[], R]) -> R:
         # Opening and closing a file may wait for the disk or a lock; memory: stays on the loop, for the virtual clock.
-        return await to_thread.run_sync(call, abandon_on_cancel=True) if self._brokers.blocking else call()
+        # A limiter of its own: the program's threads may all be busy with what waits for this.
+        if not self._brokers.blocking:
+            return call()
+        return await to_thread.run_sync(call, abandon_on_cancel=True, limiter=CapacityLimiter(1))
 
     def open_worker(self, **options: Unpack[WorkerOptions]) -> AbstractAsyncContextManager[Worker]:
         """Run a worker inside this program: no signal handlers, nothing left behind.

@@ -85,6 +85,15 @@ class AppNotOpen(NurseryTasksError, RuntimeError):
         )
 
 
+class AppAlreadyOpen(NurseryTasksError, RuntimeError):
+    """The app is open in this program already."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the app is open already: everything inside its `async with app:` can use it; open it once per program"
+        )
+
+
 class NotInJob(NurseryTasksError, RuntimeError):
     """Something that only a running job has was asked for outside of one."""
 

@@ -107,7 +107,7 @@ class Lane(Generic[Item, Answer]):
         """Add *items* to the batch that gathers, or to one of their own; returns it, and where they begin in it."""
         last = self._waiting[-1] if self._waiting else None
         if alone or last is None or last.closed or len(last.items) + len(items) > BATCH_LIMIT:
-            last = _Batch()
+            last = _Batch[Item, Answer]()
             last.closed = alone
             self._waiting.append(last)
         begin = len(last.items)

@@ -11,7 +11,7 @@ import msgspec
 from anyio import CancelScope, get_cancelled_exc_class, move_on_after
 
 from ..brokers.gateway import Gateway
-from ..errors import BrokerError, NotSupported, NoWorkers, UnknownJob
+from ..errors import BrokerClosed, BrokerError, BrokerUnavailable, NotSupported, NoWorkers, UnknownJob
 from ..events import EventKind, Events, JobEvent
 from ..hidden import open_hidden_group
 from ..model.delivery import CancelAnswer, Receipt, Submission
@@ -60,6 +60,7 @@ class Connection:
                     yield
                 finally:
                     serving.cancel()
+                    self.waiter.close(BrokerClosed(self.gateway.broker.name))
 
     async def _serve_waiter(self, serving: CancelScope) -> None:
         with serving:
@@ -87,15 +88,17 @@ class Connection:
         """Submit one job, owned, and wait for its result."""
         submission = self._encode(job)
         with self.waiter.expecting(submission.id, look=False) as ticket:
-            [receipt] = await self._submit([submission])  # a cancel is seen before it or after it, never within
-            ticket.sent = True
-            if not receipt.created:  # an equal one was there already: nobody here owns it
-                return await JobHandle[R](self._app, receipt.id, job.task, job.returns)
+            receipt: Receipt | None = None
             try:
-                stored = await ticket.wait()
-            except get_cancelled_exc_class():
-                await self._disown(submission.id, ticket)
+                [receipt] = await self._submit([submission])
+                ticket.sent = True
+                stored = await ticket.wait() if receipt.created else None
+            except (get_cancelled_exc_class(), BrokerUnavailable):
+                if receipt is None or receipt.created:
+                    await self._disown(submission.id, ticket)
                 raise
+        if stored is None:  # an equal one was there already: nobody here owns it
+            return await JobHandle[R](self._app, receipt.id, job.task, job.returns)
         result: R = result_of(stored, submission.id, job.task, job.returns, self._app.registry)
         return result
 
@@ -110,6 +113,8 @@ class Connection:
         """Cancel an owned job whose caller is leaving, and wait until it is gone; bounded."""
         with move_on_after(OWNED_GRACE_SECONDS, shield=True):
             try:
+                # asyncio's own cancel does not wait for a submission under way, which must not arrive after our cancel.
+                await self.gateway.wait_submitted()
                 [answer] = await self.gateway.cancel([job_id], ABANDONED)
                 if answer is CancelAnswer.REQUESTED:
                     await ticket.wait()

@@ -113,6 +113,22 @@ class OutcomeWaiter:
             while self._look_at:
                 await self._look_up(self._take())
 
+    def close(self, error: Exception) -> None:
+        """Fail everybody who still waits: nobody will look for them any more."""
+        for tickets in self._tickets.values():
+            for ticket in tickets:
+                ticket.error = ticket.error or error
+                ticket.event.set()
+
+    async def _look_up_alone(self, ids: list[str], error: Exception) -> None:
+        if len(ids) > 1:
+            for job_id in ids:
+                await self._look_up([job_id])
+            return
+        for ticket in self._tickets.get(ids[0], ()):
+            ticket.error = error
+            ticket.event.set()
+
     def _look(self, job_id: str) -> None:
         self._look_at.add(job_id)
         self._wake.set()
@@ -130,6 +146,9 @@ class OutcomeWaiter:
         except BrokerError:  # a link that is down: the waiters' own deadlines go on
             self._look_at.update(ids)
             await sleep(PAUSE_SECONDS)
+            return
+        except Exception as error:  # an id that no broker can look up: it is its waiter's error, and nobody else's
+            await self._look_up_alone(ids, error)
             return
         for job_id, stored in zip(ids, found, strict=True):
             for ticket in tuple(self._tickets.get(job_id, ())):

@@ -6,9 +6,7 @@ handler leaves early when it calls `check_cancelled()`.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextvars import copy_context
 from typing import Any, cast
 
 from anyio import CapacityLimiter, to_thread
@@ -30,15 +28,17 @@ async def call_in_thread(
     Cancellation:
         Waits for the thread to end. Its result is returned, its cancellation (from `check_cancelled()`) goes on.
     """
-    context = copy_context()
-    context.run(set_current, job)
-    call = functools.partial(context.run, functools.partial(_call, function, args, kwargs))
-    return await to_thread.run_sync(call, limiter=limiter)
+    # AnyIO gives the thread a copy of this context, cleaned of what says that a loop runs here; one of ours would not be.
+    return await to_thread.run_sync(_call, function, args, kwargs, job, limiter=limiter)
 
 
-def _call(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+def _call(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], job: CurrentJob) -> Any:
     """Call *function*, and look in the thread at what it returns: Trio would refuse a coroutine in words of its own."""
-    result: object = function(*args, **kwargs)
+    set_current(job)
+    try:
+        result: object = function(*args, **kwargs)
+    except GeneratorExit as error:  # on its way to the loop, asyncio would take it for its own
+        raise RuntimeError("the handler raised GeneratorExit") from error
     if not isinstance(result, Awaitable):
         return result
     if isinstance(result, Coroutine):

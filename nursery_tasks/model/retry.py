@@ -9,7 +9,9 @@ everything here is a pure function.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any, Final, cast
 
 import msgspec
@@ -169,8 +171,18 @@ def members_of(error: BaseException) -> tuple[BaseException, ...]:
 
 
 def qualified_name(cls: type[Any]) -> str:
-    """Return `module.Name`, and only `Name` for what is built in."""
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    """Return `module.Name`, and only `Name` for what is built in.
+
+    The module of a program that was started by `python program.py` is called `program`, as a worker that imports it says.
+    """
+    module = _main_module() if cls.__module__ == "__main__" else cls.__module__
+    return cls.__qualname__ if module == "builtins" else f"{module}.{cls.__qualname__}"
+
+
+def _main_module() -> str:
+    main = sys.modules["__main__"]
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    return str(spec.name) if spec else PurePath(file).stem if file else "__main__"
 
 
 def to_wait(wait: Wait | None) -> Backoff | Fixed:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
-from anyio import CapacityLimiter, current_time
+from anyio import CapacityLimiter, current_time, get_cancelled_exc_class
 from msgspec import Raw
 
 from ..current import CurrentJob
@@ -29,6 +30,8 @@ from .prepare import Bury, Call, GiveBack, Preparer, Refuse
 from .settler import Settler
 
 MAX_PROGRESS_BYTES: Final = 64 * 1024  # it is stored anew each time, beside the job
+
+_log = logging.getLogger("nursery_tasks.worker")
 
 
 class Runner:
@@ -67,7 +70,24 @@ class Runner:
         self._threads = CapacityLimiter(settings.slots) if settings.threads else None
 
     async def run(self, held: Held) -> None:
-        """Run one delivery, and settle or release it: one of the two, once, or else its lease runs out."""
+        """Run one delivery, and settle or release it: one of the two, once, or else its lease runs out.
+
+        What is not the handler may run code of the user's, too (decoders, encoders, `__str__`), and that may do anything.
+        """
+        try:
+            await self._run(held)
+        except get_cancelled_exc_class():
+            raise
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and not self._settings.owns_signals:
+                raise
+            _log.exception("something around the handler of job %s failed", held.delivery.id)
+            if held.ended:
+                return
+            failure = Failure(type(error).__name__, f"raised around the handler of {held.delivery.task!a}, not inside it")
+            self._finish(held, JobState.FAILED, error=failure, attempt=held.delivery.attempt)
+
+    async def _run(self, held: Held) -> None:
         began = current_time()  # asked twice per job and passed on: it costs as much as encoding an outcome
         call = self._prepared(held, began)
         if call is None:

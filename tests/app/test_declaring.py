@@ -18,6 +18,7 @@ from support import working
 
 from nursery_tasks import App, Retry, Task, current_job
 from nursery_tasks.errors import (
+    AppAlreadyOpen,
     AppNotOpen,
     DuplicateTask,
     InvalidArguments,
@@ -384,7 +385,7 @@ async def test_an_app_is_not_open_any_more_after_its_block(memory_app: App) -> N
 async def test_an_app_can_be_opened_again_but_not_twice_at_once(memory_app: App) -> None:
     for _ in range(2):
         async with memory_app:
-            with pytest.raises(AppNotOpen, match="a second `async with app` while the first is open"):
+            with pytest.raises(AppAlreadyOpen, match="open it once per program"):
                 async with memory_app:
                     pass
 
