@@ -244,8 +244,7 @@ class App:
 
     @asynccontextmanager
     async def _serving(self) -> AsyncGenerator[None, None]:
-        with CancelScope(shield=True):  # bounded by the broker's own timeouts; left half-way, nobody would close it
-            broker = await self._in_thread(self._brokers.acquire)
+        broker = await self._acquire()
         try:
             connection = Connection(
                 self,
@@ -278,6 +277,11 @@ class App:
             yield
         finally:
             self._brokers = before
+
+    async def _acquire(self) -> Broker:
+        with CancelScope(shield=True):  # bounded by the broker's own timeouts; left half-way, nobody would close it
+            return await self._in_thread(self._brokers.acquire)
+        raise AssertionError("a shielded scope swallows nothing")
 
     async def _in_thread(self, call: Callable[[], R]) -> R:
         # Opening and closing a file may wait for the disk or a lock; memory: stays on the loop, for the virtual clock.

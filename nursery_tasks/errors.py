@@ -90,7 +90,7 @@ class AppAlreadyOpen(NurseryTasksError, RuntimeError):
 
     def __init__(self) -> None:
         super().__init__(
-            "the app is open already: everything inside its `async with app:` can use it; open it once per program"
+            "the app is open already: all inside its `async with app:` can use it; open it once per program"
         )
 
 
