@@ -9,6 +9,7 @@ import pytest
 
 from nursery_tasks import errors
 from nursery_tasks.errors import (
+    AppAlreadyOpen,
     AppNotOpen,
     BrokerClosed,
     BrokerError,
@@ -62,6 +63,10 @@ MESSAGES: list[tuple[Callable[[], NurseryTasksError], str]] = [
     (
         lambda: AppNotOpen("this call"),
         "this call needs an open app: put it inside `async with app:`, or use app.sync in a program without an event loop",
+    ),
+    (
+        lambda: AppAlreadyOpen(),
+        "the app is open already: all inside its `async with app:` can use it; open it once per program",
     ),
     (lambda: NotInJob("current_job()"), "current_job() works only inside a running job; no job is running here"),
     (lambda: UnknownJob("7"), "no job has the id '7': it was never accepted, or its result has outlived result_ttl"),
