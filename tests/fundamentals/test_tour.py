@@ -1,178 +1,193 @@
-"""A tour of what nursery-tasks does, one idea per test. Read it from the top."""
+"""A tour: one idea per test, in the order in which one meets them. Read it from top to bottom."""
 
-from __future__ import annotations
-
+import threading
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from datetime import timedelta
 
 import anyio
 import pytest
 
-from nursery_tasks import App, JobState, Retry, check_cancelled, current_job
-from nursery_tasks.errors import InvalidArguments, JobCancelled, RemoteError
-from nursery_tasks.testing import open_lab, run_lab
+from nursery_tasks import App, JobState, check_cancelled, current_job
+from nursery_tasks.errors import InvalidArguments, JobCancelled, JobTimedOut
 
 
-async def test_a_task_is_still_the_function_it_was() -> None:
-    app = App("memory:")
+@pytest.fixture
+def app() -> App:
+    return App("memory:")
 
+
+async def test_a_task_is_still_a_function(app: App) -> None:
     @app.task
     async def add(a: int, b: int) -> int:
-        """Add two numbers."""
         return a + b
 
-    assert await add(1, 2) == 3
-    assert add.__doc__ == "Add two numbers."
+    assert await add(1, 2) == 3  # no app is open, no worker runs, nothing travels
 
 
-async def test_run_is_owned_and_enqueue_is_detached() -> None:
-    app = App("memory:")
-    ended: list[str] = []
-
+async def test_run_owns_a_job_and_gives_its_result(app: App) -> None:
     @app.task
-    async def wait_for(name: str, seconds: float) -> str:
-        try:
-            await anyio.sleep(seconds)
-        finally:
-            ended.append(name)
-        return name
+    async def add(a: int, b: int) -> int:
+        return a + b
 
     async with app, app.open_worker():
-        with anyio.move_on_after(0.05):
-            await wait_for.run("owned", 60)
-        assert ended == ["owned"]  # gone by the time when the scope is left
+        assert await add.run(1, 2) == 3
 
-        job = await wait_for.enqueue("detached", 0.1)
+
+async def test_enqueue_lets_a_job_go_and_gives_a_handle(app: App) -> None:
+    @app.task
+    async def add(a: int, b: int) -> int:
+        return a + b
+
+    async with app:
+        job = await add.enqueue(1, 2)
+        assert await job.status() is JobState.READY  # it waits for a worker, whoever that will be
+        async with app.open_worker():
+            assert await job == 3
+            assert await app.handle(job.id) == 3  # anybody with the id can ask
+
+
+async def test_awaited_is_owned_so_leaving_the_scope_cancels_the_job(app: App) -> None:
+    running, gone = anyio.Event(), anyio.Event()
+
+    @app.task
+    async def hang() -> None:
+        running.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            gone.set()
+
+    async with app, app.open_worker():
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(hang.run)
+            await running.wait()
+            tg.cancel_scope.cancel()
+        assert gone.is_set()  # by now, not some time later
+
+
+async def test_enqueued_is_detached_so_giving_up_the_wait_changes_nothing(app: App) -> None:
+    let_go = anyio.Event()
+
+    @app.task
+    async def wait() -> str:
+        await let_go.wait()
+        return "done"
+
+    async with app, app.open_worker():
+        job = await wait.enqueue()
         with anyio.move_on_after(0.01):
             await job
-        assert await job == "detached"  # giving up a wait changed nothing
+        let_go.set()
+        assert await job == "done"
 
 
-async def test_a_job_waits_in_its_broker_until_there_is_a_worker() -> None:
-    app = App("memory:")
-
+async def test_wrong_arguments_are_found_at_the_call(app: App) -> None:
     @app.task
-    async def hello() -> str:
-        return "hello"
+    async def add(a: int, b: int) -> int:
+        return a + b
 
     async with app:
-        job = await hello.enqueue()
-        assert await job.status() is JobState.READY
-        async with app.open_worker():
-            assert await job == "hello"
-        assert await job.succeeded()
+        with pytest.raises(InvalidArguments, match="missing a required argument: 'b'"):
+            await add.enqueue(1)  # type: ignore[call-arg]
 
 
-async def test_wrong_arguments_are_found_before_anything_is_sent() -> None:
-    app = App("memory:")
-
+async def test_an_error_comes_back_as_itself(app: App) -> None:
     @app.task
-    async def greet(name: str) -> None: ...
-
-    async with app:
-        with pytest.raises(InvalidArguments, match=r"missing a required argument: 'name'; the task is greet\(name: str\)"):
-            await greet.enqueue()  # type: ignore[call-arg]
-
-
-async def test_values_come_back_as_what_they_are_annotated_to_be() -> None:
-    app = App("memory:")
-
-    @dataclass
-    class Box:
-        width: int
-        label: bytes
-
-    @app.task
-    async def widen(box: Box, by: int = 1) -> Box:
-        return Box(box.width + by, box.label * 2)
+    async def divide(a: int, b: int) -> float:
+        return a / b
 
     async with app, app.open_worker():
-        assert await widen.run(Box(1, b"x"), by=2) == Box(3, b"xx")
+        with pytest.raises(ZeroDivisionError):
+            await divide.run(1, 0)
 
 
-async def test_an_error_comes_back_as_itself_when_its_class_is_known() -> None:
-    app = App("memory:")
-
-    class Known(Exception): ...
-
-    class Unknown(Exception): ...
-
-    app.error(Known)
+async def test_the_first_of_several_jobs_that_fails_cancels_the_rest(app: App) -> None:
+    both_run = anyio.Event()
 
     @app.task
-    async def fail(known: bool) -> None:
-        raise Known("yes") if known else Unknown("no")
+    async def hang() -> None:
+        both_run.set()
+        await anyio.sleep_forever()
+
+    @app.task
+    async def fail() -> None:
+        await both_run.wait()
+        raise ValueError("no")
+
+    failed: list[Exception] = []
+    async with app, app.open_worker():
+        try:
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(hang.run)
+                tg.start_soon(fail.run)
+        except* ValueError as group:
+            failed += group.exceptions
+    assert [str(error) for error in failed] == ["no"]
+
+
+async def test_a_job_can_be_cancelled_with_a_reason(app: App) -> None:
+    @app.task
+    async def hang() -> None:
+        await anyio.sleep_forever()
 
     async with app, app.open_worker():
-        with pytest.raises(Known, match="yes"):
-            await fail.run(True)
-        with pytest.raises(RemoteError, match="no") as caught:
-            await fail.run(False)
-        assert "Traceback" in caught.value.remote_traceback
+        job = await hang.enqueue()
+        await job.cancel("not needed")
+        with pytest.raises(JobCancelled, match="not needed"):
+            await job
 
 
-async def test_a_def_runs_in_a_thread_and_leaves_when_it_looks() -> None:
-    app = App("memory:")
-    entered = anyio.Event()
+async def test_a_timeout_ends_an_attempt(app: App) -> None:
+    @app.task(timeout=0.01)
+    async def hang() -> None:
+        await anyio.sleep_forever()
 
-    @app.task
-    def spin() -> None:
-        anyio.from_thread.run_sync(entered.set)
+    async with app, app.open_worker():
+        with pytest.raises(JobTimedOut):
+            await hang.run()
+
+
+async def test_a_def_runs_in_a_thread_and_leaves_when_it_looks(app: App) -> None:
+    @app.task(timeout=0.05)
+    def count() -> None:
         while True:
             check_cancelled()
 
+    @app.task
+    def where() -> int:
+        return threading.get_ident()
+
     async with app, app.open_worker():
-        job = await spin.enqueue()
-        await entered.wait()
-        assert await job.cancel("enough") == "cancelled"
-        with pytest.raises(JobCancelled, match="enough"):
-            await job
+        assert await where.run() != threading.get_ident()
+        with pytest.raises(JobTimedOut):
+            await count.run()
 
 
-async def test_a_handler_knows_its_job_and_tells_of_its_progress() -> None:
-    app = App("memory:")
-    go_on = anyio.Event()
+@dataclass
+class Size:
+    width: int
+    height: int
+
+
+async def test_arguments_and_results_have_the_types_of_the_annotations(app: App) -> None:
+    @app.task
+    async def turn(size: Size) -> Size:
+        return Size(size.height, size.width)
+
+    async with app, app.open_worker():
+        assert await turn.run(Size(1, 2)) == Size(2, 1)
+
+
+async def test_a_handler_knows_its_job_and_the_resources_of_its_worker(app: App) -> None:
+    @app.lifespan
+    async def database() -> AsyncGenerator[str, None]:
+        yield "the connection"  # opened before the first job, closed after the last
 
     @app.task
-    async def report() -> str:
-        current_job().progress({"done": 1, "of": 2})
-        await go_on.wait()
-        return current_job().id
+    async def look() -> tuple[str, int]:
+        job = current_job()
+        job.progress("half way")
+        return job.state["database"], job.attempt
 
     async with app, app.open_worker():
-        job = await report.enqueue()
-        with anyio.fail_after(5):
-            while await job.progress() is None:  # noqa: ASYNC110 - progress is looked at, not pushed
-                await anyio.sleep(0.01)
-        assert await job.progress() == {"done": 1, "of": 2}
-        go_on.set()
-        assert await job == job.id
-
-
-def test_hours_of_retries_take_milliseconds_in_the_lab() -> None:
-    app = App("memory:")
-
-    @app.task(retry=Retry(4, on=OSError, wait=[60, 600, 3000]))
-    async def flaky() -> int:
-        if current_job().attempt < 4:
-            raise OSError("not yet")
-        return current_job().attempt
-
-    async def check() -> None:
-        async with open_lab(app) as lab:
-            assert await flaky.options(delay=timedelta(hours=1)).run() == 4
-            assert lab.elapsed_seconds == pytest.approx(3600 + 60 + 600 + 3000, abs=1)
-
-    run_lab(check)
-
-
-async def test_many_jobs_are_one_call_to_the_broker() -> None:
-    app = App("memory:")
-
-    @app.task
-    async def double(n: int) -> int:
-        return 2 * n
-
-    async with app, app.open_worker():
-        jobs = await app.enqueue_many([double.job(n) for n in range(100)])
-        assert [await job for job in jobs] == [2 * n for n in range(100)]
+        assert await look.run() == ("the connection", 1)
