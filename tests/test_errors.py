@@ -68,6 +68,10 @@ MESSAGES: list[tuple[Callable[[], NurseryTasksError], str]] = [
         lambda: AppAlreadyOpen(),
         "the app is open already: all inside its `async with app:` can use it; open it once per program",
     ),
+    (
+        lambda: AppAlreadyOpen(),
+        "the app is open already: all inside its `async with app:` can use it; open it once per program",
+    ),
     (lambda: NotInJob("current_job()"), "current_job() works only inside a running job; no job is running here"),
     (lambda: UnknownJob("7"), "no job has the id '7': it was never accepted, or its result has outlived result_ttl"),
     (lambda: WaitTimedOut("7", "add", 1.5, "started", 2), "add (7) is still started after 1.5 s"),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import msgspec
-from anyio import CapacityLimiter, current_time, get_cancelled_exc_class
+from anyio import CapacityLimiter, Lock, current_time, get_cancelled_exc_class, move_on_after
 from msgspec import Raw
 
 from ..current import CurrentJob
@@ -30,6 +31,9 @@ from .prepare import Bury, Call, GiveBack, Preparer, Refuse
 from .settler import Settler
 
 MAX_PROGRESS_BYTES: Final = 64 * 1024  # it is stored anew each time, beside the job
+
+SUSPECT_CRASHES: Final = 2  # workers that died while they ran a job: it, or one of those that ran beside it, is the cause
+SUSPECT_SECONDS: Final = 5.0  # how long a suspect waits for the one before it to end
 
 _log = logging.getLogger("nursery_tasks.worker")
 
@@ -67,6 +71,7 @@ class Runner:
         self._limit_bytes = limit_bytes
         self._fraction = settings.fraction
         self._now = now
+        self._suspects = Lock()
         self._threads = CapacityLimiter(settings.slots) if settings.threads else None
 
     async def run(self, held: Held) -> None:
@@ -92,6 +97,24 @@ class Runner:
         call = self._prepared(held, began)
         if call is None:
             return
+        if held.delivery.crashes >= SUSPECT_CRASHES:
+            async with self._alone():
+                await self._start_and_call(held, call, began)
+        else:
+            await self._start_and_call(held, call, began)
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncGenerator[None, None]:
+        """Let no other suspect run here meanwhile, so that a worker's death is charged to one of them; bounded by patience."""
+        with move_on_after(SUSPECT_SECONDS) as patience:
+            await self._suspects.acquire()
+        try:
+            yield
+        finally:
+            if not patience.cancelled_caught:
+                self._suspects.release()
+
+    async def _start_and_call(self, held: Held, call: Call, began: float) -> None:
         if held.delivery.lapses:
             if not await self._settler.store_start(held):
                 held.lose()
