@@ -89,9 +89,7 @@ class AppAlreadyOpen(NurseryTasksError, RuntimeError):
     """The app is open in this program already."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "the app is open already: all inside its `async with app:` can use it; open it once per program"
-        )
+        super().__init__("the app is open already: all inside its `async with app:` can use it; open it once per program")
 
 
 class NotInJob(NurseryTasksError, RuntimeError):
