@@ -99,9 +99,12 @@ class Lane(Generic[Item, Answer]):
             await batch.done.wait()
         if not batch.done.is_set():
             batch.late = True
-            if batch is self._under_way and self._call is not None:
-                self._threads.give_up(self._call)  # a stuck call must not keep a thread from the others
-            raise BrokerUnavailable(self._broker, f"no answer to {self._name} within {self._call_seconds():g} s")
+            late = BrokerUnavailable(self._broker, f"no answer to {self._name} within {self._call_seconds():g} s")
+            # A stuck call must not keep a thread from the others, and one that never got a thread not those behind it.
+            if batch is self._under_way and self._call is not None and self._threads.give_up(self._call):
+                self._call.error = late
+                self._ended(self._call)
+            raise late
 
     def _join(self, items: Sequence[Item], *, alone: bool = False) -> tuple[_Batch[Item, Answer], int]:
         """Add *items* to the batch that gathers, or to one of their own; returns it, and where they begin in it."""

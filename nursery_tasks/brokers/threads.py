@@ -100,15 +100,21 @@ class Threads:
         else:
             self._waiting.append(call)
 
-    def give_up(self, call: Call[Any]) -> None:
-        """Forget a call. One that has begun goes on in its thread, which does not count any more and ends after it."""
+    def give_up(self, call: Call[Any]) -> bool:
+        """Forget a call. One that has begun goes on in its thread, which does not count any more and ends after it.
+
+        Returns:
+            Whether it never got a thread: it will not be made, and nobody will tell of its end.
+        """
         if call in self._waiting:
             self._waiting.remove(call)
-        elif not (call.ended or call.given_up):
+            return True
+        if not (call.ended or call.given_up):
             call.given_up = True
             self._count -= 1
             if self._waiting:
                 self.start(self._waiting.popleft())
+        return False
 
     def close(self) -> None:
         """End the threads, those that are in a call after it."""

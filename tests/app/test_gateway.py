@@ -356,3 +356,25 @@ async def test_a_listener_that_closes_slowly_does_not_hold_up_the_end(monkeypatc
                 pass
     finally:
         let_go.set()
+
+
+async def test_a_batch_that_never_got_a_thread_does_not_block_those_after_it(broker: FaultyBroker) -> None:
+    gateway, hanging = Gateway(broker), threading.Event()
+    end = broker.before("job", lambda args: hanging.wait(DEADLINE))
+
+    async def look() -> None:
+        assert await gateway.call(broker.job, "x") is None
+
+    with fail_after(DEADLINE):
+        async with create_task_group() as tg:
+            for _ in range(20):  # more than there are threads
+                tg.start_soon(look)
+            await anyio.wait_all_tasks_blocked()
+            gateway.call_seconds = 0.05
+            with pytest.raises(BrokerUnavailable, match=r"no answer to submit within 0\.05 s"):
+                await gateway.submit([submission("never made")])
+            gateway.call_seconds = DEADLINE
+            end()
+            hanging.set()
+        [receipt] = await gateway.submit([submission("after")])
+        assert receipt.created
