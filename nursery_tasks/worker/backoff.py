@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from anyio import current_time, sleep
+from anyio import Event, current_time, move_on_after, sleep_forever
 
 FIRST_SECONDS: Final = 0.1
 MOST_SECONDS: Final = 30.0
@@ -38,6 +38,8 @@ class Outage:
         self._pause = 0.0
         self._since: float | None = None
         self._said_at = 0.0
+        self._hurried = False
+        self._hurry = Event()
 
     async def wait(self, error: Exception) -> None:
         """Sleep before the next try."""
@@ -48,7 +50,13 @@ class Outage:
             self._say(now, f"cannot {self._what}, and go on trying: {error}")
         elif now - self._said_at >= SAY_AGAIN_SECONDS:
             self._say(now, f"cannot {self._what} for {now - self._since:.0f} s: {error}")
-        await sleep(self._pause)
+        with move_on_after(FIRST_SECONDS if self._hurried else self._pause):
+            await (sleep_forever() if self._hurried else self._hurry.wait())
+
+    def hurry(self) -> None:
+        """Try again at once, and from now on without growing pauses: the time is nearly over."""
+        self._hurried = True
+        self._hurry.set()
 
     def over(self) -> None:
         """Hear that the call works; cheap when it worked before, too."""

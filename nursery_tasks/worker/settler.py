@@ -100,7 +100,8 @@ class Settler:
         return len(self._outbox) + self._sending >= OUTBOX_LIMIT
 
     async def flush(self) -> None:
-        """Wait until everything is stored or refused."""
+        """Wait until everything is stored or refused. A broker that is away is tried again at once: it may just be back."""
+        self._outage.hurry()
         while self._outbox or self._sending:
             await self._stored.wait()
 

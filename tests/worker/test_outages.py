@@ -208,3 +208,22 @@ async def test_hints_may_all_be_lost(memory_app: App, faulty: FaultyBroker, monk
     async with working(memory_app):
         assert await task.run() == 3
         assert await task.options(delay=0.05).run() == 3
+
+
+async def test_a_worker_that_stops_tries_once_more_at_once(memory_app: App, faulty: FaultyBroker) -> None:
+    """After a long outage the next try may be half a minute away, and the broker may be back already."""
+    ran = anyio.Event()
+
+    @memory_app.task
+    async def note() -> None:
+        ran.set()
+
+    async with memory_app:
+        job = await note.enqueue()
+        with fail_after(DEADLINE):
+            async with memory_app.open_worker(fraction=lambda: 10_000.0, lease=3600):
+                with faulty.failing("settle"):
+                    await ran.wait()
+                    await until(lambda: faulty.calls["settle"] == 1)
+                    await anyio.wait_all_tasks_blocked()
+        assert await job.status() is JobState.SUCCEEDED
