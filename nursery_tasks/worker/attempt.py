@@ -10,11 +10,9 @@ import asyncio
 import math
 import sys
 from contextlib import suppress
-from typing import Any
 
 from anyio import (
     CancelScope,
-    CapacityLimiter,
     current_effective_deadline,
     current_time,
     get_cancelled_exc_class,
@@ -23,8 +21,8 @@ from anyio import (
 
 from ..current import CurrentJob
 from ..errors import JobTimedOut
-from ..execution import call_in_loop, call_in_thread
 from ..model.outcome import LEASE_LOST
+from .executors import Execute
 from .held import Held
 from .judge import Ending, Interrupted, Raised, Returned, WasCancelled
 from .prepare import Call
@@ -37,13 +35,11 @@ class StrayCancellation(RuntimeError):
     """
 
 
-async def run_attempt(
-    held: Held, call: Call, job: CurrentJob, *, threads: CapacityLimiter | None, owns_signals: bool
-) -> Ending:
+async def run_attempt(held: Held, call: Call, job: CurrentJob, *, execute: Execute, owns_signals: bool) -> Ending:
     """Run the handler once.
 
     Args:
-        threads: The worker's limit for `def` handlers; None: call them on the loop.
+        execute: Calls the handler where its kind belongs.
         owns_signals: Whether a KeyboardInterrupt can only be the handler's own.
 
     Cancellation:
@@ -51,24 +47,22 @@ async def run_attempt(
     """
     natives = _NativeCancels()
     try:
-        return await _run_in_scopes(held, call, job, threads, owns_signals)
+        return await _run_in_scopes(held, call, job, execute, owns_signals)
     finally:
         await natives.take_back()
 
 
-async def _run_in_scopes(
-    held: Held, call: Call, job: CurrentJob, threads: CapacityLimiter | None, owns_signals: bool
-) -> Ending:
+async def _run_in_scopes(held: Held, call: Call, job: CurrentJob, execute: Execute, owns_signals: bool) -> Ending:
     scope = held.scope = CancelScope()
     clock, value = math.inf, None
     try:
         with scope:
             if call.timeout_seconds is None:
-                value = await _call(call, job, threads)
+                value = await execute(call, job)
             else:
                 with move_on_after(call.timeout_seconds) as timer:
                     clock = timer.deadline
-                    value = await _call(call, job, threads)
+                    value = await execute(call, job)
     except KeyboardInterrupt:
         if not owns_signals:
             raise
@@ -80,22 +74,6 @@ async def _run_in_scopes(
     if scope.cancelled_caught:
         return _cancelled(held)
     return Returned(value)
-
-
-async def _call(call: Call, job: CurrentJob, threads: CapacityLimiter | None) -> Any:
-    function = call.spec.function
-    if call.spec.kind == "loop":
-        return await call_in_loop(function, call.args, call.kwargs, job)
-    if threads is None:
-        return await call_in_loop(_as_async(function), call.args, call.kwargs, job)
-    return await call_in_thread(function, call.args, call.kwargs, job, threads)
-
-
-def _as_async(function: Any) -> Any:
-    async def handler(*args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs)
-
-    return handler
 
 
 def _judge_error(error: BaseException, held: Held, call: Call, clock: float) -> Ending:

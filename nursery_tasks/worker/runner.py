@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import msgspec
-from anyio import CapacityLimiter, Lock, current_time, get_cancelled_exc_class, move_on_after
+from anyio import Lock, current_time, get_cancelled_exc_class, move_on_after
 from msgspec import Raw
 
 from ..current import CurrentJob
@@ -24,6 +24,7 @@ from ..model.retry import Retry
 from ..model.states import JobState
 from ..registry import Registry
 from .attempt import run_attempt
+from .executors import Execute, Executors
 from .held import Held
 from .judge import Again, Ending, Interrupted, Raised, Returned, WasCancelled, decide_retry
 from .options import WorkerSettings
@@ -72,7 +73,7 @@ class Runner:
         self._fraction = settings.fraction
         self._now = now
         self._suspects = Lock()
-        self._threads = CapacityLimiter(settings.slots) if settings.threads else None
+        self.executors = Executors(settings)
 
     async def run(self, held: Held) -> None:
         """Run one delivery, and settle or release it: one of the two, once, or else its lease runs out.
@@ -99,9 +100,9 @@ class Runner:
             return
         if held.delivery.crashes >= SUSPECT_CRASHES:
             async with self._alone():
-                await self._start_and_call(held, call, began)
+                await self._reserve_and_call(held, call, began)
         else:
-            await self._start_and_call(held, call, began)
+            await self._reserve_and_call(held, call, began)
 
     @asynccontextmanager
     async def _alone(self) -> AsyncGenerator[None, None]:
@@ -114,7 +115,15 @@ class Runner:
             if not patience.cancelled_caught:
                 self._suspects.release()
 
-    async def _start_and_call(self, held: Held, call: Call, began: float) -> None:
+    async def _reserve_and_call(self, held: Held, call: Call, began: float) -> None:
+        if not self.executors.limits(call):
+            await self._start_and_call(held, call, began, self.executors.call)
+            return
+        async with self.executors.reserved(held, call) as execute:  # its place first: waiting for it is no part of the attempt
+            if not self._settled_meanwhile(held):
+                await self._start_and_call(held, call, current_time(), execute)
+
+    async def _start_and_call(self, held: Held, call: Call, began: float, execute: Execute) -> None:
         if held.delivery.lapses:
             if not await self._settler.store_start(held):
                 held.lose()
@@ -125,7 +134,7 @@ class Runner:
         began_at = self._now()
         self._begin(held, began)
         job = self._current_job(held, call)
-        ending = await run_attempt(held, call, job, threads=self._threads, owns_signals=self._settings.owns_signals)
+        ending = await run_attempt(held, call, job, execute=execute, owns_signals=self._settings.owns_signals)
         self.last_ended = current_time()
         self._note_duration(self.last_ended - began)
         self._settle(held, call, ending, began_at)
@@ -135,11 +144,7 @@ class Runner:
     def _prepared(self, held: Held, now: float) -> Call | None:
         """Return what to call; None: the delivery is settled without a call."""
         delivery = held.delivery
-        if held.cancelled:
-            self._settle_cancelled(held)
-            return None
-        if held.expires_deadline is not None and now >= held.expires_deadline:
-            self._finish(held, JobState.EXPIRED, reason=NOT_STARTED_IN_TIME)
+        if self._settled_meanwhile(held, now):
             return None
         step = self._preparer.prepare(delivery, now)
         if isinstance(step, Call):
@@ -152,6 +157,16 @@ class Runner:
         elif isinstance(step, Refuse):
             self._finish(held, JobState.FAILED, error=self._describe(step.error), attempt=delivery.attempt)
         return None
+
+    def _settled_meanwhile(self, held: Held, now: float | None = None) -> bool:
+        """Settle a job that was cancelled, or has expired, while it waited here."""
+        if held.cancelled:
+            self._settle_cancelled(held)
+        elif held.expires_deadline is not None and (current_time() if now is None else now) >= held.expires_deadline:
+            self._finish(held, JobState.EXPIRED, reason=NOT_STARTED_IN_TIME)
+        else:
+            return False
+        return True
 
     def _settle_cancelled(self, held: Held) -> None:
         if held.lost:

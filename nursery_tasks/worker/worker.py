@@ -136,6 +136,7 @@ class Worker:
                 self._sweeper.serve,
                 self._cancels.serve,
                 self._presence.serve,
+                self._runner.executors.serve,
             ):
                 start(serve)
             async with self._resources():
