@@ -14,6 +14,7 @@ What a worker cannot end by itself, a thread that does not look whether it was c
 from __future__ import annotations
 
 import faulthandler
+import math
 import os
 import signal
 import sys
@@ -144,6 +145,19 @@ class Stages:
         if not self._stage:
             self.next()
 
+    def recycle(self, reason: str, drain_seconds: float) -> None:
+        """Hear that the worker wants to be replaced, and drains. See `Worker.recycle`."""
+        self._display.say("recycling", f"stopping, to be replaced: {reason}")
+        if drain_seconds < math.inf:
+            self._watchdog.set(drain_seconds + CLEAN_UP_SECONDS + STORE_SECONDS)
+
+    async def wait_drained(self, worker: Worker) -> None:
+        """Wait until the worker has nothing more to do, and see that it leaves."""
+        await worker.wait_drained()
+        if not self._stage:
+            self._watchdog.set(CLEAN_UP_SECONDS + STORE_SECONDS)
+        self.stopping.set()
+
     def _drain(self) -> None:
         self.stopping.set()
         self._watchdog.set(self._drain_seconds + CLEAN_UP_SECONDS + STORE_SECONDS)
@@ -179,8 +193,7 @@ async def serve_worker(
     Raises:
         Exception: The broker cannot be opened, a resource of the app failed, or the worker broke.
     """
-    began, interrupted = time.monotonic(), 0
-    owned: WorkerOptions = {**options, "on_wedged": _on_wedged, "owns_signals": True}
+    began, interrupted, recycling = time.monotonic(), 0, None
     with open_signal_receiver(*SIGNALS) as signals, LastResort(), ExitStack() as listening:
         async with create_task_group() as around:
             with CancelScope() as starting:
@@ -190,13 +203,17 @@ async def serve_worker(
                 if until_eof:
                     around.start_soon(_stop_at_eof, stages, name="standard input")
                 listening.callback(app.subscribe(display.on_event))
+                owned: WorkerOptions = {
+                    **options, "on_wedged": _on_wedged, "owns_signals": True, "on_recycle": stages.recycle
+                }  # fmt: skip
                 async with app, app.open_worker(**owned) as worker:
                     stages.working(worker)
                     announce(worker)
+                    around.start_soon(stages.wait_drained, worker, name="drained")
                     await stages.stopping.wait()
-                interrupted = worker.interrupted
+                interrupted, recycling = worker.interrupted, worker.recycling
             around.cancel_scope.cancel()
-        code = INTERRUPTED if interrupted else OK
+        code = WEDGED if recycling is not None else INTERRUPTED if interrupted else OK
         display.ended(code, interrupted, time.monotonic() - began)
     return code
 

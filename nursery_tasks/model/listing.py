@@ -71,6 +71,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     node: str
     pid: int
+    group: str = ""  # of the worker processes that one `nursery-tasks run` has started; empty: it is alone
     backend: str = ""
     queues: tuple[str, ...] = ()
     slots: int = 0

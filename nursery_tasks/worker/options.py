@@ -6,7 +6,7 @@ import os
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypedDict
+from typing import Final, Literal, TypedDict
 
 from ..errors import InvalidOptions
 from ..model.duration import Duration, to_seconds
@@ -33,6 +33,12 @@ class WorkerOptions(TypedDict, total=False):
     threads: Run `def` handlers in threads (default); False runs them on the loop, for virtual clocks.
     fraction: The source of jitter, a number in [0, 1); for tests that want the same waits each time.
     pace: What the periods of polling and sweeping are multiplied by; for virtual clocks, where hints are never lost.
+    on_recycle: Called on the loop when the worker wants to be replaced by a fresh process, with the reason and the seconds
+        that attempts still have (infinite: all they want). The worker drains from then on. Only what can replace a whole
+        process gives it, as `nursery-tasks run --workers` does; without it `Worker.recycle()` changes nothing.
+    max_jobs: Recycle when so many attempts have begun (default None: never); needs `on_recycle`.
+    max_memory: Recycle when the process has more resident memory than so many bytes after an attempt; needs `on_recycle`.
+    group: The name of the group of worker processes that this one belongs to, shown by `app.workers()`.
     """
 
     slots: int
@@ -46,6 +52,10 @@ class WorkerOptions(TypedDict, total=False):
     threads: bool
     fraction: Callable[[], float]
     pace: float
+    on_recycle: Callable[[str, float], object] | None
+    max_jobs: int | None
+    max_memory: int | None
+    group: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +82,10 @@ class WorkerSettings:
     threads: bool = True
     fraction: Callable[[], float] = random.random
     pace: float = 1.0
+    on_recycle: Callable[[str, float], object] | None = None
+    max_jobs: int | None = None
+    max_memory_bytes: int | None = None
+    group: str = ""
 
 
 def check_worker_options(given: WorkerOptions, app_queues: Sequence[str], node: str) -> WorkerSettings:
@@ -104,7 +118,23 @@ def check_worker_options(given: WorkerOptions, app_queues: Sequence[str], node: 
         threads=given.get("threads", True),
         fraction=given.get("fraction", random.random),
         pace=given.get("pace", 1.0),
+        on_recycle=given.get("on_recycle"),
+        max_jobs=_recycle_limit(given, "max_jobs"),
+        max_memory_bytes=_recycle_limit(given, "max_memory"),
+        group=given.get("group", ""),
     )
+
+
+def _recycle_limit(given: WorkerOptions, name: Literal["max_jobs", "max_memory"]) -> int | None:
+    limit = given.get(name)
+    if limit is None:
+        return None
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise InvalidOptions(name, limit, "1 or more, or None")
+    if given.get("on_recycle") is None:
+        what = "--max-jobs" if name == "max_jobs" else "--max-memory"
+        raise InvalidOptions(name, limit, f"None in a program that goes on; `nursery-tasks run {what}` replaces the process")
+    return limit
 
 
 def _weights(queues: Sequence[str] | dict[str, int]) -> dict[str, int]:

@@ -11,6 +11,8 @@ until the drain is over, then they are cancelled and given back; the outbox is s
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -37,6 +39,7 @@ from .host import Host
 from .intake import Intake
 from .leases import LeaseKeeper
 from .options import WorkerOptions, WorkerSettings, check_worker_options
+from .recycle import Limits
 from .runner import Runner
 from .services import CancelWatch, Presence, Sweeper
 from .settler import Settler
@@ -44,12 +47,15 @@ from .settler import Settler
 FLUSH_SECONDS: Final = 2.0  # for storing the last outcomes
 YIELD_SECONDS: Final = 0.002  # a slot whose handlers never wait lets the others run after this long
 
+_log = logging.getLogger("nursery_tasks.worker")
+
 
 class Worker:
     """One running worker; `app.open_worker()` gives it.
 
     Attributes:
         name: How it calls itself to the broker.
+        recycling: Why it wants to be replaced, once it does.
     """
 
     def __init__(self, app: Host, settings: WorkerSettings) -> None:
@@ -60,7 +66,12 @@ class Worker:
         fraction = settings.fraction
         self._now = app.connection.now
         self._stop = Event()
+        self._drained = Event()
+        self._drain_seconds = settings.drain_seconds
         self._running: TaskGroup | None = None
+        self.recycling: str | None = None
+        limited = settings.max_jobs is not None or settings.max_memory_bytes is not None
+        self._limits = Limits(settings.max_jobs, settings.max_memory_bytes, settings.fraction) if limited else None
         self._started_at = self._now()
         self._state: dict[str, Any] = {}
         self._held = HeldJobs()
@@ -106,7 +117,36 @@ class Worker:
 
     def stop(self) -> None:
         """Begin to drain: claim no more, let attempts end. Returns at once; calling it again changes nothing."""
+        if self._drain_seconds != self.settings.drain_seconds:  # it recycles already, and now there is less time
+            self._drain_seconds = self.settings.drain_seconds
+            if self._running is not None and self._stop.is_set():
+                self._running.cancel_scope.deadline = current_time() + self._drain_seconds
         self._stop.set()
+
+    def recycle(self, reason: str, *, drain_seconds: float | None = None) -> bool:
+        """Ask to be replaced by a fresh process, and begin to drain. Returns at once; the first reason stays.
+
+        Args:
+            reason: A sentence about this worker, for the log: "3 slots are lost to handlers that do not end".
+            drain_seconds: How long running attempts may go on; default: the worker's `drain`.
+
+        Returns:
+            False: nobody here can replace a process (see `on_recycle`), so the worker goes on as it is.
+        """
+        if self.settings.on_recycle is None:
+            _log.error("worker %s should be replaced, and nobody here can do that: %s", self.name, reason)
+            return False
+        if not self._stop.is_set():
+            self.recycling = reason
+            self._drain_seconds = self.settings.drain_seconds if drain_seconds is None else drain_seconds
+            self._stop.set()
+            self._give_back()
+            self.settings.on_recycle(reason, self._drain_seconds)
+        return True
+
+    async def wait_drained(self) -> None:
+        """Wait until it has stopped, for whatever reason, and no attempt runs any more."""
+        await self._drained.wait()
 
     def cancel_running(self) -> None:
         """Cut the drain short: cancel the attempts now. Their jobs are given back to the broker."""
@@ -192,15 +232,18 @@ class Worker:
                 self._give_back()
                 self._hand_over.close()
                 # A soft stop is a deadline on a scope that exists already.
-                running.cancel_scope.deadline = current_time() + self.settings.drain_seconds
+                running.cancel_scope.deadline = current_time() + self._drain_seconds
         finally:
             self._running = None
+            self._drained.set()
             self._give_back()  # also when it was cancelled from above
 
     async def _slot(self) -> None:
         """Run deliveries until the hand-over is closed and empty."""
         last_wait = current_time()
         while (held := await self._hand_over.take()) is not None:
+            if self._limits is not None and not self._may_begin(self._limits, held):
+                continue
             try:
                 await self._runner.run(held)
             except BaseException:  # cancelled before the attempt began, or Ctrl-C in the middle of it
@@ -209,12 +252,28 @@ class Worker:
                 raise
             finally:
                 self._hand_over.done()
+            if self._limits is not None:
+                self._recycle_if(self._limits.ended())
             self._intake.capacity_freed()
             if self._settler.is_full:
                 await self._settler.wait_for_room()
             if self._runner.last_ended - last_wait > YIELD_SECONDS:
                 await checkpoint()
                 last_wait = current_time()
+
+    def _may_begin(self, limits: Limits, held: Held) -> bool:
+        """Count an attempt; past the limit its job is given back."""
+        if self.recycling is not None:  # a claim that was under way when the limit was reached has brought it
+            self._settler.release(held)
+            self._hand_over.done()
+            return False
+        self._recycle_if(limits.begun())
+        return True
+
+    def _recycle_if(self, reason: str | None) -> None:
+        if reason is not None and not self._stop.is_set():
+            # Its jobs have done nothing wrong, and a fresh process works already: they may have all the time they want.
+            self.recycle(reason, drain_seconds=math.inf)
 
     def _give_back(self) -> None:
         for held in self._hand_over.take_back():
@@ -240,6 +299,7 @@ class Worker:
             name=self.name,
             node=self._app.node,
             pid=os.getpid(),
+            group=self.settings.group,
             backend=self._loop,
             queues=self.settings.queues,
             slots=self.settings.slots,
