@@ -13,11 +13,15 @@ from .current import current_job as current_job
 from .model.retry import Backoff as Backoff
 from .model.retry import Retry as Retry
 from .model.states import JobState as JobState
+from .shell import CompletedRun as CompletedRun
+from .shell import run_process as run_process
+from .shell import run_process_sync as run_process_sync
 from .task import Task as Task
 
 __all__ = [
     "App",
     "Backoff",
+    "CompletedRun",
     "CurrentJob",
     "Job",
     "JobHandle",
@@ -27,4 +31,6 @@ __all__ = [
     "__version__",
     "check_cancelled",
     "current_job",
+    "run_process",
+    "run_process_sync",
 ]

@@ -7,7 +7,9 @@ in, what was expected, the next step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shlex
+import signal
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -100,6 +102,41 @@ class NotInJob(NurseryTasksError, RuntimeError):
         super().__init__(f"{what} works only inside a running job; no job is running here")
 
 
+class NotAJob(NurseryTasksError, TypeError):
+    """Something else was given where unsent jobs are expected; most often a call of the task instead of `task.job(...)`."""
+
+    def __init__(self, call: str, got: str, expected: str) -> None:
+        self.call, self.got, self.expected = call, got, expected
+        super().__init__(f"{call} got {got}; pass {expected}")
+
+
+class WouldBlockLoop(NurseryTasksError, RuntimeError):
+    """A call that waits was made in the thread of an event loop, which would stand still, and with it all that runs there."""
+
+    def __init__(self, call: str, instead: str) -> None:
+        self.call, self.instead = call, instead
+        super().__init__(f"{call} would block the event loop that runs in this thread; write `{instead}` here")
+
+
+class NoLoopBehind(NurseryTasksError, RuntimeError):
+    """A call that needs the loop of a worker was made in a thread that no loop has started."""
+
+    def __init__(self, call: str) -> None:
+        self.call = call
+        super().__init__(f"{call} works in a `def` handler, in the thread that its worker started; no loop is behind this one")
+
+
+class NoResource(NurseryTasksError, RuntimeError):
+    """A function wants a resource, and it was called where none is open."""
+
+    def __init__(self, task: str, parameter: str, resource: str) -> None:
+        self.task, self.parameter, self.resource = task, parameter, resource
+        super().__init__(
+            f"{task} was called without {parameter!r}, and the resource {resource!r} is open only in a worker; "
+            f"pass it yourself: {task}(..., {parameter}=...), or use run_local()"
+        )
+
+
 class UnknownJob(NurseryTasksError, LookupError):
     """The broker does not know this id: it was never submitted, or its result was kept for its time and dropped."""
 
@@ -171,6 +208,47 @@ class NotSupported(BrokerError):
     def __init__(self, broker: str, feature: str) -> None:
         self.broker, self.feature = broker, feature
         super().__init__(f"{broker} has no {feature}")
+
+
+# --- a program that was started ------------------------------------------------------------------------------------------
+
+
+class ProcessFailed(NurseryTasksError):
+    """A program that `run_process` started has ended with another return code than 0; below 0, a signal has ended it."""
+
+    def __init__(self, command: Sequence[str], returncode: int, stderr: str = "") -> None:
+        self.command, self.returncode, self.stderr = tuple(command), returncode, stderr
+        how = f"exited with {returncode}" if returncode >= 0 else f"was ended by {_signal_name(-returncode)}"
+        super().__init__(f"{_shown(self.command)} {how}{_last_words(stderr)}")
+
+
+class ProcessTimedOut(NurseryTasksError, TimeoutError):
+    """A program that `run_process` started was ended, because it ran longer than the call allowed."""
+
+    def __init__(self, command: Sequence[str], timeout_seconds: float, stderr: str = "") -> None:
+        self.command, self.timeout_seconds, self.stderr = tuple(command), timeout_seconds, stderr
+        super().__init__(f"{_shown(self.command)} ran longer than {timeout_seconds:g} s and was ended{_last_words(stderr)}")
+
+
+_SHOWN_COMMAND = 200  # characters
+_SHOWN_STDERR = 500
+
+
+def _shown(command: tuple[str, ...]) -> str:
+    text = shlex.join(command)
+    return text if len(text) <= _SHOWN_COMMAND else f"{text[:_SHOWN_COMMAND]}..."
+
+
+def _last_words(stderr: str) -> str:
+    words = stderr.strip()
+    return f": {'...' if len(words) > _SHOWN_STDERR else ''}{words[-_SHOWN_STDERR:]}" if words else ""
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 # --- how a job ended -----------------------------------------------------------------------------------------------------

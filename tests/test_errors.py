@@ -25,16 +25,22 @@ from nursery_tasks.errors import (
     JobError,
     JobExpired,
     JobTimedOut,
+    NoLoopBehind,
+    NoResource,
+    NotAJob,
     NotInJob,
     NotSerializable,
     NotSupported,
     NoWorkers,
     NurseryTasksError,
     PayloadTooLarge,
+    ProcessFailed,
+    ProcessTimedOut,
     RemoteError,
     UnknownJob,
     UnknownTask,
     WaitTimedOut,
+    WouldBlockLoop,
 )
 
 MESSAGES: list[tuple[Callable[[], NurseryTasksError], str]] = [
@@ -73,6 +79,28 @@ MESSAGES: list[tuple[Callable[[], NurseryTasksError], str]] = [
         "the app is open already: all inside its `async with app:` can use it; open it once per program",
     ),
     (lambda: NotInJob("current_job()"), "current_job() works only inside a running job; no job is running here"),
+    (
+        lambda: NotAJob("app.sync.enqueue()", "a coroutine of add", "add.job(...)"),
+        "app.sync.enqueue() got a coroutine of add; pass add.job(...)",
+    ),
+    (
+        lambda: WouldBlockLoop("app.sync.run()", "await add.run(...)"),
+        "app.sync.run() would block the event loop that runs in this thread; write `await add.run(...)` here",
+    ),
+    (
+        lambda: NoLoopBehind("current_job().wait()"),
+        "current_job().wait() works in a `def` handler, in the thread that its worker started; no loop is behind this one",
+    ),
+    (
+        lambda: NoResource("fetch", "http", "http_client"),
+        "fetch was called without 'http', and the resource 'http_client' is open only in a worker; pass it yourself: "
+        "fetch(..., http=...), or use run_local()",
+    ),
+    (lambda: ProcessFailed(["git", "pull"], 3, "no such remote\n"), "git pull exited with 3: no such remote"),
+    (lambda: ProcessFailed(["sleep", "9"], -15), "sleep 9 was ended by SIGTERM"),
+    (lambda: ProcessFailed(["sleep", "9"], -99), "sleep 9 was ended by signal 99"),
+    (lambda: ProcessFailed(["a b", "x" * 300], 1, "y" * 600), f"'a b' {'x' * 194}... exited with 1: ...{'y' * 500}"),
+    (lambda: ProcessTimedOut(["sleep", "9"], 0.5), "sleep 9 ran longer than 0.5 s and was ended"),
     (lambda: UnknownJob("7"), "no job has the id '7': it was never accepted, or its result has outlived result_ttl"),
     (lambda: WaitTimedOut("7", "add", 1.5, "started", 2), "add (7) is still started after 1.5 s"),
     (
@@ -127,6 +155,8 @@ def test_each_error_has_been_read() -> None:
         (UnknownTask, LookupError),
         (UnknownJob, LookupError),
         (WaitTimedOut, TimeoutError),
+        (ProcessTimedOut, TimeoutError),
+        (NotAJob, TypeError),
         (JobTimedOut, TimeoutError),
         (BrokerUnreachable, BrokerUnavailable),
         (BrokerFull, BrokerUnavailable),

@@ -42,6 +42,9 @@ ROOMS: dict[str, Room] = {
     "errors": room(never=f"{CLOCK_OR_DICE} {LOOPS}"),
     "model": room("errors", libraries="msgspec", never=f"{CLOCK_OR_DICE} {LOOPS} threading"),
     "events": room("errors model", libraries="msgspec", never=LOOPS),
+    "on_loop": room("errors", libraries="anyio"),  # from a thread to the loop that it works for
+    # Programs that a handler starts. Any AnyIO program can use it: it knows nothing of apps and jobs.
+    "shell": room("errors model on_loop", libraries="anyio"),
     "current": room("errors model", libraries="anyio msgspec"),  # what a handler asks about itself; handlers run in any room
     "hidden": room(libraries="anyio"),  # a nursery that its body does not see
     "brokers": room(),  # the folder's own __init__: a door, nothing behind it
@@ -79,7 +82,7 @@ ROOMS: dict[str, Room] = {
     "scheduling": room("errors model events registry client task app", libraries="anyio cronsim"),
     "observability": room("errors model events", libraries="opentelemetry prometheus_client"),
     # The package's __init__: the public names, and nothing that would make importing them slow.
-    "__init__": room("_version errors model events current registry client task app execution workflows scheduling"),
+    "__init__": room("_version errors model events current shell registry client task app execution workflows scheduling"),
     "demo": room("__init__", libraries="anyio"),  # an app like a user's
     # These two work with the public names. `testing` ships without pytest; trio is for its virtual clock.
     "testing": room(

@@ -1,0 +1,72 @@
+"""The same for code that blocks: a `def` handler in its thread, a script."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import anyio
+from anyio import to_thread
+
+from ..model.duration import Duration
+from ..on_loop import call_on_loop, check_may_block, has_loop_behind
+from .order import CAPTURE_BYTES, KILL_AFTER_SECONDS, Argument, CompletedRun
+from .pipes import OnLine
+from .run import run_process
+
+_CALL = "run_process_sync()"
+_INSTEAD = "await run_process(...)"
+
+
+def run_process_sync(
+    command: Sequence[Argument],
+    *,
+    stdin: bytes | str | None = None,
+    check: bool = True,
+    timeout: Duration | None = None,
+    cwd: Argument | None = None,
+    env: Mapping[str, str] | None = None,
+    on_output: Callable[[str], object] | None = None,
+    on_error: Callable[[str], object] | None = None,
+    capture_bytes: int = CAPTURE_BYTES,
+    kill_after: Duration = KILL_AFTER_SECONDS,
+) -> CompletedRun:
+    """Run a program and return what came of it, blocking; arguments, errors and promises are those of `run_process`.
+
+    In a `def` handler's thread the worker's loop does the work, so a cancelled job ends the program at once, and the
+    cancellation comes out of this call as it does of `check_cancelled()`. Elsewhere, Ctrl-C does the same.
+
+    Args:
+        on_output: Called with each line of stdout, never in a loop's thread.
+        on_error: The same for stderr.
+
+    Raises:
+        WouldBlockLoop: An event loop runs in this thread.
+    """
+    check_may_block(_CALL, _INSTEAD)
+    threaded = has_loop_behind()
+    call = partial(
+        run_process,
+        command,
+        stdin=stdin,
+        check=check,
+        timeout=timeout,
+        cwd=cwd,
+        env=env,
+        on_output=_in_thread(on_output) if threaded else on_output,
+        on_error=_in_thread(on_error) if threaded else on_error,
+        capture_bytes=capture_bytes,
+        kill_after=kill_after,
+    )
+    return call_on_loop(_CALL, _INSTEAD, call) if threaded else anyio.run(call)
+
+
+def _in_thread(listener: Callable[[str], object] | None) -> OnLine | None:
+    """Keep a listener that may block off the loop."""
+    if listener is None:
+        return None
+
+    async def call(line: str) -> None:
+        await to_thread.run_sync(listener, line)
+
+    return call
