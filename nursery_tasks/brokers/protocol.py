@@ -29,6 +29,9 @@ from ..model.listing import JobFilter, JobRecord, QueueRecord, WorkerRecord
 from ..model.states import JobState
 
 
+OWNED_GRACE_SECONDS = 10.0  # how long a job of a worker that died waits for the jobs that it owned to end
+
+
 class Feature(StrEnum):
     """What a broker may or may not be able to do; the contract suite skips what is not declared, by name."""
 
@@ -71,6 +74,8 @@ class Broker(Protocol):
 
         A job whose id is known, or whose task and key belong to a job that has not ended, is not stored; its receipt names the
         job that stands for it. Two equal ids in one batch count as a repetition.
+
+        A job with an *owner* belongs to it until it ends: see `hold`, and `settle` for owners that are deliveries.
         """
         ...
 
@@ -90,6 +95,9 @@ class Broker(Protocol):
         An attempt counts from its `Started`, or from its `Finished` or `Retried` when no `Started` came before; `Released`
         takes it back. A second `Started` changes nothing and is True.
 
+        In the same step as a `Finished`, `Retried` or `Released`, the jobs that have not ended and whose owner is this
+        delivery's token are cancelled, as by `cancel(ids, OWNER_ENDED)`.
+
         Raises:
             ValueError: A `Finished` names a state that is no end; nothing of the whole batch was done.
         """
@@ -106,6 +114,14 @@ class Broker(Protocol):
         """
         ...
 
+    def hold(self, owners: Sequence[bytes], lease_seconds: float) -> list[bool]:
+        """Prolong owners' leases to *lease_seconds* from now. 0 lets them go: their jobs are cancelled for `OWNER_GONE`.
+
+        False: there is no such lease (any more): it ran out and was swept, and its jobs were cancelled. A lease that ran out
+        and that nobody swept is still held.
+        """
+        ...
+
     def outcomes(self, ids: Sequence[str]) -> list[Stored | None]:
         """Look jobs up; None for an id that is not known (any more)."""
         ...
@@ -116,6 +132,10 @@ class Broker(Protocol):
         In this order: due jobs become ready; jobs past their `expires` expire, unless an attempt or a crash counts; jobs whose
         lease is over return to ready, or are cancelled when that was asked for, or are dead after their last crash (only a
         started job is blamed with one); outcomes kept long enough are dropped.
+
+        Before that, the jobs of owners whose lease is over are cancelled (`OWNER_GONE`). So are those that a delivery owns
+        whose lease is over (`OWNER_ENDED`), and the job itself is only taken back when they have ended, or
+        `OWNED_GRACE_SECONDS` after its lease ran out: it is not tried again beside what its last attempt has started.
         """
         ...
 
@@ -148,8 +168,11 @@ class BrokerAdmin(Protocol):
         """Return all that is known of one job."""
         ...
 
-    def jobs(self, wanted: JobFilter, limit: int, after: int = 0) -> list[JobRecord]:
-        """List jobs in the order of submission, at most *limit*, those with a cursor greater than *after*."""
+    def jobs(self, wanted: JobFilter, limit: int, after: int = 0, newest_first: bool = False) -> list[JobRecord]:
+        """List jobs in the order of submission, at most *limit*, those with a cursor greater than *after*.
+
+        With *newest_first* in the reverse order, those with a cursor smaller than *after*; 0: from the newest.
+        """
         ...
 
     def queues(self) -> list[QueueRecord]:
@@ -157,7 +180,7 @@ class BrokerAdmin(Protocol):
         ...
 
     def purge(self, queue: str, states: frozenset[JobState], limit: int = 10_000) -> int:
-        """Delete jobs of one queue that no worker holds; return how many.
+        """Delete jobs of one queue that no worker holds, and hint at their `outcome`; return how many.
 
         *states* may not name `claimed` or `started` (`InvalidOptions`). At most *limit* go in one call, oldest first: repeat
         until it returns 0.
@@ -173,7 +196,7 @@ class BrokerAdmin(Protocol):
         ...
 
     def requeue(self, ids: Sequence[str]) -> list[bool]:
-        """Make ended jobs (not succeeded ones) ready again, as new: no attempts, crashes, outcome or cancel, and no `expires`.
+        """Make ended jobs (not succeeded ones) ready again, as new: no attempts, crashes, outcome, cancel, owner or `expires`.
 
         False: unknown, not ended, succeeded, or its key belongs to another job by now.
         """

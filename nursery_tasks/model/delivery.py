@@ -33,6 +33,11 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
         keep_seconds: How long the outcome of a success, a cancel or an expiry is kept; failed and dead ones are kept for
             `DEAD_TTL_SECONDS` when that is longer.
         max_crashes: It is dead after so many workers died while they ran it.
+        owner: Who owns the job: the id of an owner's lease, or the token of the delivery whose handler awaits it. None: nobody,
+            it is detached.
+        owner_seconds: Above 0, *owner* is a lease of this length, made or prolonged by this very submission. 0: it is a
+            delivery's token; when no held job has it, the job is stored as cancelled (`OWNER_GONE`), so it never starts.
+        tags: Words to find the job by.
     """
 
     id: str
@@ -47,6 +52,9 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
     parent: str | None = None
     keep_seconds: float = RESULT_TTL_SECONDS
     max_crashes: int = MAX_CRASHES
+    owner: bytes | None = None
+    owner_seconds: float = 0.0
+    tags: tuple[str, ...] = ()
 
     def keep_seconds_after(self, state: JobState) -> float:
         """Return how long the outcome is kept when the job ends in *state*."""
@@ -76,6 +84,8 @@ class Delivery(msgspec.Struct, frozen=True):
         lapses: How many leases on it have run out, started or not; above 0 the start must be stored before the handler
             runs, so that a job that kills its worker at once is found, and its neighbours are not blamed.
         expires_in_seconds: How much longer, from the claim, it may wait for its start; None: for ever.
+        age_seconds: How long ago it was submitted, on the broker's clock.
+        owned: Whether it has an owner.
         waited_seconds: How long it could have been started before this claim, since its last return if there was one.
         address: The broker's own way to find the job again; nobody else reads it.
     """
@@ -89,6 +99,8 @@ class Delivery(msgspec.Struct, frozen=True):
     crashes: int = 0
     lapses: int = 0
     expires_in_seconds: float | None = None
+    age_seconds: float = 0.0
+    owned: bool = False
     waited_seconds: float = 0.0
     address: Any = None
 
@@ -104,6 +116,12 @@ class Progressed(msgspec.Struct, frozen=True, gc=False):
 
     delivery: Delivery
     progress: bytes
+
+
+class Unresponsive(msgspec.Struct, frozen=True, gc=False):
+    """The handler was cancelled and does not end. The delivery stays held; listings and `outcomes` show the mark."""
+
+    delivery: Delivery
 
 
 class Finished(msgspec.Struct, frozen=True, gc=False):
@@ -129,7 +147,7 @@ class Released(msgspec.Struct, frozen=True, gc=False):
     delay_seconds: float = 0.0
 
 
-Settlement = Started | Progressed | Finished | Retried | Released
+Settlement = Started | Progressed | Unresponsive | Finished | Retried | Released
 
 
 class LeaseState(StrEnum):
@@ -152,15 +170,20 @@ class CancelAnswer(StrEnum):
 
     CANCELLED = "cancelled"  # it had not started, and never will
     REQUESTED = "requested"  # a worker holds it and is told
+    UNRESPONSIVE = "unresponsive"  # it was told, and does not end; from a broker the answer is `REQUESTED`
     FINISHED = "finished"  # it had ended before
     UNKNOWN = "unknown"  # no such job
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):
-    """What the broker knows of a job: its state, and once it has ended the packed outcome."""
+    """What the broker knows of a job: its state, and once it has ended the packed outcome.
+
+    *unresponsive*: a worker holds it, and has said that its handler was cancelled and does not end.
+    """
 
     state: JobState
     outcome: bytes | None = None
+    unresponsive: bool = False
 
 
 class Swept(msgspec.Struct, frozen=True, gc=False):
@@ -171,6 +194,7 @@ class Swept(msgspec.Struct, frozen=True, gc=False):
         returned: Jobs taken back from workers that lost their lease: ready again, or cancelled when that was asked for.
         died: Jobs of such workers that are now dead.
         expired: Jobs that nobody started in time.
+        orphaned: Jobs that were cancelled, or told to end, because their owner is gone.
         dropped: Ended jobs whose outcome had been kept long enough.
         more: Whether the limit was reached: sweep again soon.
         next_due_seconds: When the next scheduled job is due, from now; None: there is none.
@@ -180,6 +204,7 @@ class Swept(msgspec.Struct, frozen=True, gc=False):
     returned: int = 0
     died: int = 0
     expired: int = 0
+    orphaned: int = 0
     dropped: int = 0
     more: bool = False
     next_due_seconds: float | None = None

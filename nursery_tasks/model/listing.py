@@ -17,6 +17,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         due_at: When it may start, or might have; a retry, a release or a lost lease sets it anew.
         started_at: When the current or last attempt was marked as started; None: it was not (yet).
         worker: Who holds it, or held it last.
+        owned: Whether it has an owner; detached jobs have none.
+        unresponsive: Its handler was cancelled and does not end.
         cancel_reason: Set once a cancel was asked for; empty when no reason was given.
         progress: What the handler said last, as JSON.
         outcome: The packed outcome, once it has ended; before that, of the last attempt that failed.
@@ -37,6 +39,9 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     worker: str | None = None
     key: str | None = None
     parent: str | None = None
+    tags: tuple[str, ...] = ()
+    owned: bool = False
+    unresponsive: bool = False
     cancel_reason: str | None = None
     progress: bytes | None = None
     outcome: bytes | None = None
@@ -50,6 +55,7 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
     queue: str | None = None
     task: str | None = None
     parent: str | None = None
+    tag: str | None = None
 
 
 class QueueRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +72,12 @@ class QueueRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One worker, as it described itself in its last heartbeat."""
+    """One worker, as it described itself in its last heartbeat.
+
+    Attributes:
+        running: The ids of the jobs that run there.
+        unresponsive: Those of them whose handler was cancelled and does not end; each costs the worker a slot.
+    """
 
     name: str
     node: str
@@ -76,6 +87,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     queues: tuple[str, ...] = ()
     slots: int = 0
     running: tuple[str, ...] = ()
+    unresponsive: tuple[str, ...] = ()
     processed: int = 0
     started_at: float = 0.0
     seen_at: float = 0.0
