@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import RLock
 
-from nursery_tasks.brokers.protocol import Broker, Emit, Feature, Listener
+from nursery_tasks.brokers.protocol import OWNED_GRACE_SECONDS, Broker, Emit, Feature, Listener
 from nursery_tasks.errors import BrokerClosed
 from nursery_tasks.model.delivery import (
     CancelAnswer,
@@ -29,8 +29,9 @@ from nursery_tasks.model.delivery import (
     Submission,
     Swept,
     Topic,
+    Unresponsive,
 )
-from nursery_tasks.model.reasons import pack_cancelled, pack_dead, pack_expired
+from nursery_tasks.model.reasons import OWNER_ENDED, OWNER_GONE, pack_cancelled, pack_dead, pack_expired
 from nursery_tasks.model.states import JobState
 
 
@@ -38,6 +39,7 @@ from nursery_tasks.model.states import JobState
 class Entry:
     job: Submission
     expires_at: float
+    submitted_at: float
     ready_at: float
     state: JobState = JobState.READY
     attempts: int = 0
@@ -48,6 +50,7 @@ class Entry:
     lease_until: float = 0.0
     cancelled: bool = False
     reason: str | None = None
+    unresponsive: bool = False
     failure: bytes | None = None
     outcome: bytes | None = None
     drop_at: float = 0.0
@@ -74,17 +77,28 @@ class ToyBroker:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.clock, self.lock, self.closed = clock, RLock(), False
         self.entries: dict[str, Entry] = {}  # in the order of submission
+        self.owners: dict[bytes, float] = {}  # owner -> when its lease is over
         self.ears: list[Ear] = []
 
     def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
         with self.lock:
             now, receipts = self.now(), []
             for job in jobs:
+                if job.owner is not None and job.owner_seconds > 0:
+                    self.owners[job.owner] = max(self.owners.get(job.owner, 0.0), now + job.owner_seconds)
                 receipts.append(Receipt(job.id, job.id not in self.entries))
-                until = float("inf") if job.expires_seconds is None else now + job.expires_seconds
-                self.entries.setdefault(job.id, Entry(job, until, now))
-                self.tell("work", job.queue)
+                if receipts[-1].created:
+                    self.store(job, now)
             return receipts
+
+    def store(self, job: Submission, now: float) -> None:
+        until = float("inf") if job.expires_seconds is None else now + job.expires_seconds
+        self.entries[job.id] = Entry(job, until, now, now)
+        holders = [entry.token for entry in self.entries.values() if entry.token]
+        if job.owner is not None and job.owner_seconds <= 0 and job.owner not in holders:
+            self.cancel_one(self.entries[job.id], OWNER_GONE, now)
+        else:
+            self.tell("work", job.queue)
 
     def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Delivery]:
         with self.lock:
@@ -107,6 +121,8 @@ class ToyBroker:
             crashes=entry.crashes,
             lapses=entry.lapses,
             expires_in_seconds=entry.expires_at - now if first else None,
+            age_seconds=now - entry.submitted_at,
+            owned=job.owner is not None,
             waited_seconds=now - entry.ready_at,
         )
 
@@ -114,13 +130,21 @@ class ToyBroker:
         if any(isinstance(settlement, Finished) and not settlement.state.ended for settlement in settlements):
             raise ValueError("a job cannot end in a state that is no end")
         with self.lock:
-            return [self.settle_one(settlement, self.now()) for settlement in settlements]
+            now = self.now()
+            answers = [self.settle_one(settlement, now) for settlement in settlements]
+            for settlement, done in zip(settlements, answers, strict=True):
+                if done and isinstance(settlement, Finished | Retried | Released):
+                    self.cancel_owned([settlement.delivery.token], OWNER_ENDED, now)
+            return answers
 
     def settle_one(self, settlement: Settlement, now: float) -> bool:
         entry = self.held(settlement.delivery)
         if entry is None:
             return False
-        if isinstance(settlement, Released):
+        if isinstance(settlement, Unresponsive):
+            entry.unresponsive = True
+            self.tell("outcome", entry.job.id)
+        elif isinstance(settlement, Released):
             entry.attempts -= entry.state is JobState.STARTED
             self.give_back(entry, now)
         elif not isinstance(settlement, Progressed):
@@ -165,18 +189,44 @@ class ToyBroker:
         self.give_back(entry, now)
         return CancelAnswer.CANCELLED
 
+    def hold(self, owners: Sequence[bytes], lease_seconds: float) -> list[bool]:
+        with self.lock:
+            now = self.now()
+            answers = [owner in self.owners for owner in owners]
+            held = [owner for owner in owners if owner in self.owners]
+            if lease_seconds > 0:
+                self.owners.update(dict.fromkeys(held, now + lease_seconds))
+            else:
+                self.cancel_owned(held, OWNER_GONE, now)
+                self.owners = {owner: until for owner, until in self.owners.items() if owner not in held}
+            return answers
+
+    def owned(self, owner: bytes) -> list[Entry]:
+        return [entry for entry in self.entries.values() if entry.job.owner == owner and not entry.state.ended]
+
+    def cancel_owned(self, owners: Sequence[bytes], reason: str, now: float) -> int:
+        left = [entry for owner in owners for entry in self.owned(owner) if not entry.cancelled]
+        for entry in left:
+            self.cancel_one(entry, reason, now)
+        return len(left)
+
     def outcomes(self, ids: Sequence[str]) -> list[Stored | None]:
         with self.lock:
             self.now()
             found = [self.entries.get(job_id) for job_id in ids]
-            return [Stored(entry.state, entry.outcome) if entry else None for entry in found]
+            return [Stored(entry.state, entry.outcome, entry.unresponsive) if entry else None for entry in found]
 
     def sweep(self, limit: int) -> Swept:
         with self.lock:
             now = self.now()
+            gone = [owner for owner, until in self.owners.items() if now >= until]
+            self.owners = {owner: until for owner, until in self.owners.items() if owner not in gone}
+            orphaned = self.cancel_owned(gone, OWNER_GONE, now)
             everything = list(self.entries.values())
+            lost = [entry for entry in everything if entry.token and now >= entry.lease_until]
+            orphaned += self.cancel_owned([entry.token for entry in lost], OWNER_ENDED, now)
             late = [entry for entry in everything if entry.is_late(now)][:limit]
-            lost = [entry for entry in everything if entry.token and now >= entry.lease_until][:limit]
+            lost = [entry for entry in lost if not self.owned(entry.token) or self.has_waited(entry, now)][:limit]
             old = [entry for entry in everything if entry.state.ended and now >= entry.drop_at][:limit]
             for entry in late:
                 self.end(entry, JobState.EXPIRED, pack_expired(now), now)
@@ -185,8 +235,12 @@ class ToyBroker:
             for entry in old:
                 del self.entries[entry.job.id]
             died = sum(entry.state is JobState.DEAD for entry in lost)
-            more = max(len(late), len(lost), len(old)) >= limit
-            return Swept(returned=len(lost) - died, died=died, expired=len(late), dropped=len(old), more=more)
+            counts = {"expired": len(late), "orphaned": orphaned, "dropped": len(old)}
+            more = max(len(lost), *counts.values()) >= limit
+            return Swept(returned=len(lost) - died, died=died, more=more, **counts)
+
+    def has_waited(self, entry: Entry, now: float) -> bool:
+        return now >= entry.lease_until + OWNED_GRACE_SECONDS
 
     def take_back(self, entry: Entry, now: float) -> None:
         started = entry.state is JobState.STARTED
@@ -203,11 +257,11 @@ class ToyBroker:
             outcome = pack_cancelled(entry.reason, entry.attempts, entry.worker, now)
             self.end(entry, JobState.CANCELLED, outcome, now)
         else:
-            entry.state, entry.token, entry.ready_at = JobState.READY, b"", now
+            entry.state, entry.token, entry.ready_at, entry.unresponsive = JobState.READY, b"", now, False
             self.tell("work", entry.job.queue)
 
     def end(self, entry: Entry, state: JobState, outcome: bytes, now: float) -> None:
-        entry.state, entry.token, entry.outcome = state, b"", outcome
+        entry.state, entry.token, entry.outcome, entry.unresponsive = state, b"", outcome, False
         entry.drop_at = now + entry.job.keep_seconds_after(state)
         self.tell("outcome", entry.job.id)
 

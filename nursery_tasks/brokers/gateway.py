@@ -82,6 +82,10 @@ class Gateway:
         """Cancel jobs, together with those of concurrent callers. See `Broker.cancel`."""
         return await self._gather(self._cancel, self._cancel_pairs, [(job_id, reason) for job_id in ids])
 
+    async def hold(self, owners: Sequence[bytes], lease_seconds: float) -> list[bool]:
+        """Prolong owners' leases, or let them go. See `Broker.hold`."""
+        return await self.call(self.broker.hold, owners, lease_seconds)
+
     async def sweep(self, limit: int) -> Swept:
         """Do what time has made necessary. See `Broker.sweep`."""
         return await self.call(self.broker.sweep, limit)

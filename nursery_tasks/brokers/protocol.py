@@ -28,7 +28,6 @@ from ..model.delivery import (
 from ..model.listing import JobFilter, JobRecord, QueueRecord, WorkerRecord
 from ..model.states import JobState
 
-
 OWNED_GRACE_SECONDS = 10.0  # how long a job of a worker that died waits for the jobs that it owned to end
 
 

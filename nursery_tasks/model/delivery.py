@@ -78,7 +78,7 @@ class Delivery(msgspec.Struct, frozen=True):
 
     Attributes:
         id, queue, task, payload: As submitted.
-        token: 128 random bits, new on each claim; every later write must show it.
+        token: 128 random bits, or a little more, new on each claim and in no other delivery; every later write must show it.
         attempt: The number that this attempt will have, from 1.
         crashes: How many workers have died while they ran it.
         lapses: How many leases on it have run out, started or not; above 0 the start must be stored before the handler

@@ -182,6 +182,9 @@ class FaultyBroker:
     def cancel(self, ids: Sequence[str], reason: str | None) -> list[CancelAnswer]:
         return self._call("cancel", self._broker.cancel, ids, reason)
 
+    def hold(self, owners: Sequence[bytes], lease_seconds: float) -> list[bool]:
+        return self._call("hold", self._broker.hold, owners, lease_seconds)
+
     def outcomes(self, ids: Sequence[str]) -> list[Stored | None]:
         return self._call("outcomes", self._broker.outcomes, ids)
 
@@ -203,8 +206,8 @@ class FaultyBroker:
     def job(self, job_id: str) -> JobRecord | None:
         return self._call("job", self._admin.job, job_id)
 
-    def jobs(self, wanted: JobFilter, limit: int, after: int = 0) -> list[JobRecord]:
-        return self._call("jobs", self._admin.jobs, wanted, limit, after)
+    def jobs(self, wanted: JobFilter, limit: int, after: int = 0, newest_first: bool = False) -> list[JobRecord]:
+        return self._call("jobs", self._admin.jobs, wanted, limit, after, newest_first)
 
     def queues(self) -> list[QueueRecord]:
         return self._call("queues", self._admin.queues)

@@ -413,15 +413,15 @@ class UnknownCancelsAreKept(MemoryBroker):
 
 @mutant
 class PagesOverlap(MemoryBroker):
-    def jobs(self, wanted: JobFilter, limit: int, after: int = 0) -> list[JobRecord]:
-        return super().jobs(wanted, limit, max(0, after - 1))
+    def jobs(self, wanted: JobFilter, limit: int, after: int = 0, newest_first: bool = False) -> list[JobRecord]:
+        return super().jobs(wanted, limit, max(0, after - 1), newest_first)
 
 
 @mutant
 class PagesCountWhatTheyPassOver(MemoryBroker):
-    def jobs(self, wanted: JobFilter, limit: int, after: int = 0) -> list[JobRecord]:
-        shown = {record.id for record in super().jobs(JobFilter(), limit, after)}
-        return [record for record in super().jobs(wanted, limit, after) if record.id in shown]
+    def jobs(self, wanted: JobFilter, limit: int, after: int = 0, newest_first: bool = False) -> list[JobRecord]:
+        shown = {record.id for record in super().jobs(JobFilter(), limit, after, newest_first)}
+        return [record for record in super().jobs(wanted, limit, after, newest_first) if record.id in shown]
 
 
 @mutant

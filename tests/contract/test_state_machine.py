@@ -51,6 +51,10 @@ class MemoryMachine(BrokerMachine):
         assert table.held == {job.submitted.id: job for job in jobs if job.state in HELD}
         assert all(bool(job.token) == (job.state in HELD) for job in jobs)
         assert table.keys == {job.unique: job.submitted.id for job in jobs if job.unique and job.state not in ENDED}
+        owned = {job.submitted.id: job.owner for job in jobs if job.owner is not None and job.state not in ENDED}
+        assert {job_id: owner for owner, group in table.owned.items() for job_id in group} == owned
+        owners = {*self.twins.oracle._leases._until, *(job.token for job in table.held.values())}
+        assert all(job.owner in owners or job.cancel_asked for job in jobs if job.submitted.id in owned)
         assert [job.sequence for job in jobs] == sorted(job.sequence for job in jobs)
         for state, heaps in ((JobState.READY, table._ready.values()), (JobState.SCHEDULED, [table._due])):
             queued = {entry[2].submitted.id for heap in heaps for entry in heap}

@@ -14,6 +14,7 @@ from ...errors import BrokerClosed, InvalidOptions
 from ...model.listing import JobFilter, JobRecord, QueueRecord, WorkerRecord
 from ...model.states import HELD, JobState, is_legal
 from .hints import Audience, Hints
+from .owners import Leases
 from .table import Job, JobTable
 
 _BEGAN: Final = time.time() - time.monotonic()
@@ -33,6 +34,7 @@ class MemoryAdmin:
         self._lock = RLock()  # around every call: each is one atomic step, whichever thread makes it
         self._closed = False
         self._table = JobTable()
+        self._leases = Leases()
         self._audience = Audience()
         self._paused: set[str] = set()
         self._workers: dict[str, tuple[float, WorkerRecord]] = {}  # name -> (counts until, record)
@@ -43,10 +45,15 @@ class MemoryAdmin:
             job = self._table.jobs.get(job_id)
             return None if job is None else job.to_record()
 
-    def jobs(self, wanted: JobFilter, limit: int, after: int = 0) -> list[JobRecord]:
+    def jobs(self, wanted: JobFilter, limit: int, after: int = 0, newest_first: bool = False) -> list[JobRecord]:
         with self._lock:
             self._check_open()
-            found = (job for job in self._table.jobs.values() if job.sequence > after and _is_wanted(job, wanted))
+            jobs = self._table.jobs.values()
+            if newest_first:
+                turn = (job for job in reversed(jobs) if not after or job.sequence < after)
+            else:
+                turn = (job for job in jobs if job.sequence > after)
+            found = (job for job in turn if _is_wanted(job, wanted))
             return [job.to_record() for job in islice(found, max(limit, 0))]
 
     def queues(self) -> list[QueueRecord]:
@@ -60,6 +67,7 @@ class MemoryAdmin:
     def purge(self, queue: str, states: frozenset[JobState], limit: int = 10_000) -> int:
         if states & HELD:
             raise InvalidOptions("states", sorted(states), "states in which no worker holds the job")
+        hints = Hints()
         with self._lock:
             self._check_open()
             jobs = self._table.jobs.values()
@@ -67,7 +75,9 @@ class MemoryAdmin:
             purged = list(islice(found, max(limit, 0)))
             for job in purged:
                 self._table.drop(job)
-            return len(purged)
+                hints.add("outcome", job.submitted.id)
+        self._audience.tell(hints)
+        return len(purged)
 
     def pause(self, queue: str) -> None:
         with self._lock:
@@ -113,7 +123,8 @@ class MemoryAdmin:
         if job.unique is not None and job.unique in self._table.keys:
             return False
         job.attempts = job.crashes = job.lapses = 0
-        job.due_at, job.expires_at = now, None
+        job.created_at = job.due_at = now
+        job.owner = job.expires_at = None
         job.worker = job.started_at = job.ended_at = job.progress = job.outcome = job.cancel_reason = None
         job.cancel_asked = False
         self._table.move(job, "requeue", JobState.READY)
@@ -132,4 +143,5 @@ def _is_wanted(job: Job, wanted: JobFilter) -> bool:
         and wanted.queue in (None, submitted.queue)
         and wanted.task in (None, submitted.task)
         and wanted.parent in (None, submitted.parent)
+        and (wanted.tag is None or wanted.tag in submitted.tags)
     )

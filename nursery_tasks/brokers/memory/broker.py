@@ -16,6 +16,7 @@ from ...model.delivery import (
     LeaseState,
     Progressed,
     Receipt,
+    Released,
     Renewal,
     Retried,
     Settlement,
@@ -24,10 +25,11 @@ from ...model.delivery import (
     Submission,
     Swept,
     Topic,
+    Unresponsive,
 )
-from ...model.reasons import pack_cancelled, pack_dead, pack_expired
+from ...model.reasons import OWNER_ENDED, OWNER_GONE, pack_cancelled, pack_dead, pack_expired
 from ...model.states import ENDED, JobState
-from ..protocol import Emit, Feature, Listener
+from ..protocol import OWNED_GRACE_SECONDS, Emit, Feature, Listener
 from .admin import MemoryAdmin
 from .hints import Hints
 from .table import Job
@@ -49,6 +51,7 @@ class MemoryBroker(MemoryAdmin):
         with self._lock:
             self._check_open()
             now = self._clock()
+            self._make_leases(jobs, now, hints)
             receipts = [self._submit_one(submission, now, hints) for submission in jobs]
         self._audience.tell(hints)
         return receipts
@@ -75,6 +78,9 @@ class MemoryBroker(MemoryAdmin):
             self._check_open()
             now = self._clock()
             answers = [self._settle_one(settlement, now, hints) for settlement in settlements]
+            for settlement, done in zip(settlements, answers, strict=True):
+                if done and isinstance(settlement, Finished | Retried | Released):
+                    self._cancel_owned(settlement.delivery.token, OWNER_ENDED, now, hints)
         self._audience.tell(hints)
         return answers
 
@@ -93,6 +99,15 @@ class MemoryBroker(MemoryAdmin):
         self._audience.tell(hints)
         return answers
 
+    def hold(self, owners: Sequence[bytes], lease_seconds: float) -> list[bool]:
+        hints = Hints()
+        with self._lock:
+            self._check_open()
+            now = self._clock()
+            answers = [self._hold_one(owner, lease_seconds, now, hints) for owner in owners]
+        self._audience.tell(hints)
+        return answers
+
     def outcomes(self, ids: Sequence[str]) -> list[Stored | None]:
         with self._lock:
             self._check_open()
@@ -103,6 +118,7 @@ class MemoryBroker(MemoryAdmin):
         with self._lock:
             self._check_open()
             now = self._clock()
+            orphaned = self._sweep_owned(limit, now, hints)
             due = self._sweep_due(limit, now, hints)
             expired = self._sweep_expired(limit, now, hints)
             returned, died = self._sweep_leases(limit, now, hints)
@@ -114,8 +130,9 @@ class MemoryBroker(MemoryAdmin):
             returned=returned,
             died=died,
             expired=expired,
+            orphaned=orphaned,
             dropped=dropped,
-            more=max(due, expired, returned + died, dropped) >= limit,
+            more=max(orphaned, due, expired, returned + died, dropped) >= limit,
             next_due_seconds=None if next_due_at is None else max(0.0, next_due_at - now),
         )
 
@@ -139,6 +156,9 @@ class MemoryBroker(MemoryAdmin):
             if holder is not None:
                 return Receipt(holder, False)
         job = self._table.add(submission, now)
+        if not self._has_owner(submission):
+            self._cancel_one(submission.id, OWNER_GONE, now, hints)
+            return Receipt(submission.id, True)
         hints.add("work" if job.state is JobState.READY else "due", submission.queue)
         return Receipt(submission.id, True)
 
@@ -158,6 +178,9 @@ class MemoryBroker(MemoryAdmin):
                 self._table.move(job, "start", JobState.STARTED)
         elif isinstance(settlement, Progressed):
             job.progress = settlement.progress
+        elif isinstance(settlement, Unresponsive):
+            job.unresponsive = True
+            hints.add("outcome", settlement.delivery.id)
         elif isinstance(settlement, Finished):
             self._count_attempt(job)
             self._end(job, "finish", settlement.state, settlement.outcome, now, hints)
@@ -180,14 +203,15 @@ class MemoryBroker(MemoryAdmin):
         if job.cancel_asked:
             self._end_cancelled(job, move, now, hints)
             return
-        job.token = b""
+        job.token, job.unresponsive = b"", False
         job.due_at = now + max(0.0, delay_seconds)
         waits = job.due_at > now
         self._table.move(job, move, JobState.SCHEDULED if waits else JobState.READY)
         hints.add("due" if waits else "work", job.submitted.queue)
 
     def _end(self, job: Job, move: str, state: JobState, outcome: bytes, now: float, hints: Hints) -> None:
-        job.token, job.outcome, job.ended_at = b"", outcome, now
+        job.token, job.unresponsive = b"", False
+        job.outcome, job.ended_at = outcome, now
         self._table.move(job, move, state)
         hints.add("outcome", job.submitted.id)
 
@@ -216,7 +240,47 @@ class MemoryBroker(MemoryAdmin):
         self._end_cancelled(job, "cancel", now, hints)
         return CancelAnswer.CANCELLED
 
+    # --- owners, with the lock held ---------------------------------------------------------------
+
+    def _make_leases(self, jobs: Sequence[Submission], now: float, hints: Hints) -> None:
+        for job in jobs:
+            if job.owner is not None and job.owner_seconds > 0:
+                if self._leases.is_gone(job.owner):  # whoever owned the jobs that are left was told that they are cancelled
+                    self._cancel_owned(job.owner, OWNER_GONE, now, hints)
+                self._leases.make(job.owner, now + job.owner_seconds)
+
+    def _has_owner(self, submission: Submission) -> bool:
+        """Whether a new job is detached, or who owns it is there."""
+        if submission.owner is None or submission.owner_seconds > 0:
+            return True
+        return any(job.token == submission.owner for job in self._table.held.values())
+
+    def _hold_one(self, owner: bytes, lease_seconds: float, now: float, hints: Hints) -> bool:
+        held = self._leases.hold(owner, now + lease_seconds)
+        if held and lease_seconds <= 0:
+            self._cancel_owned(owner, OWNER_GONE, now, hints)
+            self._leases.let_go(owner)
+        return held
+
+    def _cancel_owned(self, owner: bytes, reason: str, now: float, hints: Hints, limit: int | None = None) -> int:
+        """Cancel the jobs of an owner, except for those that are being cancelled; return how many."""
+        jobs = [job for job in self._table.owned_by(owner) if not job.cancel_asked][:limit]
+        for job in jobs:
+            self._cancel_one(job.submitted.id, reason, now, hints)
+        return len(jobs)
+
     # --- sweeping, with the lock held -------------------------------------------------------------
+
+    def _sweep_owned(self, limit: int, now: float, hints: Hints) -> int:
+        """Cancel what belongs to owners whose lease is over, and to deliveries whose lease is."""
+        left = limit
+        for owner in self._leases.take_over(now):
+            left -= self._cancel_owned(owner, OWNER_GONE, now, hints, left)
+            if left > 0:
+                self._leases.let_go(owner)
+        for job in self._lost(now):
+            left -= self._cancel_owned(job.token, OWNER_ENDED, now, hints, left)
+        return limit - left
 
     def _sweep_due(self, limit: int, now: float, hints: Hints) -> int:
         due = 0
@@ -234,13 +298,21 @@ class MemoryBroker(MemoryAdmin):
         return expired
 
     def _sweep_leases(self, limit: int, now: float, hints: Hints) -> tuple[int, int]:
-        over = [job for job in self._table.held.values() if now >= job.lease_until]
-        over.sort(key=lambda job: (job.lease_until, job.sequence))
+        over = [job for job in self._lost(now) if self._may_return(job, now)]
         died = 0
         for job in over[:limit]:
             self._take_back(job, now, hints)
             died += job.state is JobState.DEAD
         return len(over[:limit]) - died, died
+
+    def _lost(self, now: float) -> list[Job]:
+        over = [job for job in self._table.held.values() if now >= job.lease_until]
+        return sorted(over, key=lambda job: (job.lease_until, job.sequence))
+
+    def _may_return(self, job: Job, now: float) -> bool:
+        """Whether what its last attempt started has ended, or was told to and had the time for it."""
+        owned = self._table.owned_by(job.token)
+        return not owned or (now >= job.lease_until + OWNED_GRACE_SECONDS and all(other.cancel_asked for other in owned))
 
     def _take_back(self, job: Job, now: float, hints: Hints) -> None:
         """Take a job from a worker whose lease is over. Only a started one can have been what killed the worker."""
@@ -264,7 +336,7 @@ class MemoryBroker(MemoryAdmin):
 def _to_stored(job: Job | None) -> Stored | None:
     if job is None:
         return None
-    return Stored(job.state, job.outcome if job.state.ended else None)
+    return Stored(job.state, job.outcome if job.state.ended else None, job.unresponsive)
 
 
 def _to_delivery(job: Job, now: float) -> Delivery:
@@ -280,5 +352,7 @@ def _to_delivery(job: Job, now: float) -> Delivery:
         crashes=job.crashes,
         lapses=job.lapses,
         expires_in_seconds=(job.expires_at or 0.0) - now if waits_for_first else None,
+        age_seconds=max(0.0, now - job.created_at),
+        owned=job.owner is not None,
         waited_seconds=max(0.0, now - job.due_at),
     )

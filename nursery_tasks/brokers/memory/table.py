@@ -1,5 +1,7 @@
 """The jobs and their indexes. Every change of a state goes through `JobTable.move`, which knows the legal moves.
 
+`owned` is the index of what belongs to somebody: by owner, the jobs that have not ended.
+
 Heaps are cleaned late: an entry whose job has moved on is thrown away when it comes to the top. So an entry is only a
 hint, checked against the job itself, and a job may have several equal ones. For that reason the `take_...` methods are
 generators: the caller moves each job before it asks for the next, and the second entry no longer fits.
@@ -23,7 +25,7 @@ class Job:
     """One job. All moments are on the broker's clock.
 
     `due_at` moves on when the job comes back; `expires_at` stays where the submission put it, until a requeue takes it
-    away. `token` is empty while nobody holds the job.
+    away, and so does the owner. `created_at` is when it was submitted or requeued. `token` is empty while nobody holds the job.
     """
 
     submitted: Submission
@@ -32,6 +34,7 @@ class Job:
     due_at: float
     expires_at: float | None
     state: JobState
+    owner: bytes | None = None
     attempts: int = 0
     crashes: int = 0
     lapses: int = 0
@@ -42,6 +45,7 @@ class Job:
     ended_at: float | None = None
     cancel_asked: bool = False
     cancel_reason: str | None = None
+    unresponsive: bool = False  # only while it is held
     progress: bytes | None = None
     outcome: bytes | None = None  # of the job once it has ended; before that, of the last attempt that failed
 
@@ -78,6 +82,9 @@ class Job:
             worker=self.worker,
             key=submitted.key,
             parent=submitted.parent,
+            tags=submitted.tags,
+            owned=self.owner is not None,
+            unresponsive=self.unresponsive,
             cancel_reason=(self.cancel_reason or "") if self.cancel_asked else None,
             progress=self.progress,
             outcome=self.outcome,
@@ -94,6 +101,7 @@ class JobTable:
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}  # id -> job, in the order of submission
         self.held: dict[str, Job] = {}  # id -> job that a worker holds; few, so that a sweep may look at each
+        self.owned: dict[bytes, dict[str, Job]] = {}  # owner -> id -> job that has not ended
         self.keys: dict[tuple[str, str], str] = {}  # (task, key) -> id of the job that has not ended
         self.counts: dict[str, Counter[JobState]] = {}  # queue -> jobs in each state
         self._ready: dict[str, list[tuple[int, int, Job]]] = {}  # queue -> heap of (-priority, sequence, job)
@@ -108,7 +116,7 @@ class JobTable:
         due_at = max(now, start_at)
         expires_at = None if submitted.expires_seconds is None else due_at + submitted.expires_seconds
         state = JobState.SCHEDULED if due_at > now else JobState.READY
-        job = Job(submitted, next(self._sequence), now, due_at, expires_at, state)
+        job = Job(submitted, next(self._sequence), now, due_at, expires_at, state, submitted.owner)
         self.jobs[submitted.id] = job
         self._enter(job)
         return job
@@ -131,6 +139,10 @@ class JobTable:
         """Return the job that *delivery* still holds; None: its token is stale."""
         job = self.held.get(delivery.id)
         return job if job is not None and job.token == delivery.token else None
+
+    def owned_by(self, owner: bytes) -> list[Job]:
+        """Return the jobs of an owner that have not ended, in the order of submission."""
+        return sorted(self.owned.get(owner, {}).values(), key=lambda job: job.sequence)
 
     def take_ready(self, queue: str, limit: int, now: float) -> Iterator[Job]:
         """Take the next ready jobs of a queue, in their order; the caller moves each one on."""
@@ -193,6 +205,8 @@ class JobTable:
             heappush(self._expiring, (job.expires_at, sequence, job))
         if state not in ENDED and job.unique is not None:
             self.keys[job.unique] = submitted.id
+        if state not in ENDED and job.owner is not None:
+            self.owned.setdefault(job.owner, {})[submitted.id] = job
 
     def _leave(self, job: Job) -> None:
         """Take a job out of the indexes that are not cleaned late."""
@@ -205,3 +219,7 @@ class JobTable:
         self.held.pop(job.submitted.id, None)
         if job.state not in ENDED and job.unique is not None:
             del self.keys[job.unique]
+        if job.state not in ENDED and job.owner is not None:
+            del self.owned[job.owner][job.submitted.id]
+            if not self.owned[job.owner]:
+                del self.owned[job.owner]

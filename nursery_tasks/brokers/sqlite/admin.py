@@ -16,15 +16,17 @@ from .describing import describe_storage
 from .hints import Hints
 from .listing import find_job, list_jobs, list_queues, list_workers
 from .schema import ENDED, NOT_ENDED, NUMBERS, READY, SUCCEEDED
-from .statements import execute, fetch_value
+from .statements import execute, fetch, fetch_value
 from .wakeup import Audience
 
-_PURGE: Final = "DELETE FROM job WHERE seq IN (SELECT seq FROM job WHERE queue = ? AND state IN ({}) ORDER BY seq LIMIT ?)"
+_PURGE: Final = """
+    DELETE FROM job WHERE seq IN (SELECT seq FROM job WHERE queue = ? AND state IN ({}) ORDER BY seq LIMIT ?) RETURNING id
+"""
 _PAUSE: Final = "INSERT INTO paused (queue) VALUES (?) ON CONFLICT DO NOTHING"
 _RESUME: Final = "DELETE FROM paused WHERE queue = ?"
 _REQUEUE: Final = f"""
-    UPDATE job SET state = {READY}, at = NULL, due = ?2, expires = NULL, attempts = 0, crashes = 0, lapses = 0, worker = NULL,
-        cancel = NULL, started = NULL, ended = NULL, progress = NULL, outcome = NULL
+    UPDATE job SET state = {READY}, at = NULL, created = ?2, due = ?2, expires = NULL, owner = NULL, attempts = 0, crashes = 0,
+        lapses = 0, worker = NULL, cancel = NULL, started = NULL, ended = NULL, progress = NULL, outcome = NULL
     WHERE id = ?1 AND {ENDED} AND state <> {SUCCEEDED} AND NOT EXISTS (
         SELECT 1 FROM job AS other WHERE other.key IS NOT NULL AND other.{NOT_ENDED}
             AND other.task = job.task AND other.key = job.key
@@ -48,8 +50,8 @@ class SqliteAdmin:
     def job(self, job_id: str) -> JobRecord | None:
         return self._database.browse(lambda cursor: find_job(cursor, job_id))
 
-    def jobs(self, wanted: JobFilter, limit: int, after: int = 0) -> list[JobRecord]:
-        return self._database.browse(lambda cursor: list_jobs(cursor, wanted, limit, after))
+    def jobs(self, wanted: JobFilter, limit: int, after: int = 0, newest_first: bool = False) -> list[JobRecord]:
+        return self._database.browse(lambda cursor: list_jobs(cursor, wanted, limit, after, newest_first))
 
     def queues(self) -> list[QueueRecord]:
         return self._database.browse(list_queues)
@@ -59,10 +61,14 @@ class SqliteAdmin:
             raise InvalidOptions("states", sorted(states), "states in which no worker holds the job")
         text = _PURGE.format(", ".join(str(NUMBERS[state]) for state in states))
 
-        def work(cursor: apsw.Cursor, now: float) -> int:
-            return execute(cursor, text, queue, max(limit, 0))
+        def work(cursor: apsw.Cursor, now: float) -> list[str]:
+            return [job_id for (job_id,) in fetch(cursor, text, queue, max(limit, 0))]
 
-        return self._database.write(work, durable=True)
+        purged = self._database.write(work, durable=True)
+        hints = Hints()
+        hints.add_all("outcome", purged)
+        self._audience.tell(hints)
+        return len(purged)
 
     def pause(self, queue: str) -> None:
         self._database.write(lambda cursor, now: execute(cursor, _PAUSE, queue), durable=True)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+import apsw
 import msgspec
 
 from ...errors import BrokerFull, InvalidBrokerUrl, InvalidOptions
@@ -29,9 +30,11 @@ from .checks import check_driver, check_place
 from .claiming import claim_jobs, is_anything_ready, renew_leases
 from .connection import BUSY_SECONDS, Synchronous
 from .database import Database
+from .hints import Hints
 from .inbox import inbox_has_mail, read_letters, store_letters
 from .listing import find_outcomes
 from .maintenance import Maintenance
+from .owning import hold_leases
 from .settling import check_settlements, needs_disk, settle_jobs
 from .submitting import check_room, submit_jobs
 from .sweeping import is_anything_to_do, next_due_seconds, sweep_jobs
@@ -148,7 +151,21 @@ class SqliteBroker(SqliteAdmin):
     def cancel(self, ids: Sequence[str], reason: str | None) -> list[CancelAnswer]:
         if not ids:
             return self._nothing()
-        answers, hints = self._database.write(lambda cursor, now: cancel_jobs(cursor, now, ids, reason), durable=True)
+
+        def work(cursor: apsw.Cursor, now: float) -> tuple[list[CancelAnswer], Hints]:
+            hints = Hints()
+            return cancel_jobs(cursor, now, ids, reason, hints), hints
+
+        answers, hints = self._database.write(work, durable=True)
+        self._audience.tell(hints)
+        return answers
+
+    def hold(self, owners: Sequence[bytes], lease_seconds: float) -> list[bool]:
+        if not owners:
+            return self._nothing()
+        answers, hints = self._database.write(
+            lambda cursor, now: hold_leases(cursor, now, owners, lease_seconds), durable=lease_seconds <= 0
+        )
         self._audience.tell(hints)
         return answers
 

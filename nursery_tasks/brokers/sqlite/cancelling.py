@@ -25,10 +25,9 @@ _MARK: Final = BatchStatement(
 )
 
 
-def cancel_jobs(cursor: apsw.Cursor, now: float, ids: Sequence[str], reason: str | None) -> tuple[list[CancelAnswer], Hints]:
+def cancel_jobs(cursor: apsw.Cursor, now: float, ids: Sequence[str], reason: str | None, hints: Hints) -> list[CancelAnswer]:
     """Cancel jobs, in a transaction."""
     found = {row[0]: row[1:] for row in fetch(cursor, _FIND, array(ids))}
-    hints = Hints()
     ended: list[Row] = []
     marked: list[Row] = []
     answers: list[CancelAnswer] = []
@@ -51,4 +50,4 @@ def cancel_jobs(cursor: apsw.Cursor, now: float, ids: Sequence[str], reason: str
         seen.add(job_id)
     _END.run(cursor, ended, now)
     _MARK.run(cursor, marked, reason or "")
-    return answers, hints
+    return answers

@@ -1,8 +1,9 @@
 """Leasing jobs to workers, and prolonging the leases.
 
-A claim is two statements without a transaction around them. The first marks up to so many jobs with the fresh token, all in
+A claim is two statements without a transaction around them. The first marks up to so many jobs with a fresh token, all in
 one step, so the write lock is not held while this thread waits for the GIL. The second reads what has the token: it is ours
-by then, and nobody else changes what we read. A crash between the two is like one right after the claim.
+by then, and nobody else changes what we read. A crash between the two is like one right after the claim. Each job's number
+follows the claim's random bytes, so that no two deliveries have the same token: a token may own jobs.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Final
 import apsw
 
 from ...model.delivery import Delivery, LeaseState, Renewal
+from .owning import TOKEN_BYTES
 from .schema import CLAIMED, HELD, READY
 from .statements import BatchStatement, PackedQuery, array, execute, fetch, fetch_value
 
@@ -25,14 +27,27 @@ _ANYTHING: Final = f"""
     )
 """
 _MARK: Final = f"""
-    UPDATE job SET state = {CLAIMED}, token = ?3, worker = ?4, at = ?5, started = NULL
+    UPDATE job SET state = {CLAIMED}, token = CAST(?3 || seq AS BLOB), worker = ?4, at = ?5, started = NULL, unresponsive = 0
     WHERE seq IN (SELECT seq FROM job WHERE queue = ?1 AND {_STARTABLE} AND ?1 NOT IN (SELECT queue FROM paused)
         ORDER BY priority DESC, seq LIMIT ?6)
 """
 _MARKED: Final = PackedQuery(
-    ("priority", "seq", "id", "queue", "task", "attempts", "crashes", "lapses", "expires", "due"),
+    (
+        "priority",
+        "seq",
+        "id",
+        "queue",
+        "task",
+        "attempts",
+        "crashes",
+        "lapses",
+        "expires",
+        "due",
+        "created",
+        "owner IS NOT NULL",
+    ),
     "payload",
-    f"FROM job WHERE {HELD} AND at = ?1 AND token = ?2",
+    f"FROM job WHERE {HELD} AND at = ?1 AND substr(token, 1, {TOKEN_BYTES}) = ?2",
 )
 _RENEW: Final = BatchStatement(
     "UPDATE job NOT INDEXED SET at = ?1 FROM",
@@ -52,7 +67,7 @@ def claim_jobs(
     cursor: apsw.Cursor, now: float, queues: Sequence[str], limit: int, worker: str, lease_seconds: float
 ) -> list[Delivery]:
     """Lease up to *limit* ready jobs, queue by queue."""
-    token, until = token_bytes(16), now + lease_seconds
+    token, until = token_bytes(TOKEN_BYTES), now + lease_seconds
     order = {queue: place for place, queue in enumerate(dict.fromkeys(queues))}
     left = limit
     for queue in order:
@@ -69,15 +84,17 @@ def claim_jobs(
             queue=queue,
             task=task,
             payload=payload,
-            token=token,
+            token=token + b"%d" % seq,
             attempt=attempts + 1,
             crashes=crashes,
             lapses=lapses,
             expires_in_seconds=None if expires is None or attempts or crashes else expires - now,
+            age_seconds=max(0.0, now - created),
+            owned=bool(owned),
             waited_seconds=max(0.0, now - due),
             address=seq,
         )
-        for _, seq, job_id, queue, task, attempts, crashes, lapses, expires, due, payload in found
+        for _, seq, job_id, queue, task, attempts, crashes, lapses, expires, due, created, owned, payload in found
     ]
 
 

@@ -15,7 +15,7 @@ import apsw
 
 from ...errors import BrokerUnreachable
 from .failures import to_broker_error
-from .schema import APPLICATION_ID, SCHEMA_VERSION, TABLES
+from .schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION, TABLES
 from .statements import fetch
 
 Synchronous = Literal["full", "normal"]
@@ -91,7 +91,7 @@ def open_writer(name: str, path: Path, busy_seconds: float) -> apsw.Connection:
     except apsw.Error as error:
         raise _unreachable(name, error) from error
     try:
-        _is_prepared(name, path, connection)
+        _find_version(name, path, connection)
         for pragma in _WRITER:
             _patiently(connection, pragma, busy_seconds)
         _prepare_tables(name, path, connection)
@@ -139,11 +139,12 @@ def _create_file(name: str, path: Path) -> None:
         raise BrokerUnreachable(name, f"{path} cannot be made: {error.strerror}", f"see ls -ld {path.parent}") from error
 
 
-def _is_prepared(name: str, path: Path, connection: apsw.Connection) -> bool:
-    """Look whose file it is, before anything in it is changed. False: nobody's, it is empty."""
+def _find_version(name: str, path: Path, connection: apsw.Connection) -> int:
+    """Look whose file it is, before anything in it is changed; return the version of its tables. 0: it is empty."""
+    version: int
     ((owner, version, used),) = fetch(connection.cursor(), _WHOSE)
-    if owner == APPLICATION_ID and version == SCHEMA_VERSION:
-        return True
+    if owner == APPLICATION_ID and (version == SCHEMA_VERSION or version in MIGRATIONS):
+        return version
     if owner == APPLICATION_ID:
         age, step = (
             ("a newer", "upgrade this program")
@@ -157,16 +158,18 @@ def _is_prepared(name: str, path: Path, connection: apsw.Connection) -> bool:
         )
     if used:
         raise BrokerUnreachable(name, f"{path} is the database of another program", "give the jobs a file of their own")
-    return False
+    return 0
 
 
 def _prepare_tables(name: str, path: Path, connection: apsw.Connection) -> None:
-    if _is_prepared(name, path, connection):
+    """Make the tables, or bring those of an older version up to this one, in one transaction."""
+    if _find_version(name, path, connection) == SCHEMA_VERSION:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if not _is_prepared(name, path, connection):  # again: another process may have been first
-            connection.execute(TABLES)
+        version = _find_version(name, path, connection)  # again: another process may have been first
+        if version != SCHEMA_VERSION:
+            connection.execute(MIGRATIONS[version] if version else TABLES)
         connection.execute("COMMIT")
     finally:
         if connection.in_transaction:

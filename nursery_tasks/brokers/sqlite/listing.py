@@ -11,27 +11,30 @@ import msgspec
 from ...model.delivery import Stored
 from ...model.listing import JobFilter, JobRecord, QueueRecord, WorkerRecord
 from ...model.states import JobState
-from .schema import NUMBERS, SUCCEEDED, to_state
+from .schema import HELD, NUMBERS, SUCCEEDED, to_state
 from .statements import PackedQuery, Row, array, fetch
 
 _COLUMNS: Final = (
-    "seq, id, queue, task, state, priority, attempts, crashes, created, due, started, ended, worker, key, parent, cancel, "
-    "progress, outcome, payload"
+    "seq, id, queue, task, state, priority, attempts, crashes, created, due, started, ended, worker, key, parent, tags, "
+    f"owner IS NOT NULL, unresponsive AND {HELD}, cancel, progress, outcome, payload"
 )
 _ONE: Final = f"SELECT {_COLUMNS} FROM job WHERE id = ?"
-_STORED: Final = PackedQuery(("id", "state"), "outcome", "FROM job WHERE id IN (SELECT value FROM carray(?))")
+_STORED: Final = PackedQuery(
+    ("id", "state", f"unresponsive AND {HELD}"), "outcome", "FROM job WHERE id IN (SELECT value FROM carray(?))"
+)
 _COUNTS: Final = "SELECT queue, state, count(*) FROM job GROUP BY queue, state"
 _PAUSED: Final = "SELECT queue FROM paused"
 _WORKERS: Final = "SELECT record FROM worker WHERE until > ? ORDER BY name"
 
+_DECODE_TAGS: Final = msgspec.json.Decoder(tuple[str, ...]).decode
 _DECODE_WORKER: Final = msgspec.json.Decoder(WorkerRecord).decode
 
 
 def find_outcomes(cursor: apsw.Cursor, ids: Sequence[str]) -> dict[str, Stored]:
     """Look jobs up by id."""
     found: dict[str, Stored] = {}
-    for job_id, number, outcome in _STORED.fetch(cursor, array(ids)):
-        found[job_id] = Stored(to_state(number), outcome if number >= SUCCEEDED else None)
+    for job_id, number, unresponsive, outcome in _STORED.fetch(cursor, array(ids)):
+        found[job_id] = Stored(to_state(number), outcome if number >= SUCCEEDED else None, bool(unresponsive))
     return found
 
 
@@ -41,9 +44,9 @@ def find_job(cursor: apsw.Cursor, job_id: str) -> JobRecord | None:
     return _to_record(rows[0]) if rows else None
 
 
-def list_jobs(cursor: apsw.Cursor, wanted: JobFilter, limit: int, after: int) -> list[JobRecord]:
-    """List jobs in the order of submission."""
-    conditions: list[str] = ["seq > ?"]
+def list_jobs(cursor: apsw.Cursor, wanted: JobFilter, limit: int, after: int, newest_first: bool = False) -> list[JobRecord]:
+    """List jobs in the order of submission, or in the reverse one."""
+    conditions: list[str] = ["(seq < ?1 OR ?1 = 0)" if newest_first else "seq > ?1"]
     values: list[Any] = [after]
     if wanted.states:
         conditions.append(f"state IN ({_numbers(wanted.states)})")
@@ -51,7 +54,10 @@ def list_jobs(cursor: apsw.Cursor, wanted: JobFilter, limit: int, after: int) ->
         if value is not None:
             conditions.append(f"{column} = ?")
             values.append(value)
-    query = f"SELECT {_COLUMNS} FROM job WHERE {' AND '.join(conditions)} ORDER BY seq LIMIT ?"
+    if wanted.tag is not None:
+        conditions.append("EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ?)")
+        values.append(wanted.tag)
+    query = f"SELECT {_COLUMNS} FROM job WHERE {' AND '.join(conditions)} ORDER BY seq{' DESC' if newest_first else ''} LIMIT ?"
     return [_to_record(row) for row in fetch(cursor, query, *values, max(limit, 0))]
 
 
@@ -77,7 +83,7 @@ def _numbers(states: frozenset[JobState]) -> str:
 
 def _to_record(row: Row) -> JobRecord:
     seq, job_id, queue, task, number, priority, attempts, crashes, created, due, started, ended, *more = row
-    worker, key, parent, cancel, progress, outcome, payload = more
+    worker, key, parent, tags, owned, unresponsive, cancel, progress, outcome, payload = more
     return JobRecord(
         id=job_id,
         queue=queue,
@@ -94,6 +100,9 @@ def _to_record(row: Row) -> JobRecord:
         worker=worker,
         key=key,
         parent=parent,
+        tags=_DECODE_TAGS(tags) if tags else (),
+        owned=bool(owned),
+        unresponsive=bool(unresponsive),
         cancel_reason=cancel,
         progress=progress,
         outcome=outcome,

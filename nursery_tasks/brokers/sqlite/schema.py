@@ -1,6 +1,7 @@
 """What stands in the file. Everything that this broker stores is listed here.
 
     job(seq, id, ...)              one row per job, from its submission until its outcome has been kept long enough
+    owner(id, until)               owners' leases; until 0: it is gone, and sweeps are cancelling what belongs to it
     paused(queue)                  queues from which nobody may claim
     worker(name, until, record)    the last heartbeat of each worker, as JSON
     inbox(seq, queue, body)        what other programs put in; a claim or a sweep makes jobs of it
@@ -15,15 +16,20 @@ Columns of `job`. Moments are epoch seconds on the broker's clock.
     due          when it may start (or might have)
     lapses       leases on it that ran out, started or not
     expires      when it ends if no attempt was made; NULL: never
-    token        16 random bytes of the claim that holds it; NULL while nobody does
+    token        16 random bytes of the claim that holds it, then `seq` in digits; NULL while nobody does
+    owner        the id of a row in `owner`, or the token of another job; NULL: it is detached
+    unresponsive 1: the worker that holds it said that the handler does not end; stale while nobody holds it
     worker       who held it last
     cancel       NULL: nobody asked for a cancel; else the reason, which may be empty
+    created      when it was submitted, or requeued
+    tags         as a JSON array; NULL for none
     keep         seconds that an outcome is kept
     outcome      packed; of the job once it has ended, before that of the last attempt that failed
     payload      the message, as it came
 
 Columns that every call reads come first, because SQLite decodes a row from the left; the payload, which may be large, comes
-last. The indexes are partial, so that a job is only in those that its state needs, and new entries go to their ends.
+last. (In a file that was made by version 1, what version 2 added comes after it.) The indexes are partial, so that a job is
+only in those that its state needs, and new entries go to their ends.
 
 Plain tables and not STRICT ones: the file is meant to be opened by other programs, and SQLite before 3.37, which is what some
 of them have, could not read it at all.
@@ -36,7 +42,7 @@ from typing import Final
 from ...model.states import JobState
 
 APPLICATION_ID: Final = 0x4E755461  # "NuTa" in the file's header, so that `file` and this broker know whose it is
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 STATES: Final = tuple(JobState)  # number -> state
 NUMBERS: Final = {state: number for number, state in enumerate(STATES)}
@@ -46,6 +52,7 @@ SCHEDULED, READY, CLAIMED, STARTED, SUCCEEDED, FAILED, CANCELLED, EXPIRED, DEAD 
 HELD: Final = f"state IN ({CLAIMED}, {STARTED})"
 ENDED: Final = f"state > {STARTED}"
 NOT_ENDED: Final = f"state <= {STARTED}"
+OWNED: Final = f"owner IS NOT NULL AND {NOT_ENDED}"
 MAY_EXPIRE: Final = f"expires IS NOT NULL AND state < {CLAIMED} AND attempts = 0 AND crashes = 0"
 
 _STATE_NAMES: Final = " ".join(f"WHEN {number} THEN '{state}'" for number, state in enumerate(STATES))
@@ -60,6 +67,19 @@ def _readable(column: str) -> str:
     return f"strftime('%Y-%m-%d %H:%M:%f', {column}, 'unixepoch') AS {column}_at"
 
 
+_OWNERS: Final = f"""
+CREATE INDEX job_owner ON job(owner) WHERE {OWNED};
+CREATE TABLE owner (id BLOB PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
+"""
+_VIEW: Final = f"""
+CREATE VIEW jobs AS SELECT
+    seq, id, queue, task, CASE state {_STATE_NAMES} END AS state, unresponsive AND {HELD} AS unresponsive, priority, attempts,
+    crashes, {_readable("created")}, {_readable("due")}, {_readable("started")}, {_readable("ended")},
+    worker, cancel AS cancel_reason, key, parent, owner IS NOT NULL AS owned, tags,
+    CAST(progress AS TEXT) AS progress, CAST(outcome AS TEXT) AS outcome, CAST(payload AS TEXT) AS message
+FROM job;
+PRAGMA user_version = {SCHEMA_VERSION};
+"""
 TABLES: Final = f"""
 CREATE TABLE job (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -77,6 +97,8 @@ CREATE TABLE job (
     token BLOB,
     worker TEXT,
     cancel TEXT,
+    owner BLOB,
+    unresponsive INTEGER NOT NULL DEFAULT 0,
     max_crashes INTEGER NOT NULL,
     keep REAL NOT NULL,
     created REAL NOT NULL,
@@ -84,6 +106,7 @@ CREATE TABLE job (
     ended REAL,
     key TEXT,
     parent TEXT,
+    tags TEXT,
     progress BLOB,
     outcome BLOB,
     payload BLOB NOT NULL
@@ -100,12 +123,19 @@ CREATE TABLE paused (queue TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE worker (name TEXT PRIMARY KEY, until REAL NOT NULL, record BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE inbox (seq INTEGER PRIMARY KEY, queue TEXT, body NOT NULL);
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE VIEW jobs AS SELECT
-    seq, id, queue, task, CASE state {_STATE_NAMES} END AS state, priority, attempts, crashes,
-    {_readable("created")}, {_readable("due")}, {_readable("started")}, {_readable("ended")},
-    worker, cancel AS cancel_reason, key, parent,
-    CAST(progress AS TEXT) AS progress, CAST(outcome AS TEXT) AS outcome, CAST(payload AS TEXT) AS message
-FROM job;
 PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {SCHEMA_VERSION};
+{_OWNERS}
+{_VIEW}
 """
+
+# version -> how a file of that version becomes one of this version, while older programs may have it open
+MIGRATIONS: Final = {
+    1: f"""
+ALTER TABLE job ADD COLUMN owner BLOB;
+ALTER TABLE job ADD COLUMN unresponsive INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE job ADD COLUMN tags TEXT;
+DROP VIEW jobs;
+{_OWNERS}
+{_VIEW}
+""",
+}

@@ -11,12 +11,13 @@ from typing import Any, Final
 
 import apsw
 
-from ...model.delivery import Finished, Progressed, Released, Retried, Settlement, Started
+from ...model.delivery import Finished, Progressed, Released, Retried, Settlement, Started, Unresponsive
 from ...model.options import DEAD_TTL_SECONDS
-from ...model.reasons import pack_cancelled
+from ...model.reasons import OWNER_ENDED, pack_cancelled
 from ...model.states import ENDED as ENDED_STATES
 from .database import begin_again
 from .hints import Hints
+from .owning import cancel_owned, is_anything_owned
 from .schema import CANCELLED, CLAIMED, DEAD, FAILED, HELD, NUMBERS, READY, SCHEDULED, STARTED
 from .statements import BatchStatement, execute, fetch
 
@@ -31,6 +32,7 @@ _START: Final = BatchStatement(
     shared=1,
 )
 _PROGRESS: Final = BatchStatement("UPDATE job NOT INDEXED SET progress = column3 FROM", _THE_JOB, width=3)
+_SAY_UNRESPONSIVE: Final = BatchStatement("UPDATE job NOT INDEXED SET unresponsive = 1 FROM", _THE_JOB, width=2)
 _FINISH: Final = BatchStatement(
     f"UPDATE job NOT INDEXED SET attempts = attempts + (state = {CLAIMED}), state = column3, outcome = column4, token = NULL, "
     f"ended = ?1, at = ?1 + iif(column3 IN ({FAILED}, {DEAD}), {_KEEP}, keep) FROM",
@@ -58,6 +60,10 @@ _END_CANCELLED: Final = f"""
 """
 
 
+_NOTES: Final = (Progressed, Unresponsive)  # of a delivery that stays held
+_GIVES_BACK: Final = (Finished, Retried, Released)
+
+
 def check_settlements(settlements: Sequence[Settlement]) -> None:
     """Refuse what no broker can store, before anything is changed.
 
@@ -76,7 +82,7 @@ def needs_disk(settlements: Sequence[Settlement]) -> bool:
     before: it may be what takes the machine down.
     """
     return any(
-        settlement.delivery.lapses > 0 if isinstance(settlement, Started) else not isinstance(settlement, Progressed)
+        settlement.delivery.lapses > 0 if isinstance(settlement, Started) else not isinstance(settlement, _NOTES)
         for settlement in settlements
     )
 
@@ -85,10 +91,16 @@ def settle_jobs(cursor: apsw.Cursor, now: float, settlements: Sequence[Settlemen
     """Record *settlements*, in a transaction that has changed nothing so far."""
     hints = Hints()
     if _settle_by_kind(cursor, now, settlements, hints):
-        return [True] * len(settlements), hints
-    begin_again(cursor)
-    hints = Hints()
-    return [_settle_one(cursor, now, settlement, hints) for settlement in settlements], hints
+        answers = [True] * len(settlements)
+    else:
+        begin_again(cursor)
+        hints = Hints()
+        answers = [_settle_one(cursor, now, settlement, hints) for settlement in settlements]
+    if is_anything_owned(cursor):
+        settled = zip(settlements, answers, strict=True)
+        owners = [item.delivery.token for item, done in settled if done and isinstance(item, _GIVES_BACK)]
+        cancel_owned(cursor, now, owners, OWNER_ENDED, hints)
+    return answers, hints
 
 
 def _settle_by_kind(cursor: apsw.Cursor, now: float, settlements: Sequence[Settlement], hints: Hints) -> bool:
@@ -135,6 +147,14 @@ def _progress(cursor: apsw.Cursor, now: float, group: Sequence[Progressed], hint
     return _PROGRESS.run(cursor, rows) == len(rows)
 
 
+def _say_unresponsive(cursor: apsw.Cursor, now: float, group: Sequence[Unresponsive], hints: Hints) -> bool:
+    rows = [(item.delivery.address, item.delivery.token) for item in group]
+    fitted = _SAY_UNRESPONSIVE.run(cursor, rows) == len(rows)
+    if fitted:
+        hints.add_all("outcome", [item.delivery.id for item in group])
+    return fitted
+
+
 def _finish(cursor: apsw.Cursor, now: float, group: Sequence[Finished], hints: Hints) -> bool:
     rows = [(item.delivery.address, item.delivery.token, NUMBERS[item.state], item.outcome) for item in group]
     fitted = _FINISH.run(cursor, rows, now) == len(rows)
@@ -162,6 +182,7 @@ def _release(cursor: apsw.Cursor, now: float, group: Sequence[Released], hints: 
 _WRITERS: Final[dict[type[Settlement], Callable[[apsw.Cursor, float, Any, Hints], bool]]] = {
     Started: _start,
     Progressed: _progress,
+    Unresponsive: _say_unresponsive,
     Finished: _finish,
     Retried: _retry,
     Released: _release,

@@ -9,6 +9,7 @@ batch is written by one statement with a VALUES clause, and read as one row that
 
 from __future__ import annotations
 
+from array import array as Array  # noqa: N812
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, Final
@@ -40,9 +41,14 @@ def fetch_value(cursor: apsw.Cursor, text: str, *values: Any) -> Any:
     return cursor.execute(text, values).get
 
 
-def array(values: Sequence[str]) -> apsw.CArrayBinding:
-    """Bind many texts, at least one, as one parameter: the table `carray(?)`."""
+def array(values: Sequence[str] | Sequence[bytes]) -> apsw.CArrayBinding:
+    """Bind many texts or blobs, at least one, as one parameter: the table `carray(?)`."""
     return apsw.carray(tuple(values))
+
+
+def integers(values: Sequence[int]) -> apsw.CArrayBinding:
+    """Bind many numbers, at least one, in the same way."""
+    return apsw.carray(Array("q", values))
 
 
 class BatchStatement:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import apsw
+import msgspec
 
 from ...errors import BrokerFull
 from ...model.delivery import Receipt, Submission
+from ...model.reasons import OWNER_GONE
+from .cancelling import cancel_jobs
 from .database import Database, begin_again
 from .hints import Hints
+from .owning import welcome_owners
 from .schema import NOT_ENDED, READY, SCHEDULED
 from .statements import BatchStatement, Row, fetch_value
 
-_COLUMNS: Final = "id, queue, task, state, priority, at, due, expires, max_crashes, keep, created, key, parent, payload"
+_COLUMNS: Final = (
+    "id, queue, task, state, priority, at, due, expires, max_crashes, keep, created, key, parent, owner, tags, payload"
+)
 _INSERT: Final = BatchStatement(
     f"INSERT INTO job ({_COLUMNS}) SELECT * FROM",
     "WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING",  # the id is known, or the key is taken
-    width=14,
+    width=16,
 )
 _BY_ID: Final = "SELECT 1 FROM job WHERE id = ?"
 _BY_KEY: Final = f"SELECT id FROM job WHERE task = ? AND key = ? AND key IS NOT NULL AND {NOT_ENDED}"
@@ -38,21 +44,33 @@ def check_room(database: Database) -> None:
 def submit_jobs(cursor: apsw.Cursor, now: float, jobs: Sequence[Submission]) -> tuple[list[Receipt], Hints]:
     """Store *jobs*, in a transaction that has changed nothing so far."""
     rows = [to_row(job, now) for job in jobs]
-    if _INSERT.run(cursor, rows) == len(rows):
-        receipts = [Receipt(job.id, True) for job in jobs]
-    else:  # some are repetitions, and only one by one shows which
-        begin_again(cursor)
-        receipts = [insert_one(cursor, job, row) for job, row in zip(jobs, rows, strict=True)]
     hints = Hints()
+    gone = _welcome_owners(cursor, now, jobs, hints)
+    if not gone and _INSERT.run(cursor, rows) == len(rows):
+        receipts = [Receipt(job.id, True) for job in jobs]
+    else:  # some are repetitions, or too late, and only one by one shows which
+        begin_again(cursor)
+        hints = Hints()
+        gone = _welcome_owners(cursor, now, jobs, hints)
+        receipts = [_insert_one(cursor, now, job, row, gone, hints) for job, row in zip(jobs, rows, strict=True)]
     for job, row, receipt in zip(jobs, rows, receipts, strict=True):
-        if receipt.created:
+        if receipt.created and job.owner not in gone:
             hints.add("work" if row[3] == READY else "due", job.queue)
     return receipts, hints
 
 
-def insert_one(cursor: apsw.Cursor, job: Submission, row: Row) -> Receipt:
+def _welcome_owners(cursor: apsw.Cursor, now: float, jobs: Sequence[Submission], hints: Hints) -> Collection[bytes | None]:
+    """Return the owners that are no more."""
+    return welcome_owners(cursor, now, jobs, hints) if any(job.owner is not None for job in jobs) else ()
+
+
+def _insert_one(
+    cursor: apsw.Cursor, now: float, job: Submission, row: Row, gone: Collection[bytes | None], hints: Hints
+) -> Receipt:
     """Store one job, or find the one that stands for it."""
     if _INSERT.run(cursor, [row]):
+        if job.owner in gone:
+            cancel_jobs(cursor, now, [job.id], OWNER_GONE, hints)
         return Receipt(job.id, True)
     if fetch_value(cursor, _BY_ID, job.id) is not None:
         return Receipt(job.id, False)
@@ -77,5 +95,7 @@ def to_row(job: Submission, now: float) -> Row:
         now,
         job.key,
         job.parent,
+        job.owner,
+        msgspec.json.encode(job.tags).decode() if job.tags else None,
         job.payload,
     )

@@ -9,14 +9,17 @@ import apsw
 from ...model.delivery import Swept
 from ...model.options import DEAD_TTL_SECONDS
 from ...model.reasons import pack_dead, pack_expired
+from ..protocol import OWNED_GRACE_SECONDS
 from .hints import Hints
-from .schema import CLAIMED, DEAD, ENDED, EXPIRED, HELD, MAY_EXPIRE, READY, SCHEDULED, STARTED
+from .owning import sweep_owned
+from .schema import CLAIMED, DEAD, ENDED, EXPIRED, HELD, MAY_EXPIRE, NOT_ENDED, READY, SCHEDULED, STARTED
 from .settling import end_cancelled
 from .statements import BatchStatement, Row, execute, fetch, fetch_value
 
 _ANYTHING: Final = f"""
     SELECT EXISTS (SELECT 1 FROM job WHERE state = {SCHEDULED} AND at <= ?1)
         OR EXISTS (SELECT 1 FROM job WHERE {HELD} AND at <= ?1)
+        OR EXISTS (SELECT 1 FROM owner WHERE until <= ?1)
         OR EXISTS (SELECT 1 FROM job WHERE {ENDED} AND at <= ?1)
         OR EXISTS (SELECT 1 FROM job WHERE {MAY_EXPIRE} AND expires <= ?1)
 """
@@ -37,7 +40,11 @@ _EXPIRE: Final = BatchStatement(
 
 _FIND_LOST: Final = f"""
     SELECT seq, id, queue, state, attempts, crashes, max_crashes, cancel, worker, outcome FROM job
-    WHERE {HELD} AND at <= ? ORDER BY at, seq LIMIT ?
+    WHERE {HELD} AND at <= ?1 AND NOT EXISTS (
+        SELECT 1 FROM job AS child WHERE child.owner = job.token AND child.owner IS NOT NULL AND child.{NOT_ENDED}
+            AND (?1 < job.at + {OWNED_GRACE_SECONDS} OR child.cancel IS NULL)
+    )
+    ORDER BY at, seq LIMIT ?2
 """
 _COUNT: Final = BatchStatement(
     f"UPDATE job NOT INDEXED SET lapses = lapses + 1, crashes = crashes + (state = {STARTED}) FROM",
@@ -80,6 +87,7 @@ def sweep_jobs(cursor: apsw.Cursor, now: float, limit: int, *, trust_leases: boo
         trust_leases: False: leases that are over may only seem so; workers get the time to renew them.
     """
     hints = Hints()
+    orphaned = sweep_owned(cursor, now, limit, hints) if trust_leases else 0
     due = _sweep_due(cursor, now, limit, hints)
     expired = _sweep_expired(cursor, now, limit, hints)
     returned, died = _sweep_leases(cursor, now, limit, hints) if trust_leases else (0, 0)
@@ -90,8 +98,9 @@ def sweep_jobs(cursor: apsw.Cursor, now: float, limit: int, *, trust_leases: boo
         returned=returned,
         died=died,
         expired=expired,
+        orphaned=orphaned,
         dropped=dropped,
-        more=max(due, expired, returned + died, dropped) >= limit,
+        more=max(orphaned, due, expired, returned + died, dropped) >= limit,
     )
     return swept, hints
 

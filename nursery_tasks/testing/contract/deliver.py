@@ -125,7 +125,7 @@ def one_job_one_worker(harness: ContractHarness) -> None:
 
 @topic.check()
 def tokens_are_fresh(harness: ContractHarness) -> None:
-    """Each call of claim has tokens of 16 bytes that no other call has, also for the same job."""
+    """Each call of claim has tokens of 16 bytes at least that no other call has, also for the same job."""
     broker = harness.open()
     submit(broker, *(f"a{n}" for n in range(10)))
     tokens: list[bytes] = []
@@ -133,7 +133,7 @@ def tokens_are_fresh(harness: ContractHarness) -> None:
         deliveries = [claim_one(broker, f"a{n}", limit=1) for n in range(10)]
         tokens += [delivery.token for delivery in deliveries]
         settle(broker, *(Released(delivery) for delivery in deliveries))
-    expect_equal({len(token) for token in tokens}, {16}, "the lengths of tokens")
+    expect(min(len(token) for token in tokens) >= 16, "a token must have 128 random bits")
     expect_equal(len(set(tokens)), 20, "different tokens of 20 calls")
 
 

@@ -34,10 +34,12 @@ from .samples import (
     leases,
     limits,
     orders,
+    owner_leases,
     picks,
     sweep_limits,
     times,
     which_ids,
+    which_owners,
     wishes,
     words,
     worker_records,
@@ -115,6 +117,10 @@ class BrokerMachine(RuleBasedStateMachine):
     def cancel_some(self, which: list[int], reason: str | None) -> None:
         self.cancel(self._name(which), reason)
 
+    @rule(owners=which_owners, lease_seconds=owner_leases)
+    def hold_some(self, owners: list[bytes], lease_seconds: float) -> None:
+        self.hold(owners, lease_seconds)
+
     @rule(seconds=times, limit=sweep_limits)
     def only_pass_time(self, seconds: float, limit: int) -> None:
         self.twins.advance(seconds)
@@ -134,11 +140,13 @@ class BrokerMachine(RuleBasedStateMachine):
             else:
                 self.requeue(self._name(data.draw(which_ids)))
 
-    @rule(wanted=filters, limit=limits, after=which_ids, worker=worker_records, ttl=leases)
-    def look_around(self, wanted: JobFilter, limit: int, after: list[int], worker: WorkerRecord, ttl: float) -> None:
+    @rule(wanted=filters, limit=limits, after=which_ids, newest_first=st.booleans(), worker=worker_records, ttl=leases)
+    def look_around(
+        self, wanted: JobFilter, limit: int, after: list[int], newest_first: bool, worker: WorkerRecord, ttl: float
+    ) -> None:
         """List some jobs; a worker says that it lives, or that it goes; open the broker again."""
         if Feature.LISTING in self.twins.features:
-            self.twins.jobs(wanted, limit, self._name(after)[0])
+            self.twins.jobs(wanted, limit, self._name(after)[0], newest_first)
         if Feature.WORKERS in self.twins.features:
             self.twins.beat(worker, ttl if worker.slots else 0.0)
         if Feature.DURABLE in self.twins.features and limit == 1:
@@ -149,11 +157,11 @@ class BrokerMachine(RuleBasedStateMachine):
     def submit(self, batch: list[Wish]) -> None:
         jobs = [self._fulfil(wish) for wish in batch]
         known = set(self.states)
-        for job, receipt in zip(jobs, self.twins.submit(jobs), strict=True):
+        for (job, _), receipt in zip(jobs, self.twins.submit(jobs), strict=True):
             fits = receipt.created == (receipt.id == job.id and job.id not in known)
             expect(fits, f"{job} got {receipt}")
             known.add(receipt.id)
-        self._look(new=True)
+        self._look("cancel", new=True)
 
     def claim(self, queues: list[str], limit: int, lease_seconds: float) -> list[Pair]:
         pairs = self.twins.claim(queues, limit, f"worker-{limit}", lease_seconds)
@@ -173,7 +181,7 @@ class BrokerMachine(RuleBasedStateMachine):
             expect(done == held, f"{word} of a delivery that is {'held' if held else 'stale'} was answered {done}")
             if held and word.kind in ("finish", "retry", "release"):
                 del self.holders[pair[1].id]
-        self._look("start", "finish", "retry", "release")
+        self._look("start", "finish", "retry", "release", "cancel")
 
     def renew(self, pairs: list[Pair], lease_seconds: float) -> None:
         for pair, renewal in zip(pairs, self.twins.renew(pairs, lease_seconds), strict=True):
@@ -185,6 +193,10 @@ class BrokerMachine(RuleBasedStateMachine):
         self.twins.cancel(ids, reason)
         self._look("cancel")
 
+    def hold(self, owners: list[bytes], lease_seconds: float) -> None:
+        self.twins.hold(owners, lease_seconds)
+        self._look(*(() if lease_seconds else ("cancel",)))
+
     def sweep(self, limit: int) -> None:
         """Sweep; a limit of 0: do nothing."""
         if not limit:
@@ -192,8 +204,8 @@ class BrokerMachine(RuleBasedStateMachine):
         if self.exact_sweeps:
             self.twins.sweep(limit)
         else:
-            self.twins.sweep_until_idle(limit)
-        self._look("due", "expire", "lease over", drops=ENDED)
+            self.twins.sweep_until_idle(1_000)  # what is left by a small limit may expire before it is cancelled
+        self._look("due", "expire", "lease over", "cancel", drops=ENDED)
         self.holders = {job_id: pair for job_id, pair in self.holders.items() if self.states.get(job_id) in HELD}
 
     def purge(self, queue: str, states: frozenset[JobState], limit: int) -> None:
@@ -239,7 +251,7 @@ class BrokerMachine(RuleBasedStateMachine):
             before, after = self.states.get(job_id), states.get(job_id)
             if before is None:
                 expect(new, f"{job_id} came from nowhere")
-                expect(after in WAITING, f"{job_id} is new and {after}")
+                expect(after in WAITING | {JobState.CANCELLED}, f"{job_id} is new and {after}")
                 continue
             reachable = _reachable(before, moves)
             if after is None:
@@ -248,10 +260,11 @@ class BrokerMachine(RuleBasedStateMachine):
                 expect(after in reachable, f"no move of {moves} leads {job_id} from {before} to {after}")
         self.states = states
 
-    def _fulfil(self, wish: Wish) -> Submission:
+    def _fulfil(self, wish: Wish) -> tuple[Submission, Pair | None]:
         job, features = wish.job, self.twins.features
         delays = Feature.DELAYS in features
-        return Submission(
+        awaited_by = self._pick(wish.awaited_by)[0] if wish.awaited_by is not None and self.pairs else None
+        submission = Submission(
             id=self._name([wish.again])[0] if wish.again is not None and self.ids else self._new_id(),
             queue=job.queue,
             task=job.task,
@@ -264,7 +277,11 @@ class BrokerMachine(RuleBasedStateMachine):
             parent=job.parent,
             keep_seconds=job.keep_seconds,
             max_crashes=job.max_crashes,
+            owner=job.owner,
+            owner_seconds=job.owner_seconds,
+            tags=job.tags,
         )
+        return submission, awaited_by
 
     def _new_id(self) -> str:
         self.ids.append(f"job-{len(self.ids)}")
@@ -279,7 +296,7 @@ class BrokerMachine(RuleBasedStateMachine):
     def _pick(self, pick: tuple[bool, int]) -> list[Pair]:
         """Return one delivery, if there is any."""
         held, number = pick
-        pairs = list(self.holders.values()) if held else self.pairs
+        pairs = (list(self.holders.values()) or self.pairs) if held else self.pairs
         return pairs[-1 - number % len(pairs) :][:1] if pairs else []
 
 

@@ -7,12 +7,13 @@ from typing import Literal
 
 from hypothesis import strategies as st
 
-from ...model.delivery import Delivery, Finished, Progressed, Released, Retried, Settlement, Started, Submission
+from ...model.delivery import Delivery, Finished, Progressed, Released, Retried, Settlement, Started, Submission, Unresponsive
 from ...model.listing import JobFilter, WorkerRecord
 from ...model.states import ENDED, JobState
 from .steps import packed
 
 QUEUES = ["a", "b"]
+OWNERS = [b"owner-1", b"owner-2"]
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,14 @@ class Wish:
     job: Submission
     again: int | None  # None: a new id; else one that was used before, counted from the latest one
     start_after: float | None  # seconds from now, for `start_at`
+    awaited_by: tuple[bool, int] | None  # which delivery owns it, as `picks` says; None: nobody, or the job names a lease
 
 
 @dataclass(frozen=True)
 class Word:
     """What a worker says of a delivery."""
 
-    kind: Literal["start", "progress", "finish", "retry", "release"]
+    kind: Literal["start", "progress", "unresponsive", "finish", "retry", "release"]
     delay_seconds: float
     state: JobState
 
@@ -38,6 +40,8 @@ class Word:
                 return Started(delivery)
             case "progress":
                 return Progressed(delivery, b'{"until":%d}' % self.delay_seconds)
+            case "unresponsive":
+                return Unresponsive(delivery)
             case "finish":
                 return Finished(delivery, self.state, packed(self.state, attempt=delivery.attempt))
             case "retry":
@@ -54,9 +58,11 @@ times = st.sampled_from([0.0, 0.5, 1.0, 2.5, 5.0, 5.0, 5.0, 15.0, 15.0, 60.0, 60
 sweep_limits = st.sampled_from([0, 1, 2, 100, 100, 100])
 which_ids = st.lists(st.integers(-1, 30), min_size=1, max_size=4)  # counted from the latest id; -1: one that was never used
 picks = st.tuples(st.sampled_from([True, True, False]), st.integers(0, 30))  # among those held or all, from the latest on
+owner_leases = st.sampled_from([0.0, 1.0, 15.0, 15.0])
+which_owners = st.lists(st.sampled_from([*OWNERS, b"nobody"]), min_size=1, max_size=3, unique=True)
 words = st.builds(
     Word,
-    kind=st.sampled_from(["start", "start", "progress", "finish", "retry", "release"]),
+    kind=st.sampled_from(["start", "start", "progress", "unresponsive", "finish", "retry", "release"]),
     delay_seconds=delays,
     state=st.sampled_from(sorted(ENDED)),
 )
@@ -75,9 +81,13 @@ wishes = st.builds(
         parent=st.sampled_from([None, "job-0"]),
         keep_seconds=st.sampled_from([0.0, 5.0, 60.0, 86_400.0]),
         max_crashes=st.integers(1, 3),
+        owner=st.sampled_from([None, None, None, *OWNERS]),
+        owner_seconds=st.sampled_from([1.0, 5.0, 15.0, 15.0]),
+        tags=st.sampled_from([(), (), ("x",), ("x", 'y"')]),
     ),
     again=st.sampled_from([None, None, None, None, 0, 1, 2, 5]),
     start_after=st.sampled_from([None, None, None, -5.0, 0.0, 7.0]),
+    awaited_by=st.one_of(st.none(), st.none(), picks),
 )
 filters = st.builds(
     JobFilter,
@@ -85,6 +95,7 @@ filters = st.builds(
     queue=st.sampled_from([None, *QUEUES]),
     task=st.sampled_from([None, "t1"]),
     parent=st.sampled_from([None, None, "job-0"]),
+    tag=st.sampled_from([None, None, None, "x", 'y"']),
 )
 worker_records = st.builds(
     WorkerRecord, name=st.sampled_from(["w2", "w1"]), node=st.just("n"), pid=st.integers(1, 9), slots=st.integers(0, 2)

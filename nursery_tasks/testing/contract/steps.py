@@ -141,7 +141,7 @@ def sweep(broker: Broker, limit: int = 1_000) -> Swept:
 def expect_swept(broker: Broker, **counts: int) -> None:
     """Sweep; exactly these numbers must come back, and 0 for the others."""
     swept = sweep(broker)
-    kinds = ("due", "returned", "died", "expired", "dropped")
+    kinds = ("due", "returned", "died", "expired", "orphaned", "dropped")
     found = {kind: getattr(swept, kind) for kind in kinds if getattr(swept, kind)}
     expect_equal(found, counts, "what the sweep did")
 

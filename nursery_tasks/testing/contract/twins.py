@@ -58,8 +58,10 @@ class Twins:
 
     # --- calls ------------------------------------------------------------------------------------
 
-    def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
-        return self._same("submit", lambda broker: broker.submit(jobs))
+    def submit(self, jobs: Sequence[tuple[Submission, Pair | None]]) -> list[Receipt]:
+        """Submit jobs, each with the delivery that owns it, if one does."""
+        ours, theirs = ([_owned_by(job, pair and pair[side]) for job, pair in jobs] for side in (0, 1))
+        return _compare("submit", self.oracle.submit(ours), self._subject.submit(theirs))
 
     def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Pair]:
         ours = self.oracle.claim(queues, limit, worker, lease_seconds)
@@ -79,6 +81,9 @@ class Twins:
 
     def cancel(self, ids: Sequence[str], reason: str | None) -> list[CancelAnswer]:
         return self._same("cancel", lambda broker: broker.cancel(ids, reason))
+
+    def hold(self, owners: Sequence[bytes], lease_seconds: float) -> list[bool]:
+        return self._same("hold", lambda broker: broker.hold(owners, lease_seconds))
 
     def outcomes(self, ids: Sequence[str]) -> list[Stored | None]:
         return self._same("outcomes", lambda broker: broker.outcomes(ids))
@@ -108,9 +113,11 @@ class Twins:
 
     # --- looks ------------------------------------------------------------------------------------
 
-    def jobs(self, wanted: JobFilter = EVERYTHING, limit: int = 10_000, after: str | None = None) -> list[JobRecord]:
+    def jobs(
+        self, wanted: JobFilter = EVERYTHING, limit: int = 10_000, after: str | None = None, newest_first: bool = False
+    ) -> list[JobRecord]:
         """List jobs, those after the job *after*; return the subject's records."""
-        found = [_list_after(broker, wanted, limit, after) for broker in (self.oracle, self._people())]
+        found = [_list_after(broker, wanted, limit, after, newest_first) for broker in (self.oracle, self._people())]
         _compare("jobs", *([_without_cursor(record) for record in records] for records in found))
         return found[1]
 
@@ -161,13 +168,17 @@ def _without_zeros(queue: QueueRecord) -> QueueRecord:
     return msgspec.structs.replace(queue, counts={state: count for state, count in queue.counts.items() if count})
 
 
-def _list_after(broker: BrokerAdmin, wanted: JobFilter, limit: int, after: str | None) -> list[JobRecord]:
+def _owned_by(job: Submission, delivery: Delivery | None) -> Submission:
+    return job if delivery is None else msgspec.structs.replace(job, owner=delivery.token, owner_seconds=0.0)
+
+
+def _list_after(broker: BrokerAdmin, wanted: JobFilter, limit: int, after: str | None, newest_first: bool) -> list[JobRecord]:
     found = broker.job(after) if after is not None else None
-    return broker.jobs(wanted, limit, found.cursor if found else 0)
+    return broker.jobs(wanted, limit, found.cursor if found else 0, newest_first)
 
 
 def _sweep_until_idle(broker: Broker, limit: int) -> dict[str, int]:
-    totals = {"due": 0, "returned": 0, "died": 0, "expired": 0, "dropped": 0}
+    totals = {"due": 0, "returned": 0, "died": 0, "expired": 0, "orphaned": 0, "dropped": 0}
     while True:
         swept = broker.sweep(limit)
         done = {kind: getattr(swept, kind) for kind in totals}

@@ -1,0 +1,40 @@
+"""Owners' leases: who owns jobs without being a delivery, and for how long it is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+
+class Leases:
+    """The leases of owners.
+
+    A lease that a sweep found over is *gone*: nobody can prolong it. It stays until the last of its jobs was cancelled, so that
+    several short sweeps can do that.
+    """
+
+    def __init__(self) -> None:
+        self._until: dict[bytes, float | None] = {}  # owner -> when it is over; None: it is gone
+
+    def is_gone(self, owner: bytes) -> bool:
+        return owner in self._until and self._until[owner] is None
+
+    def make(self, owner: bytes, until: float) -> None:
+        """Make a lease, or prolong it; it is never cut short."""
+        self._until[owner] = max(self._until.get(owner) or until, until)
+
+    def hold(self, owner: bytes, until: float) -> bool:
+        """Set the end of a lease that there is."""
+        if self._until.get(owner) is None:
+            return False
+        self._until[owner] = until
+        return True
+
+    def let_go(self, owner: bytes) -> None:
+        self._until.pop(owner, None)
+
+    def take_over(self, now: float) -> Iterator[bytes]:
+        """Take the leases that are over, those that are gone first; whoever has cancelled all its jobs lets it go."""
+        over = [(until or 0.0, owner) for owner, until in self._until.items() if until is None or until <= now]
+        for _, owner in over:
+            self._until[owner] = None
+        return (owner for _, owner in sorted(over))
