@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 import msgspec
 from anyio import NoEventLoopError, from_thread
 
 from .errors import NotInJob
+from .on_loop import call_on_loop
+
+R = TypeVar("R")
+Args = TypeVarTuple("Args")
 
 
 class CurrentJob(msgspec.Struct, frozen=True, kw_only=True):  # made for every job: a frozen dataclass takes ten times as long
@@ -49,6 +53,23 @@ class CurrentJob(msgspec.Struct, frozen=True, kw_only=True):  # made for every j
         """
         if self._report is not None:
             self._report(value)
+
+    def wait(self, function: Callable[[Unpack[Args]], Awaitable[R]], *args: *Args) -> R:
+        """Call an async function from a `def` handler, on the worker's loop, and wait for its result.
+
+        The thread waits, the loop does not: with `slots=100`, a hundred handlers wait at the same time. Inside *function*,
+        `current_job()` is this job; `job.wait(other_task.run, arg)` runs another job that this one owns.
+
+        Raises:
+            WouldBlockLoop: A loop runs in this thread, as in an `async def` handler, which can write `await` instead.
+            NoLoopBehind: The thread is none that a worker has started.
+            Exception: What the function raised.
+
+        Cancellation:
+            A cancelled job, or a timeout, cancels the function; its cancellation comes out here, and must be let through.
+        """
+        name = getattr(function, "__name__", "function")
+        return call_on_loop("current_job().wait()", f"await {name}(...)", function, *args)
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:

@@ -45,7 +45,9 @@ ROOMS: dict[str, Room] = {
     "on_loop": room("errors", libraries="anyio"),  # from a thread to the loop that it works for
     # Programs that a handler starts. Any AnyIO program can use it: it knows nothing of apps and jobs.
     "shell": room("errors model on_loop", libraries="anyio"),
-    "current": room("errors model", libraries="anyio msgspec"),  # what a handler asks about itself; handlers run in any room
+    "current": room(
+        "errors model on_loop", libraries="anyio msgspec"
+    ),  # what a handler asks about itself; handlers run in any room
     "hidden": room(libraries="anyio"),  # a nursery that its body does not see
     "brokers": room(),  # the folder's own __init__: a door, nothing behind it
     "brokers.protocol": room("errors model", never=LOOPS),
@@ -64,7 +66,7 @@ ROOMS: dict[str, Room] = {
     "signature": room("errors model", libraries="msgspec"),
     "registry": room("errors model events signature", libraries="msgspec"),
     "client": room(
-        "hidden errors model events current brokers.protocol brokers.posting brokers.gateway registry",
+        "hidden on_loop errors model events current brokers.protocol brokers.posting brokers.gateway registry",
         libraries="anyio msgspec",
     ),
     # `task.enqueue()` returns a handle and `app` makes tasks: so `task` and `app` stand on `client`, not below it.

@@ -21,6 +21,7 @@ from ..model.delivery import CancelAnswer, Hint, Receipt, Stored, Submission
 from ..model.duration import Duration, to_optional_seconds
 from ..model.outcome import Outcome
 from ..model.states import JobState
+from ..on_loop import check_may_block
 from ..registry import Registry
 from .connection import ABANDONED, SUBMIT_CHUNK, check_served, tell_queued
 from .ids import new_job_id
@@ -81,7 +82,12 @@ class SyncClient:
         ]
 
     def run(self, job: Job[R], timeout: Duration | None = None) -> R:
-        """Submit one job and wait for its result; when the wait ends early (timeout, Ctrl-C, exit), the job is cancelled."""
+        """Submit one job and wait for its result; when the wait ends early (timeout, Ctrl-C, exit), the job is cancelled.
+
+        Raises:
+            WouldBlockLoop: An event loop runs in this thread; nothing was sent.
+        """
+        check_may_block("app.sync.run()", "await task.run(...)")
         handle = self.enqueue(job)
         try:
             return handle.result(timeout)
@@ -140,7 +146,11 @@ class SyncJobHandle(Generic[R_co]):
         return f"<SyncJobHandle {self.task} {self.id}>"
 
     def result(self, timeout: Duration | None = None) -> R_co:
-        """Wait until the job has ended, and return its result. Raises as `JobHandle.result` does."""
+        """Wait until the job has ended, and return its result. Raises as `JobHandle.result` does.
+
+        Raises:
+            WouldBlockLoop: An event loop runs in this thread.
+        """
         stored = self._wait(to_optional_seconds("timeout", timeout))
         result: R_co = result_of(stored, self.id, self.task, self.returns, self._registry)
         return result
@@ -179,6 +189,7 @@ class SyncJobHandle(Generic[R_co]):
         return stored
 
     def _wait(self, timeout_seconds: float | None) -> Stored:
+        check_may_block("waiting for a job of app.sync", "await app.handle(job.id).result()")
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         woken = threading.Event()
 
