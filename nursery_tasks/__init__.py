@@ -13,6 +13,7 @@ from .current import current_job as current_job
 from .model.retry import Backoff as Backoff
 from .model.retry import Retry as Retry
 from .model.states import JobState as JobState
+from .resources import resource as resource
 from .shell import CompletedRun as CompletedRun
 from .shell import run_process as run_process
 from .shell import run_process_sync as run_process_sync
@@ -31,6 +32,7 @@ __all__ = [
     "__version__",
     "check_cancelled",
     "current_job",
+    "resource",
     "run_process",
     "run_process_sync",
 ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import os
 import socket
 import threading
@@ -24,6 +22,7 @@ from .model.codec import CustomType, Format
 from .model.listing import WorkerRecord
 from .model.options import GivenOptions, JobOptions, check_name, check_options
 from .registry import Registry, is_async, make_spec
+from .resources import Lifespan, inject, open_resources
 from .task import AsyncTask, SyncTask, Task
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 E = TypeVar("E", bound=type[BaseException])
 F = TypeVar("F", bound=Callable[..., Any])
-Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
 
 MAX_PAYLOAD_BYTES = 1024 * 1024
 HARD_PAYLOAD_BYTES = 16 * 1024 * 1024
@@ -80,7 +78,7 @@ class App:
         self.url = url or default_url()
         self.registry = Registry(codec)
         self.events = Events()
-        self.lifespans: dict[str, Lifespan] = {}
+        self.lifespans: dict[str, Lifespan] = {}  # in the order in which they are opened
         self.node = node or os.environ.get("NURSERY_TASKS_NODE") or socket.gethostname()
         self.max_payload_bytes = max_payload_bytes
         self.sync = SyncClient(
@@ -152,17 +150,22 @@ class App:
     def lifespan(self, function: F) -> F:
         """Register a resource of the worker, opened before its first job and closed after its last; a decorator.
 
-        What it yields is `current_job().state["<function name>"]` in every handler.
+        What it yields is `current_job().state["<function name>"]` in every handler, and the value of parameters that
+        have `resource(<function>)` as their default.
 
         Args:
             function: An async generator function that yields once, or one that returns an async context manager. It takes no
-                argument, or the app.
+                argument, or the app, and resources that were registered before it.
 
         Raises:
             InvalidOptions: It is something else.
         """
-        self.lifespans[function.__name__] = _to_lifespan(self, function)
+        self.lifespans[function.__name__] = Lifespan(function, self, self.lifespans)
         return function
+
+    def open_resources(self, names: Iterable[str], state: dict[str, Any]) -> AbstractAsyncContextManager[None]:
+        """Open resources into *state* while the context is open, with those that they need; for calls without a worker."""
+        return open_resources(self.lifespans, names, state)
 
     # --- submitting ------------------------------------------------------------------------------------------------------
 
@@ -304,6 +307,7 @@ class App:
         name, run_in = given.pop("name", None), given.pop("run_in", None)
         retry = given.get("retry")
         options = JobOptions(**check_options(given))
+        function = inject(function, self.lifespans, run_in)
         spec = make_spec(function, name, run_in, options)
         self.registry.add(spec)
         for cls in getattr(retry, "classes", ()):  # errors that a policy names are known here
@@ -378,14 +382,6 @@ class _SharedBroker:
         if self._broker is None:
             self._broker = open_broker(self._url)
         return self._broker
-
-
-def _to_lifespan(app: App, function: Callable[..., Any]) -> Lifespan:
-    parameters = inspect.signature(function).parameters
-    if len(parameters) > 1 or inspect.iscoroutinefunction(function):
-        raise InvalidOptions("lifespan", function.__name__, "an async generator function that takes nothing, or the app")
-    opener = asynccontextmanager(function) if inspect.isasyncgenfunction(function) else function
-    return functools.partial(opener, app) if parameters else opener
 
 
 _TASK_WORDS = GivenOptions.__annotations__.keys() | {"name", "run_in"}

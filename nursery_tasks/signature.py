@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from .errors import InvalidArguments, InvalidOptions
@@ -34,6 +34,7 @@ class TaskSignature:
         self.name = name
         self.signature = inspect.signature(function)
         self._text = _text(self.signature)
+        self._injected: Collection[str] = getattr(function, "__resources__", ())  # see resources.py
         hints = _type_hints(name, function)
         self.returns: Any = hints.get("return", Any)
         self._wanted = {name: hints.get(name, Any) for name in self.signature.parameters}
@@ -78,7 +79,9 @@ class TaskSignature:
         try:
             return self.signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise InvalidArguments(self.name, str(error), self._text) from None
+            given = [name for name in self._injected if name in kwargs]
+            problem = f"{given[0]!r} is a resource of the worker's, and cannot be sent" if given else str(error)
+            raise InvalidArguments(self.name, problem, self._text) from None
 
     def _convert_bound(self, name: str, value: Any, codec: Codec) -> Any:
         wanted = self._wanted[name]

@@ -9,9 +9,11 @@ from typing import Any, Generic, ParamSpec, TypeVar, Unpack
 
 from .client import Job, JobHandle
 from .client.job import Connected
+from .current import current_job_or_none
 from .model.message import Message
 from .model.options import GivenOptions, JobOptions
 from .registry import TaskSpec
+from .resources import resources_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -89,7 +91,8 @@ class Bound(Generic[P, R]):
     async def run_local(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the task here, in this program, without a broker: same conversions, same timeout, no retries.
 
-        Inside, `current_job().queue` and `.worker` are None.
+        Inside, `current_job().queue` and `.worker` are None. Resources that the task wants are opened for the call;
+        in a job, those of its worker are there.
 
         Raises:
             InvalidArguments: The arguments do not fit the function or its annotations.
@@ -104,7 +107,11 @@ class Bound(Generic[P, R]):
         message = Message(task=self.name, args=list(args), kwargs=dict(kwargs))
         received = codec.decode_message(codec.encode(f"an argument of {self.name}", message))
         converted, named = signature.convert(received.args, received.kwargs, codec)
-        result: R = await run_here(self.spec, converted, named, self._options.timeout_seconds)
+        around = current_job_or_none()
+        state = dict(around.state) if around else {}
+        result: R
+        async with self._app.open_resources(resources_of(self.spec.function).values(), state):
+            result = await run_here(self.spec, converted, named, self._options.timeout_seconds, state)
         return result
 
     def handle(self, job_id: str) -> JobHandle[R]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack
 
 from ..current import current_job_or_none
@@ -34,6 +35,10 @@ class Connected(Protocol):
     @property
     def registry(self) -> Registry:
         """The app's tasks."""
+        ...
+
+    def open_resources(self, names: Iterable[str], state: dict[str, Any]) -> AbstractAsyncContextManager[None]:
+        """Open resources into *state* while the context is open."""
         ...
 
 

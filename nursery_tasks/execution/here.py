@@ -24,14 +24,19 @@ class Callee(Protocol):
     def kind(self) -> str: ...
 
 
-async def run_here(task: Callee, args: Sequence[Any], kwargs: dict[str, Any], timeout_seconds: float | None) -> Any:
+async def run_here(
+    task: Callee, args: Sequence[Any], kwargs: dict[str, Any], timeout_seconds: float | None, state: dict[str, Any]
+) -> Any:
     """Run *task* here and return its result.
+
+    Args:
+        state: The open resources, by name.
 
     Raises:
         JobTimedOut: It ran longer than its timeout, by the clock, whatever it returned.
         Exception: What it raised.
     """
-    job, result = CurrentJob(id="local", task=task.name), None
+    job, result = CurrentJob(id="local", task=task.name, state=state), None
     with move_on_after(timeout_seconds) as clock:
         if task.kind == "loop":
             result = await call_in_loop(task.function, args, kwargs, job)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -44,8 +44,8 @@ class Host(Protocol):
         ...
 
     @property
-    def lifespans(self) -> dict[str, Callable[[], AbstractAsyncContextManager[Any]]]:
-        """The worker's resources, by name."""
+    def lifespans(self) -> Mapping[str, Callable[[Mapping[str, Any]], AbstractAsyncContextManager[Any]]]:
+        """The worker's resources, by name, in the order in which they are opened; each is given those before it."""
         ...
 
     @property

@@ -214,7 +214,7 @@ class Worker:
         """Open the app's lifespans in order, and close them in reverse, after the last attempt."""
         async with AsyncExitStack() as stack:
             for name, lifespan in self._app.lifespans.items():
-                self._state[name] = await stack.enter_async_context(lifespan())
+                self._state[name] = await stack.enter_async_context(lifespan(self._state))
             yield
 
     async def _serve_slots(self, task_status: TaskStatus[None]) -> None:
