@@ -18,6 +18,7 @@ from .shell import CompletedRun as CompletedRun
 from .shell import run_process as run_process
 from .shell import run_process_sync as run_process_sync
 from .task import Task as Task
+from .taskclass import TaskClass as TaskClass
 
 __all__ = [
     "App",
@@ -29,6 +30,7 @@ __all__ = [
     "JobState",
     "Retry",
     "Task",
+    "TaskClass",
     "__version__",
     "check_cancelled",
     "current_job",

@@ -24,6 +24,7 @@ from .model.options import GivenOptions, JobOptions, check_name, check_options
 from .registry import Registry, is_async, make_spec
 from .resources import Lifespan, inject, open_resources
 from .task import AsyncTask, SyncTask, Task
+from .taskclass import HasRun, read_class
 
 if TYPE_CHECKING:
     from .worker import Worker, WorkerOptions
@@ -109,17 +110,25 @@ class App:
     # --- declaring -------------------------------------------------------------------------------------------------------
 
     @overload
+    def task(  # type: ignore[overload-overlap]
+        self, cls: type[HasRun[P, Coroutine[Any, Any, R]]], /, **given: Unpack[TaskOptions]
+    ) -> AsyncTask[P, R]: ...
+    @overload
+    def task(self, cls: type[HasRun[P, R]], /, **given: Unpack[TaskOptions]) -> SyncTask[P, R]: ...
+    @overload
     def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
     @overload
     def task(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
     @overload
     def task(self, /, **given: Unpack[TaskOptions]) -> _Decorator: ...
     def task(self, function: Callable[..., Any] | None = None, /, **given: Any) -> Any:
-        """Register a function as a task; with or without parentheses.
+        """Register a function as a task, with or without parentheses; or a class, as in `fetch = app.task(Fetch)`.
 
-        An `async def` runs on the worker's event loop, a `def` in a thread of the worker's.
+        An `async def` runs on the worker's event loop, a `def` in a thread of the worker's. A class derives from `TaskClass`
+        and has a method `run`; its attributes give options, which those given here outweigh.
 
         Args:
+            function: The function, or the class.
             name: What messages call it; default: the function's name.
             run_in: `loop` or `thread`, when you want to write it down.
             given: The defaults for its jobs; see `Task.options`.
@@ -129,7 +138,7 @@ class App:
             DuplicateTask: The name is taken.
         """
         if function is not None:
-            return self._register(function, {})
+            return self._register(function, dict(given))
         if not given.keys() <= _TASK_WORDS:
             check_options({word: value for word, value in given.items() if word not in ("name", "run_in")})
         return _Decorator(lambda target: self._register(target, dict(given)))
@@ -304,6 +313,9 @@ class App:
         return open_worker(self, **options)
 
     def _register(self, function: Callable[..., Any], given: dict[str, Any]) -> Task[Any, Any]:
+        if isinstance(function, type):
+            function, of_class = read_class(function, _TASK_WORDS)
+            given = of_class | given
         name, run_in = given.pop("name", None), given.pop("run_in", None)
         retry = given.get("retry")
         options = JobOptions(**check_options(given))
@@ -327,6 +339,10 @@ class _Decorator:
     def __init__(self, register: Callable[[Callable[..., Any]], Any]) -> None:
         self._register = register
 
+    @overload
+    def __call__(self, cls: type[HasRun[P, Coroutine[Any, Any, R]]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, cls: type[HasRun[P, R]], /) -> SyncTask[P, R]: ...
     @overload
     def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
     @overload

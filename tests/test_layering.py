@@ -70,10 +70,12 @@ ROOMS: dict[str, Room] = {
         libraries="anyio msgspec",
     ),
     "resources": room("errors model current"),  # what a worker opens once, and how handlers get it
+    "taskclass": room("errors model current"),  # tasks as classes
     # `task.enqueue()` returns a handle and `app` makes tasks: so `task` and `app` stand on `client`, not below it.
     "task": room("errors model events current registry resources client", libraries="anyio"),
     "app": room(
-        "_version errors model events current brokers.protocol brokers.gateway brokers.url registry resources client task",
+        "_version errors model events current brokers.protocol brokers.gateway brokers.url registry resources taskclass "
+        "client task",
         libraries="anyio",
     ),
     "execution": room("errors model current", libraries="anyio"),
@@ -86,7 +88,7 @@ ROOMS: dict[str, Room] = {
     "observability": room("errors model events", libraries="opentelemetry prometheus_client"),
     # The package's __init__: the public names, and nothing that would make importing them slow.
     "__init__": room(
-        "_version errors model events current shell resources registry client task app execution workflows scheduling"
+        "_version errors model events current shell resources taskclass registry client task app execution workflows scheduling"
     ),
     "demo": room("__init__", libraries="anyio"),  # an app like a user's
     # These two work with the public names. `testing` ships without pytest; trio is for its virtual clock.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from nursery_tasks import App, Retry
+from collections.abc import AsyncIterator
+
+from nursery_tasks import App, Retry, TaskClass, current_job, resource, run_process
 
 app = App("memory:")
 
@@ -15,6 +17,42 @@ async def add(a: int, b: int) -> int:
 @app.task(timeout=3)
 def shout(text: str) -> str:
     return text.upper()
+
+
+@app.lifespan
+async def number() -> AsyncIterator[int]:
+    yield 1
+
+
+class Fetch(TaskClass):
+    timeout = 3
+
+    async def run(self, url: str, size: int = 1) -> bytes:
+        return url.encode()[:size]
+
+
+class Late(TaskClass):
+    timeout = "soon"  # wrong: not a duration
+
+    def run(self) -> None: ...
+
+
+fetch = app.task(Fetch)
+app.task(Fetch, timeot=3)  # wrong: no such option
+
+
+@app.task
+async def inject(a: int, text: str = resource(number)) -> None: ...  # wrong: the resource is an int
+
+
+async def wrong_helpers() -> None:
+    await fetch.run()  # wrong: an argument is missing
+    await fetch.run(1)  # wrong: not a str
+    await fetch.enqueue("a", size="b")  # wrong: not an int
+    text: str = await fetch.run("a")  # wrong: the result is bytes
+    current_job().wait(add.run, 1, "2")  # wrong: not an int
+    await run_process("ls -l", env={"A": 1})  # wrong: not a text
+    print(text)
 
 
 async def wrong() -> None:

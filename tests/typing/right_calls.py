@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any, assert_type
 
-from nursery_tasks import App, Job, JobHandle, Retry, current_job
+from nursery_tasks import (
+    App,
+    CompletedRun,
+    Job,
+    JobHandle,
+    Retry,
+    TaskClass,
+    current_job,
+    resource,
+    run_process,
+    run_process_sync,
+)
 from nursery_tasks.client.sync import SyncJobHandle
 
 app = App("memory:")
+
+
+@app.lifespan
+async def alphabet() -> AsyncIterator[str]:
+    yield "abc"
+
+
+@app.lifespan
+@asynccontextmanager
+async def numbers(text: str = resource(alphabet)) -> AsyncGenerator[list[int], None]:
+    yield [len(text)]
+
+
+@app.task
+async def inject(n: int, text: str = resource(alphabet), counts: list[int] = resource(numbers)) -> int:
+    return n + len(text) + counts[0]
 
 
 @app.task
@@ -50,11 +79,55 @@ async def check_tasks() -> None:
     assert_type(await app.enqueue_many([add.job(1, 2), parse.job(b"x")]), list[JobHandle[Any]])
 
 
+class Web(TaskClass):
+    timeout = 60
+    retry = Retry(5)
+
+
+class Download(Web):
+    queue = "web"
+
+    async def run(self, url: str, *, size: int = 10) -> bytes:
+        self.log.info("attempt %d", self.job.attempt)
+        return url.encode()[:size]
+
+
+class Count(TaskClass):
+    def run(self, text: str, letters: str = resource(alphabet)) -> int:
+        return sum(letter in letters for letter in text)
+
+
+download = app.task(Download)
+count = app.task(Count, name="count", timeout=timedelta(minutes=1))
+
+
+async def check_classes() -> None:
+    assert_type(await download.run("https://a", size=3), bytes)
+    assert_type(await download.enqueue("https://a"), JobHandle[bytes])
+    assert_type(await count.run("hello"), int)
+    assert_type(count("hello", "l"), int)
+
+
 async def check_plain_calls() -> None:
     assert_type(shout("x"), str)
     coroutine = add(1, 2)
     coroutine = assert_type(coroutine, Coroutine[Any, Any, int])
     assert_type(await coroutine, int)
+
+
+async def check_resources() -> None:
+    assert_type(resource(alphabet), str)
+    assert_type(resource(numbers), list[int])
+    assert_type(await inject.run(3), int)
+
+
+async def check_programs() -> None:
+    assert_type(await run_process(["ls"], on_output=print, timeout=3), CompletedRun)
+    assert_type(run_process_sync(["ls", "-l"], stdin="x").text, str)
+
+
+def check_green() -> None:
+    assert_type(current_job().wait(add.run, 1, 2), int)
 
 
 def check_sync() -> None:
