@@ -3,18 +3,64 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import Any, TypeVar, TypeVarTuple, Unpack
+from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
 import msgspec
-from anyio import NoEventLoopError, from_thread
+from anyio import NoEventLoopError, from_thread, get_cancelled_exc_class
 
 from .errors import NotInJob
 from .on_loop import call_on_loop
 
 R = TypeVar("R")
 Args = TypeVarTuple("Args")
+
+
+class Slot(Protocol):
+    """The right to run, which an attempt gives back while its handler waits for other jobs."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this thread is the worker's own; the rest may only be called there."""
+        ...
+
+    def give(self) -> None:
+        """Begin a wait."""
+        ...
+
+    async def take(self) -> None:
+        """End a wait that went well; waits for a slot."""
+        ...
+
+    def take_nowait(self) -> None:
+        """End a wait of a handler that is cancelled, or failed."""
+        ...
+
+
+class Hold(Protocol):
+    """What a worker keeps of a running attempt, for those who act on behalf of its handler.
+
+    Attributes:
+        broker: The broker that the job came from.
+        token: The delivery's token: it owns the jobs that the handler awaits.
+        cancel_reason: Why the attempt is to end, once it is.
+        slot: What it gives back while it waits.
+        coroutine, thread_id: Where the handler runs; written by who calls it, read to show its stack.
+    """
+
+    coroutine: Coroutine[Any, Any, Any] | None
+    thread_id: int | None
+
+    @property
+    def broker(self) -> object: ...
+    @property
+    def token(self) -> bytes: ...
+    @property
+    def cancel_reason(self) -> str | None: ...
+    @property
+    def slot(self) -> Slot: ...
 
 
 class CurrentJob(msgspec.Struct, frozen=True, kw_only=True):  # made for every job: a frozen dataclass takes ten times as long
@@ -41,6 +87,12 @@ class CurrentJob(msgspec.Struct, frozen=True, kw_only=True):  # made for every j
     tags: tuple[str, ...] = ()
     state: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
     _report: Callable[[Any], None] | None = None
+    _hold: Hold | None = None
+
+    @property
+    def cancel_reason(self) -> str | None:
+        """Why the job is being cancelled, for a handler that cleans up; None while it is not, or when nobody gave a reason."""
+        return None if self._hold is None else self._hold.cancel_reason
 
     def progress(self, value: Any) -> None:
         """Say how far the job is; `await handle.progress()` shows it. The latest value replaces the one before.
@@ -117,3 +169,34 @@ def check_cancelled() -> None:
 def set_current(job: CurrentJob) -> None:
     """Make *job* the current one in this context; for the worker, which gives every attempt a context of its own."""
     _current.set(job)
+
+
+@asynccontextmanager
+async def slot_given_back() -> AsyncGenerator[None, None]:
+    """Give the current attempt's slot back while the body waits for another job; outside of a job do nothing.
+
+    Cancellation:
+        The slot is taken again at once, if need be beside all others.
+    """
+    job = current_job_or_none()
+    slot = None if job is None or job._hold is None else job._hold.slot
+    if slot is None or not slot.is_here:
+        yield
+        return
+    slot.give()
+    try:
+        yield
+    except get_cancelled_exc_class():
+        slot.take_nowait()
+        raise
+    except BaseException:  # the handler may catch it, and go on
+        await slot.take()
+        raise
+    await slot.take()
+
+
+def owner_on(broker: object) -> bytes | None:
+    """Return what owns the jobs that are awaited here: the current attempt's token, where its job came from *broker*."""
+    job = current_job_or_none()
+    hold = None if job is None else job._hold
+    return hold.token if hold is not None and hold.broker is broker else None

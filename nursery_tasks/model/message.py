@@ -26,6 +26,9 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         parent: The id of the job whose handler submitted this one.
         timeout: Seconds that one attempt may run, where the submitter changed it; 0 means no limit.
         retry: The retry policy, where the submitter changed it.
+        remaining: Seconds that the caller who awaits the job had left when it was sent. They are counted from its submission
+            on the broker's clock, so no other clock has a say. None: no deadline, or nobody awaits it.
+        deadline: The same as a moment, in epoch seconds on the caller's clock; for display only.
         tags: Words to find the job by.
         sent_at: When it was made, in epoch seconds on the submitter's clock; for display only.
     """
@@ -37,5 +40,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     parent: str | None = None
     timeout: float | None = None
     retry: RetryRule | None = None
+    remaining: float | None = None
+    deadline: float | None = None
     tags: tuple[str, ...] = ()
     sent_at: float | None = None

@@ -22,6 +22,7 @@ from anyio import (
 from ..current import CurrentJob
 from ..errors import JobTimedOut
 from ..model.outcome import LEASE_LOST
+from ..model.reasons import DEADLINE_OVER
 from .executors import Execute
 from .held import Held
 from .judge import Ending, Interrupted, Raised, Returned, WasCancelled
@@ -53,8 +54,10 @@ async def run_attempt(held: Held, call: Call, job: CurrentJob, *, execute: Execu
 
 
 async def _run_in_scopes(held: Held, call: Call, job: CurrentJob, execute: Execute, owns_signals: bool) -> Ending:
-    scope = held.scope = CancelScope()
+    deadline = math.inf if call.deadline is None else call.deadline
+    scope = held.scope = CancelScope(deadline=deadline)
     clock, value = math.inf, None
+    held.time_limit = deadline
     try:
         with scope:
             if call.timeout_seconds is None:
@@ -62,6 +65,7 @@ async def _run_in_scopes(held: Held, call: Call, job: CurrentJob, execute: Execu
             else:
                 with move_on_after(call.timeout_seconds) as timer:
                     clock = timer.deadline
+                    held.time_limit = min(clock, deadline)
                     value = await execute(call, job)
     except KeyboardInterrupt:
         if not owns_signals:
@@ -69,8 +73,9 @@ async def _run_in_scopes(held: Held, call: Call, job: CurrentJob, execute: Execu
         return Raised(SystemError("the handler raised KeyboardInterrupt"))
     except BaseException as error:  # nothing is swallowed: it becomes the job's outcome, or the scope above cancels us again
         return _judge_error(error, held, call, clock)
-    if clock != math.inf and current_time() >= clock:  # by the clock: who swallowed its timeout has not succeeded
-        return Raised(_timed_out(held, call), timed_out=True)
+    if held.time_limit != math.inf and current_time() >= held.time_limit:
+        # By the clock: who swallowed its timeout has not succeeded.
+        return _late(held, call, clock)
     if scope.cancelled_caught:
         return _cancelled(held)
     return Returned(value)
@@ -80,10 +85,8 @@ def _judge_error(error: BaseException, held: Held, call: Call, clock: float) -> 
     # Outside of the attempt's own scopes: what is cancelled here is above us.
     if held.cancelled:
         return _cancelled(held, None if isinstance(error, get_cancelled_exc_class()) else error)
-    if current_time() >= clock:
-        late = _timed_out(held, call)
-        late.__cause__ = error
-        return Raised(late, timed_out=True)
+    if current_time() >= held.time_limit:
+        return _late(held, call, clock, error)
     if _is_cancelled_from_above():
         return Interrupted("the worker stops")
     if isinstance(error, get_cancelled_exc_class()):
@@ -91,6 +94,15 @@ def _judge_error(error: BaseException, held: Held, call: Call, clock: float) -> 
         stray.__cause__ = error
         return Raised(stray)
     return Raised(error)
+
+
+def _late(held: Held, call: Call, clock: float, error: BaseException | None = None) -> Ending:
+    """Say what became of an attempt whose own timeout, or whose caller's deadline, is over: whichever was first."""
+    if held.time_limit < clock:
+        return WasCancelled(DEADLINE_OVER, None if isinstance(error, get_cancelled_exc_class()) else error)
+    late = JobTimedOut(held.delivery.id, call.spec.name, call.timeout_seconds)
+    late.__cause__ = error
+    return Raised(late, timed_out=True)
 
 
 def _cancelled(held: Held, error: BaseException | None = None) -> Ending:
@@ -122,7 +134,3 @@ class _NativeCancels:
             task.uncancel()
         with suppress(asyncio.CancelledError):  # one that the handler has not met yet arrives here
             await asyncio.sleep(0)
-
-
-def _timed_out(held: Held, call: Call) -> JobTimedOut:
-    return JobTimedOut(held.delivery.id, call.spec.name, call.timeout_seconds)

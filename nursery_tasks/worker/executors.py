@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -21,7 +22,8 @@ class Executors:
     """Calls the handlers of one worker. On a virtual clock (`threads=False`) everything runs on the loop."""
 
     def __init__(self, settings: WorkerSettings) -> None:
-        self._threads = CapacityLimiter(settings.slots) if settings.threads else None
+        # The slots are the limit; a handler that waits for another job keeps its thread and not its slot.
+        self._threads = CapacityLimiter(math.inf) if settings.threads else None
 
     async def serve(self) -> None:
         """Own what outlives attempts, until cancelled."""

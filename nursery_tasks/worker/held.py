@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 
 from anyio import CancelScope
 
+from ..current import Hold
 from ..model.delivery import Delivery
 from ..model.outcome import LEASE_LOST
 
@@ -30,9 +32,25 @@ class Held:
         cancelled: It is to be cancelled, by somebody or because its lease is lost; `cancel_reason` says why.
         lost: The lease is lost, or cannot be kept: whatever becomes of the job here does not count.
         ended: The attempt is over and its settlement is on its way.
+        time_limit: When the attempt's own time is over, on the loop's clock.
+        hold: What the running handler holds of its worker.
+        watched: How often the watchdog has acted on it: 1 warned, 2 given up.
     """
 
-    __slots__ = ("cancel_reason", "cancelled", "delivery", "ended", "expires_deadline", "lease_from", "lost", "scope", "since")
+    __slots__ = (
+        "cancel_reason",
+        "cancelled",
+        "delivery",
+        "ended",
+        "expires_deadline",
+        "hold",
+        "lease_from",
+        "lost",
+        "scope",
+        "since",
+        "time_limit",
+        "watched",
+    )
 
     def __init__(self, delivery: Delivery, lease_from: float, now: float) -> None:
         self.delivery = delivery
@@ -45,6 +63,9 @@ class Held:
         self.cancel_reason: str | None = None
         self.lost = False
         self.ended = False
+        self.time_limit = math.inf
+        self.hold: Hold | None = None
+        self.watched = 0
 
     def cancel(self, reason: str | None) -> None:
         """Cancel the attempt, or keep it from starting. The first reason stays, but a lost lease beats all others."""

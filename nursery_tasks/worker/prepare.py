@@ -28,6 +28,7 @@ class Call(msgspec.Struct, frozen=True):  # made for every job: a frozen datacla
     kwargs: dict[str, Any]
     timeout_seconds: float | None
     retry: RetryRule | None
+    deadline: float | None  # of the caller who awaits it, on the loop's clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,14 @@ class Refuse:
     message: Message
 
 
+def deadline_of(remaining_seconds: float, delivery: Delivery, since: float) -> float | None:
+    """Return when the caller's deadline is over, on the clock that *since* is on: what was left, minus the job's age.
+
+    Only while it has an owner: a person who puts a job back into its queue does not want it to end as its caller wanted.
+    """
+    return since + remaining_seconds - delivery.age_seconds if delivery.owned else None
+
+
 class Preparer:
     """Makes calls of deliveries, for one worker.
 
@@ -68,8 +77,12 @@ class Preparer:
         self._limit_bytes = limit_bytes
         self._first_seen: dict[str, float] = {}
 
-    def prepare(self, delivery: Delivery, now: float) -> Call | Bury | GiveBack | Refuse:
-        """Decode a delivery, look its task up and convert its arguments; *now* is on the loop's clock."""
+    def prepare(self, delivery: Delivery, now: float, since: float) -> Call | Bury | GiveBack | Refuse:
+        """Decode a delivery, look its task up and convert its arguments.
+
+        Args:
+            now, since: This moment and that of the claim, on the loop's clock.
+        """
         size = len(delivery.payload)
         if size > self._limit_bytes:
             return Bury(f"oversize: {size:,} bytes, this app's max_payload_bytes is {self._limit_bytes:,}")
@@ -86,7 +99,8 @@ class Preparer:
             return Refuse(error, message)
         defaults = spec.options
         timeout = defaults.timeout_seconds if message.timeout is None else message.timeout or None
-        return Call(spec, message, args, kwargs, timeout, message.retry or defaults.retry)
+        deadline = None if message.remaining is None else deadline_of(message.remaining, delivery, since)
+        return Call(spec, message, args, kwargs, timeout, message.retry or defaults.retry, deadline)
 
     def _judge_unknown(self, job_id: str, task: str, now: float) -> Bury | GiveBack:
         """Give a job back for other workers, or bury it when its time is over."""

@@ -19,13 +19,15 @@ from ..model.codec import pack_outcome
 from ..model.delivery import Finished, Retried
 from ..model.failure import Failure, describe_error
 from ..model.outcome import LEASE_LOST, NOTHING, TIMED_OUT, Outcome
-from ..model.reasons import NOT_STARTED_IN_TIME
+from ..model.reasons import DEADLINE_OVER, NOT_STARTED_IN_TIME
 from ..model.retry import Retry
 from ..model.states import JobState
 from ..registry import Registry
 from .attempt import run_attempt
 from .executors import Execute, Executors
+from .hand_over import HandOver
 from .held import Held
+from .hold import AttemptHold
 from .judge import Again, Ending, Interrupted, Raised, Returned, WasCancelled, decide_retry
 from .options import WorkerSettings
 from .prepare import Bury, Call, GiveBack, Preparer, Refuse
@@ -56,6 +58,7 @@ class Runner:
         settings: WorkerSettings,
         state: dict[str, Any],
         limit_bytes: int,
+        hand_over: HandOver,
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -70,6 +73,7 @@ class Runner:
         self._settings = settings
         self._state = state
         self._limit_bytes = limit_bytes
+        self._hand_over = hand_over
         self._fraction = settings.fraction
         self._now = now
         self._suspects = Lock()
@@ -146,9 +150,12 @@ class Runner:
         delivery = held.delivery
         if self._settled_meanwhile(held, now):
             return None
-        step = self._preparer.prepare(delivery, now)
+        step = self._preparer.prepare(delivery, now, held.since)
         if isinstance(step, Call):
-            return step
+            if step.deadline is None or now < step.deadline:
+                return step
+            self._finish(held, JobState.CANCELLED, reason=DEADLINE_OVER)
+            return None
         if isinstance(step, GiveBack):
             self._settler.release(held, step.delay_seconds)
             self._tell(held, EventKind.RELEASED, detail=step.detail, wait_seconds=step.delay_seconds)
@@ -182,6 +189,7 @@ class Runner:
 
     def _current_job(self, held: Held, call: Call) -> CurrentJob:
         delivery, message = held.delivery, call.message
+        held.hold = AttemptHold(held, self._settler.broker, self._hand_over)
         return CurrentJob(
             id=delivery.id,
             task=call.spec.name,
@@ -192,6 +200,7 @@ class Runner:
             tags=message.tags,
             state=self._state,
             _report=lambda value: self._report(held, value),
+            _hold=held.hold,
         )
 
     def _report(self, held: Held, value: Any) -> None:
@@ -204,6 +213,8 @@ class Runner:
 
     def _settle(self, held: Held, call: Call, ending: Ending, began_at: float) -> None:
         self.processed += 1
+        if held.ended:  # it was given up long ago, see the watchdog
+            return
         match ending:
             case Returned(value):
                 self._settle_value(held, call, value, began_at)

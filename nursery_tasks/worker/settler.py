@@ -46,6 +46,7 @@ class Settler:
         *,
         fraction: Callable[[], float] = random.random,
     ) -> None:
+        self.broker = gateway.broker
         self._gateway = gateway
         self._held = held
         self._on_stale = on_stale

@@ -75,7 +75,7 @@ class Worker:
         self._started_at = self._now()
         self._state: dict[str, Any] = {}
         self._held = HeldJobs()
-        self._hand_over = HandOver()
+        self._hand_over = HandOver(settings.slots, self._start_slot, lambda: self._intake.capacity_freed())
         self._loop = loop_name()
         post = loop_poster()
         # A broker on the loop may live in virtual time, and its leases with it.
@@ -83,7 +83,14 @@ class Worker:
         self._settler = Settler(self._gateway, self._held, self._on_stale, post, fraction=fraction)
         self._keeper = LeaseKeeper(self._gateway.broker, self._held, settings.lease_seconds, clock, post, settings.on_wedged)
         self._runner = Runner(
-            app.registry, self._settler, app.events, settings, self._state, app.max_payload_bytes, now=self._now
+            app.registry,
+            self._settler,
+            app.events,
+            settings,
+            self._state,
+            app.max_payload_bytes,
+            self._hand_over,
+            now=self._now,
         )
         self._cancels = CancelWatch(self._gateway, self._held, self._keeper, settings.lease_seconds, clock)
         self._intake = Intake(
@@ -222,8 +229,7 @@ class Worker:
         try:
             async with create_task_group() as running:
                 self._running = running
-                for number in range(1, self.settings.slots + 1):
-                    running.start_soon(self._slot, name=f"slot {number}")
+                self._hand_over.open()
                 async with create_task_group() as claiming:
                     claiming.start_soon(self._intake.serve, name="intake")
                     task_status.started()
@@ -238,8 +244,12 @@ class Worker:
             self._drained.set()
             self._give_back()  # also when it was cancelled from above
 
+    def _start_slot(self) -> None:
+        if self._running is not None:
+            self._running.start_soon(self._slot, name=f"slot {self._hand_over.children}")
+
     async def _slot(self) -> None:
-        """Run deliveries until the hand-over is closed and empty."""
+        """Run deliveries until the hand-over does not need this child any more."""
         last_wait = current_time()
         while (held := await self._hand_over.take()) is not None:
             if self._limits is not None and not self._may_begin(self._limits, held):
