@@ -155,6 +155,30 @@ class WaitTimedOut(NurseryTasksError, TimeoutError):
         super().__init__(f"{task} ({job_id}) is still {state} after {waited_seconds:g} s{hint}")
 
 
+class NotFinished(NurseryTasksError):
+    """The result of a job was asked for that has not ended."""
+
+    def __init__(self, job_id: str, task: str) -> None:
+        self.job_id, self.task = job_id, task
+        super().__init__(f"{task} ({job_id}) has not ended; read its return_value after the group's block, or await it")
+
+
+class JobStillRunning(NurseryTasksError):
+    """The caller of an owned job was cancelled, and the job, or something that it started, did not end within the grace.
+
+    Attributes:
+        jobs: What had not ended, as (id, task, state, worker); empty when the broker could not be asked.
+    """
+
+    def __init__(
+        self, job_id: str, task: str, grace_seconds: float, jobs: Iterable[tuple[str, str, str, str]] = (), why: str = ""
+    ) -> None:
+        self.job_id, self.task, self.grace_seconds, self.jobs = job_id, task, grace_seconds, tuple(jobs)
+        listed = ", ".join(f"{name} ({one}) {state}{f' on {worker}' if worker else ''}" for one, name, state, worker in self.jobs)
+        what = f"still running: {listed}" if listed else why
+        super().__init__(f"{task} ({job_id}) was cancelled and had not ended {grace_seconds:g} s later; {what}")
+
+
 class NoWorkers(NurseryTasksError):
     """Nobody listens to the queue, and the caller had asked to be told."""
 

@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from typing import Any, Final, TypeVar
 
 import msgspec
-from anyio import CancelScope, get_cancelled_exc_class, move_on_after
+from anyio import CancelScope, current_effective_deadline, current_time, get_cancelled_exc_class, move_on_after
 
 from ..brokers.gateway import Gateway
-from ..errors import BrokerClosed, BrokerError, BrokerUnavailable, NotSupported, NoWorkers, UnknownJob
+from ..current import owner_on, slot_given_back
+from ..errors import (
+    BrokerClosed,
+    BrokerError,
+    BrokerUnavailable,
+    JobStillRunning,
+    NotSupported,
+    NoWorkers,
+    UnknownJob,
+)
 from ..events import EventKind, Events, JobEvent
 from ..hidden import open_hidden_group
-from ..model.delivery import CancelAnswer, Receipt, Submission
-from ..model.listing import WorkerRecord
+from ..model.delivery import CancelAnswer, Receipt, Stored, Submission
+from ..model.listing import JobRecord, WorkerRecord
+from .cancelling import unfinished_below
 from .handle import JobHandle
 from .ids import new_job_id
 from .job import Connected, Job
+from .owner import OwnerLease
 from .results import result_of
 from .waiting import OutcomeWaiter, Ticket
 
 R = TypeVar("R")
 
-OWNED_GRACE_SECONDS: Final = 10.0  # how long a cancelled `run` waits for its job to be gone
+OWNED_GRACE_SECONDS: Final = 8.0  # how long a cancelled `run` waits for its job to be gone: its clean-up and the way there
+LISTING_SECONDS: Final = 1.0  # for finding out what is still running after that
 SUBMIT_CHUNK: Final = 2_000  # jobs in one call of enqueue_many: a transaction that others can get in between
 ABANDONED: Final = "its caller went away"
 
@@ -37,6 +50,8 @@ class Connection:
     ) -> None:
         self.gateway = gateway
         self.waiter = OutcomeWaiter(gateway)
+        self.owner = OwnerLease(lambda: gateway.broker)
+        self.grace_seconds = OWNED_GRACE_SECONDS
         self.new_id: Callable[[], str] = new_job_id
         self.now: Callable[[], float] = time.time
         self._app = app
@@ -60,6 +75,7 @@ class Connection:
                     yield
                 finally:
                     serving.cancel()
+                    self.owner.close()
                     self.waiter.close(BrokerClosed(self.gateway.broker.name))
 
     async def _serve_waiter(self, serving: CancelScope) -> None:
@@ -84,23 +100,41 @@ class Connection:
             for job, receipt in zip(listed, receipts, strict=True)
         ]
 
-    async def run(self, job: Job[R]) -> R:
-        """Submit one job, owned, and wait for its result."""
-        submission = self._encode(job)
-        with self.waiter.expecting(submission.id, look=False) as ticket:
+    async def run(self, job: Job[R], job_id: str | None = None, reason: Callable[[], str | None] = lambda: None) -> R:
+        """Submit one job, owned, and wait for its result; in a handler, with its slot given back meanwhile.
+
+        Args:
+            job_id: The id it gets, unless its options have one.
+            reason: Asked why the job is cancelled, when the caller is.
+        """
+        async with slot_given_back():
+            receipt, stored = await self._run(job, job_id, reason)
+        if stored is None:  # an equal one was there already: nobody here owns it
+            return await JobHandle[R](self._app, receipt.id, job.task, job.returns)
+        result: R = result_of(stored, receipt.id, job.task, job.returns, self._app.registry)
+        return result
+
+    async def _run(
+        self, job: Job[Any], job_id: str | None, reason: Callable[[], str | None]
+    ) -> tuple[Receipt, Stored | None]:
+        token = owner_on(self.gateway.broker)
+        with ExitStack() as stack:
+            seconds = 0.0 if token else stack.enter_context(self.owner.awaiting())
+            submission = self._encode(job, job_id, remaining_seconds())
+            submission = msgspec.structs.replace(submission, owner=token or self.owner.id, owner_seconds=seconds)
+            ticket = stack.enter_context(self.waiter.expecting(submission.id, look=False))
             receipt: Receipt | None = None
             try:
                 [receipt] = await self._submit([submission])
                 ticket.sent = True
-                stored = await ticket.wait() if receipt.created else None
-            except (get_cancelled_exc_class(), BrokerUnavailable):
+                return receipt, await ticket.wait() if receipt.created else None
+            except get_cancelled_exc_class():
                 if receipt is None or receipt.created:
-                    await self._disown(submission.id, ticket)
+                    await self._disown(submission, ticket, reason() or ABANDONED)
                 raise
-        if stored is None:  # an equal one was there already: nobody here owns it
-            return await JobHandle[R](self._app, receipt.id, job.task, job.returns)
-        result: R = result_of(stored, submission.id, job.task, job.returns, self._app.registry)
-        return result
+            except BrokerUnavailable:
+                self.owner.abandon(submission.id, ABANDONED)  # it may have been stored
+                raise
 
     async def count_workers(self) -> int | None:
         """Count the live workers; None where the broker cannot tell."""
@@ -109,20 +143,42 @@ class Connection:
         except NotSupported:
             return None
 
-    async def _disown(self, job_id: str, ticket: Ticket) -> None:
-        """Cancel an owned job whose caller is leaving, and wait until it is gone; bounded."""
-        with move_on_after(OWNED_GRACE_SECONDS, shield=True):
+    async def _disown(self, submission: Submission, ticket: Ticket, reason: str) -> None:
+        """Cancel an owned job whose caller is leaving, and wait until it is gone; bounded.
+
+        Raises:
+            JobStillRunning: It is not gone.
+        """
+        why = ""
+        with move_on_after(self.grace_seconds, shield=True):
             try:
                 # asyncio's own cancel does not wait for a submission under way, which must not arrive after our cancel.
                 await self.gateway.wait_submitted()
-                [answer] = await self.gateway.cancel([job_id], ABANDONED)
+                [answer] = await self.gateway.cancel([submission.id], reason)
                 if answer is CancelAnswer.REQUESTED:
+                    ticket.sent = True
                     await ticket.wait()
-            except (BrokerError, UnknownJob):
-                return  # the broker is away, and the cancelled caller must not wait for it; or the job is gone for good
+                return
+            except UnknownJob:  # it is gone for good
+                return
+            except BrokerError as error:  # the cancelled caller must not wait for a broker that is away
+                self.owner.abandon(submission.id, reason)
+                why = f"it will be cancelled when the broker is back: {error}"
+        await self._raise_still_running(submission, why)
 
-    def _encode(self, job: Job[Any]) -> Submission:
-        submission = job.to_submission(self.new_id(), self.now(), self._limit_bytes)
+    async def _raise_still_running(self, submission: Submission, why: str) -> None:
+        jobs: list[JobRecord] = []
+        if not why:
+            why = "what still runs cannot be listed"
+            with move_on_after(LISTING_SECONDS, shield=True), suppress(BrokerError, NotSupported):
+                jobs = await unfinished_below(self.gateway, submission.id)
+                if not jobs:  # it has ended in the last moment
+                    return
+        listed = [(job.id, job.task, "unresponsive" if job.unresponsive else str(job.state), job.worker or "") for job in jobs]
+        raise JobStillRunning(submission.id, submission.task, self.grace_seconds, listed, why)
+
+    def _encode(self, job: Job[Any], job_id: str | None = None, remaining: float | None = None) -> Submission:
+        submission = job.to_submission(job_id or self.new_id(), self.now(), self._limit_bytes, remaining)
         if job.options.local:
             return msgspec.structs.replace(submission, queue=f"{submission.queue}@{self._node}")
         return submission
@@ -136,6 +192,12 @@ class Connection:
 
     async def _check_workers(self, submissions: Sequence[Submission]) -> None:
         check_served(submissions, await self.gateway.call(self.gateway.admin.workers))
+
+
+def remaining_seconds() -> float | None:
+    """Return how much longer the caller can wait: until the nearest deadline of the scopes around it; None: for ever."""
+    left = current_effective_deadline() - current_time()
+    return None if left == math.inf else max(0.0, left)
 
 
 def check_served(submissions: Iterable[Submission], workers: Iterable[WorkerRecord]) -> None:

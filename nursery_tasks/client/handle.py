@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 from anyio import move_on_after
 
+from ..current import slot_given_back
 from ..errors import UnknownJob, WaitTimedOut
 from ..model.delivery import CancelAnswer, Stored
 from ..model.duration import Duration, to_optional_seconds
 from ..model.outcome import Outcome
 from ..model.states import JobState
+from .cancelling import CANCEL_WAIT_SECONDS, cancel_jobs
 from .results import open_outcome, result_of
 
 if TYPE_CHECKING:
     from .job import Connected
 
 R_co = TypeVar("R_co", covariant=True)
-
-CANCEL_WAIT_SECONDS = 5.0  # how long cancel() waits for a running job to end
 
 
 class JobHandle(Generic[R_co]):
@@ -111,19 +111,16 @@ class JobHandle(Generic[R_co]):
 
         Returns:
             `cancelled`: it will never run, or it ran and has ended cancelled. `finished`: it had ended or ended by itself
-            first. `requested`: it still runs after *wait*; it stays marked. `unknown`: there is no such job.
+            first. `unresponsive`: its handler does not end, and has cost its worker a slot. `requested`: it still runs after
+            *wait*; it stays marked. `unknown`: there is no such job.
+
+            Where a worker has the job and has not said that it runs, the wait goes on until that is clear, at most until the
+            worker's lease is over: a job that had not started before never starts after this has returned.
         """
         wait_seconds = to_optional_seconds("wait", wait) or 0.0
         connection = self._app.connection
-        with connection.waiter.expecting(self.id, look=False) as ticket:
-            [answer] = await connection.gateway.cancel([self.id], reason)
-            if answer is not CancelAnswer.REQUESTED:
-                return answer
-            ticket.sent = True
-            with move_on_after(wait_seconds):
-                ended = (await ticket.wait()).state
-                return CancelAnswer.CANCELLED if ended is JobState.CANCELLED else CancelAnswer.FINISHED
-        return answer
+        answers = await cancel_jobs(connection.gateway, connection.waiter, [self.id], reason, wait_seconds)
+        return answers[self.id]
 
     async def _look(self) -> Stored:
         [stored] = await self._app.connection.gateway.outcomes([self.id])
@@ -133,8 +130,9 @@ class JobHandle(Generic[R_co]):
 
     async def _wait(self, timeout_seconds: float | None) -> Stored:
         connection = self._app.connection
-        with connection.waiter.expecting(self.id, look=True) as ticket, move_on_after(timeout_seconds) as scope:
-            return await ticket.wait()
+        async with slot_given_back():
+            with connection.waiter.expecting(self.id, look=True) as ticket, move_on_after(timeout_seconds) as scope:
+                return await ticket.wait()
         assert scope.cancelled_caught
         stored = await self._look()
         if stored.state.ended:  # in the last moment, or before a wait of 0 s

@@ -86,8 +86,13 @@ class Job(Generic[R_co]):
         """Submit it, owned, and wait for its result. See `Task.run`."""
         return await self._app.connection.run(self)
 
-    def to_submission(self, job_id: str, now: float, limit_bytes: int) -> Submission:
+    def to_submission(
+        self, job_id: str, now: float, limit_bytes: int, remaining_seconds: float | None = None
+    ) -> Submission:
         """Encode it; for the connection.
+
+        Args:
+            remaining_seconds: How much longer the caller who awaits it can wait; None: for ever, or nobody awaits it.
 
         Raises:
             NotSerializable: An argument cannot travel.
@@ -103,6 +108,8 @@ class Job(Generic[R_co]):
             parent=parent.id if parent else None,
             timeout=options.timeout_seconds or 0.0 if "timeout_seconds" in changed else None,
             retry=(options.retry or NEVER_AGAIN) if "retry" in changed else None,
+            remaining=remaining_seconds,
+            deadline=None if remaining_seconds is None else now + remaining_seconds,
             tags=options.tags,
             sent_at=now,
         )

@@ -26,16 +26,22 @@ PAUSE_SECONDS: Final = 0.5  # after a broker error
 class Ticket:
     """One waiter. `stored` is set, and then `event`, by the service; `error` when there is nothing to wait for.
 
-    `sent` is set by the waiter: the broker has been given the job.
+    `sent` is set by the waiter: the broker has been given the job. `takes_unresponsive`, too: it also wants to know that the
+    job's handler was cancelled and does not end.
     """
 
-    __slots__ = ("error", "event", "sent", "stored")
+    __slots__ = ("error", "event", "sent", "stored", "takes_unresponsive")
 
     def __init__(self, sent: bool) -> None:
         self.event = Event()
         self.sent = sent
+        self.takes_unresponsive = False
         self.stored: Stored | None = None
         self.error: Exception | None = None
+
+    def wants(self, stored: Stored) -> bool:
+        """Say whether this is what it waits for."""
+        return (stored.state.ended and stored.outcome is not None) or (stored.unresponsive and self.takes_unresponsive)
 
     async def wait(self) -> Stored:
         """Wait until the job has ended.
@@ -155,6 +161,6 @@ class OutcomeWaiter:
                 if stored is None and ticket in sent:
                     ticket.error = UnknownJob(job_id)
                     ticket.event.set()
-                elif stored is not None and stored.outcome is not None and stored.state.ended:
+                elif stored is not None and ticket.wants(stored):
                     ticket.stored = stored
                     ticket.event.set()

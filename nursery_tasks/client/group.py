@@ -1,0 +1,158 @@
+"""`app.create_task_group()`: a task group whose children run on workers, wherever those are."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
+
+from anyio import CancelScope, Event, create_task_group
+from anyio.abc import TaskGroup
+
+from ..errors import JobCancelled, NotFinished
+from .job import Job
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Startable(Protocol[P, R_co]):
+    """A task, or a task with options."""
+
+    def job(self, *args: P.args, **kwargs: P.kwargs) -> Job[R_co]:
+        """Return the unsent job."""
+        ...
+
+
+class ChildJob(Generic[R_co]):
+    """A job that a group has started: what `start_soon` returns.
+
+    Attributes:
+        id: The job's id; `app.handle(child.id)` looks it up from anywhere.
+        task: The task's name.
+        exception: What it ended with, when it did not end well.
+    """
+
+    __slots__ = ("_ended", "_scope", "_value", "cancel_reason", "exception", "id", "task")
+
+    def __init__(self, job_id: str, task: str) -> None:
+        self.id = job_id
+        self.task = task
+        self.exception: BaseException | None = None
+        self.cancel_reason: str | None = None
+        self._scope = CancelScope()
+        self._ended = Event()
+        self._value: list[R_co] = []
+
+    def __repr__(self) -> str:
+        return f"<ChildJob {self.task} {self.id}>"
+
+    def __await__(self) -> Generator[Any, Any, R_co]:
+        return self._result().__await__()
+
+    @property
+    def return_value(self) -> R_co:
+        """The job's result.
+
+        Raises:
+            NotFinished: It has not ended.
+            JobCancelled: It was cancelled.
+            BaseException: What it ended with.
+        """
+        if self._value:
+            return self._value[0]
+        if self.exception is not None:
+            raise self.exception
+        raise NotFinished(self.id, self.task)
+
+    def cancel(self, reason: str | None = None) -> None:
+        """Cancel this one; the group goes on, and waits for its end."""
+        self.cancel_reason = reason
+        self._scope.cancel(reason)
+
+    async def _result(self) -> R_co:
+        await self._ended.wait()
+        return self.return_value
+
+    async def _run(self, connection: Connection, job: Job[R_co], group: JobGroup) -> None:
+        try:
+            with self._scope:
+                self._value.append(await connection.run(job, self.id, lambda: self.cancel_reason or group.failure))
+            if self._scope.cancelled_caught:
+                self.exception = JobCancelled(self.id, self.task, self.cancel_reason)
+        except BaseException as error:
+            self.exception = error
+            if isinstance(error, Exception):
+                group.note_failure(self, error)
+            raise
+        finally:
+            self._ended.set()
+
+
+class JobGroup:
+    """A nursery of jobs. Make it with `app.create_task_group()`.
+
+    Leaving the block waits for all children. The first one that fails (after its retries) cancels the others, queued or running,
+    on whatever worker they are; once all of them have ended, the block raises an `ExceptionGroup`. A cancel from outside does the
+    same. Used in a handler, it gives the slot back while it waits.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.failure: str | None = None  # why the siblings are cancelled
+        self._connection = connection
+        self._group: TaskGroup = create_task_group()
+
+    @property
+    def cancel_scope(self) -> CancelScope:
+        """The scope around the group; cancelling it cancels all children."""
+        return self._group.cancel_scope
+
+    async def __aenter__(self) -> JobGroup:
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return await self._group.__aexit__(exc_type, error, traceback)
+
+    @overload
+    def start_soon(self, task: Startable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> ChildJob[R]: ...
+    @overload
+    def start_soon(self, task: Job[R], /) -> ChildJob[R]: ...
+    def start_soon(self, task: Any, /, *args: Any, **kwargs: Any) -> ChildJob[Any]:
+        """Submit a job that belongs to this group.
+
+        Args:
+            task: A task, a task with `.options(...)`, or an unsent job.
+
+        Raises:
+            InvalidArguments: The arguments do not fit the task; nothing was sent.
+            TypeError: It is neither.
+        """
+        job = _to_job(task, args, kwargs)
+        child: ChildJob[Any] = ChildJob(job.options.job_id or self._connection.new_id(), job.task)
+        self._group.start_soon(child._run, self._connection, job, self, name=f"{job.task} {child.id}")
+        return child
+
+    def note_failure(self, child: ChildJob[Any], error: Exception) -> None:
+        """Hear from a child that failed: its siblings are told why they end."""
+        if self.failure is None:
+            self.failure = f"its sibling {child.task} ({child.id}) ended with {type(error).__name__}"
+
+
+def _to_job(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Job[Any]:
+    if isinstance(task, Job):
+        if args or kwargs:
+            raise TypeError(f"{task!r} has its arguments already: start_soon(job)")
+        return task
+    make = getattr(task, "job", None)
+    if not callable(make):
+        expected = "start_soon(task, *args) or start_soon(task.job(*args)); for a plain function use anyio.create_task_group()"
+        raise TypeError(f"{task!r} is not a task: expected {expected}")
+    job: Job[Any] = make(*args, **kwargs)
+    return job
