@@ -14,12 +14,15 @@ from anyio import CancelScope, CapacityLimiter, move_on_after, to_thread
 from .brokers.gateway import Gateway
 from .brokers.protocol import Broker, Describes
 from .brokers.url import default_url, open_broker, redacted
-from .client import Connection, Job, JobHandle
+from .client import Connection, Job, JobGroup, JobHandle
+from .client.cancelling import CANCEL_WAIT_SECONDS, UNFINISHED
 from .client.sync import SyncClient
 from .errors import AppAlreadyOpen, AppNotOpen, InvalidOptions, UnknownTask
 from .events import EventListener, Events
 from .model.codec import CustomType, Format
-from .model.listing import WorkerRecord
+from .model.delivery import CancelAnswer
+from .model.duration import Duration, to_seconds
+from .model.listing import JobFilter, WorkerRecord
 from .model.options import GivenOptions, JobOptions, check_name, check_options
 from .registry import Registry, is_async, make_spec
 from .resources import Lifespan, inject, open_resources
@@ -83,6 +86,7 @@ class App:
         self.node = node or os.environ.get("NURSERY_TASKS_NODE") or socket.gethostname()
         self.max_payload_bytes = max_payload_bytes
         self.sync = SyncClient(
+            self,
             self._sync_broker,
             self._close_sync,
             self.registry,
@@ -94,7 +98,6 @@ class App:
         self._require_workers = require_workers
         self._brokers = _SharedBroker(self.url)
         self._connection: Connection | None = None
-        self._thread = 0  # where the connection's event loop runs
         self._open: AbstractAsyncContextManager[None] | None = None
         for cls in errors:
             self.error(cls)
@@ -190,6 +193,52 @@ class App:
         """Submit many jobs at once, in a few calls to the broker. Raises as `Task.enqueue` does."""
         return await self.connection.enqueue_many(jobs)
 
+    def create_task_group(self) -> JobGroup:
+        """Make a task group whose children are jobs, wherever they run; it reads like AnyIO's.
+
+            async with app.create_task_group() as group:
+                parts = [group.start_soon(render, scene, frame) for frame in range(240)]
+            total = sum(len(part.return_value) for part in parts)
+
+        The first child that fails, after its retries, cancels the others, queued or running, on every machine; when all have
+        ended, the block raises an `ExceptionGroup`. See `JobGroup`.
+
+        Raises:
+            AppNotOpen: There is no `async with app` around this.
+        """
+        return JobGroup(self.connection)
+
+    async def cancel_jobs(
+        self,
+        ids: Iterable[str] | None = None,
+        *,
+        task: str | None = None,
+        tag: str | None = None,
+        queue: str | None = None,
+        reason: str | None = None,
+        wait: Duration = CANCEL_WAIT_SECONDS,
+    ) -> dict[CancelAnswer, int]:
+        """Cancel many jobs: those with these ids, or all unfinished ones that match *task*, *tag* and *queue* together.
+
+        Queued, delayed and running ones alike; what is submitted meanwhile may or may not be among them.
+
+        Args:
+            reason: Told to the handlers, and kept in the outcomes.
+            wait: How long to wait for running ones to end, for each 500 of them, in seconds or as a timedelta.
+
+        Returns:
+            How many jobs came to what, see `JobHandle.cancel`.
+
+        Raises:
+            InvalidOptions: Nothing was given to choose by: cancelling everything must be asked for by a queue or a task.
+            NotSupported: The broker cannot list jobs.
+        """
+        by_filter = not task is tag is queue is None
+        if by_filter == (ids is not None):
+            raise InvalidOptions("ids", ids, "either ids, or one or more of task=, tag= and queue= to choose by")
+        wanted = JobFilter(states=UNFINISHED, task=task, tag=tag, queue=queue) if ids is None else list(ids)
+        return await self.connection.cancel_jobs(wanted, reason, to_seconds("wait", wait))
+
     def handle(self, job_id: str, task: str = "job") -> JobHandle[Any]:
         """Make a handle on any job from its id."""
         return JobHandle(self, check_name("job_id", job_id), task)
@@ -234,8 +283,13 @@ class App:
         """
         if self._connection is None:
             raise AppNotOpen("this call")
-        if threading.get_ident() != self._thread:
+        if threading.get_ident() != self._connection.thread:
             raise AppNotOpen("this call, which comes from another thread than `async with app`,")
+        return self._connection
+
+    @property
+    def open_connection(self) -> Connection | None:
+        """The open connection, from any thread; None: there is none."""
         return self._connection
 
     async def __aenter__(self) -> App:
@@ -267,7 +321,7 @@ class App:
                 require_workers=self._require_workers,
             )
             async with connection.serving():
-                self._connection, self._thread = connection, threading.get_ident()
+                self._connection = connection
                 try:
                     yield
                 finally:

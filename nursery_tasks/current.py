@@ -43,7 +43,7 @@ class Hold(Protocol):
     """What a worker keeps of a running attempt, for those who act on behalf of its handler.
 
     Attributes:
-        broker: The broker that the job came from.
+        broker: The broker that the job came from; its name where the handler runs in another process.
         token: The delivery's token: it owns the jobs that the handler awaits.
         cancel_reason: Why the attempt is to end, once it is.
         slot: What it gives back while it waits.
@@ -199,4 +199,6 @@ def owner_on(broker: object) -> bytes | None:
     """Return what owns the jobs that are awaited here: the current attempt's token, where its job came from *broker*."""
     job = current_job_or_none()
     hold = None if job is None else job._hold
-    return hold.token if hold is not None and hold.broker is broker else None
+    if hold is None or (hold.broker is not broker and hold.broker != getattr(broker, "name", None)):
+        return None
+    return hold.token

@@ -174,7 +174,9 @@ class JobStillRunning(NurseryTasksError):
         self, job_id: str, task: str, grace_seconds: float, jobs: Iterable[tuple[str, str, str, str]] = (), why: str = ""
     ) -> None:
         self.job_id, self.task, self.grace_seconds, self.jobs = job_id, task, grace_seconds, tuple(jobs)
-        listed = ", ".join(f"{name} ({one}) {state}{f' on {worker}' if worker else ''}" for one, name, state, worker in self.jobs)
+        listed = ", ".join(
+            f"{name} ({one}) {state}{f' on {worker}' if worker else ''}" for one, name, state, worker in self.jobs
+        )
         what = f"still running: {listed}" if listed else why
         super().__init__(f"{task} ({job_id}) was cancelled and had not ended {grace_seconds:g} s later; {what}")
 

@@ -22,7 +22,7 @@ from .waiting import OutcomeWaiter, Ticket
 
 CANCEL_WAIT_SECONDS: Final = 10.0  # a handler may clean up for 5 s before it counts as unresponsive
 CLAIMED_WAIT_SECONDS: Final = 1.0  # how often a job is looked at whose worker has not said that it runs
-PAGE: Final = 500  # jobs that are cancelled in one call
+CANCEL_PAGE: Final = 500  # jobs that are cancelled in one call
 
 UNFINISHED: Final = WAITING | HELD
 

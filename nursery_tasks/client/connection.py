@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from typing import Any, Final, TypeVar
@@ -25,8 +27,8 @@ from ..errors import (
 from ..events import EventKind, Events, JobEvent
 from ..hidden import open_hidden_group
 from ..model.delivery import CancelAnswer, Receipt, Stored, Submission
-from ..model.listing import JobRecord, WorkerRecord
-from .cancelling import unfinished_below
+from ..model.listing import JobFilter, JobRecord, WorkerRecord
+from .cancelling import CANCEL_PAGE, cancel_jobs, unfinished_below
 from .handle import JobHandle
 from .ids import new_job_id
 from .job import Connected, Job
@@ -51,6 +53,7 @@ class Connection:
         self.gateway = gateway
         self.waiter = OutcomeWaiter(gateway)
         self.owner = OwnerLease(lambda: gateway.broker)
+        self.thread = threading.get_ident()  # where the event loop runs
         self.grace_seconds = OWNED_GRACE_SECONDS
         self.new_id: Callable[[], str] = new_job_id
         self.now: Callable[[], float] = time.time
@@ -114,9 +117,7 @@ class Connection:
         result: R = result_of(stored, receipt.id, job.task, job.returns, self._app.registry)
         return result
 
-    async def _run(
-        self, job: Job[Any], job_id: str | None, reason: Callable[[], str | None]
-    ) -> tuple[Receipt, Stored | None]:
+    async def _run(self, job: Job[Any], job_id: str | None, reason: Callable[[], str | None]) -> tuple[Receipt, Stored | None]:
         token = owner_on(self.gateway.broker)
         with ExitStack() as stack:
             seconds = 0.0 if token else stack.enter_context(self.owner.awaiting())
@@ -135,6 +136,24 @@ class Connection:
             except BrokerUnavailable:
                 self.owner.abandon(submission.id, ABANDONED)  # it may have been stored
                 raise
+
+    async def cancel_jobs(
+        self, wanted: Sequence[str] | JobFilter, reason: str | None, wait_seconds: float
+    ) -> dict[CancelAnswer, int]:
+        """Cancel many jobs, in pages; returns how many came to what."""
+        answers: Counter[CancelAnswer] = Counter()
+        after = 0
+        while True:
+            page, after = await self._page(wanted, after)
+            if not page:
+                return dict(answers)
+            answers.update((await cancel_jobs(self.gateway, self.waiter, page, reason, wait_seconds)).values())
+
+    async def _page(self, wanted: Sequence[str] | JobFilter, after: int) -> tuple[Sequence[str], int]:
+        if not isinstance(wanted, JobFilter):
+            return wanted[after : after + CANCEL_PAGE], after + CANCEL_PAGE
+        records = await self.gateway.call(self.gateway.admin.jobs, wanted, CANCEL_PAGE, after)
+        return [record.id for record in records], records[-1].cursor if records else after
 
     async def count_workers(self) -> int | None:
         """Count the live workers; None where the broker cannot tell."""

@@ -96,9 +96,9 @@ class ChildJob(Generic[R_co]):
 class JobGroup:
     """A nursery of jobs. Make it with `app.create_task_group()`.
 
-    Leaving the block waits for all children. The first one that fails (after its retries) cancels the others, queued or running,
-    on whatever worker they are; once all of them have ended, the block raises an `ExceptionGroup`. A cancel from outside does the
-    same. Used in a handler, it gives the slot back while it waits.
+    Leaving the block waits for all children. The first one that fails (after its retries) cancels the others, queued or
+    running, on whatever worker they are; once all of them have ended, the block raises an `ExceptionGroup`. A cancel from
+    outside does the same. Used in a handler, it gives the slot back while it waits.
     """
 
     def __init__(self, connection: Connection) -> None:

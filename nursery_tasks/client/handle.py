@@ -63,13 +63,13 @@ class JobHandle(Generic[R_co]):
             Exception: The job's own error, or `RemoteError` where its class is not registered here.
             JobTimedOut, JobCancelled, JobExpired, JobDead: It ended like that.
         """
-        stored = await self._wait(to_optional_seconds("timeout", timeout))
+        stored = await self.wait_stored(to_optional_seconds("timeout", timeout))
         result: R_co = result_of(stored, self.id, self.task, self.returns, self._app.registry)
         return result
 
     async def outcome(self, timeout: Duration | None = None) -> Outcome:
         """Wait until the job has ended, and return how, whatever it was. Raises as `result` does, but not the job's error."""
-        outcome = open_outcome(await self._wait(to_optional_seconds("timeout", timeout)))
+        outcome = open_outcome(await self.wait_stored(to_optional_seconds("timeout", timeout)))
         assert outcome is not None
         return outcome
 
@@ -128,7 +128,8 @@ class JobHandle(Generic[R_co]):
             raise UnknownJob(self.id)
         return stored
 
-    async def _wait(self, timeout_seconds: float | None) -> Stored:
+    async def wait_stored(self, timeout_seconds: float | None) -> Stored:
+        """Wait until the job has ended, and return what is stored of it; for the sync client."""
         connection = self._app.connection
         async with slot_given_back():
             with connection.waiter.expecting(self.id, look=True) as ticket, move_on_after(timeout_seconds) as scope:

@@ -33,6 +33,11 @@ class Connected(Protocol):
         ...
 
     @property
+    def open_connection(self) -> Connection | None:
+        """The open connection, from any thread; None: there is none."""
+        ...
+
+    @property
     def registry(self) -> Registry:
         """The app's tasks."""
         ...
@@ -86,9 +91,7 @@ class Job(Generic[R_co]):
         """Submit it, owned, and wait for its result. See `Task.run`."""
         return await self._app.connection.run(self)
 
-    def to_submission(
-        self, job_id: str, now: float, limit_bytes: int, remaining_seconds: float | None = None
-    ) -> Submission:
+    def to_submission(self, job_id: str, now: float, limit_bytes: int, remaining_seconds: float | None = None) -> Submission:
         """Encode it; for the connection.
 
         Args:

@@ -6,37 +6,48 @@ with polling as the net, like everywhere.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
-from typing import Any, Generic, TypeVar
+from contextlib import ExitStack
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
+from anyio import from_thread, move_on_after
 
 from ..brokers.protocol import Broker, BrokerAdmin
-from ..errors import BrokerClosed, BrokerError, NotSupported, UnknownJob, WaitTimedOut
+from ..current import check_cancelled, current_job_or_none, owner_on
+from ..errors import BrokerClosed, BrokerError, JobStillRunning, NotSupported, UnknownJob, WaitTimedOut
 from ..events import Events
 from ..model.delivery import CancelAnswer, Hint, Receipt, Stored, Submission
-from ..model.duration import Duration, to_optional_seconds
+from ..model.duration import Duration, to_optional_seconds, to_seconds
 from ..model.outcome import Outcome
 from ..model.states import JobState
 from ..on_loop import check_may_block
 from ..registry import Registry
-from .connection import ABANDONED, SUBMIT_CHUNK, check_served, tell_queued
+from .cancelling import CANCEL_WAIT_SECONDS, CLAIMED_WAIT_SECONDS, answer_of
+from .connection import ABANDONED, OWNED_GRACE_SECONDS, SUBMIT_CHUNK, Connection, check_served, tell_queued
+from .handle import JobHandle
 from .ids import new_job_id
-from .job import Job
+from .job import Connected, Job
+from .owner import OwnerLease
 from .results import open_outcome, result_of
 from .waiting import POLL_SECONDS
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
+CHECK_SECONDS: Final = 0.02  # how late a waiting handler in a process sees its cancel
+
+_log = logging.getLogger("nursery_tasks.client")
+
 
 class SyncClient:
     """`app.sync`: blocking calls, from any thread.
 
     Args:
+        app: Asked for its open connection by a `def` handler of its own, whose calls go through the worker's loop.
         broker: Called for the broker when it is first needed; the app keeps it open.
         let_go: Called when it is not needed any more.
         require_workers: Let submitting raise `NoWorkers` when no live worker serves the queue.
@@ -44,6 +55,7 @@ class SyncClient:
 
     def __init__(
         self,
+        app: Connected,
         broker: Callable[[], Broker],
         let_go: Callable[[], None],
         registry: Registry,
@@ -53,9 +65,11 @@ class SyncClient:
         limit_bytes: int,
         require_workers: bool = False,
     ) -> None:
-        self._broker = broker
+        self.app = app
+        self.broker = broker
         self._let_go = let_go
         self._registry = registry
+        self._owner = OwnerLease(broker)
         self._events = events
         self._node = node
         self._limit_bytes = limit_bytes
@@ -68,75 +82,129 @@ class SyncClient:
     def enqueue_many(self, jobs: Iterable[Job[Any]]) -> list[SyncJobHandle[Any]]:
         """Submit many jobs in a few calls to the broker."""
         listed = list(jobs)
-        submissions = [self._encode(job) for job in listed]
-        if self._require_workers:
-            check_served(submissions, self._admin().workers())
-        receipts: list[Receipt] = []
-        for begin in range(0, len(submissions), SUBMIT_CHUNK):
-            chunk = submissions[begin : begin + SUBMIT_CHUNK]
-            receipts += self._broker().submit(chunk)
-            tell_queued(self._events, chunk, receipts[begin:], time.time())
+        receipts = self._submit([self._encode(job) for job in listed])
         return [
-            SyncJobHandle(self._broker, self._registry, receipt.id, job.task, job.returns, receipt.created)
+            SyncJobHandle(self, receipt.id, job.task, job.returns, receipt.created)
             for job, receipt in zip(listed, receipts, strict=True)
         ]
 
     def run(self, job: Job[R], timeout: Duration | None = None) -> R:
-        """Submit one job and wait for its result; when the wait ends early (timeout, Ctrl-C, exit), the job is cancelled.
+        """Submit one job, owned, and wait for its result.
+
+        When the wait ends early (timeout, Ctrl-C, exit, or in a handler its cancel), the job is cancelled, and waited for until
+        it is gone, at most 8 s; a program that is killed loses it one lease (15 s) later. Raises as `Task.run` does, and:
 
         Raises:
             WouldBlockLoop: An event loop runs in this thread; nothing was sent.
         """
         check_may_block("app.sync.run()", "await task.run(...)")
-        handle = self.enqueue(job)
+        seconds = to_optional_seconds("timeout", timeout)
+        connection = connection_of_this_thread(self.app)
+        if connection is not None:
+            return from_thread.run(_run_on_loop, connection, job, seconds)
+        stored, handle = self._run(job, seconds)
+        result: R = result_of(stored, handle.id, job.task, job.returns, self._registry)
+        return result
+
+    def _run(self, job: Job[R], seconds: float | None) -> tuple[Stored, SyncJobHandle[R]]:
+        with ExitStack() as stack:
+            broker = self.broker()
+            token = owner_on(broker)
+            lease = 0.0 if token else stack.enter_context(self._owner.awaiting())
+            submission = self._encode(job, seconds)
+            submission = msgspec.structs.replace(submission, owner=token or self._owner.id, owner_seconds=lease)
+            handle: SyncJobHandle[R] = SyncJobHandle(self, submission.id, job.task, job.returns)
+            try:
+                [receipt] = self._submit([submission])
+                handle = SyncJobHandle(self, receipt.id, job.task, job.returns, receipt.created)
+                return handle._wait(seconds), handle
+            except BaseException as error:
+                if handle.created:  # else an equal one was there already: nobody here owns it
+                    self._disown(handle, error)
+                raise
+
+    def _disown(self, handle: SyncJobHandle[Any], error: BaseException) -> None:
+        """Cancel a job whose caller is leaving because of *error*, and wait until it is gone; bounded."""
         try:
-            return handle.result(timeout)
-        except (WaitTimedOut, KeyboardInterrupt, SystemExit):
-            if handle.created:  # else an equal one was there already: nobody here owns it
-                with suppress(BrokerError):
-                    handle.cancel(ABANDONED)
-            raise
+            answer = handle.cancel(ABANDONED, wait=OWNED_GRACE_SECONDS)
+        except BrokerError:
+            self._owner.abandon(handle.id, ABANDONED)
+            return
+        if answer in (CancelAnswer.REQUESTED, CancelAnswer.UNRESPONSIVE):
+            left = JobStillRunning(handle.id, handle.task, OWNED_GRACE_SECONDS, why=f"it is {answer}")
+            error.add_note(str(left))
+            _log.warning("%s", left)
 
     def handle(self, job_id: str, task: str = "job") -> SyncJobHandle[Any]:
         """Make a handle from an id."""
-        return SyncJobHandle(self._broker, self._registry, job_id, task)
+        return SyncJobHandle(self, job_id, task)
 
     def close(self) -> None:
         """Give back files, sockets and threads; a later call opens them again.
 
         A program that ends need not call this: what was accepted is stored.
         """
+        self._owner.close()
         self._let_go()
 
+    def _submit(self, submissions: list[Submission]) -> list[Receipt]:
+        if self._require_workers:
+            check_served(submissions, self._admin().workers())
+        receipts: list[Receipt] = []
+        for begin in range(0, len(submissions), SUBMIT_CHUNK):
+            chunk = submissions[begin : begin + SUBMIT_CHUNK]
+            receipts += self.broker().submit(chunk)
+            tell_queued(self._events, chunk, receipts[begin:], time.time())
+        return receipts
+
     def _admin(self) -> BrokerAdmin:
-        broker = self._broker()
+        broker = self.broker()
         if not isinstance(broker, BrokerAdmin):
             raise NotSupported(broker.name, "listings")
         return broker
 
-    def _encode(self, job: Job[Any]) -> Submission:
-        submission = job.to_submission(new_job_id(), time.time(), self._limit_bytes)
+    def _encode(self, job: Job[Any], remaining_seconds: float | None = None) -> Submission:
+        submission = job.to_submission(new_job_id(), time.time(), self._limit_bytes, remaining_seconds)
         if job.options.local:
             return msgspec.structs.replace(submission, queue=f"{submission.queue}@{self._node}")
         return submission
 
 
+def connection_of_this_thread(app: Connected) -> Connection | None:
+    """Return the app's open connection when this thread runs a `def` handler, or other work, for that connection's loop."""
+    connection = app.open_connection
+    if connection is None:
+        return None
+    try:
+        thread = from_thread.run_sync(threading.get_ident)
+    except RuntimeError:  # no loop waits for this thread
+        return None
+    return connection if thread == connection.thread else None
+
+
+async def _run_on_loop(connection: Connection, job: Job[R], seconds: float | None) -> R:
+    job_id = job.options.job_id or connection.new_id()
+    with move_on_after(seconds):
+        return await connection.run(job, job_id)
+    raise WaitTimedOut(job_id, job.task, seconds or 0.0, JobState.CANCELLED)
+
+
+def _pause(woken: threading.Event, seconds: float) -> None:
+    """Wait, and in a handler look now and then whether its job has been cancelled."""
+    if current_job_or_none() is None:
+        woken.wait(seconds)
+        return
+    check_cancelled()
+    woken.wait(min(seconds, CHECK_SECONDS))
+
+
 class SyncJobHandle(Generic[R_co]):
     """One job, by its id; the blocking twin of `JobHandle`."""
 
-    __slots__ = ("_broker", "_registry", "created", "id", "returns", "task")
+    __slots__ = ("_client", "created", "id", "returns", "task")
 
-    def __init__(
-        self,
-        broker: Callable[[], Broker],
-        registry: Registry,
-        job_id: str,
-        task: str,
-        returns: Any = Any,
-        created: bool = True,
-    ) -> None:
-        self._broker = broker
-        self._registry = registry
+    def __init__(self, client: SyncClient, job_id: str, task: str, returns: Any = Any, created: bool = True) -> None:
+        self._client = client
         self.id = job_id
         self.task = task
         self.returns = returns
@@ -146,18 +214,18 @@ class SyncJobHandle(Generic[R_co]):
         return f"<SyncJobHandle {self.task} {self.id}>"
 
     def result(self, timeout: Duration | None = None) -> R_co:
-        """Wait until the job has ended, and return its result. Raises as `JobHandle.result` does.
+        """Wait until the job has ended, and return its result. Raises as `JobHandle.result` does, and:
 
         Raises:
             WouldBlockLoop: An event loop runs in this thread.
         """
-        stored = self._wait(to_optional_seconds("timeout", timeout))
-        result: R_co = result_of(stored, self.id, self.task, self.returns, self._registry)
+        stored = self._wait_anywhere(to_optional_seconds("timeout", timeout))
+        result: R_co = result_of(stored, self.id, self.task, self.returns, self._client.app.registry)
         return result
 
     def outcome(self, timeout: Duration | None = None) -> Outcome:
         """Wait until the job has ended, and return how."""
-        outcome = open_outcome(self._wait(to_optional_seconds("timeout", timeout)))
+        outcome = open_outcome(self._wait_anywhere(to_optional_seconds("timeout", timeout)))
         assert outcome is not None
         return outcome
 
@@ -178,18 +246,42 @@ class SyncJobHandle(Generic[R_co]):
         state = self._look().state
         return state.ended and state is not JobState.SUCCEEDED
 
-    def cancel(self, reason: str | None = None) -> CancelAnswer:
-        """Cancel the job, without waiting for a running one to end. See `JobHandle.cancel`."""
-        return self._broker().cancel([self.id], reason)[0]
+    def cancel(self, reason: str | None = None, *, wait: Duration = CANCEL_WAIT_SECONDS) -> CancelAnswer:
+        """Cancel the job, and wait for a running one to end. See `JobHandle.cancel`."""
+        [answer] = self._client.broker().cancel([self.id], reason)
+        if answer is not CancelAnswer.REQUESTED:
+            return answer
+        wait_seconds = to_seconds("wait", wait)
+        while True:
+            try:
+                stored = self._wait_until(lambda stored: stored.state.ended or stored.unresponsive, wait_seconds)
+            except UnknownJob:
+                return CancelAnswer.UNKNOWN
+            except WaitTimedOut as late:
+                if late.state is not JobState.CLAIMED:
+                    return answer
+                wait_seconds = CLAIMED_WAIT_SECONDS  # it must not start after this has returned
+            else:
+                return answer_of(stored)
 
     def _look(self) -> Stored:
-        [stored] = self._broker().outcomes([self.id])
+        [stored] = self._client.broker().outcomes([self.id])
         if stored is None:
             raise UnknownJob(self.id)
         return stored
 
-    def _wait(self, timeout_seconds: float | None) -> Stored:
+    def _wait_anywhere(self, timeout_seconds: float | None) -> Stored:
         check_may_block("waiting for a job of app.sync", "await app.handle(job.id).result()")
+        connection = connection_of_this_thread(self._client.app)
+        if connection is None:
+            return self._wait(timeout_seconds)
+        handle = JobHandle[Any](self._client.app, self.id, self.task)
+        return from_thread.run(handle.wait_stored, timeout_seconds)
+
+    def _wait(self, timeout_seconds: float | None) -> Stored:
+        return self._wait_until(lambda stored: stored.state.ended, timeout_seconds)
+
+    def _wait_until(self, is_met: Callable[[Stored], bool], timeout_seconds: float | None) -> Stored:
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         woken = threading.Event()
 
@@ -197,14 +289,14 @@ class SyncJobHandle(Generic[R_co]):
             if not hint.names or self.id in hint.names:
                 woken.set()
 
-        listener = self._broker().listen(["outcome"], emit)
+        listener = self._client.broker().listen(["outcome"], emit)
         try:
             while True:
                 woken.clear()
                 away: BrokerError | None = None
                 try:
                     stored = self._look()
-                    if stored.state.ended:
+                    if is_met(stored):
                         return stored
                 except BrokerClosed:
                     raise
@@ -213,7 +305,7 @@ class SyncJobHandle(Generic[R_co]):
                 left = POLL_SECONDS if deadline is None else min(POLL_SECONDS, deadline - time.monotonic())
                 if left <= 0:
                     raise away or self._timed_out(timeout_seconds)
-                woken.wait(left)
+                _pause(woken, left)
         finally:
             listener.close()
 
@@ -221,5 +313,5 @@ class SyncJobHandle(Generic[R_co]):
         return WaitTimedOut(self.id, self.task, waited_seconds or 0.0, self._look().state, self._count_workers())
 
     def _count_workers(self) -> int | None:
-        broker = self._broker()
+        broker = self._client.broker()
         return len(broker.workers()) if isinstance(broker, BrokerAdmin) else None

@@ -20,7 +20,10 @@ async def call_in_loop(
     """Call *function* and await it, with *job* as the current job."""
     context = copy_context()
     context.run(set_current, job)
-    return await _Driven(context.run(function, *args, **kwargs), context)
+    coroutine = context.run(function, *args, **kwargs)
+    if job._hold is not None:
+        job._hold.coroutine = coroutine  # its stack is shown when it does not end
+    return await _Driven(coroutine, context)
 
 
 class _Driven:
