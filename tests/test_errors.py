@@ -24,10 +24,12 @@ from nursery_tasks.errors import (
     JobDead,
     JobError,
     JobExpired,
+    JobStillRunning,
     JobTimedOut,
     NoLoopBehind,
     NoResource,
     NotAJob,
+    NotFinished,
     NotInJob,
     NotSerializable,
     NotSupported,
@@ -106,6 +108,18 @@ MESSAGES: list[tuple[Callable[[], NurseryTasksError], str]] = [
     (
         lambda: WaitTimedOut("7", "add", 1, "ready", 0),
         "add (7) is still ready after 1 s; no worker is running, start one with `nursery-tasks run module:app`",
+    ),
+    (
+        lambda: NotFinished("7", "add"),
+        "add (7) has not ended; read its return_value after the group's block, or await it",
+    ),
+    (
+        lambda: JobStillRunning("7", "add", 8, [("7", "add", "started", "box-1"), ("8", "sum", "ready", "")]),
+        "add (7) was cancelled and had not ended 8 s later; still running: add (7) started on box-1, sum (8) ready",
+    ),
+    (
+        lambda: JobStillRunning("7", "add", 8, why="the broker is away"),
+        "add (7) was cancelled and had not ended 8 s later; the broker is away",
     ),
     (
         lambda: NoWorkers("mail"),

@@ -171,7 +171,7 @@ async def test_a_job_that_runs_is_cancelled_from_another_thread(app: App) -> Non
     async with working(app):
         job = await hang.enqueue()
         await gate.wait_for(1)
-        assert await to_thread.run_sync(app.sync.handle(job.id).cancel, "enough") is CancelAnswer.REQUESTED
+        assert await to_thread.run_sync(app.sync.handle(job.id).cancel, "enough") is CancelAnswer.CANCELLED
         with pytest.raises(JobCancelled, match="enough"):
             await job
 

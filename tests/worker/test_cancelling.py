@@ -10,7 +10,7 @@ from anyio import CancelScope, create_task_group, fail_after, move_on_after, to_
 from support import DEADLINE, Gate, History, admin, states, until, until_state, working
 
 from nursery_tasks import App, JobState, check_cancelled, current_job
-from nursery_tasks.errors import JobCancelled
+from nursery_tasks.errors import JobCancelled, JobStillRunning
 from nursery_tasks.events import EventKind
 from nursery_tasks.model.delivery import CancelAnswer, Started
 from nursery_tasks.testing import FaultyBroker
@@ -315,11 +315,14 @@ async def test_who_is_cancelled_does_not_wait_for_a_broker_that_is_away(memory_a
         await gate.pass_through()
 
     async with working(memory_app):
-        with faulty.failing("cancel"), fail_after(1):
+        with faulty.failing("cancel"), fail_after(1), pytest.raises(ExceptionGroup) as caught:
             async with create_task_group() as tg:
                 tg.start_soon(hang.run)
                 await gate.wait_for(1)
                 tg.cancel_scope.cancel()
+        [error] = caught.value.exceptions
+        assert isinstance(error, JobStillRunning)
+        assert "it will be cancelled when the broker is back" in str(error)
         assert gate.inside == 1  # nobody could be told
         gate.open()
 
@@ -340,9 +343,17 @@ async def test_a_cancel_while_the_claim_is_on_its_way_back_is_seen_at_once(memor
         async with memory_app.open_worker(lease=3600):
             assert await to_thread.run_sync(stall.wait_until_reached)
             assert await job.status() is JobState.CLAIMED
-            assert await job.cancel("early", wait=0) is CancelAnswer.REQUESTED
-            await anyio.wait_all_tasks_blocked()
-            stall.release()
+            answers: list[CancelAnswer] = []
+
+            async def cancel() -> None:  # also without a wait it is not answered while the handler may yet start
+                answers.append(await job.cancel("early", wait=0))
+
+            async with create_task_group() as tg:
+                tg.start_soon(cancel)
+                await anyio.wait_all_tasks_blocked()
+                assert not answers
+                stall.release()
+            assert answers == [CancelAnswer.CANCELLED]
             with pytest.raises(JobCancelled, match="early"):
                 await job.result(timeout=DEADLINE)
     assert gate.inside == 0
