@@ -24,6 +24,7 @@ class EventKind(StrEnum):
     CANCELLED = "cancelled"
     EXPIRED = "expired"
     DEAD = "dead"
+    UNRESPONSIVE = "unresponsive"  # told to end, its handler does not, and costs the worker a slot
     STALE = "stale"  # an outcome came too late: the lease had been lost
 
 

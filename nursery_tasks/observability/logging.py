@@ -20,6 +20,7 @@ LEVELS: Final = {
     EventKind.FAILED: logging.ERROR,
     EventKind.DEAD: logging.ERROR,
     EventKind.STALE: logging.WARNING,
+    EventKind.UNRESPONSIVE: logging.WARNING,
 }  # all others: INFO
 
 

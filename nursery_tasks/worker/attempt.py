@@ -65,7 +65,7 @@ async def _run_in_scopes(held: Held, call: Call, job: CurrentJob, execute: Execu
             else:
                 with move_on_after(call.timeout_seconds) as timer:
                     clock = timer.deadline
-                    held.time_limit = min(clock, deadline)
+                    held.timeout_at, held.time_limit = clock, min(clock, deadline)
                     value = await execute(call, job)
     except KeyboardInterrupt:
         if not owns_signals:

@@ -6,11 +6,12 @@ import math
 import time
 from collections.abc import Iterable
 
-from anyio import CancelScope
+from anyio import CancelScope, current_time
 
 from ..current import Hold
 from ..model.delivery import Delivery
 from ..model.outcome import LEASE_LOST
+from .prepare import Call
 
 
 def boot_time() -> float:
@@ -32,12 +33,17 @@ class Held:
         cancelled: It is to be cancelled, by somebody or because its lease is lost; `cancel_reason` says why.
         lost: The lease is lost, or cannot be kept: whatever becomes of the job here does not count.
         ended: The attempt is over and its settlement is on its way.
-        time_limit: When the attempt's own time is over, on the loop's clock.
+        told_at: When it was told to end, on the loop's clock; infinite while nobody has.
+        time_limit: When its timeout or its caller's deadline is over, likewise; `timeout_at` is the timeout alone.
+        began_at, call: When the attempt began, in epoch seconds, and what it calls.
+        over: The handler has returned; until then it may still do something.
         hold: What the running handler holds of its worker.
         watched: How often the watchdog has acted on it: 1 warned, 2 given up.
     """
 
     __slots__ = (
+        "began_at",
+        "call",
         "cancel_reason",
         "cancelled",
         "delivery",
@@ -46,9 +52,12 @@ class Held:
         "hold",
         "lease_from",
         "lost",
+        "over",
         "scope",
         "since",
         "time_limit",
+        "timeout_at",
+        "told_at",
         "watched",
     )
 
@@ -63,7 +72,10 @@ class Held:
         self.cancel_reason: str | None = None
         self.lost = False
         self.ended = False
-        self.time_limit = math.inf
+        self.over = False
+        self.told_at = self.time_limit = self.timeout_at = math.inf
+        self.began_at = 0.0
+        self.call: Call | None = None
         self.hold: Hold | None = None
         self.watched = 0
 
@@ -81,6 +93,7 @@ class Held:
     def _cancel(self, reason: str | None) -> None:
         self.cancelled = True
         self.cancel_reason = reason
+        self.told_at = current_time()
         if self.scope is not None:
             self.scope.cancel(reason)
 

@@ -71,6 +71,10 @@ class LeaseKeeper:
         finally:
             self._stop.set()
 
+    def is_late(self, held: Held) -> bool:
+        """Say whether a lease is so old that the job must not be started any more: this worker may have been stopped for long."""
+        return self._age(held) >= self._fence_seconds
+
     def renew_on_loop(self) -> None:
         """Renew what is due, where that is done on the loop; also before a sweep, which may come first after a long block."""
         if not self._broker.blocking:

@@ -14,6 +14,7 @@ from ..model.options import DEFAULT_QUEUE, check_name, check_queue
 
 SLOTS: Final = 32
 LEASE_SECONDS: Final = 15.0  # renewed each third of it: two beats may fail
+CLEANUP_SECONDS: Final = 5.0
 DRAIN_SECONDS: Final = 25.0  # below the 30 s after which most process managers kill
 PREFETCH_SHORT: Final = 64  # deliveries that may wait for a slot, at most, while jobs are short
 PREFETCH_MOST: Final = 500  # while they are over at once; no more than one batch of the settler's
@@ -36,6 +37,8 @@ class WorkerOptions(TypedDict, total=False):
     on_recycle: Called on the loop when the worker wants to be replaced by a fresh process, with the reason and the seconds
         that attempts still have (infinite: all they want). The worker drains from then on. Only what can replace a whole
         process gives it, as `nursery-tasks run --workers` does; without it `Worker.recycle()` changes nothing.
+    cleanup: How long a handler that was told to end may take before it counts as unresponsive (default 5).
+    max_unresponsive: Recycle when so many handlers are unresponsive (default: half of the slots).
     max_jobs: Recycle when so many attempts have begun (default None: never); needs `on_recycle`.
     max_memory: Recycle when the process has more resident memory than so many bytes after an attempt; needs `on_recycle`.
     group: The name of the group of worker processes that this one belongs to, shown by `app.workers()`.
@@ -53,6 +56,8 @@ class WorkerOptions(TypedDict, total=False):
     fraction: Callable[[], float]
     pace: float
     on_recycle: Callable[[str, float], object] | None
+    cleanup: Duration
+    max_unresponsive: int | None
     max_jobs: int | None
     max_memory: int | None
     group: str
@@ -83,6 +88,8 @@ class WorkerSettings:
     fraction: Callable[[], float] = random.random
     pace: float = 1.0
     on_recycle: Callable[[str, float], object] | None = None
+    cleanup_seconds: float = CLEANUP_SECONDS
+    max_unresponsive: int = 1
     max_jobs: int | None = None
     max_memory_bytes: int | None = None
     group: str = ""
@@ -97,9 +104,7 @@ def check_worker_options(given: WorkerOptions, app_queues: Sequence[str], node: 
     unknown = given.keys() - WorkerOptions.__annotations__.keys()
     for word in unknown:
         raise InvalidOptions(word, given.get(word), f"one of {', '.join(sorted(WorkerOptions.__annotations__))}")
-    slots = given.get("slots", SLOTS)
-    if isinstance(slots, bool) or not isinstance(slots, int) or slots < 1:
-        raise InvalidOptions("slots", slots, "1 or more")
+    slots = _check_count("slots", given.get("slots"), SLOTS)
     weights = _weights(given.get("queues") or tuple(app_queues) or (DEFAULT_QUEUE,))
     name = given.get("name") or f"{node}-{os.getpid()}-{random.randrange(16**4):04x}"
     # Each queue has a twin for this node alone, see `.options(local=True)`.
@@ -119,10 +124,20 @@ def check_worker_options(given: WorkerOptions, app_queues: Sequence[str], node: 
         fraction=given.get("fraction", random.random),
         pace=given.get("pace", 1.0),
         on_recycle=given.get("on_recycle"),
+        cleanup_seconds=to_seconds("cleanup", given.get("cleanup", CLEANUP_SECONDS), at_least=0.1),
+        max_unresponsive=_check_count("max_unresponsive", given.get("max_unresponsive"), max(1, slots // 2)),
         max_jobs=_recycle_limit(given, "max_jobs"),
         max_memory_bytes=_recycle_limit(given, "max_memory"),
         group=given.get("group", ""),
     )
+
+
+def _check_count(name: str, count: object, default: int) -> int:
+    if count is None:
+        return default
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise InvalidOptions(name, count, "1 or more")
+    return count
 
 
 def _recycle_limit(given: WorkerOptions, name: Literal["max_jobs", "max_memory"]) -> int | None:

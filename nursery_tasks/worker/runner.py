@@ -13,7 +13,7 @@ from anyio import Lock, current_time, get_cancelled_exc_class, move_on_after
 from msgspec import Raw
 
 from ..current import CurrentJob
-from ..errors import NotSerializable, PayloadTooLarge
+from ..errors import JobTimedOut, NotSerializable, PayloadTooLarge
 from ..events import EventKind, Events, JobEvent
 from ..model.codec import pack_outcome
 from ..model.delivery import Finished, Retried
@@ -47,6 +47,8 @@ class Runner:
     Args:
         state: The worker's resources, for `current_job().state`.
         limit_bytes: Larger results fail their job.
+        hand_over: Where an attempt's slot is given back while its handler waits.
+        is_late: Says whether a lease is too old for a start.
         now: Epoch seconds, for display.
     """
 
@@ -59,6 +61,7 @@ class Runner:
         state: dict[str, Any],
         limit_bytes: int,
         hand_over: HandOver,
+        is_late: Callable[[Held], bool],
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -74,6 +77,7 @@ class Runner:
         self._state = state
         self._limit_bytes = limit_bytes
         self._hand_over = hand_over
+        self._is_late = is_late
         self._fraction = settings.fraction
         self._now = now
         self._suspects = Lock()
@@ -138,7 +142,9 @@ class Runner:
         began_at = self._now()
         self._begin(held, began)
         job = self._current_job(held, call)
+        held.began_at, held.call = began_at, call
         ending = await run_attempt(held, call, job, execute=execute, owns_signals=self._settings.owns_signals)
+        held.over = True
         self.last_ended = current_time()
         self._note_duration(self.last_ended - began)
         self._settle(held, call, ending, began_at)
@@ -166,7 +172,9 @@ class Runner:
         return None
 
     def _settled_meanwhile(self, held: Held, now: float | None = None) -> bool:
-        """Settle a job that was cancelled, or has expired, while it waited here."""
+        """Settle a job that was cancelled, has expired, or may belong to somebody else by now, while it waited here."""
+        if self._is_late(held):
+            held.lose()
         if held.cancelled:
             self._settle_cancelled(held)
         elif held.expires_deadline is not None and (current_time() if now is None else now) >= held.expires_deadline:
@@ -213,7 +221,8 @@ class Runner:
 
     def _settle(self, held: Held, call: Call, ending: Ending, began_at: float) -> None:
         self.processed += 1
-        if held.ended:  # it was given up long ago, see the watchdog
+        if held.ended:
+            _log.warning("the handler of %s %s, which was given up, has ended", held.delivery.task, held.delivery.id)
             return
         match ending:
             case Returned(value):
@@ -307,6 +316,20 @@ class Runner:
         if self._events.listeners:
             detail = reason or (f"{error.type}: {error.text}" if error else None)
             self._tell(held, EventKind(state), attempt=attempt, detail=detail, began_at=began_at, failure=error)
+
+    def give_up(self, held: Held, late_seconds: float) -> None:
+        """Say that a handler does not end: of its job, which has failed if it is out of time, and is unresponsive otherwise."""
+        call = held.call
+        detail = (
+            f"its handler has not ended {late_seconds:.0f} s after it was told to; it costs worker {self._settings.name} a slot"
+        )
+        self._tell(held, EventKind.UNRESPONSIVE, attempt=held.delivery.attempt, detail=detail)
+        if call is None or held.cancelled or held.timeout_at > held.time_limit or current_time() < held.timeout_at:
+            self._settler.mark_unresponsive(held)
+            return
+        error = JobTimedOut(held.delivery.id, call.spec.name, call.timeout_seconds)
+        error.add_note(f"{detail}, and the job is not tried again: it may still be running")
+        self._fail(held, error, held.began_at, TIMED_OUT)
 
     # --- small things ----------------------------------------------------------------------------------------------------
 

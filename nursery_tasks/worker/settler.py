@@ -16,7 +16,7 @@ from anyio import Event, current_time, sleep
 
 from ..brokers.gateway import Gateway
 from ..errors import BrokerClosed, BrokerError
-from ..model.delivery import Finished, Progressed, Released, Retried, Settlement, Started
+from ..model.delivery import Finished, Progressed, Released, Retried, Settlement, Started, Unresponsive
 from .backoff import Outage
 from .held import Held, HeldJobs
 
@@ -74,6 +74,10 @@ class Settler:
         """Have the start stored soon, unless the attempt is quicker than that; *began* is on the loop's clock."""
         self._starting.append((began, held))
         self._to_mark.set()
+
+    def mark_unresponsive(self, held: Held) -> None:
+        """Have it stored that a handler does not end. The job stays held."""
+        self._add(held, Unresponsive(held.delivery))
 
     def report_progress(self, held: Held, progress: bytes) -> None:
         """Have progress stored soon, from any thread."""
@@ -165,7 +169,7 @@ class Settler:
             return
 
     def _note(self, held: Held, settlement: Settlement, stored: bool) -> None:
-        if isinstance(settlement, Started | Progressed):
+        if isinstance(settlement, Started | Progressed | Unresponsive):
             return  # a refused one means that the lease is lost, which the lease keeper finds, too
         self._held.remove(held)
         if not stored and (held.lost or isinstance(settlement, Finished | Retried)):
@@ -182,5 +186,5 @@ class Settler:
 
 
 def _is_outdated(held: Held, settlement: Settlement) -> bool:
-    """Say whether a start or progress was overtaken by the job's end."""
-    return held.ended and isinstance(settlement, Started | Progressed)
+    """Say whether a start, progress or mark was overtaken by the job's end."""
+    return held.ended and isinstance(settlement, Started | Progressed | Unresponsive)

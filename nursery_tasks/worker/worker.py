@@ -43,6 +43,7 @@ from .recycle import Limits
 from .runner import Runner
 from .services import CancelWatch, Presence, Sweeper
 from .settler import Settler
+from .watchdog import Watchdog
 
 FLUSH_SECONDS: Final = 2.0  # for storing the last outcomes
 YIELD_SECONDS: Final = 0.002  # a slot whose handlers never wait lets the others run after this long
@@ -90,6 +91,7 @@ class Worker:
             self._state,
             app.max_payload_bytes,
             self._hand_over,
+            self._keeper.is_late,
             now=self._now,
         )
         self._cancels = CancelWatch(self._gateway, self._held, self._keeper, settings.lease_seconds, clock)
@@ -105,6 +107,9 @@ class Worker:
             fraction=fraction,
         )
         self._sweeper = Sweeper(self._gateway, self._keeper.renew_on_loop, fraction=fraction, pace=settings.pace)
+        self._watchdog = Watchdog(
+            self._held, self._runner.give_up, self._on_slots_lost, settings.cleanup_seconds, pace=settings.pace
+        )
         self._presence = Presence(self._gateway, self._describe, pace=settings.pace)
 
     @property
@@ -127,7 +132,7 @@ class Worker:
         if self._drain_seconds != self.settings.drain_seconds:  # it recycles already, and now there is less time
             self._drain_seconds = self.settings.drain_seconds
             if self._running is not None and self._stop.is_set():
-                self._running.cancel_scope.deadline = current_time() + self._drain_seconds
+                self._interrupt_at(self._running, current_time() + self._drain_seconds)
         self._stop.set()
 
     def recycle(self, reason: str, *, drain_seconds: float | None = None) -> bool:
@@ -159,7 +164,11 @@ class Worker:
         """Cut the drain short: cancel the attempts now. Their jobs are given back to the broker."""
         self._stop.set()
         if self._running is not None:
+            self._watchdog.interrupt_at = current_time()
             self._running.cancel_scope.cancel("the worker stops")
+
+    def _interrupt_at(self, running: TaskGroup, deadline: float) -> None:
+        self._watchdog.interrupt_at = running.cancel_scope.deadline = deadline
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Work until `stop()`, then drain.
@@ -182,6 +191,7 @@ class Worker:
                 self._keeper.serve,
                 self._sweeper.serve,
                 self._cancels.serve,
+                self._watchdog.serve,
                 self._presence.serve,
                 self._runner.executors.serve,
             ):
@@ -238,7 +248,7 @@ class Worker:
                 self._give_back()
                 self._hand_over.close()
                 # A soft stop is a deadline on a scope that exists already.
-                running.cancel_scope.deadline = current_time() + self._drain_seconds
+                self._interrupt_at(running, current_time() + self._drain_seconds)
         finally:
             self._running = None
             self._drained.set()
@@ -289,6 +299,11 @@ class Worker:
         for held in self._hand_over.take_back():
             self._settler.release(held)
 
+    def _on_slots_lost(self, count: int) -> None:
+        if count >= self.settings.max_unresponsive and not self._stop.is_set():
+            slots = "1 slot is" if count == 1 else f"{count} slots are"
+            self.recycle(f"{slots} lost to handlers that do not end")
+
     def _on_stale(self, held: Held) -> None:
         delivery = held.delivery
         self._app.events.emit(
@@ -314,6 +329,7 @@ class Worker:
             queues=self.settings.queues,
             slots=self.settings.slots,
             running=tuple(self.running),
+            unresponsive=self._watchdog.unresponsive,
             processed=self.processed,
             started_at=self._started_at,
             seen_at=self._now(),
