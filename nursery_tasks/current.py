@@ -75,6 +75,7 @@ class CurrentJob(msgspec.Struct, frozen=True, kw_only=True):  # made for every j
         parent: The id of the job that submitted this one.
         tags: As submitted.
         state: The worker's resources, by the names of the `@app.lifespan` functions that made them.
+        hold: What the worker keeps of the attempt; for nursery-tasks itself, not for handlers.
         log: A logger whose records carry the job's id, task and attempt.
     """
 
@@ -87,12 +88,12 @@ class CurrentJob(msgspec.Struct, frozen=True, kw_only=True):  # made for every j
     tags: tuple[str, ...] = ()
     state: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
     _report: Callable[[Any], None] | None = None
-    _hold: Hold | None = None
+    hold: Hold | None = None
 
     @property
     def cancel_reason(self) -> str | None:
         """Why the job is being cancelled, for a handler that cleans up; None while it is not, or when nobody gave a reason."""
-        return None if self._hold is None else self._hold.cancel_reason
+        return None if self.hold is None else self.hold.cancel_reason
 
     def progress(self, value: Any) -> None:
         """Say how far the job is; `await handle.progress()` shows it. The latest value replaces the one before.
@@ -179,7 +180,7 @@ async def slot_given_back() -> AsyncGenerator[None, None]:
         The slot is taken again at once, if need be beside all others.
     """
     job = current_job_or_none()
-    slot = None if job is None or job._hold is None else job._hold.slot
+    slot = None if job is None or job.hold is None else job.hold.slot
     if slot is None or not slot.is_here:
         yield
         return
@@ -198,7 +199,7 @@ async def slot_given_back() -> AsyncGenerator[None, None]:
 def owner_on(broker: object) -> bytes | None:
     """Return what owns the jobs that are awaited here: the current attempt's token, where its job came from *broker*."""
     job = current_job_or_none()
-    hold = None if job is None else job._hold
+    hold = None if job is None else job.hold
     if hold is None or (hold.broker is not broker and hold.broker != getattr(broker, "name", None)):
         return None
     return hold.token

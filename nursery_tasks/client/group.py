@@ -78,7 +78,8 @@ class ChildJob(Generic[R_co]):
         await self._ended.wait()
         return self.return_value
 
-    async def _run(self, connection: Connection, job: Job[R_co], group: JobGroup) -> None:
+    async def run(self, connection: Connection, job: Job[R_co], group: JobGroup) -> None:
+        """Submit the job and wait for its end; for the group."""
         try:
             with self._scope:
                 self._value.append(await connection.run(job, self.id, lambda: self.cancel_reason or group.failure))
@@ -136,7 +137,7 @@ class JobGroup:
         """
         job = _to_job(task, args, kwargs)
         child: ChildJob[Any] = ChildJob(job.options.job_id or self._connection.new_id(), job.task)
-        self._group.start_soon(child._run, self._connection, job, self, name=f"{job.task} {child.id}")
+        self._group.start_soon(child.run, self._connection, job, self, name=f"{job.task} {child.id}")
         return child
 
     def note_failure(self, child: ChildJob[Any], error: Exception) -> None:
@@ -146,13 +147,14 @@ class JobGroup:
 
 
 def _to_job(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Job[Any]:
+    job: Job[Any]
     if isinstance(task, Job):
         if args or kwargs:
             raise TypeError(f"{task!r} has its arguments already: start_soon(job)")
-        return task
-    make = getattr(task, "job", None)
-    if not callable(make):
+        job = task
+    elif callable(getattr(task, "job", None)):
+        job = task.job(*args, **kwargs)
+    else:
         expected = "start_soon(task, *args) or start_soon(task.job(*args)); for a plain function use anyio.create_task_group()"
         raise TypeError(f"{task!r} is not a task: expected {expected}")
-    job: Job[Any] = make(*args, **kwargs)
     return job

@@ -117,7 +117,7 @@ class SyncClient:
             try:
                 [receipt] = self._submit([submission])
                 handle = SyncJobHandle(self, receipt.id, job.task, job.returns, receipt.created)
-                return handle._wait(seconds), handle
+                return handle.wait_stored(seconds), handle
             except BaseException as error:
                 if handle.created:  # else an equal one was there already: nobody here owns it
                     self._disown(handle, error)
@@ -274,11 +274,12 @@ class SyncJobHandle(Generic[R_co]):
         check_may_block("waiting for a job of app.sync", "await app.handle(job.id).result()")
         connection = connection_of_this_thread(self._client.app)
         if connection is None:
-            return self._wait(timeout_seconds)
+            return self.wait_stored(timeout_seconds)
         handle = JobHandle[Any](self._client.app, self.id, self.task)
         return from_thread.run(handle.wait_stored, timeout_seconds)
 
-    def _wait(self, timeout_seconds: float | None) -> Stored:
+    def wait_stored(self, timeout_seconds: float | None) -> Stored:
+        """Wait until the job has ended, in this very thread, and return what is stored of it."""
         return self._wait_until(lambda stored: stored.state.ended, timeout_seconds)
 
     def _wait_until(self, is_met: Callable[[Stored], bool], timeout_seconds: float | None) -> Stored:

@@ -21,8 +21,8 @@ async def call_in_loop(
     context = copy_context()
     context.run(set_current, job)
     coroutine = context.run(function, *args, **kwargs)
-    if job._hold is not None:
-        job._hold.coroutine = coroutine  # its stack is shown when it does not end
+    if job.hold is not None:
+        job.hold.coroutine = coroutine  # its stack is shown when it does not end
     return await _Driven(coroutine, context)
 
 

@@ -36,8 +36,8 @@ async def call_in_thread(
 def _call(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], job: CurrentJob) -> Any:
     """Call *function*, and look in the thread at what it returns: Trio would refuse a coroutine in words of its own."""
     set_current(job)
-    if job._hold is not None:
-        job._hold.thread_id = threading.get_ident()
+    if job.hold is not None:
+        job.hold.thread_id = threading.get_ident()
     try:
         result: object = function(*args, **kwargs)
     except GeneratorExit as error:  # on its way to the loop, asyncio would take it for its own

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterable
 
-from anyio import CancelScope, current_time
+from anyio import CancelScope
 
 from ..current import Hold
 from ..model.delivery import Delivery
@@ -33,7 +33,7 @@ class Held:
         cancelled: It is to be cancelled, by somebody or because its lease is lost; `cancel_reason` says why.
         lost: The lease is lost, or cannot be kept: whatever becomes of the job here does not count.
         ended: The attempt is over and its settlement is on its way.
-        told_at: When it was told to end, on the loop's clock; infinite while nobody has.
+        told_at: When the watchdog saw that it was told to end, on the loop's clock.
         time_limit: When its timeout or its caller's deadline is over, likewise; `timeout_at` is the timeout alone.
         began_at, call: When the attempt began, in epoch seconds, and what it calls.
         over: The handler has returned; until then it may still do something.
@@ -93,7 +93,6 @@ class Held:
     def _cancel(self, reason: str | None) -> None:
         self.cancelled = True
         self.cancel_reason = reason
-        self.told_at = current_time()
         if self.scope is not None:
             self.scope.cancel(reason)
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Coroutine
 from typing import Any
 
+from anyio import NoEventLoopError, current_time
+
+from ..model.outcome import TIMED_OUT
+from ..model.reasons import DEADLINE_OVER
 from .hand_over import HandOver
 from .held import Held
 from .loan import Loan
@@ -13,7 +19,7 @@ from .loan import Loan
 class AttemptHold:
     """The `current.Hold` of one attempt. Made for every job, so what few of them need is made when it is asked for."""
 
-    __slots__ = ("_hand_over", "_held", "_loan", "broker", "coroutine", "thread_id")
+    __slots__ = ("_clock_gap", "_hand_over", "_held", "_loan", "broker", "coroutine", "thread_id")
 
     def __init__(self, held: Held, broker: object, hand_over: HandOver) -> None:
         self.broker = broker
@@ -22,6 +28,7 @@ class AttemptHold:
         self._held = held
         self._hand_over = hand_over
         self._loan: Loan | None = None
+        self._clock_gap = 0.0
 
     @property
     def token(self) -> bytes:
@@ -31,7 +38,20 @@ class AttemptHold:
     @property
     def cancel_reason(self) -> str | None:
         """Why the attempt is to end."""
-        return self._held.cancel_reason
+        held = self._held
+        if held.cancelled or held.time_limit == math.inf or self._now() < held.time_limit:
+            return held.cancel_reason
+        return DEADLINE_OVER if held.time_limit < held.timeout_at else TIMED_OUT
+
+    def limited(self) -> None:
+        """Hear that the attempt has a time limit: a thread, which cannot ask the loop, compares it with a clock of its own."""
+        self._clock_gap = time.monotonic() - current_time()
+
+    def _now(self) -> float:
+        try:
+            return current_time()
+        except NoEventLoopError:
+            return time.monotonic() - self._clock_gap
 
     @property
     def slot(self) -> Loan:

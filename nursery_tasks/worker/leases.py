@@ -72,7 +72,7 @@ class LeaseKeeper:
             self._stop.set()
 
     def is_late(self, held: Held) -> bool:
-        """Say whether a lease is so old that the job must not be started any more: this worker may have been stopped for long."""
+        """Say whether a lease is too old for a start: this process may have been stopped for long."""
         return self._age(held) >= self._fence_seconds
 
     def renew_on_loop(self) -> None:

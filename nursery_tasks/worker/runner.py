@@ -197,7 +197,9 @@ class Runner:
 
     def _current_job(self, held: Held, call: Call) -> CurrentJob:
         delivery, message = held.delivery, call.message
-        held.hold = AttemptHold(held, self._settler.broker, self._hand_over)
+        held.hold = hold = AttemptHold(held, self._settler.broker, self._hand_over)
+        if call.timeout_seconds is not None or call.deadline is not None:
+            hold.limited()
         return CurrentJob(
             id=delivery.id,
             task=call.spec.name,
@@ -208,7 +210,7 @@ class Runner:
             tags=message.tags,
             state=self._state,
             _report=lambda value: self._report(held, value),
-            _hold=held.hold,
+            hold=held.hold,
         )
 
     def _report(self, held: Held, value: Any) -> None:

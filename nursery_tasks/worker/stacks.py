@@ -34,7 +34,7 @@ def _frames_of_awaits(coroutine: Any) -> list[tuple[FrameType, int]]:
 
 
 def _frames_of_thread(thread_id: int) -> list[tuple[FrameType, int]]:
-    frame = sys._current_frames().get(thread_id)
+    frame = sys._current_frames().get(thread_id)  # pyright: ignore[reportPrivateUsage] - documented, in spite of its name
     frames: list[tuple[FrameType, int]] = []
     while frame is not None:
         frames.append((frame, frame.f_lineno))

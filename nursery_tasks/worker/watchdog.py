@@ -74,6 +74,8 @@ class Watchdog:
                     self._look_at(held, now)
 
     def _look_at(self, held: Held, now: float) -> None:
+        if held.cancelled and held.told_at == math.inf:
+            held.told_at = now  # not when it happens: that may be in a callback, where nobody can ask for the time
         late_seconds = now - min(held.told_at, held.time_limit, self.interrupt_at)
         if held.watched == 0 and late_seconds >= self._warn_seconds:
             held.watched = 1
