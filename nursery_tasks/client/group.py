@@ -148,7 +148,8 @@ class JobGroup:
 
 def _to_job(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Job[Any]:
     job: Job[Any]
-    if isinstance(task, Job):
+    given: Any = task  # type checkers narrow this name only
+    if isinstance(given, Job):
         if args or kwargs:
             raise TypeError(f"{task!r} has its arguments already: start_soon(job)")
         job = task
