@@ -83,6 +83,8 @@ ROOMS: dict[str, Room] = {
         "hidden _version errors model events current brokers.protocol brokers.posting brokers.gateway registry execution",
         libraries="anyio msgspec",
     ),
+    # Worker processes from outside: command lines, pipes and ends; it knows neither apps nor jobs.
+    "supervisor": room("errors model brokers.posting", libraries="anyio msgspec"),
     "workflows": room("errors model events current registry client task app", libraries="anyio"),
     "scheduling": room("errors model events registry client task app", libraries="anyio cronsim"),
     "observability": room("errors model events", libraries="opentelemetry prometheus_client"),
@@ -102,7 +104,7 @@ ROOMS: dict[str, Room] = {
         libraries="anyio hypercorn starlette jinja2",
     ),
     "cli": room(
-        "__init__ _version errors model events client app worker workflows scheduling observability",
+        "__init__ _version errors model events client app supervisor worker workflows scheduling observability",
         libraries="anyio msgspec typer rich",
     ),
     "__main__": room("cli"),

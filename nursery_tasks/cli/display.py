@@ -90,12 +90,24 @@ class Lines:
         tasks: The names of the tasks, to align what follows them.
         verbose: Show the traceback of each failed attempt.
         quiet: Show nothing of all this; errors and warnings go to stderr as ever.
+        colour: Show colours; None: if *out* is a terminal.
+        part: It is one of several workers, whose supervisor shows the banner and the summary.
     """
 
-    def __init__(self, out: TextIO, tasks: Sequence[str], *, verbose: bool = False, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        out: TextIO,
+        tasks: Sequence[str],
+        *,
+        verbose: bool = False,
+        quiet: bool = False,
+        colour: bool | None = None,
+        part: bool = False,
+    ) -> None:
         self.tally = Tally()
         self._write: Callable[[str], None] = _Writer(out)
-        self._colour = has_colour(out)
+        self._colour = has_colour(out) if colour is None else colour
+        self._part = part
         self._width = min(_TASK_WIDTH, max(map(len, tasks), default=4))
         self._verbose = verbose
         self._quiet = quiet
@@ -103,7 +115,7 @@ class Lines:
         self._dense = False
 
     def ready(self, facts: Facts, data: dict[str, Any]) -> None:
-        if not self._quiet:
+        if not self._quiet and not self._part:
             self._write(format_facts(facts) + "\n")
 
     def on_event(self, event: JobEvent) -> None:
@@ -137,7 +149,7 @@ class Lines:
             self._note(text)
 
     def ended(self, code: int, interrupted: int, seconds: float) -> None:
-        if self._quiet:
+        if self._quiet or self._part:
             return
         if self.tally.tasks:
             self._write(f"\n{format_summary(self.tally)}")
@@ -162,9 +174,14 @@ class Lines:
 
 
 class JsonLines:
-    """For programs: one object per line, with the key `event`. Jobs' events come as they are, the worker's own beside them."""
+    """For programs: one object per line, with the key `event`. Jobs' events come as they are, the worker's own beside them.
 
-    def __init__(self, out: TextIO, *, quiet: bool = False) -> None:
+    Args:
+        worker: The worker's name, for its own events, where it is one of several.
+    """
+
+    def __init__(self, out: TextIO, *, quiet: bool = False, worker: str | None = None) -> None:
+        self._common = {} if worker is None else {"worker": worker}
         self.tally = Tally()
         self._write: Callable[[str], None] = _Writer(out)
         self._quiet = quiet
@@ -188,7 +205,9 @@ class JsonLines:
         self._object("worker-stopped", summary)
 
     def _object(self, event: str, data: dict[str, Any]) -> None:
-        self._write(json.dumps({"event": event, "at": time.time(), **data}, ensure_ascii=False, default=str) + "\n")
+        self._write(
+            json.dumps({"event": event, "at": time.time(), **self._common, **data}, ensure_ascii=False, default=str) + "\n"
+        )
 
 
 def format_summary(tally: Tally) -> str:

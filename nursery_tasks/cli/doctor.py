@@ -27,7 +27,7 @@ from .trouble import FAILED, OK, as_trouble
 _PATIENCE_SECONDS: Final = 60.0  # a job that has waited longer for nobody is worth a word
 _SKEW_SECONDS: Final = 2.0
 _HELD_LOOKED_AT: Final = 10_000  # jobs
-_NAMES_SHOWN: Final = 3
+_WORKERS_SHOWN: Final = 64
 _RUN: Final = "nursery-tasks run module:app"
 
 
@@ -157,12 +157,13 @@ async def _look_at_workers(app: App) -> list[Finding]:
         return [Finding(Level.WARNING, "workers", "none is running", _RUN)]
     findings = [_stale(worker) for worker in workers if _is_gone(worker)]
     live = [worker for worker in workers if not _is_gone(worker)]
-    for worker in live[:_NAMES_SHOWN]:
+    for worker in live[:_WORKERS_SHOWN]:
         queues = ", ".join(queue for queue in worker.queues if "@" not in queue)
-        text = f"{worker.name}: {len(worker.running)} of {worker.slots} slots busy, queues {queues}"
+        process = f"process {worker.pid}" + (f", of {worker.group}" if worker.group else "")
+        text = f"{worker.name} ({process}): {len(worker.running)} of {worker.slots} slots busy, queues {queues}"
         findings.append(Finding(Level.OK, "worker", text))
-    if len(live) > _NAMES_SHOWN:
-        findings.append(Finding(Level.OK, "worker", f"and {len(live) - _NAMES_SHOWN} more"))
+    if len(live) > _WORKERS_SHOWN:
+        findings.append(Finding(Level.OK, "worker", f"and {len(live) - _WORKERS_SHOWN} more"))
     return findings
 
 

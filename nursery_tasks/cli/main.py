@@ -72,7 +72,7 @@ def main() -> None:
 def run_command(args: list[str]) -> int:
     """Run one command; returns the exit code. All errors end here, in at most three lines."""
     try:
-        code: Any = cli(args or ["--help"], prog_name="nursery-tasks", standalone_mode=False)
+        code: Any = cli(args or ["--help"], prog_name="nursery-tasks", standalone_mode=False, obj=args)
         sys.stdout.flush()
         return code if isinstance(code, int) else OK
     except BrokenPipeError:  # `nursery-tasks jobs | head`: the reader has what it wanted

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import random
+import socket
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,18 +14,24 @@ import typer
 
 from .. import __version__
 from ..errors import InvalidOptions
+from ..model.options import check_name
 from ..observability.logging import duration
+from ..supervisor import Invitation, Membership
 from ..worker import Worker, WorkerOptions
 from .display import Display, Facts, JsonLines, Lines
 from .loading import LoadedApp, load_app
 from .loops import check_loop, run_on_loop
 from .options import Backend, BackendOption, JsonOption, UvloopOption, VerboseOption
 from .serve import serve_worker
+from .sizes import parse_bytes
+from .supervise import Crew, serve_crew
+from .trouble import Trouble
 
 _LOG_FORMAT = "%(asctime)s  %(levelname)s  %(name)s: %(message)s"
 
 
 def run(
+    context: typer.Context,
     place: Annotated[str, typer.Argument(metavar="MODULE:APP", help="Where the app is; MODULE alone finds the only one.")],
     backend: BackendOption = Backend.ASYNCIO,
     uvloop: UvloopOption = False,
@@ -36,33 +45,56 @@ def run(
         float, typer.Option(min=0.0, metavar="SECONDS", help="How long running jobs may go on after the first signal.")
     ] = 25.0,
     name: Annotated[str | None, typer.Option(help="The worker's name; default: one of its own.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="How many worker processes; more than one have a supervisor.")] = 1,
+    max_jobs: Annotated[int | None, typer.Option(min=1, help="Replace a worker process after so many jobs.")] = None,
+    max_memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Replace a worker process that has more memory after a job: 512MB.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only warnings and errors.")] = False,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
     until_eof: Annotated[bool, typer.Option("--until-eof", hidden=True)] = False,
+    member: Annotated[str | None, typer.Option("--member", hidden=True)] = None,
 ) -> int:
     """Run a worker: import an app, and run its jobs until a signal comes.
 
     Ctrl-C or SIGTERM drains: no new jobs, and those that run may end. A second one cancels them and gives them back to their
-    queue, a third one leaves at once.
+    queue, a third one leaves at once. With --workers, --max-jobs or --max-memory there is a supervisor, and each worker is a
+    process of its own that is replaced when it ends.
     """
     check_loop(backend, uvloop)
     options: WorkerOptions = {"slots": slots, "strict": strict, "drain": drain, "name": name, "queues": parse_queues(queues)}
+    memory_bytes = parse_bytes("--max-memory", max_memory)
+    link = None if member is None else Membership(Invitation.read(member))
+    if link is None and (workers > 1 or max_jobs is not None or memory_bytes is not None):
+        group = check_name("--name", name) if name else f"{socket.gethostname()}-{os.getpid()}-{random.randrange(16**4):04x}"
+        crew = Crew(context.obj, group, workers, drain, as_json, quiet)
+        return run_on_loop(serve_crew, crew, backend=backend, uvloop=uvloop)
     loaded = load_app(place)
+    if link is not None:
+        options |= {"name": link.name, "group": link.group, "max_jobs": max_jobs, "max_memory": memory_bytes}
+        if loaded.app.url.startswith("memory:"):
+            raise Trouble("the jobs of memory: live inside one program; several cannot share them", "use sqlite:///jobs.db")
     _set_up_logging()
     display: Display
     if as_json:
-        display = JsonLines(sys.stdout, quiet=quiet)
+        display = JsonLines(sys.stdout, quiet=quiet, worker=None if link is None else link.name)
     else:
-        display = Lines(sys.stdout, list(loaded.app.registry.tasks), verbose=verbose, quiet=quiet)
+        tasks, colour = list(loaded.app.registry.tasks), link.colour if link is not None else None
+        display = Lines(sys.stdout, tasks, verbose=verbose, quiet=quiet, colour=colour, part=link is not None)
     loop = "uvloop" if uvloop else str(backend)
 
     def announce(worker: Worker) -> None:
         data = describe(loaded, worker, loop)
-        display.ready(in_words(loaded, worker, data, drain), data)
+        facts = in_words(loaded, worker, data, drain)
+        display.ready(facts, data)
+        if link is not None:
+            link.report("ready", facts=facts)
 
     async def serve() -> int:
-        return await serve_worker(loaded.app, options, display, drain_seconds=drain, announce=announce, until_eof=until_eof)
+        return await serve_worker(
+            loaded.app, options, display, drain_seconds=drain, announce=announce, until_eof=until_eof, link=link
+        )
 
     return run_on_loop(serve, backend=backend, uvloop=uvloop)
 
@@ -93,6 +125,7 @@ def describe(loaded: LoadedApp, worker: Worker, loop: str) -> dict[str, Any]:
         "broker": loaded.app.shown_url,
         "loop": loop,
         "worker": worker.name,
+        "pid": os.getpid(),
         "queues": [queue for queue in worker.settings.queues if "@" not in queue] or list(worker.settings.queues),
         "slots": worker.settings.slots,
         "tasks": {task.name: task.spec.kind for task in loaded.app.tasks()},

@@ -29,6 +29,7 @@ from anyio import CancelScope, Event, create_task_group, current_time, open_sign
 
 from .. import App
 from ..observability.logging import duration
+from ..supervisor import CANCEL, DRAIN, RECYCLE_CODE, Membership
 from ..worker import Worker, WorkerOptions
 from .display import Display
 from .output import plural
@@ -145,6 +146,11 @@ class Stages:
         if not self._stage:
             self.next()
 
+    def cut_short(self) -> None:
+        """Cancel what runs, unless a signal has asked for it already."""
+        while self._stage < 2:
+            self.next()
+
     def recycle(self, reason: str, drain_seconds: float) -> None:
         """Hear that the worker wants to be replaced, and drains. See `Worker.recycle`."""
         self._display.say("recycling", f"stopping, to be replaced: {reason}")
@@ -182,13 +188,22 @@ class Stages:
 
 
 async def serve_worker(
-    app: App, options: WorkerOptions, display: Display, *, drain_seconds: float, announce: Announce, until_eof: bool = False
+    app: App,
+    options: WorkerOptions,
+    display: Display,
+    *,
+    drain_seconds: float,
+    announce: Announce,
+    until_eof: bool = False,
+    link: Membership | None = None,
 ) -> int:
     """Run a worker until a signal ends it; returns the exit code.
 
     Args:
         announce: Called when the worker works.
         until_eof: Also drain when standard input ends, which it does when a parent process dies.
+        link: To the supervisor, if there is one. When that is gone nobody waits any more: what runs is cancelled, and given
+            back at once.
 
     Raises:
         Exception: The broker cannot be opened, a resource of the app failed, or the worker broke.
@@ -198,13 +213,22 @@ async def serve_worker(
         async with create_task_group() as around:
             with CancelScope() as starting:
                 stages = Stages(display, drain_seconds, starting)
+
+                def on_recycle(reason: str, seconds: float) -> None:
+                    stages.recycle(reason, seconds)
+                    if link is not None:
+                        link.report("recycling", reason=reason)
+
                 around.start_soon(stages.watch, signals, name="signals")
                 around.start_soon(_tick, display, name="display")
                 if until_eof:
                     around.start_soon(_stop_at_eof, stages, name="standard input")
+                if link is not None:
+                    commands = {DRAIN: stages.stop, CANCEL: stages.cut_short}
+                    around.start_soon(link.listen, commands, stages.cut_short, name="supervisor")
                 listening.callback(app.subscribe(display.on_event))
                 owned: WorkerOptions = {
-                    **options, "on_wedged": _on_wedged, "owns_signals": True, "on_recycle": stages.recycle
+                    **options, "on_wedged": _on_wedged, "owns_signals": True, "on_recycle": on_recycle
                 }  # fmt: skip
                 async with app, app.open_worker(**owned) as worker:
                     stages.working(worker)
@@ -213,8 +237,12 @@ async def serve_worker(
                     await stages.stopping.wait()
                 interrupted, recycling = worker.interrupted, worker.recycling
             around.cancel_scope.cancel()
-        code = WEDGED if recycling is not None else INTERRUPTED if interrupted else OK
+        code = INTERRUPTED if interrupted else OK
+        if recycling is not None:
+            code = RECYCLE_CODE if link is not None else WEDGED
         display.ended(code, interrupted, time.monotonic() - began)
+        if link is not None:
+            link.report("ended", interrupted=interrupted, tally=display.tally.parts())
     return code
 
 

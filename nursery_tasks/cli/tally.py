@@ -52,6 +52,22 @@ class Tally:
         """Add the counts of all tasks."""
         return sum((tally.counts for tally in self.tasks.values()), Counter[EventKind]())
 
+    def parts(self) -> dict[str, Any]:
+        """Return the counts for another tally."""
+        return {
+            name: [{str(kind): count for kind, count in task.counts.items()}, task.timed, task.seconds, task.longest]
+            for name, task in self.tasks.items()
+        }
+
+    def add_parts(self, parts: dict[str, Any]) -> None:
+        """Add what `parts()` of another tally gave."""
+        for name, (counts, timed, seconds, longest) in parts.items():
+            task = self.tasks.setdefault(name, TaskTally())
+            task.counts.update({EventKind(kind): count for kind, count in counts.items()})
+            task.timed += timed
+            task.seconds += seconds
+            task.longest = max(task.longest, longest)
+
     def to_data(self) -> dict[str, Any]:
         """Return the counts for JSON."""
         return {

@@ -324,7 +324,7 @@ def test_doctor_finds_workers_alive_and_dead(shell: Shell) -> None:
     dead.end()
     found = data(shell("doctor", "--json"))["findings"]
     workers = {finding["text"].split()[0]: finding["level"] for finding in found if finding["what"] == "worker"}
-    assert workers == {"dead": "warning", "live:": "ok"}
+    assert workers == {"dead": "warning", "live": "ok"}
     live.process.kill()
     live.end()
     held = [finding for finding in data(shell("doctor", "--json"))["findings"] if finding["what"] == "held"]
@@ -346,7 +346,7 @@ def test_doctor_calls_it_a_problem_when_the_broker_cannot_be_had(shell: Shell, a
 # --- the rest -------------------------------------------------------------------------------------------------------------
 
 OPTIONS = {
-    "run": "backend uvloop slots queues strict drain name quiet json verbose help",
+    "run": "backend uvloop slots queues strict drain name workers max-jobs max-memory quiet json verbose help",
     "call": "kwargs timeout no-wait queue delay expires priority retry job-timeout key id broker app json verbose help",
     "jobs": "state queue task parent limit newest after broker app json verbose help",
     "cancel": "reason wait broker app json verbose help",
