@@ -130,6 +130,7 @@ class Job(Generic[R_co]):
             expires_seconds=options.expires_seconds,
             key=options.key,
             parent=message.parent,
+            tags=options.tags,
             keep_seconds=options.result_ttl_seconds,
             max_crashes=options.max_crashes,
         )

@@ -14,6 +14,7 @@ import msgspec
 from nursery_tasks.brokers.memory import MemoryBroker
 from nursery_tasks.brokers.memory.hints import Hints
 from nursery_tasks.brokers.memory.table import Job, JobTable
+from nursery_tasks.brokers.protocol import OWNED_GRACE_SECONDS
 from nursery_tasks.model.delivery import (
     CancelAnswer,
     Delivery,
@@ -28,9 +29,10 @@ from nursery_tasks.model.delivery import (
     Stored,
     Submission,
     Swept,
+    Unresponsive,
 )
 from nursery_tasks.model.listing import JobFilter, JobRecord
-from nursery_tasks.model.reasons import pack_expired
+from nursery_tasks.model.reasons import OWNER_ENDED, OWNER_GONE, pack_expired
 from nursery_tasks.model.states import ENDED, WAITING, JobState
 
 MUTANTS: list[type[MemoryBroker]] = []
@@ -408,6 +410,252 @@ class UnknownCancelsAreKept(MemoryBroker):
         return receipt
 
 
+# --- owners ---------------------------------------------------------------------------------------
+
+
+@mutant
+class NobodyOwnsAnything(MemoryBroker):
+    def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
+        return super().submit([msgspec.structs.replace(job, owner=None) for job in jobs])
+
+
+@mutant
+class OwnersLeasesNeverEnd(MemoryBroker):
+    def _sweep_owned(self, limit: int, now: float, hints: Hints) -> int:
+        return super()._sweep_owned(limit, 0.0, hints)
+
+
+@mutant
+class OwnersLeasesEndEarly(MemoryBroker):
+    def _sweep_owned(self, limit: int, now: float, hints: Hints) -> int:
+        return super()._sweep_owned(limit, now + 1, hints)
+
+
+@mutant
+class HoldingDoesNothing(MemoryBroker):
+    def _hold_one(self, owner: bytes, lease_seconds: float, now: float, hints: Hints) -> bool:
+        until = self._leases._until.get(owner)
+        held = super()._hold_one(owner, lease_seconds, now, hints)
+        if held and lease_seconds > 0:
+            self._leases._until[owner] = until
+        return held
+
+
+@mutant
+class HoldingMakesLeases(MemoryBroker):
+    def _hold_one(self, owner: bytes, lease_seconds: float, now: float, hints: Hints) -> bool:
+        self._leases.make(owner, now)
+        return super()._hold_one(owner, lease_seconds, now, hints)
+
+
+@mutant
+class HoldingRevivesWhatWasSwept(MemoryBroker):
+    def _hold_one(self, owner: bytes, lease_seconds: float, now: float, hints: Hints) -> bool:
+        if self._leases.is_gone(owner):
+            self._leases.make(owner, now + lease_seconds)
+        return super()._hold_one(owner, lease_seconds, now, hints)
+
+
+@mutant
+class LettingGoOnlyShortensTheLease(MemoryBroker):
+    def _hold_one(self, owner: bytes, lease_seconds: float, now: float, hints: Hints) -> bool:
+        return super()._hold_one(owner, max(lease_seconds, 1e-9), now, hints)
+
+
+@mutant
+class SubmissionsCutLeasesShort(MemoryBroker):
+    def _make_leases(self, jobs: Sequence[Submission], now: float, hints: Hints) -> None:
+        for job in jobs:
+            if job.owner is not None and job.owner_seconds > 0:
+                self._leases.let_go(job.owner)
+        super()._make_leases(jobs, now, hints)
+
+
+@mutant
+class RepetitionsDoNotProlongTheLease(MemoryBroker):
+    def _make_leases(self, jobs: Sequence[Submission], now: float, hints: Hints) -> None:
+        super()._make_leases([job for job in jobs if job.id not in self._table.jobs], now, hints)
+
+
+@mutant
+class NewLeasesSaveOldJobs(MemoryBroker):
+    def _make_leases(self, jobs: Sequence[Submission], now: float, hints: Hints) -> None:
+        for job in jobs:
+            if job.owner is not None and job.owner_seconds > 0:
+                self._leases.make(job.owner, now + job.owner_seconds)
+
+
+@mutant
+class RepetitionsChangeHands(MemoryBroker):
+    def _submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+        known = self._table.jobs.get(submission.id)
+        if known is not None and not known.state.ended:
+            self._table._leave(known)
+            known.owner = submission.owner
+            self._table._enter(known)
+        return super()._submit_one(submission, now, hints)
+
+
+@mutant
+class OwnersNeedNotBeThere(MemoryBroker):
+    def _has_owner(self, submission: Submission) -> bool:
+        return True
+
+
+@mutant
+class LateJobsStart(MemoryBroker):
+    def _has_owner(self, submission: Submission) -> bool:
+        return super()._has_owner(submission) or submission.owner in {job.owner for job in self._table.jobs.values()}
+
+
+@mutant
+class OnlyEndsCancelWhatIsOwned(MemoryBroker):
+    def _cancel_owned(self, owner: bytes, reason: str, now: float, hints: Hints, limit: int | None = None) -> int:
+        back = reason == OWNER_ENDED and limit is None and any(hint.topic == "work" for hint in hints)
+        return 0 if back else super()._cancel_owned(owner, reason, now, hints, limit)
+
+
+@mutant
+class OnlyWaitingJobsAreCancelled(MemoryBroker):
+    def _cancel_one(self, job_id: str, reason: str | None, now: float, hints: Hints) -> CancelAnswer:
+        held = job_id in self._table.held and reason in (OWNER_GONE, OWNER_ENDED)
+        return CancelAnswer.REQUESTED if held else super()._cancel_one(job_id, reason, now, hints)
+
+
+@mutant
+class OwnedJobsAreCancelledInSilence(MemoryBroker):
+    def _cancel_owned(self, owner: bytes, reason: str, now: float, hints: Hints, limit: int | None = None) -> int:
+        return super()._cancel_owned(owner, reason, now, Hints(), limit)
+
+
+@mutant
+class ReasonsAreMixedUp(MemoryBroker):
+    def _cancel_owned(self, owner: bytes, reason: str, now: float, hints: Hints, limit: int | None = None) -> int:
+        return super()._cancel_owned(owner, OWNER_GONE, now, hints, limit)
+
+
+@mutant
+class GrandchildrenAreCancelledAtOnce(MemoryBroker):
+    def _cancel_owned(self, owner: bytes, reason: str, now: float, hints: Hints, limit: int | None = None) -> int:
+        tokens = [job.token for job in self._table.owned_by(owner) if job.token]
+        cancelled = super()._cancel_owned(owner, reason, now, hints, limit)
+        return cancelled + sum(
+            super(GrandchildrenAreCancelledAtOnce, self)._cancel_owned(t, reason, now, hints) for t in tokens
+        )
+
+
+@mutant
+class OwnedJobsAreCountedAgain(MemoryBroker):
+    def _sweep_owned(self, limit: int, now: float, hints: Hints) -> int:
+        told = [job for owner, until in self._leases._until.items() if until and until <= now for job in self._owned(owner)]
+        return super()._sweep_owned(limit, now, hints) + len(told)
+
+    def _owned(self, owner: bytes) -> list[Job]:
+        return [job for job in self._table.owned_by(owner) if job.cancel_asked]
+
+
+@mutant
+class LostOwnersDoNotWait(MemoryBroker):
+    def _may_return(self, job: Job, now: float) -> bool:
+        return True
+
+
+@mutant
+class LostOwnersWaitForEver(MemoryBroker):
+    def _may_return(self, job: Job, now: float) -> bool:
+        return not self._table.owned_by(job.token)
+
+
+@mutant
+class LostOwnersLeaveOrphansBehind(MemoryBroker):
+    def _may_return(self, job: Job, now: float) -> bool:
+        return now >= job.lease_until + OWNED_GRACE_SECONDS or super()._may_return(job, now)
+
+
+@mutant
+class WaitingOwnersFillTheLimit(MemoryBroker):
+    def _sweep_leases(self, limit: int, now: float, hints: Hints) -> tuple[int, int]:
+        first = self._lost(now)[:limit]
+        waiting = [job for job in first if not self._may_return(job, now)]
+        return super()._sweep_leases(limit - len(waiting), now, hints)
+
+
+@mutant
+class SweepsCancelEverythingAtOnce(MemoryBroker):
+    def _sweep_owned(self, limit: int, now: float, hints: Hints) -> int:
+        return min(super()._sweep_owned(1_000_000, now, hints), limit - 1)
+
+
+@mutant
+class OrphansBeyondTheLimitAreForgotten(MemoryBroker):
+    def _sweep_owned(self, limit: int, now: float, hints: Hints) -> int:
+        orphaned = super()._sweep_owned(limit, now, hints)
+        for owner in [owner for owner in self._leases._until if self._leases.is_gone(owner)]:
+            self._leases.let_go(owner)
+        return orphaned
+
+
+@mutant
+class RequeuedJobsAreStillOwned(MemoryBroker):
+    def _requeue_one(self, job_id: str, now: float, hints: Hints) -> bool:
+        done = super()._requeue_one(job_id, now, hints)
+        if done:
+            job = self._table.jobs[job_id]
+            self._table._leave(job)
+            job.owner = job.submitted.owner
+            self._table._enter(job)
+        return done
+
+
+@mutant
+class RequeuedJobsKeepTheirAge(MemoryBroker):
+    def _requeue_one(self, job_id: str, now: float, hints: Hints) -> bool:
+        created = {each: job.created_at for each, job in self._table.jobs.items()}
+        done = super()._requeue_one(job_id, now, hints)
+        if done:
+            self._table.jobs[job_id].created_at = created[job_id]
+        return done
+
+
+@mutant
+class AgeIsTimeInTheQueue(MemoryBroker):
+    def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Delivery]:
+        found = super().claim(queues, limit, worker, lease_seconds)
+        return [msgspec.structs.replace(delivery, age_seconds=delivery.waited_seconds) for delivery in found]
+
+
+# --- unresponsive handlers ------------------------------------------------------------------------
+
+
+@mutant
+class UnresponsiveIsStarted(MemoryBroker):
+    def _settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
+        if isinstance(settlement, Unresponsive):
+            super()._settle_one(Started(settlement.delivery), now, hints)
+        return super()._settle_one(settlement, now, hints)
+
+
+@mutant
+class UnresponsiveStays(MemoryBroker):
+    def _give_back(self, job: Job, move: str, delay_seconds: float, now: float, hints: Hints) -> None:
+        marked = job.unresponsive
+        super()._give_back(job, move, delay_seconds, now, hints)
+        job.unresponsive = marked
+
+
+@mutant
+class UnresponsiveIsNotTold(MemoryBroker):
+    def _settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
+        quiet = Hints() if isinstance(settlement, Unresponsive) else hints
+        return super()._settle_one(settlement, now, quiet)
+
+
+@mutant
+class UnresponsiveIsNotShownToWaiters(MemoryBroker):
+    def outcomes(self, ids: Sequence[str]) -> list[Stored | None]:
+        return [found and msgspec.structs.replace(found, unresponsive=False) for found in super().outcomes(ids)]
+
+
 # --- people and listeners -------------------------------------------------------------------------
 
 
@@ -422,6 +670,29 @@ class PagesCountWhatTheyPassOver(MemoryBroker):
     def jobs(self, wanted: JobFilter, limit: int, after: int = 0, newest_first: bool = False) -> list[JobRecord]:
         shown = {record.id for record in super().jobs(JobFilter(), limit, after, newest_first)}
         return [record for record in super().jobs(wanted, limit, after, newest_first) if record.id in shown]
+
+
+@mutant
+class NewestFirstIsIgnored(MemoryBroker):
+    def jobs(self, wanted: JobFilter, limit: int, after: int = 0, newest_first: bool = False) -> list[JobRecord]:
+        return super().jobs(wanted, limit, after)
+
+
+@mutant
+class TagsAreOneWord(MemoryBroker):
+    def jobs(self, wanted: JobFilter, limit: int, after: int = 0, newest_first: bool = False) -> list[JobRecord]:
+        found = super().jobs(msgspec.structs.replace(wanted, tag=None), 1_000, after, newest_first)
+        return [record for record in found if wanted.tag is None or wanted.tag in ",".join(record.tags)][:limit]
+
+
+@mutant
+class PurgesAreNotTold(MemoryBroker):
+    def purge(self, queue: str, states: frozenset[JobState], limit: int = 10_000) -> int:
+        members, self._audience._members = self._audience._members, ()
+        try:
+            return super().purge(queue, states, limit)
+        finally:
+            self._audience._members = members
 
 
 @mutant

@@ -10,7 +10,14 @@ import tempfile
 from typing import Any
 
 import pytest
-from broken_brokers import CancelIsForgotten, FailureIsShownAsOutcome, LastInFirstOut, NeighboursAreBlamed
+from broken_brokers import (
+    CancelIsForgotten,
+    FailureIsShownAsOutcome,
+    LastInFirstOut,
+    LostOwnersDoNotWait,
+    NeighboursAreBlamed,
+    OwnersNeedNotBeThere,
+)
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import invariant, run_state_machine_as_test
 
@@ -100,7 +107,16 @@ def test_a_broker_answers_as_the_memory_broker_does_in_many_more_cases(name: str
 
 
 @pytest.mark.parametrize(
-    "cls", [CancelIsForgotten, FailureIsShownAsOutcome, LastInFirstOut, NeighboursAreBlamed], ids=lambda cls: cls.__name__
+    "cls",
+    [
+        CancelIsForgotten,
+        FailureIsShownAsOutcome,
+        LastInFirstOut,
+        LostOwnersDoNotWait,
+        NeighboursAreBlamed,
+        OwnersNeedNotBeThere,
+    ],
+    ids=lambda cls: cls.__name__,
 )
 def test_the_machine_finds_what_is_broken(cls: Any) -> None:
     class BrokenMachine(MemoryMachine):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Condition
+from typing import Any
 
 from ...brokers.protocol import Broker, Feature
-from ...model.delivery import CancelAnswer, Delivery, Hint, Released, Retried, Started
+from ...model.delivery import CancelAnswer, Delivery, Hint, Released, Retried, Started, Unresponsive
 from ...model.delivery import Topic as HintTopic
 from ...model.states import JobState
 from .harness import ContractHarness, Topic
@@ -130,6 +131,63 @@ def cancel_is_told(harness: ContractHarness) -> None:
     ear.wait_for("outcome", "waiting", "the cancel of a waiting job")
     settle(broker, Released(delivery))
     ear.wait_for("outcome", "held", "the release of a cancelled job")
+
+
+@topic.check()
+def end_of_an_owner_is_told(harness: ContractHarness) -> None:
+    """The cancel of what a delivery or a lease owned is told as any other: `cancel` to workers, `outcome` to waiters."""
+    broker = harness.open()
+    parent = submit_and_claim(broker, "parent")
+    how: tuple[dict[str, Any], ...] = ({"owner": parent.token}, {"owner": b"owner", "owner_seconds": 15.0})
+    submit(broker, *(job(f"held-{n}", **each) for n, each in enumerate(how)))
+    claim(broker)
+    submit(broker, *(job(f"waiting-{n}", **each) for n, each in enumerate(how)))
+    ear = Ear(harness, broker)
+    for number, cause in enumerate(("the end of the job that owned it", "the end of a lease")):
+        if number == 0:
+            settle(broker, succeeded(parent))
+        else:
+            broker.hold([b"owner"], 0.0)
+        ear.wait_for("cancel", f"held-{number}", cause)
+        ear.wait_for("outcome", f"waiting-{number}", cause)
+    submit(broker, job("late", owner=parent.token))
+    ear.wait_for("outcome", "late", "a submission that came too late for its owner")
+
+
+@topic.check(clock=True)
+def sweep_tells_the_orphans(harness: ContractHarness) -> None:
+    """A sweep that finds an owner gone, or its worker dead, tells those that hold and those that await its jobs."""
+    broker = harness.open()
+    parent = submit_and_claim(broker, "parent")
+    submit(broker, job("a", owner=parent.token), job("b", owner=b"owner", owner_seconds=15.0))
+    claim(broker, lease_seconds=1_000)
+    submit(broker, job("c", owner=parent.token), job("d", owner=b"owner", owner_seconds=15.0))
+    harness.advance(15)
+    ear = Ear(harness, broker)
+    broker.sweep(100)
+    told: list[tuple[HintTopic, str]] = [("cancel", "a"), ("cancel", "b"), ("outcome", "c"), ("outcome", "d")]
+    for wanted, job_id in told:
+        ear.wait_for(wanted, job_id, "a sweep")
+
+
+@topic.check()
+def unresponsive_is_an_outcome(harness: ContractHarness) -> None:
+    """A handler that does not end is a hint at the job's outcome, so that whoever waits looks."""
+    broker = harness.open()
+    delivery = submit_and_claim(broker)
+    ear = Ear(harness, broker)
+    settle(broker, Unresponsive(delivery))
+    ear.wait_for("outcome", "a", "the mark of an unresponsive handler")
+
+
+@topic.check(Feature.LISTING)
+def purge_is_an_outcome(harness: ContractHarness) -> None:
+    """A purge is a hint at the outcomes of the jobs that are gone."""
+    broker = harness.open()
+    submit(broker, "a", "b")
+    ear = Ear(harness, broker)
+    admin(broker).purge("work", frozenset({JobState.READY}), 1)
+    ear.wait_for("outcome", "a", "a purge")
 
 
 @topic.check(Feature.DELAYS, clock=True)

@@ -80,6 +80,35 @@ def cursor_stays(harness: ContractHarness) -> None:
 
 
 @topic.check()
+def newest_first(harness: ContractHarness) -> None:
+    """Pages from the newest job on show each once, in the reverse order, also while others are submitted."""
+    broker = harness.open()
+    submit(broker, *(job(f"a{n}", task=f"t{n % 2}") for n in range(7)))
+    people = admin(broker)
+    first = people.jobs(EVERYTHING, 3, 0, True)
+    expect_equal(ids_of(first), ["a6", "a5", "a4"], "the first page")
+    submit(broker, "a7")
+    second = people.jobs(EVERYTHING, 3, first[-1].cursor, True)
+    third = people.jobs(EVERYTHING, 3, second[-1].cursor, True)
+    expect_equal(ids_of([*second, *third]), ["a3", "a2", "a1", "a0"], "the following pages")
+    expect_equal(people.jobs(EVERYTHING, 3, third[-1].cursor, True), [], "the page after the last")
+    expect_equal(ids_of(people.jobs(JobFilter(task="t1"), 2, 0, True)), ["a5", "a3"], "a filtered page")
+
+
+@topic.check()
+def tags(harness: ContractHarness) -> None:
+    """The record shows the tags, and a listing finds jobs by one of them, word for word."""
+    broker = harness.open()
+    odd = 'with "quotes", commas and ümlauts'
+    submit(broker, job("a", tags=("red", "big")), job("b", tags=(odd, "red")), job("c", tags=("redder",)), "d")
+    expect_equal([record(broker, each).tags for each in "abcd"], [("red", "big"), (odd, "red"), ("redder",), ()], "the tags")
+    wanted = {"red": ["a", "b"], "big": ["a"], odd: ["b"], "redder": ["c"], "re": [], "": [], "%": []}
+    for tag, ids in wanted.items():
+        expect_equal(_list(broker, JobFilter(tag=tag)), ids, f"the listing for the tag {tag!r}")
+    expect_equal(_list(broker, JobFilter(tag="red", states=frozenset({JobState.STARTED}))), [], "tag and state together")
+
+
+@topic.check()
 def filters(harness: ContractHarness) -> None:
     """A listing shows the jobs for which all filters hold."""
     broker = harness.open()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from ...brokers.protocol import Feature
-from ...model.delivery import Finished, Progressed, Started
+from collections.abc import Callable
+
+from ...brokers.protocol import Broker, Feature
+from ...model.delivery import Delivery, Finished, Progressed, Released, Retried, Settlement, Started, Unresponsive
+from ...model.listing import JobFilter
 from ...model.states import ENDED, JobState
 from .harness import ContractHarness, Topic
 from .steps import (
@@ -107,6 +110,76 @@ def end_must_be_an_end(harness: ContractHarness) -> None:
         raise AssertionError(f"a Finished with the state {state} must raise ValueError")
 
 
+@topic.check()
+def unresponsive_handler_is_shown(harness: ContractHarness) -> None:
+    """What a worker says of a handler that does not end is shown, and the job stays with it."""
+    broker = harness.open()
+    delivery = submit_and_claim(broker)
+    expect_equal(stored(broker, "a").unresponsive, False, "the mark before anything was said")
+    settle(broker, Started(delivery), Unresponsive(delivery))
+    expect_equal(stored(broker, "a").unresponsive, True, "the mark")
+    expect_state(broker, JobState.STARTED, "a")
+    expect_equal(stored(broker, "a").outcome, None, "the outcome of a job that has not ended")
+    settle(broker, Unresponsive(delivery), Progressed(delivery, b"1"))
+    expect_equal(stored(broker, "a").unresponsive, True, "the mark after it was repeated")
+
+
+@topic.check()
+def unresponsive_is_no_start(harness: ContractHarness) -> None:
+    """A delivery can be marked as unresponsive before its start was settled, and this counts no attempt."""
+    broker = harness.open()
+    delivery = submit_and_claim(broker)
+    settle(broker, Unresponsive(delivery))
+    expect_state(broker, JobState.CLAIMED, "a")
+    expect_equal(stored(broker, "a").unresponsive, True, "the mark")
+    settle(broker, Retried(delivery, 0))
+    expect_equal(claim_one(broker, "a").attempt, 2, "the next attempt")
+
+
+@topic.check()
+def unresponsive_goes_with_the_delivery(harness: ContractHarness) -> None:
+    """The mark is gone when the job is retried, released or has ended, and the next delivery has none."""
+    ways: list[tuple[str, Callable[[Delivery], Settlement]]] = [
+        ("a retry", lambda delivery: Retried(delivery, 0)),
+        ("a release", Released),
+        ("the end", lambda delivery: ended(delivery, JobState.CANCELLED)),
+    ]
+    for cause, leave in ways:
+        broker = harness.open()
+        delivery = submit_and_claim(broker, cause)
+        settle(broker, Started(delivery), Unresponsive(delivery))
+        settle(broker, leave(delivery))
+        expect_not_unresponsive(broker, cause, cause)
+        for again in claim(broker):
+            expect_not_unresponsive(broker, cause, f"the claim after {cause}")
+            settle(broker, succeeded(again))
+
+
+@topic.check(clock=True)
+def unresponsive_goes_with_the_lease(harness: ContractHarness) -> None:
+    """The mark is gone when the worker has lost the job."""
+    broker = harness.open()
+    delivery = submit_and_claim(broker)
+    settle(broker, Started(delivery), Unresponsive(delivery))
+    harness.advance(60)
+    broker.sweep(100)
+    expect_not_unresponsive(broker, "a", "the sweep")
+    claim_one(broker, "a")
+    expect_not_unresponsive(broker, "a", "the next claim")
+
+
+@topic.check(Feature.LISTING)
+def unresponsive_is_recorded(harness: ContractHarness) -> None:
+    """The record shows that a handler does not end, as long as the job is held."""
+    broker = harness.open()
+    submit(broker, "a", "b")
+    first, second = claim(broker)
+    settle(broker, Started(first), Started(second), Unresponsive(first))
+    expect_equal([found.unresponsive for found in admin(broker).jobs(JobFilter(), 10)], [True, False], "the marks")
+    settle(broker, succeeded(first))
+    expect_equal(record(broker, "a").unresponsive, False, "the mark after the end")
+
+
 @topic.check(Feature.LISTING)
 def attempts_are_counted_once(harness: ContractHarness) -> None:
     """An attempt counts once, whether its start was settled or not."""
@@ -164,3 +237,7 @@ def counts_follow_the_settlements(harness: ContractHarness) -> None:
     (queue,) = admin(broker).queues()
     wanted = {JobState.READY: 1, JobState.STARTED: 1, JobState.SUCCEEDED: 1}
     expect_equal({state: count for state, count in queue.counts.items() if count}, wanted, "the counts")
+
+
+def expect_not_unresponsive(broker: Broker, job_id: str, cause: str) -> None:
+    expect_equal(stored(broker, job_id).unresponsive, False, f"the mark of an unresponsive handler after {cause}")
