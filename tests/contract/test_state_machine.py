@@ -15,6 +15,7 @@ from broken_brokers import (
     FailureIsShownAsOutcome,
     LastInFirstOut,
     LostOwnersDoNotWait,
+    LostOwnersWaitForEver,
     NeighboursAreBlamed,
     OwnersNeedNotBeThere,
 )
@@ -113,6 +114,7 @@ def test_a_broker_answers_as_the_memory_broker_does_in_many_more_cases(name: str
         FailureIsShownAsOutcome,
         LastInFirstOut,
         LostOwnersDoNotWait,
+        LostOwnersWaitForEver,
         NeighboursAreBlamed,
         OwnersNeedNotBeThere,
     ],

@@ -17,6 +17,7 @@ Needs the package `hypothesis`; the package around this module does not import i
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -96,6 +97,12 @@ class BrokerMachine(RuleBasedStateMachine):
         self.submit(batch)
         pairs = self.claim(queues, limit, lease_seconds)
         self.settle([(word, pair) for pair, each in zip(pairs, said, strict=False) for word in each])
+
+    @rule(batch=st.lists(wishes, min_size=1, max_size=3), pick=picks, lease_seconds=leases)
+    def await_some(self, batch: list[Wish], pick: tuple[bool, int], lease_seconds: float) -> None:
+        """Let a job submit some that it owns, and claim what there is."""
+        self.submit([replace(wish, awaited_by=pick) for wish in batch])
+        self.claim(QUEUES, 100, lease_seconds)
 
     @rule(seconds=times, limit=sweep_limits, queues=orders, word=words, pick=picks)
     def pass_time(self, seconds: float, limit: int, queues: list[str], word: Word, pick: tuple[bool, int]) -> None:
