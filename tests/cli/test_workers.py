@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import sys
+from pathlib import Path
 
 import anyio
 import pytest
@@ -75,10 +76,12 @@ def test_a_killed_worker_is_replaced_and_the_others_go_on(shell: Shell, loop: li
 
 def test_no_job_is_lost_when_workers_are_killed_at_random(shell: Shell) -> None:
     shell.write("quick.py", QUICK)
-    crew = Crew(shell, "--slots", "4", workers=3, module="quick:app").wait_until_all_work()
+    crew = Crew(shell, "--slots", "4", "--backend", "trio", workers=3, module="quick:app").wait_until_all_work()
     job = shell.app.job("greet", "Ada", 0.05).with_options(max_crashes=20)
     jobs = shell.app.sync.enqueue_many([job for _ in range(150)])
     dice = random.Random(7)
+    descriptors = Path(f"/proc/{crew.running.process.pid}/fd")
+    before = len(list(descriptors.iterdir()))
     for _ in range(5):
         alive = [event["worker"] for event in crew.events("worker-started")]
         dead = [event["worker"] for event in crew.events("worker-died")]
@@ -86,6 +89,7 @@ def test_no_job_is_lost_when_workers_are_killed_at_random(shell: Shell) -> None:
         crew.wait_for("worker-died")
         crew.wait_for("worker-started")
     assert {job.result(20) for job in jobs} == {"Hello, Ada"}
+    eventually(lambda: len(list(descriptors.iterdir())) == before)
     crew.send(signal.SIGTERM)
     assert crew.end() == 0
 
