@@ -47,6 +47,7 @@ class TaskOptions(GivenOptions, total=False):
 
     name: str
     run_in: str
+    kill_after: Duration
 
 
 class App:
@@ -127,13 +128,19 @@ class App:
     def task(self, function: Callable[..., Any] | None = None, /, **given: Any) -> Any:
         """Register a function as a task, with or without parentheses; or a class, as in `fetch = app.task(Fetch)`.
 
-        An `async def` runs on the worker's event loop, a `def` in a thread of the worker's. A class derives from `TaskClass`
-        and has a method `run`; its attributes give options, which those given here outweigh.
+        An `async def` runs on the worker's event loop; a `def` in a thread of the worker's, or where *run_in* says. A class
+        derives from `TaskClass` and has a method `run`; its attributes give options, which those given here outweigh.
+
+        A process can be killed and has a GIL of its own, so it suits what computes. Its function is found by importing its
+        module in the process, so it has to stand at the top of one, and a program's own module must start the program only
+        under `if __name__ == "__main__":`. It has no lifespans (`current_job().state` is empty there).
 
         Args:
             function: The function, or the class.
             name: What messages call it; default: the function's name.
-            run_in: `loop` or `thread`, when you want to write it down.
+            run_in: `thread` (default), `process` or `interpreter` for a `def`; `loop` for an `async def`.
+            kill_after: How long a handler in a process that was cancelled, or whose time is over, may take to end when
+                `check_cancelled()` asks it to (default 2 s); then its processes are killed.
             given: The defaults for its jobs; see `Task.options`.
 
         Raises:
@@ -143,7 +150,7 @@ class App:
         if function is not None:
             return self._register(function, dict(given))
         if not given.keys() <= _TASK_WORDS:
-            check_options({word: value for word, value in given.items() if word not in ("name", "run_in")})
+            check_options({word: value for word, value in given.items() if word not in _OWN_WORDS})
         return _Decorator(lambda target: self._register(target, dict(given)))
 
     def error(self, cls: E) -> E:
@@ -370,11 +377,11 @@ class App:
         if isinstance(function, type):
             function, of_class = read_class(function, _TASK_WORDS)
             given = of_class | given
-        name, run_in = given.pop("name", None), given.pop("run_in", None)
+        name, run_in, kill_after = (given.pop(word, None) for word in _OWN_WORDS)
         retry = given.get("retry")
         options = JobOptions(**check_options(given))
         function = inject(function, self.lifespans, run_in)
-        spec = make_spec(function, name, run_in, options)
+        spec = make_spec(function, name, run_in, options, kill_after)
         self.registry.add(spec)
         for cls in getattr(retry, "classes", ()):  # errors that a policy names are known here
             self.error(cls)
@@ -454,4 +461,5 @@ class _SharedBroker:
         return self._broker
 
 
-_TASK_WORDS = GivenOptions.__annotations__.keys() | {"name", "run_in"}
+_OWN_WORDS = ("name", "run_in", "kill_after")  # what belongs to the task and not to each job
+_TASK_WORDS = GivenOptions.__annotations__.keys() | set(_OWN_WORDS)

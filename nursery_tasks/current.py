@@ -74,7 +74,8 @@ class CurrentJob(msgspec.Struct, frozen=True, kw_only=True):  # made for every j
         worker: The worker's name; None likewise.
         parent: The id of the job that submitted this one.
         tags: As submitted.
-        state: The worker's resources, by the names of the `@app.lifespan` functions that made them.
+        state: The worker's resources, by the names of the `@app.lifespan` functions that made them; empty in a process or
+            an interpreter, which cannot share them.
         hold: What the worker keeps of the attempt; for nursery-tasks itself, not for handlers.
         log: A logger whose records carry the job's id, task and attempt.
     """
@@ -89,6 +90,7 @@ class CurrentJob(msgspec.Struct, frozen=True, kw_only=True):  # made for every j
     state: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
     _report: Callable[[Any], None] | None = None
     hold: Hold | None = None
+    _check: Callable[[], None] | None = None  # asks whether the job is to end, where the loop is in another process
 
     @property
     def cancel_reason(self) -> str | None:
@@ -124,6 +126,16 @@ class CurrentJob(msgspec.Struct, frozen=True, kw_only=True):  # made for every j
         name = getattr(function, "__name__", "function")
         return call_on_loop("current_job().wait()", f"await {name}(...)", function, *args)
 
+    def check_cancelled(self) -> None:
+        """Do what `nursery_tasks.check_cancelled()` does."""
+        if self._check is not None:
+            self._check()
+            return
+        try:
+            from_thread.check_cancelled()
+        except NoEventLoopError:  # not in a worker thread: the loop itself cancels at the next await
+            return
+
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
         """A logger of the task's name below `nursery_tasks.job`; its records carry `job_id`, `task` and `attempt`."""
@@ -152,19 +164,16 @@ def current_job_or_none() -> CurrentJob | None:
 
 
 def check_cancelled() -> None:
-    """Leave a handler that runs in a thread when its job has been cancelled or its time is over; else do nothing.
+    """Leave a handler that runs in a thread or process when its job is cancelled or its time is over; else do nothing.
 
-    Call it now and then in a long loop. In an `async def` handler there is nothing to call: every `await` looks.
+    Call it now and then in a long loop. In an `async def` handler there is nothing to call: every `await` looks. In an
+    interpreter it does nothing, because nobody can ask there.
 
     Raises:
-        The backend's cancellation exception, which the handler must let through.
+        The backend's cancellation exception, or in a process `CancelRequested`, which the handler must let through.
         NotInJob: No job is running here.
     """
-    current_job()
-    try:
-        from_thread.check_cancelled()
-    except NoEventLoopError:  # not in a worker thread: the loop itself cancels at the next await
-        return
+    current_job().check_cancelled()
 
 
 def set_current(job: CurrentJob) -> None:

@@ -77,6 +77,17 @@ class DuplicateTask(NurseryTasksError, ValueError):
         super().__init__(f"task {name!r} is registered twice, as {first} and as {second}; give one of them name=...")
 
 
+class FunctionNotFound(NurseryTasksError, LookupError):
+    """A process or interpreter has imported the module of a task's function, and it is not there, or not registered."""
+
+    def __init__(self, task: str, place: str, problem: str) -> None:
+        self.task, self.place, self.problem = task, place, problem
+        super().__init__(
+            f"{task}: {place} cannot be found by importing its module: {problem}; "
+            "define and register it at the top of a module, not under `if __name__ == '__main__':`"
+        )
+
+
 class AppNotOpen(NurseryTasksError, RuntimeError):
     """A broker is needed, and the app has no connection in this event loop."""
 
@@ -303,6 +314,39 @@ class JobTimedOut(JobError, TimeoutError):
         self.timeout_seconds = timeout_seconds
         limit = "its timeout" if timeout_seconds is None else f"its timeout of {timeout_seconds:g} s"
         super().__init__(job_id, task, f"{task} ({job_id}) ran longer than {limit}")
+
+
+class HostDied(JobError):
+    """The process in which the job ran has died under it, or could not be started.
+
+    Attributes:
+        signal: The name of the signal that killed it, such as `SIGSEGV`; None: there was none.
+        exit_code: What it exited with, when it did.
+    """
+
+    def __init__(
+        self, job_id: str, task: str, *, signal: str | None = None, exit_code: int | None = None, problem: str | None = None
+    ) -> None:
+        self.signal, self.exit_code, self.problem = signal, exit_code, problem
+        if signal is not None:
+            how = f"was killed by {signal}{_SIGNALS_MEAN.get(signal, '')}"
+        elif exit_code is not None:
+            how = f"exited with {exit_code}: something called os._exit(), or a C library did; raise an exception instead"
+        else:
+            how = problem or "died, and nobody knows how"
+        super().__init__(job_id, task, f"the process of {task} ({job_id}) {how}")
+
+
+_SIGNALS_MEAN = {
+    "SIGKILL": ": by hand, or because memory ran out; see the kernel's log, and process_memory= of the worker",
+    "SIGSEGV": ": a crash in C code; its stack is in the log of the job",
+    "SIGABRT": ": a crash in C code; its stack is in the log of the job",
+    "SIGBUS": ": a crash in C code; its stack is in the log of the job",
+}
+
+
+class CancelRequested(BaseException):
+    """Raised by `check_cancelled()` in a handler that runs in a process, when its job is to end. Let it through."""
 
 
 class JobCancelled(JobError):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from . import errors
 from .errors import DuplicateTask, InvalidOptions, UnknownTask
 from .model.codec import Codec, CustomType, Format
+from .model.duration import Duration, to_seconds
 from .model.failure import BUILTIN_ERRORS
-from .model.options import KINDS, JobOptions, Kind, check_name
+from .model.options import KILL_AFTER_SECONDS, KINDS, JobOptions, Kind, check_name
 from .model.retry import qualified_name
 from .signature import TaskSignature
 
@@ -24,10 +27,11 @@ class TaskSpec:
     Attributes:
         name: What messages call it.
         function: What runs.
-        kind: Where it runs: `loop` for `async def`, `thread` for `def`.
+        kind: Where it runs: `loop` for `async def`; `thread`, `process` or `interpreter` for `def`.
         options: The defaults of its jobs.
         signature: Its parameters.
         doc: The first line of its docstring.
+        kill_after_seconds: How long a handler in a process may take to end when it has been asked to.
     """
 
     name: str
@@ -36,6 +40,7 @@ class TaskSpec:
     options: JobOptions
     signature: TaskSignature
     doc: str
+    kill_after_seconds: float = KILL_AFTER_SECONDS
 
     @property
     def place(self) -> str:
@@ -45,6 +50,10 @@ class TaskSpec:
 
 
 OWN_ERRORS = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, errors.NurseryTasksError)]
+
+
+HERE: Final[tuple[Kind, ...]] = ("loop", "thread")  # kinds that call the function as it was registered
+AWAY: Final[tuple[Kind, ...]] = ("process", "interpreter")  # kinds that import the function's module again
 
 
 class Registry:
@@ -60,6 +69,7 @@ class Registry:
         self.codec = Codec(form)
         self._types: tuple[CustomType, ...] = ()
         self._form: Format = form
+        _registries.add(self)
 
     def add(self, spec: TaskSpec) -> None:
         """Register a task.
@@ -90,28 +100,58 @@ class Registry:
         if BUILTIN_ERRORS.get(cls.__name__) is not cls:
             self.errors[qualified_name(cls)] = cls
 
+    def codec_for(self, form: Format) -> Codec:
+        """Return the codec that writes *form*, which is that of the app in another process."""
+        return self.codec if form == self._form else Codec(form, self._types)
+
     def add_type(self, custom: CustomType) -> None:
         """Let values of a class travel."""
         self._types = (*self._types, custom)
         self.codec = Codec(self._form, self._types)
 
 
-def make_spec(function: Callable[..., Any], name: str | None, run_in: str | None, options: JobOptions) -> TaskSpec:
+_registries: weakref.WeakSet[Registry] = weakref.WeakSet()
+
+
+def find_registered(module: str, qualname: str, name: str) -> tuple[Registry, TaskSpec] | None:
+    """Find a task of any app in this process by the place of its function; the one called *name*, where there are several."""
+    found: tuple[Registry, TaskSpec] | None = None
+    for registry in list(_registries):
+        for spec in registry.tasks.values():
+            if (spec.function.__module__, getattr(spec.function, "__qualname__", "")) == (module, qualname):
+                if spec.name == name:
+                    return registry, spec
+                found = registry, spec
+    return found
+
+
+def make_spec(
+    function: Callable[..., Any],
+    name: str | None,
+    run_in: str | None,
+    options: JobOptions,
+    kill_after: Duration | None = None,
+) -> TaskSpec:
     """Describe a function as a task.
 
     Raises:
-        InvalidOptions: `run_in` does not suit the function, or the name is none.
+        InvalidOptions: `run_in` or `kill_after` does not suit the function, or the name is none.
     """
     task_name = name or getattr(function, "__name__", "")
     if not task_name or task_name == "<lambda>":
         raise InvalidOptions("name", task_name, "a name for a function that has none of its own: name=...")
+    kind = _check_kind(function, run_in)
+    if kill_after is not None and kind != "process":
+        expected = f"run_in='process' beside it; nothing can kill a handler that runs in a {kind}"
+        raise InvalidOptions("kill_after", kill_after, expected)
     return TaskSpec(
         name=check_name("name", task_name),
         function=function,
-        kind=_check_kind(function, run_in),
+        kind=kind,
         options=options,
         signature=TaskSignature(task_name, function),
         doc=(inspect.getdoc(function) or "").partition("\n")[0],
+        kill_after_seconds=KILL_AFTER_SECONDS if kill_after is None else to_seconds("kill_after", kill_after),
     )
 
 
@@ -145,7 +185,23 @@ def _check_kind(function: Callable[..., Any], run_in: str | None) -> Kind:
         return natural
     if run_in not in KINDS:
         raise InvalidOptions("run_in", run_in, f"one of {', '.join(KINDS)}")
-    if run_in != natural:
-        expected = "'loop' (or nothing) for an async def" if natural == "loop" else "'thread' (or nothing) for a def"
-        raise InvalidOptions("run_in", run_in, expected)
-    return natural
+    if natural == "loop" and run_in != "loop":
+        more = "; a process or a thread has no event loop to run it on, write a def" if run_in != "thread" else ""
+        raise InvalidOptions("run_in", run_in, f"'loop' (or nothing) for an async def{more}")
+    if natural == "thread" and run_in == "loop":
+        raise InvalidOptions("run_in", run_in, "'thread' (or nothing), 'process' or 'interpreter' for a def")
+    if run_in in AWAY:
+        _check_can_be_found(function, run_in)
+    return run_in  # type: ignore[return-value]  # one of KINDS
+
+
+def _check_can_be_found(function: Callable[..., Any], run_in: str) -> None:
+    """Refuse what another interpreter cannot find by importing its module, and an interpreter where Python has none."""
+    if run_in == "interpreter" and sys.version_info < (3, 13):
+        version = ".".join(map(str, sys.version_info[:2]))
+        raise InvalidOptions("run_in", run_in, f"Python 3.13 or newer for it, this is {version}; 'process' runs on all")
+    place = getattr(function, "__qualname__", "")
+    if not place or "<" in place:
+        what = place or f"an object of {type(function).__qualname__}"
+        expected = f"a function at the top of a module, which the {run_in} can import and find by its name; move it there"
+        raise InvalidOptions("function", what, expected)

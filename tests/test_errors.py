@@ -17,6 +17,8 @@ from nursery_tasks.errors import (
     BrokerUnavailable,
     BrokerUnreachable,
     DuplicateTask,
+    FunctionNotFound,
+    HostDied,
     InvalidArguments,
     InvalidBrokerUrl,
     InvalidOptions,
@@ -139,6 +141,23 @@ MESSAGES: list[tuple[Callable[[], NurseryTasksError], str]] = [
     (lambda: RemoteError("their.Error", ""), "their.Error"),
     (lambda: JobTimedOut("7", "add", 2.0), "add (7) ran longer than its timeout of 2 s"),
     (lambda: JobTimedOut("7", "add", None), "add (7) ran longer than its timeout"),
+    (
+        lambda: FunctionNotFound("add", "shop.add", "shop has no 'add'"),
+        "add: shop.add cannot be found by importing its module: shop has no 'add'; define and register it at the top of a "
+        "module, not under `if __name__ == '__main__':`",
+    ),
+    (
+        lambda: HostDied("7", "add", signal="SIGKILL"),
+        "the process of add (7) was killed by SIGKILL: by hand, or because memory ran out; see the kernel's log, and "
+        "process_memory= of the worker",
+    ),
+    (lambda: HostDied("7", "add", signal="SIGUSR1"), "the process of add (7) was killed by SIGUSR1"),
+    (
+        lambda: HostDied("7", "add", exit_code=3),
+        "the process of add (7) exited with 3: something called os._exit(), or a C library did; raise an exception instead",
+    ),
+    (lambda: HostDied("7", "add", problem="could not be started"), "the process of add (7) could not be started"),
+    (lambda: HostDied("7", "add"), "the process of add (7) died, and nobody knows how"),
     (lambda: JobCancelled("7", "add", "not needed"), "add (7) was cancelled: not needed"),
     (lambda: JobCancelled("7", "add", None), "add (7) was cancelled"),
     (lambda: JobExpired("7", "add"), "add (7) expired in its queue: no worker started it in time"),

@@ -78,7 +78,7 @@ ROOMS: dict[str, Room] = {
         "client task",
         libraries="anyio",
     ),
-    "execution": room("errors model current", libraries="anyio"),
+    "execution": room("errors model current registry", libraries="anyio msgspec"),  # registry: to find functions elsewhere
     "worker": room(
         "hidden _version errors model events current brokers.protocol brokers.posting brokers.gateway registry execution",
         libraries="anyio msgspec",

@@ -30,11 +30,14 @@ async def call_in_thread(
         Waits for the thread to end. Its result is returned, its cancellation (from `check_cancelled()`) goes on.
     """
     # AnyIO gives the thread a copy of this context, cleaned of what says that a loop runs here; one of ours would not be.
-    return await to_thread.run_sync(_call, function, args, kwargs, job, limiter=limiter)
+    return await to_thread.run_sync(call_plain, function, args, kwargs, job, limiter=limiter)
 
 
-def _call(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], job: CurrentJob) -> Any:
-    """Call *function*, and look in the thread at what it returns: Trio would refuse a coroutine in words of its own."""
+def call_plain(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], job: CurrentJob) -> Any:
+    """Call *function* in the thread that asks, and look there at what it returns.
+
+    Trio would refuse a coroutine in words of its own, and in a process nobody would.
+    """
     set_current(job)
     if job.hold is not None:
         job.hold.thread_id = threading.get_ident()

@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from ..errors import RemoteError
-from .retry import members_of, qualified_name
+from .retry import RetryRule, members_of, qualified_name
 
 MAX_TRACEBACK: Final = 20_000  # characters; the end, which names the error, is kept
 MAX_TEXT: Final = 10_000
@@ -53,6 +53,33 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     members: list[Failure] = []
 
 
+class ForeignError(Exception):
+    """An error that a handler raised in a process or interpreter of its own, where it was described.
+
+    Attributes:
+        failure: The description.
+        last: The description to store when no attempt follows; another one where the error was a `Retry`.
+        matches: Whether the job's retry policy names it.
+        asked: The policy in a `Retry` that the handler raised.
+        wait_given: Whether that `Retry` gave a wait of its own.
+        final: Trying again would give the same, whatever the policy says.
+    """
+
+    def __init__(
+        self,
+        failure: Failure,
+        *,
+        last: Failure | None = None,
+        matches: bool = False,
+        asked: RetryRule | None = None,
+        wait_given: bool = False,
+        final: bool = False,
+    ) -> None:
+        super().__init__(f"{failure.type}: {failure.text}" if failure.text else failure.type)
+        self.failure, self.last = failure, last or failure
+        self.matches, self.asked, self.wait_given, self.final = matches, asked, wait_given, final
+
+
 BUILTIN_ERRORS: Final[dict[str, type[BaseException]]] = {
     name: value
     for name, value in vars(builtins).items()
@@ -68,6 +95,8 @@ def describe_error(error: BaseException, plain: Plain, *, depth: int = 0, with_t
         depth: How many causes and groups lie above this one; past `MAX_DEPTH` no more are followed.
         with_traceback: Members of a group leave theirs out, because the group's text holds them all.
     """
+    if isinstance(error, ForeignError):
+        return error.failure
     members = members_of(error)
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     deeper = depth < MAX_DEPTH
@@ -88,6 +117,14 @@ def describe_error(error: BaseException, plain: Plain, *, depth: int = 0, with_t
             for member in (members[:MAX_MEMBERS] if deeper else ())
         ],
     )
+
+
+def describe_safely(error: BaseException, plain: Plain) -> Failure:
+    """Do the same with an exception class of the user's, which can break anything; its job still ends."""
+    try:
+        return describe_error(error, plain)
+    except Exception as broken:
+        return Failure(type(error).__name__, f"(cannot be described: {type(broken).__name__})")
 
 
 def rebuild_error(failure: Failure, classes: ErrorClasses) -> BaseException:

@@ -11,8 +11,8 @@ from ..errors import InvalidOptions
 from .duration import Duration, to_optional_seconds, to_seconds
 from .retry import Retry, RetryRule
 
-Kind = Literal["loop", "thread"]
-KINDS: Final = ("loop", "thread")
+Kind = Literal["loop", "thread", "process", "interpreter"]
+KINDS: Final = ("loop", "thread", "process", "interpreter")
 
 DEFAULT_QUEUE: Final = "default"
 MAX_PRIORITY: Final = 9
@@ -20,6 +20,8 @@ MAX_COUNT: Final = 1_000_000  # of crashes; it must fit every broker's integers
 RESULT_TTL_SECONDS: Final = 86_400.0  # one day
 DEAD_TTL_SECONDS: Final = 14 * 86_400.0  # failed and dead jobs wait longer: a person has to look at them
 MAX_CRASHES: Final = 3
+MAX_PROGRESS_BYTES: Final = 64 * 1024  # it is stored anew each time, beside the job
+KILL_AFTER_SECONDS: Final = 2.0  # for a handler in a process that was asked to end, before it is made to
 
 _QUEUE = re.compile(r"[A-Za-z0-9_.-]{1,64}(@[A-Za-z0-9_.-]{1,64})?")  # after the @: the one node that serves it
 _NAME = re.compile(r"[^\s\x00-\x1f\x7f\ud800-\udfff]{1,200}")  # no lone surrogates: UTF-8 cannot hold them

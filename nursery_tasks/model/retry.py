@@ -160,6 +160,18 @@ class RetryRule(msgspec.Struct, frozen=True, omit_defaults=True):
         return not (ancestry(type(error)) - _COMMON).isdisjoint((*(self.on or ()), *self.never))
 
 
+def asked_retry(error: BaseException) -> Retry | None:
+    """Return the `Retry` that a handler raised, itself or alone in a group: in a child of its own nursery."""
+    while len(members := members_of(error)) == 1:
+        error = members[0]
+    return error if isinstance(error, Retry) else None
+
+
+def told_by(error: Retry) -> BaseException:
+    """Return what a `Retry` was raised from: where no attempt follows, that says more."""
+    return error.__cause__ or (None if error.__suppress_context__ else error.__context__) or error
+
+
 def ancestry(cls: type[BaseException]) -> frozenset[str]:
     """Return the qualified names of *cls* and all its base classes."""
     return frozenset(qualified_name(base) for base in cls.__mro__ if base is not object)
@@ -175,12 +187,12 @@ def qualified_name(cls: type[Any]) -> str:
 
     The module of a program that was started by `python program.py` is called `program`, as a worker that imports it says.
     """
-    module = _main_module() if cls.__module__ == "__main__" else cls.__module__
+    module = _main_module() if cls.__module__ in ("__main__", "__mp_main__") else cls.__module__
     return cls.__qualname__ if module == "builtins" else f"{module}.{cls.__qualname__}"
 
 
 def _main_module() -> str:
-    main = sys.modules["__main__"]
+    main = sys.modules.get("__main__")
     spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
     return str(spec.name) if spec else PurePath(file).stem if file else "__main__"
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from anyio import CapacityLimiter
+from anyio import CancelScope, CapacityLimiter
 
 from ..current import CurrentJob
 from ..execution import call_in_loop, call_in_thread
+from ..execution.in_interpreter import call_in_interpreter
+from ..execution.in_process import CpuHosts, Work, default_limit
+from ..registry import AWAY, Registry
 from .held import Held
 from .options import WorkerSettings
 from .prepare import Call
@@ -19,18 +22,39 @@ Execute = Callable[[Call, CurrentJob], Awaitable[Any]]
 
 
 class Executors:
-    """Calls the handlers of one worker. On a virtual clock (`threads=False`) everything runs on the loop."""
+    """Calls the handlers of one worker. On a virtual clock (`threads=False`) everything runs on the loop.
 
-    def __init__(self, settings: WorkerSettings) -> None:
-        # The slots are the limit; a handler that waits for another job keeps its thread and not its slot.
-        self._threads = CapacityLimiter(math.inf) if settings.threads else None
+    Args:
+        limit_bytes: Larger results fail their job.
+
+    Attributes:
+        hosts: The processes; None on a virtual clock.
+    """
+
+    def __init__(self, registry: Registry, settings: WorkerSettings, limit_bytes: int) -> None:
+        self.hosts: CpuHosts | None = None
+        self._registry = registry
+        self._limit_bytes = limit_bytes
+        self._threads: CapacityLimiter | None = None
+        self._interpreters = CapacityLimiter(default_limit())
+        if settings.threads:
+            # The slots are the limit; a handler that waits for another job keeps its thread and not its slot.
+            self._threads = CapacityLimiter(math.inf)
+            self.hosts = CpuHosts(
+                settings.processes,
+                jobs=settings.process_jobs,
+                memory_bytes=settings.process_memory_bytes,
+                is_warm=lambda: any(spec.kind == "process" for spec in registry.tasks.values()),
+            )
 
     async def serve(self) -> None:
-        """Own what outlives attempts, until cancelled."""
+        """Own the processes until cancelled; nothing is left of them then."""
+        if self.hosts is not None:
+            await self.hosts.serve()
 
     def limits(self, call: Call) -> bool:
         """Say whether *call* needs a place that has to be `reserved()` before its attempt begins."""
-        return False
+        return call.spec.kind in AWAY and self.hosts is not None
 
     @asynccontextmanager
     async def reserved(self, held: Held, call: Call) -> AsyncGenerator[Execute, None]:
@@ -38,7 +62,33 @@ class Executors:
 
         When the job is cancelled meanwhile, it yields at once, and the caller must look before it calls.
         """
-        yield self.call
+        async with AsyncExitStack() as stack:
+            execute: Execute = self.call
+            with CancelScope() as waiting:
+                held.scope = waiting  # so that a cancel finds something to cancel
+                if held.cancelled:
+                    waiting.cancel()
+                try:
+                    execute = await self._reserve(stack, held, call)
+                finally:
+                    held.scope = None
+            yield execute
+
+    async def _reserve(self, stack: AsyncExitStack, held: Held, call: Call) -> Execute:
+        payload = held.delivery.payload
+        if self.hosts is not None and call.spec.kind == "process":
+            place = await stack.enter_async_context(self.hosts.reserved())
+
+            def in_process(call: Call, job: CurrentJob) -> Awaitable[Any]:
+                return place.do(self._describe(call, job), payload, job, call.spec.kill_after_seconds)
+
+            return in_process
+        await stack.enter_async_context(self._interpreters)
+
+        def in_interpreter(call: Call, job: CurrentJob) -> Awaitable[Any]:
+            return call_in_interpreter(self._describe(call, job), payload)
+
+        return in_interpreter
 
     async def call(self, call: Call, job: CurrentJob) -> Any:
         """Call a handler that needs no reserved place."""
@@ -48,6 +98,25 @@ class Executors:
         if self._threads is None:
             return await call_in_loop(_as_async(function), call.args, call.kwargs, job)
         return await call_in_thread(function, call.args, call.kwargs, job, self._threads)
+
+    def _describe(self, call: Call, job: CurrentJob) -> Work:
+        """Return what another process or interpreter needs to know of a job."""
+        return Work(
+            id=job.id,
+            task=job.task,
+            module=call.spec.function.__module__,
+            qualname=call.spec.function.__qualname__,
+            form=self._registry.codec.form,
+            limit_bytes=self._limit_bytes,
+            attempt=job.attempt,
+            queue=job.queue,
+            worker=job.worker,
+            parent=job.parent,
+            tags=job.tags,
+            rule=call.retry,
+            broker=None if job.hold is None else getattr(job.hold.broker, "name", None),
+            token=None if job.hold is None else job.hold.token,
+        )
 
 
 def _as_async(function: Any) -> Any:

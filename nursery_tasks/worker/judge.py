@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..model.retry import Retry, RetryRule, members_of
+from ..model.failure import ForeignError
+from ..model.retry import RetryRule, asked_retry
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +55,22 @@ def decide_retry(error: BaseException, attempt: int, rule: RetryRule | None, fra
     A task that raises `Retry` asks for another attempt whatever its policy's filters say; the number of attempts still counts.
     Its own numbers apply where the task has no policy or the exception gives a wait.
     """
-    asked = _asked_retry(error)
+    asked, wait_given = _asked_rule(error)
     if asked is not None:
-        asked_rule = asked.to_rule()
-        limits = rule or asked_rule
-        waits = asked_rule if asked.wait_given or rule is None else rule
+        limits = rule or asked
+        waits = asked if wait_given or rule is None else rule
         return Again(waits.wait_seconds(attempt, fraction)) if limits.allows(attempt) else None
     if rule is None or not rule.allows(attempt):
         return None
     # A timeout is an error like others, but its class is ours: `on=TimeoutError` means it, too.
-    if not rule.matches(error):
+    if not (error.matches if isinstance(error, ForeignError) else rule.matches(error)):
         return None
     return Again(rule.wait_seconds(attempt, fraction))
 
 
-def _asked_retry(error: BaseException) -> Retry | None:
-    while len(members := members_of(error)) == 1:
-        error = members[0]  # raised in a child of the handler's own nursery
-    return error if isinstance(error, Retry) else None
+def _asked_rule(error: BaseException) -> tuple[RetryRule | None, bool]:
+    """Return the policy of a `Retry` that the handler raised, and whether it gave a wait."""
+    if isinstance(error, ForeignError):
+        return error.asked, error.wait_given
+    asked = asked_retry(error)
+    return (None, False) if asked is None else (asked.to_rule(), asked.wait_given)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypedDict
 
 from ..errors import InvalidOptions
+from ..execution.in_process import JOBS, default_limit
 from ..model.duration import Duration, to_seconds
 from ..model.options import DEFAULT_QUEUE, check_name, check_queue
 
@@ -31,7 +32,10 @@ class WorkerOptions(TypedDict, total=False):
     name: The worker's name (default: node, process id and a random part).
     on_wedged: Called in the lease keeper's thread with the seconds that the event loop has been blocked, past 60.
     owns_signals: The program receives SIGINT itself, so a KeyboardInterrupt can only come from a handler.
-    threads: Run `def` handlers in threads (default); False runs them on the loop, for virtual clocks.
+    threads: Run `def` handlers where their kind says (default); False runs them all on the loop, for virtual clocks.
+    processes: How many processes may run handlers at once (default: the number of CPUs).
+    process_jobs: How many jobs a process runs before another takes its place (default 1000).
+    process_memory: A process that holds more bytes than this after a job is replaced, too (default: no limit).
     fraction: The source of jitter, a number in [0, 1); for tests that want the same waits each time.
     pace: What the periods of polling and sweeping are multiplied by; for virtual clocks, where hints are never lost.
     on_recycle: Called on the loop when the worker wants to be replaced by a fresh process, with the reason and the seconds
@@ -53,6 +57,9 @@ class WorkerOptions(TypedDict, total=False):
     on_wedged: Callable[[float], object] | None
     owns_signals: bool
     threads: bool
+    processes: int
+    process_jobs: int
+    process_memory: int | None
     fraction: Callable[[], float]
     pace: float
     on_recycle: Callable[[str, float], object] | None
@@ -72,7 +79,7 @@ class WorkerSettings:
         owns_signals: A KeyboardInterrupt from a handler is the handler's own, because signals are received elsewhere.
         fraction: The source of jitter, a number in [0, 1).
         pace: What the periods of polling and sweeping are multiplied by.
-        threads: Run `def` handlers in threads; False (on a virtual clock): on the loop.
+        threads: Run `def` handlers where their kind says; False (on a virtual clock): on the loop.
     """
 
     slots: int
@@ -85,6 +92,9 @@ class WorkerSettings:
     on_wedged: Callable[[float], object] | None = None
     owns_signals: bool = False
     threads: bool = True
+    processes: int = 1
+    process_jobs: int = JOBS
+    process_memory_bytes: int | None = None
     fraction: Callable[[], float] = random.random
     pace: float = 1.0
     on_recycle: Callable[[str, float], object] | None = None
@@ -105,6 +115,7 @@ def check_worker_options(given: WorkerOptions, app_queues: Sequence[str], node: 
     for word in unknown:
         raise InvalidOptions(word, given.get(word), f"one of {', '.join(sorted(WorkerOptions.__annotations__))}")
     slots = _check_count("slots", given.get("slots"), SLOTS)
+    memory = given.get("process_memory")
     weights = _weights(given.get("queues") or tuple(app_queues) or (DEFAULT_QUEUE,))
     name = given.get("name") or f"{node}-{os.getpid()}-{random.randrange(16**4):04x}"
     # Each queue has a twin for this node alone, see `.options(local=True)`.
@@ -121,6 +132,9 @@ def check_worker_options(given: WorkerOptions, app_queues: Sequence[str], node: 
         on_wedged=given.get("on_wedged"),
         owns_signals=given.get("owns_signals", False),
         threads=given.get("threads", True),
+        processes=_check_count("processes", given.get("processes"), default_limit()),
+        process_jobs=_check_count("process_jobs", given.get("process_jobs"), JOBS),
+        process_memory_bytes=None if memory is None else _check_count("process_memory", memory, 1),
         fraction=given.get("fraction", random.random),
         pace=given.get("pace", 1.0),
         on_recycle=given.get("on_recycle"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from ..errors import InvalidArguments
 from ..model.codec import Undecodable
 from ..model.delivery import Delivery
 from ..model.message import Message
+from ..model.options import KINDS, Kind
 from ..model.retry import RetryRule
 from ..registry import Registry, TaskSpec
 
@@ -70,11 +72,13 @@ class Preparer:
 
     Args:
         limit_bytes: Larger messages are buried without being decoded.
+        converts: Which kinds of tasks get converted arguments; others convert them where they run.
     """
 
-    def __init__(self, registry: Registry, limit_bytes: int) -> None:
+    def __init__(self, registry: Registry, limit_bytes: int, converts: Collection[Kind] = KINDS) -> None:
         self._registry = registry
         self._limit_bytes = limit_bytes
+        self._converts = converts
         self._first_seen: dict[str, float] = {}
 
     def prepare(self, delivery: Delivery, now: float, since: float) -> Call | Bury | GiveBack | Refuse:
@@ -93,8 +97,13 @@ class Preparer:
         spec = self._registry.tasks.get(message.task)
         if spec is None:
             return self._judge_unknown(delivery.id, message.task, now)
+        args: Any = message.args
+        kwargs = message.kwargs
         try:
-            args, kwargs = spec.signature.convert(message.args, message.kwargs, self._registry.codec)
+            if spec.kind in self._converts:
+                args, kwargs = spec.signature.convert(message.args, message.kwargs, self._registry.codec)
+            else:
+                spec.signature.check(args, kwargs)
         except InvalidArguments as error:
             return Refuse(error, message)
         defaults = spec.options

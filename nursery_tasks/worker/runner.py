@@ -15,14 +15,16 @@ from msgspec import Raw
 from ..current import CurrentJob
 from ..errors import JobTimedOut, NotSerializable, PayloadTooLarge
 from ..events import EventKind, Events, JobEvent
+from ..execution.results import encode_result
 from ..model.codec import pack_outcome
 from ..model.delivery import Finished, Retried
-from ..model.failure import Failure, describe_error
+from ..model.failure import Failure, ForeignError, describe_safely
+from ..model.options import KINDS, MAX_PROGRESS_BYTES
 from ..model.outcome import LEASE_LOST, NOTHING, TIMED_OUT, Outcome
 from ..model.reasons import DEADLINE_OVER, NOT_STARTED_IN_TIME
-from ..model.retry import Retry
+from ..model.retry import Retry, told_by
 from ..model.states import JobState
-from ..registry import Registry
+from ..registry import HERE, Registry
 from .attempt import run_attempt
 from .executors import Execute, Executors
 from .hand_over import HandOver
@@ -32,8 +34,6 @@ from .judge import Again, Ending, Interrupted, Raised, Returned, WasCancelled, d
 from .options import WorkerSettings
 from .prepare import Bury, Call, GiveBack, Preparer, Refuse
 from .settler import Settler
-
-MAX_PROGRESS_BYTES: Final = 64 * 1024  # it is stored anew each time, beside the job
 
 SUSPECT_CRASHES: Final = 2  # workers that died while they ran a job: it, or one of those that ran beside it, is the cause
 SUSPECT_SECONDS: Final = 5.0  # how long a suspect waits for the one before it to end
@@ -70,7 +70,7 @@ class Runner:
         self.seconds_per_job: float | None = None  # moving average, with decoding, for intake's prefetch
         self.last_ended = current_time()  # when the latest attempt was over, on the loop's clock
         self._registry = registry
-        self._preparer = Preparer(registry, limit_bytes)
+        self._preparer = Preparer(registry, limit_bytes, KINDS if not settings.threads else HERE)
         self._settler = settler
         self._events = events
         self._settings = settings
@@ -81,7 +81,7 @@ class Runner:
         self._fraction = settings.fraction
         self._now = now
         self._suspects = Lock()
-        self.executors = Executors(settings)
+        self.executors = Executors(registry, settings, limit_bytes)
 
     async def run(self, held: Held) -> None:
         """Run one delivery, and settle or release it: one of the two, once, or else its lease runs out.
@@ -242,22 +242,11 @@ class Runner:
 
     def _settle_value(self, held: Held, call: Call, value: Any, began_at: float) -> None:
         try:
-            encoded = self._encode_result(call, value)
+            encoded = encode_result(call.spec, value, self._registry.codec, self._limit_bytes)
         except (NotSerializable, PayloadTooLarge) as error:  # trying again would give the same
             self._fail(held, error, began_at)
             return
         self._finish(held, JobState.SUCCEEDED, value=encoded, attempt=held.delivery.attempt, began_at=began_at)
-
-    def _encode_result(self, call: Call, value: Any) -> bytes:
-        what = f"the result of {call.spec.name}"
-        returns = call.spec.signature.returns
-        if type(value) in (set, frozenset) and returns is Any:
-            # It would silently come back as a list.
-            raise NotSerializable(what, f"a {type(value).__name__} travels as an array; annotate the task: `-> set[...]`")
-        encoded = self._registry.codec.encode(what, value)
-        if len(encoded) > self._limit_bytes:
-            raise PayloadTooLarge(what, len(encoded), self._limit_bytes)
-        return encoded
 
     def _settle_error(self, held: Held, call: Call, error: BaseException, began_at: float, reason: str | None) -> None:
         again = decide_retry(error, held.delivery.attempt, call.retry, self._fraction())
@@ -288,8 +277,8 @@ class Runner:
 
     def _fail(self, held: Held, error: BaseException, began_at: float, reason: str | None = None) -> None:
         if isinstance(error, Retry):  # asked for one attempt too many: what it was raised from says more
-            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__) or error
-        failure = self._describe(error)
+            error = told_by(error)
+        failure = error.last if isinstance(error, ForeignError) else self._describe(error)
         self._finish(held, JobState.FAILED, error=failure, reason=reason, attempt=held.delivery.attempt, began_at=began_at)
 
     def _finish(
@@ -336,10 +325,7 @@ class Runner:
     # --- small things ----------------------------------------------------------------------------------------------------
 
     def _describe(self, error: BaseException) -> Failure:
-        try:
-            return describe_error(error, self._registry.codec.plain)
-        except Exception as broken:  # an exception class of the user's can break anything; its job still ends
-            return Failure(type(error).__name__, f"(cannot be described: {type(broken).__name__})")
+        return describe_safely(error, self._registry.codec.plain)
 
     def _note_duration(self, seconds: float) -> None:
         average = self.seconds_per_job

@@ -70,7 +70,7 @@ class Watchdog:
             await sleep(self._period_seconds)
             now = current_time()
             for held in self._held.snapshot():
-                if held.hold is not None and not held.over:
+                if held.hold is not None and not held.over and not _is_killed(held):
                     self._look_at(held, now)
 
     def _look_at(self, held: Held, now: float) -> None:
@@ -96,3 +96,8 @@ class Watchdog:
         stack = stack_of(held.hold) if held.hold is not None else ""
         text = "%s %s %s, and its handler has not ended %.1f s later; it is here:\n%s"
         _log.warning(text, delivery.task, delivery.id, what, late_seconds, stack or "  (nowhere to be found)", extra=extra)
+
+
+def _is_killed(held: Held) -> bool:
+    """Say whether the handler's own process ends it when it does not listen."""
+    return held.call is not None and held.call.spec.kind == "process"

@@ -193,8 +193,8 @@ def test_where_a_task_runs_can_be_written_down(memory_app: App) -> None:
     ("run_in", "function", "expected"),
     [
         ("thread", nothing, "'loop' (or nothing) for an async def"),
-        ("loop", print, "'thread' (or nothing) for a def"),
-        ("moon", nothing, "one of loop, thread"),
+        ("loop", print, "'thread' (or nothing), 'process' or 'interpreter' for a def"),
+        ("moon", nothing, "one of loop, thread, process, interpreter"),
     ],
 )
 def test_a_function_runs_where_its_kind_can_run(memory_app: App, run_in: str, function: Any, expected: str) -> None:
