@@ -48,11 +48,12 @@ def perform(work: Work, payload: bytes, job: CurrentJob, is_asked: Callable[[], 
         value = copy_context().run(call_plain, spec.function, args, kwargs, job)
     except CancelRequested as error:
         return (Left(work.id) if is_asked() else _failed(work, error, codec)), b""
-    except (KeyboardInterrupt, StopIteration) as error:  # the same as from a thread
-        kind = SystemError if isinstance(error, KeyboardInterrupt) else RuntimeError
-        other = kind(f"the handler raised {type(error).__name__}")
-        other.__cause__ = error
-        return _failed(work, other, codec), b""
+    except KeyboardInterrupt:  # this and the next: the same as from a thread
+        return _failed(work, SystemError("the handler raised KeyboardInterrupt"), codec), b""
+    except StopIteration as error:
+        raised = RuntimeError("coroutine raised StopIteration")
+        raised.__cause__ = error
+        return _failed(work, raised, codec), b""
     except BaseException as error:
         return _failed(work, error, codec), b""
     try:

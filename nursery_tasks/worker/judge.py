@@ -55,6 +55,8 @@ def decide_retry(error: BaseException, attempt: int, rule: RetryRule | None, fra
     A task that raises `Retry` asks for another attempt whatever its policy's filters say; the number of attempts still counts.
     Its own numbers apply where the task has no policy or the exception gives a wait.
     """
+    if isinstance(error, ForeignError) and error.final:
+        return None
     asked, wait_given = _asked_rule(error)
     if asked is not None:
         limits = rule or asked

@@ -1,0 +1,20 @@
+"""The fixtures that these tests share, with those of the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from host_tools import hosts_of_this_process, leftovers
+from support import app as app
+from support import memory_app as memory_app
+from support import url as url
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """Fail a test that leaves a process, a descriptor, a socket file or a thread."""
+    before = leftovers()
+    yield
+    assert leftovers() - before == set()
+    assert hosts_of_this_process() == []
