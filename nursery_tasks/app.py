@@ -13,7 +13,7 @@ from anyio import CancelScope, CapacityLimiter, move_on_after, to_thread
 
 from .brokers.gateway import Gateway
 from .brokers.protocol import Broker, Describes
-from .brokers.url import default_url, open_broker, redacted
+from .brokers.url import DEFAULT_URL, default_url, open_broker, redacted
 from .client import Connection, Job, JobGroup, JobHandle
 from .client.cancelling import CANCEL_WAIT_SECONDS, UNFINISHED
 from .client.sync import SyncClient
@@ -78,6 +78,7 @@ class App:
         require_workers: bool = False,
         errors: Iterable[type[BaseException]] = (),
     ) -> None:
+        _check_url(url)
         if not 0 < max_payload_bytes <= HARD_PAYLOAD_BYTES:
             raise InvalidOptions("max_payload_bytes", max_payload_bytes, f"1 to {HARD_PAYLOAD_BYTES:,} bytes")
         self.url = url or default_url()
@@ -148,6 +149,7 @@ class App:
             DuplicateTask: The name is taken.
         """
         if function is not None:
+            _check_callable(function)
             return self._register(function, dict(given))
         if not given.keys() <= _TASK_WORDS:
             check_options({word: value for word, value in given.items() if word not in _OWN_WORDS})
@@ -459,6 +461,22 @@ class _SharedBroker:
         if self._broker is None:
             self._broker = open_broker(self._url)
         return self._broker
+
+
+def _check_url(url: object) -> None:
+    given = url
+    if url is not None and not isinstance(url, str):
+        meant = f"sqlite:///{url}" if isinstance(url, os.PathLike) else DEFAULT_URL
+        raise InvalidOptions("url", given, f"a broker's URL as a text, such as {meant!r}")
+
+
+def _check_callable(function: object) -> None:
+    if isinstance(function, str):
+        raise InvalidOptions("function", function, f"a function; a task's name is given by @app.task(name={function!r})")
+    if not callable(function):
+        raise InvalidOptions(
+            "function", function, "a function or a class; options are given by name, as in @app.task(timeout=10)"
+        )
 
 
 _OWN_WORDS = ("name", "run_in", "kill_after")  # what belongs to the task and not to each job

@@ -159,10 +159,12 @@ class UnknownJob(NurseryTasksError, LookupError):
 class WaitTimedOut(NurseryTasksError, TimeoutError):
     """The job did not end within the time that the caller was willing to wait; the job itself goes on."""
 
-    def __init__(self, job_id: str, task: str, waited_seconds: float, state: str, workers: int | None = None) -> None:
+    def __init__(
+        self, job_id: str, task: str, waited_seconds: float, state: str, workers: int | None = None, broker: str = ""
+    ) -> None:
         self.job_id, self.task, self.waited_seconds = job_id, task, waited_seconds
         self.state, self.workers = state, workers
-        hint = "; no worker is running, start one with `nursery-tasks run module:app`" if workers == 0 else ""
+        hint = f"; no worker is running, {_how_to_work(broker)}" if workers == 0 else ""
         super().__init__(f"{task} ({job_id}) is still {state} after {waited_seconds:g} s{hint}")
 
 
@@ -195,9 +197,15 @@ class JobStillRunning(NurseryTasksError):
 class NoWorkers(NurseryTasksError):
     """Nobody listens to the queue, and the caller had asked to be told."""
 
-    def __init__(self, queue: str) -> None:
+    def __init__(self, queue: str, broker: str = "") -> None:
         self.queue = queue
-        super().__init__(f"no worker serves queue {queue!r}; start one with `nursery-tasks run module:app --queues {queue}`")
+        super().__init__(f"no worker serves queue {queue!r}; {_how_to_work(broker, f' --queues {queue}')}")
+
+
+def _how_to_work(broker: str, more: str = "") -> str:
+    if broker.startswith("memory:"):
+        return "and no other process can see `memory:`; open one here: `async with app, app.open_worker():`"
+    return f"start one with `nursery-tasks run module:app{more}`"
 
 
 # --- the operator must act -----------------------------------------------------------------------------------------------

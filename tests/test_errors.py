@@ -124,6 +124,16 @@ MESSAGES: list[tuple[Callable[[], NurseryTasksError], str]] = [
         "add (7) was cancelled and had not ended 8 s later; the broker is away",
     ),
     (
+        lambda: WaitTimedOut("7", "add", 1, "ready", 0, "memory:"),
+        "add (7) is still ready after 1 s; no worker is running, and no other process can see `memory:`; "
+        "open one here: `async with app, app.open_worker():`",
+    ),
+    (
+        lambda: NoWorkers("mail", "memory:"),
+        "no worker serves queue 'mail'; and no other process can see `memory:`; "
+        "open one here: `async with app, app.open_worker():`",
+    ),
+    (
         lambda: NoWorkers("mail"),
         "no worker serves queue 'mail'; start one with `nursery-tasks run module:app --queues mail`",
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Final
 from urllib.parse import parse_qsl, unquote
 
@@ -11,6 +12,8 @@ from .protocol import Broker
 
 ENVIRONMENT: Final = "NURSERY_TASKS_BROKER"
 DEFAULT_URL: Final = "sqlite:///nursery-tasks.db"
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+-]*:")
 
 
 def default_url() -> str:
@@ -39,10 +42,13 @@ def open_broker(url: str) -> Broker:
         return MemoryBroker()
     if scheme == "sqlite":
         if not place.startswith("///") or place == "///":
-            raise InvalidBrokerUrl(url, "it names no file")
+            meant = place.lstrip("/")
+            raise InvalidBrokerUrl(url, f"it names no file; did you mean sqlite:///{meant}?" if meant else "it names no file")
         from .sqlite import SqliteBroker
 
         return SqliteBroker.from_options(unquote(place[3:]), options, url)
+    if url and not _SCHEME.match(url):  # it looks like a path
+        raise InvalidBrokerUrl(url, f"it has no scheme; did you mean sqlite:///{url}?")
     known = "is a broker of a later version" if scheme in ("redis", "rediss", "amqp", "amqps") else "names no broker"
     raise InvalidBrokerUrl(redacted(url), f"{scheme + ':' if scheme else 'an empty URL'} {known}")
 

@@ -15,6 +15,7 @@ from ..model.options import GivenOptions
 from ..model.outcome import Outcome
 from ..model.states import JobState
 from .broker import find_app, note
+from .loading import names_app
 from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
 from .output import write_json
@@ -58,6 +59,7 @@ def call(
 
     The job belongs to this command: Ctrl-C, or a --timeout that is over, cancels it. With --no-wait it is on its own.
     """
+    _check_no_app(task, args or [], app)
     named = _read_kwargs(kwargs)
     found = find_app(broker, app, create=True)
     given: dict[str, Any] = {
@@ -77,6 +79,15 @@ def read_argument(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def _check_no_app(task: str, args: list[str], app: str | None) -> None:
+    """Explain where the app belongs, to who wrote it in the task's place as for `run`. A task's name may have a colon, too."""
+    if app is None and names_app(task):
+        shown = args[0] if args else "TASK"
+        raise Trouble(
+            f"{task!r} is an app, and a task's name stands here", f"nursery-tasks call {shown} ... --app {task}", code=USAGE
+        )
 
 
 def _read_kwargs(text: str | None) -> dict[str, Any]:

@@ -49,6 +49,18 @@ def load_app(place: str) -> LoadedApp:
     return LoadedApp(found, f"{module_name}:{name}", getattr(module, "__file__", None))
 
 
+def names_app(place: str) -> bool:
+    """Say whether *place*, which may be anything, is `module:app` and can be loaded."""
+    module_name, colon, attribute = place.partition(":")
+    if not colon or not all(part.isidentifier() for part in (*module_name.split("."), *attribute.split("."))):
+        return False
+    try:
+        load_app(place)
+    except Trouble:
+        return False
+    return True
+
+
 def _check_spelling(place: str, module_name: str, attribute: str) -> None:
     if module_name.endswith(".py") or os.sep in module_name:
         dotted = module_name.removesuffix(".py").removeprefix("./").replace(os.sep, ".")

@@ -31,7 +31,7 @@ from ..model.listing import JobFilter, JobRecord, WorkerRecord
 from .cancelling import CANCEL_PAGE, cancel_jobs, unfinished_below
 from .handle import JobHandle
 from .ids import new_job_id
-from .job import Connected, Job
+from .job import Connected, Job, check_jobs
 from .owner import OwnerLease
 from .results import result_of
 from .waiting import OutcomeWaiter, Ticket
@@ -93,7 +93,7 @@ class Connection:
 
     async def enqueue_many(self, jobs: Iterable[Job[Any]]) -> list[JobHandle[Any]]:
         """Submit many jobs in a few calls to the broker; all are encoded before the first is sent."""
-        listed = list(jobs)
+        listed = check_jobs("app.enqueue_many()", jobs)
         submissions = [self._encode(job) for job in listed]
         receipts: list[Receipt] = []
         for begin in range(0, len(submissions), SUBMIT_CHUNK):
@@ -210,7 +210,7 @@ class Connection:
         return receipts
 
     async def _check_workers(self, submissions: Sequence[Submission]) -> None:
-        check_served(submissions, await self.gateway.call(self.gateway.admin.workers))
+        check_served(submissions, await self.gateway.call(self.gateway.admin.workers), self.gateway.broker.name)
 
 
 def remaining_seconds() -> float | None:
@@ -219,7 +219,7 @@ def remaining_seconds() -> float | None:
     return None if left == math.inf else max(0.0, left)
 
 
-def check_served(submissions: Iterable[Submission], workers: Iterable[WorkerRecord]) -> None:
+def check_served(submissions: Iterable[Submission], workers: Iterable[WorkerRecord], broker: str) -> None:
     """Check that somebody listens to each queue.
 
     Raises:
@@ -227,7 +227,7 @@ def check_served(submissions: Iterable[Submission], workers: Iterable[WorkerReco
     """
     served = {queue for worker in workers for queue in worker.queues}
     for queue in sorted({submission.queue for submission in submissions} - served):
-        raise NoWorkers(queue)
+        raise NoWorkers(queue, broker)
 
 
 def tell_queued(events: Events, submissions: Sequence[Submission], receipts: Iterable[Receipt], now: float) -> None:

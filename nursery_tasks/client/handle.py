@@ -138,4 +138,5 @@ class JobHandle(Generic[R_co]):
         stored = await self._look()
         if stored.state.ended:  # in the last moment, or before a wait of 0 s
             return stored
-        raise WaitTimedOut(self.id, self.task, timeout_seconds or 0.0, stored.state, await connection.count_workers())
+        workers, broker = await connection.count_workers(), connection.gateway.broker.name
+        raise WaitTimedOut(self.id, self.task, timeout_seconds or 0.0, stored.state, workers, broker)

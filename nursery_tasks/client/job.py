@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack, cast
 
 from ..current import current_job_or_none
-from ..errors import PayloadTooLarge
+from ..errors import NotAJob, PayloadTooLarge
 from ..model.delivery import Submission
 from ..model.message import Message
 from ..model.options import GivenOptions, JobOptions
@@ -134,3 +134,41 @@ class Job(Generic[R_co]):
             keep_seconds=options.result_ttl_seconds,
             max_crashes=options.max_crashes,
         )
+
+
+def check_job(call: str, given: object) -> None:
+    """Check that *given* is an unsent job; *call* is what the user called.
+
+    Raises:
+        NotAJob: It is something else, and the message says how to make one.
+    """
+    if isinstance(given, Job):
+        return
+    if isinstance(given, Coroutine):
+        given.close()  # else Python would warn, far from here, that it was never awaited
+        name = getattr(cast("object", given), "__name__", "task")
+        raise NotAJob(call, f"a coroutine: {name}(...) calls the function itself", f"{name}.job(...)")
+    task: object = getattr(given, "name", None) if hasattr(given, "enqueue") else None
+    if isinstance(task, str):
+        raise NotAJob(call, f"the task {task}", f"{task}.job(...)")
+    raise NotAJob(call, f"{given!r}, which is no job", "task.job(...)")
+
+
+def check_jobs(call: str, given: Iterable[Job[Any]]) -> list[Job[Any]]:
+    """Check that *given* holds unsent jobs, and return them.
+
+    Raises:
+        NotAJob: It is no list, or holds something else.
+    """
+    if isinstance(given, Job):
+        raise NotAJob(call, f"{given!r}", "a list of jobs: [job]")
+    if not isinstance(given, Iterable):
+        raise NotAJob(call, f"{given!r}, which is no list", "a list of jobs: [task.job(...), ...]")
+    listed = list(given)
+    wrong = [one for one in listed if not isinstance(one, Job)]
+    for one in wrong[1:]:
+        if isinstance(one, Coroutine):
+            one.close()
+    if wrong:
+        check_job(call, wrong[0])
+    return listed

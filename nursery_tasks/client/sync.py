@@ -30,7 +30,7 @@ from .cancelling import CANCEL_WAIT_SECONDS, CLAIMED_WAIT_SECONDS, answer_of
 from .connection import ABANDONED, OWNED_GRACE_SECONDS, SUBMIT_CHUNK, Connection, check_served, tell_queued
 from .handle import JobHandle
 from .ids import new_job_id
-from .job import Connected, Job
+from .job import Connected, Job, check_job, check_jobs
 from .owner import OwnerLease
 from .results import open_outcome, result_of
 from .waiting import POLL_SECONDS
@@ -77,11 +77,12 @@ class SyncClient:
 
     def enqueue(self, job: Job[R]) -> SyncJobHandle[R]:
         """Submit one job, detached. Raises as `Task.enqueue` does."""
+        check_job("app.sync.enqueue()", job)
         return self.enqueue_many([job])[0]
 
     def enqueue_many(self, jobs: Iterable[Job[Any]]) -> list[SyncJobHandle[Any]]:
         """Submit many jobs in a few calls to the broker."""
-        listed = list(jobs)
+        listed = check_jobs("app.sync.enqueue_many()", jobs)
         receipts = self._submit([self._encode(job) for job in listed])
         return [
             SyncJobHandle(self, receipt.id, job.task, job.returns, receipt.created)
@@ -97,6 +98,7 @@ class SyncClient:
         Raises:
             WouldBlockLoop: An event loop runs in this thread; nothing was sent.
         """
+        check_job("app.sync.run()", job)
         check_may_block("app.sync.run()", "await task.run(...)")
         seconds = to_optional_seconds("timeout", timeout)
         connection = connection_of_this_thread(self.app)
@@ -149,7 +151,7 @@ class SyncClient:
 
     def _submit(self, submissions: list[Submission]) -> list[Receipt]:
         if self._require_workers:
-            check_served(submissions, self._admin().workers())
+            check_served(submissions, self._admin().workers(), self.broker().name)
         receipts: list[Receipt] = []
         for begin in range(0, len(submissions), SUBMIT_CHUNK):
             chunk = submissions[begin : begin + SUBMIT_CHUNK]
@@ -311,7 +313,8 @@ class SyncJobHandle(Generic[R_co]):
             listener.close()
 
     def _timed_out(self, waited_seconds: float | None) -> WaitTimedOut:
-        return WaitTimedOut(self.id, self.task, waited_seconds or 0.0, self._look().state, self._count_workers())
+        state, workers = self._look().state, self._count_workers()
+        return WaitTimedOut(self.id, self.task, waited_seconds or 0.0, state, workers, self._client.broker().name)
 
     def _count_workers(self) -> int | None:
         broker = self._client.broker()

@@ -22,6 +22,7 @@ from .duration import Duration, to_seconds
 ATTEMPTS: Final = 5
 BASE_SECONDS: Final = 1.0
 CAP_SECONDS: Final = 600.0
+UNLIMITED_WAIT_SECONDS: Final = 0.1  # the least between attempts without an end: a job must not spin
 
 
 class Backoff(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -104,6 +105,11 @@ class Retry(Exception):
         if self.on is not None and not self.on:
             raise InvalidOptions("on", on, "at least one exception class; leave it out to retry after any")
         self.wait = to_wait(wait)
+        if attempts is None and _least_wait(self.wait) < UNLIMITED_WAIT_SECONDS:
+            expected = (
+                f"{UNLIMITED_WAIT_SECONDS:g} s or more in the long run, for attempts=None would go on for ever without a rest"
+            )
+            raise InvalidOptions("wait", wait, expected)
         self.wait_given = wait is not None
 
     def __str__(self) -> str:
@@ -170,6 +176,13 @@ def asked_retry(error: BaseException) -> Retry | None:
 def told_by(error: Retry) -> BaseException:
     """Return what a `Retry` was raised from: where no attempt follows, that says more."""
     return error.__cause__ or (None if error.__suppress_context__ else error.__context__) or error
+
+
+def _least_wait(wait: Backoff | Fixed) -> float:
+    """Return the wait, before jitter, that all later ones reach or surpass."""
+    if isinstance(wait, Fixed):
+        return wait.seconds[-1]
+    return min(wait.base, wait.cap) if wait.factor >= 1 else 0.0
 
 
 def ancestry(cls: type[BaseException]) -> frozenset[str]:

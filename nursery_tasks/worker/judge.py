@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..model.failure import ForeignError
-from ..model.retry import RetryRule, asked_retry
+from ..model.retry import UNLIMITED_WAIT_SECONDS, RetryRule, asked_retry
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +61,19 @@ def decide_retry(error: BaseException, attempt: int, rule: RetryRule | None, fra
     if asked is not None:
         limits = rule or asked
         waits = asked if wait_given or rule is None else rule
-        return Again(waits.wait_seconds(attempt, fraction)) if limits.allows(attempt) else None
+        return _again(limits, waits, attempt, fraction) if limits.allows(attempt) else None
     if rule is None or not rule.allows(attempt):
         return None
     # A timeout is an error like others, but its class is ours: `on=TimeoutError` means it, too.
     if not (error.matches if isinstance(error, ForeignError) else rule.matches(error)):
         return None
-    return Again(rule.wait_seconds(attempt, fraction))
+    return _again(rule, rule, attempt, fraction)
+
+
+def _again(limits: RetryRule, waits: RetryRule, attempt: int, fraction: float) -> Again:
+    # Rules may come from other programs, and a handler may ask for no wait under a policy without an end.
+    least = UNLIMITED_WAIT_SECONDS if limits.attempts is None else 0.0
+    return Again(max(waits.wait_seconds(attempt, fraction), least))
 
 
 def _asked_rule(error: BaseException) -> tuple[RetryRule | None, bool]:

@@ -91,6 +91,10 @@ def test_the_traceback_comes_with_v_only(shell: Shell) -> None:
         (["call", "add", "--kwargs", "[1]"], ["--kwargs is no JSON object"]),
         (["call", "add", "--app", "tasks_here", "--broker", "sqlite:///x.db"], ["--broker and --app both say"]),
         (["call", "greet", "--queue", "no queue"], ["queue='no queue'"]),
+        (
+            ["call", "tasks_here:app", "greet", "Ada"],
+            ["'tasks_here:app' is an app, and a task's name stands here", "nursery-tasks call greet ... --app tasks_here:app"],
+        ),
         (["retry"], ["ids, or --all-dead"]),
         (["purge", "default", "--state", "started"], ["jobs that are started belong to a worker"]),
         (["jobs", "--state", "nosuch"], ["nosuch"]),
@@ -120,6 +124,11 @@ def test_looking_makes_no_database(shell: Shell, command: list[str]) -> None:
 @pytest.mark.parametrize("command", [["jobs"], ["call", "greet", "Ada"], ["demo"]])
 def test_memory_cannot_be_looked_into_from_outside(shell: Shell, command: list[str]) -> None:
     assert_short(shell(*command, "--broker", "memory:"), 1, "memory: live inside one program")
+
+
+def test_a_task_may_be_called_like_a_place_that_is_no_app(shell: Shell) -> None:
+    for name in ("tasks_here:greet", "no_module:app", "mail:send-all"):
+        assert shell("call", name, "--no-wait").code == 0
 
 
 def test_arguments_are_checked_before_they_are_sent_where_the_app_is_known(shell: Shell) -> None:

@@ -55,7 +55,7 @@ def test_full_jitter_is_a_part_of_the_wait() -> None:
 
 @given(st.lists(seconds, min_size=1), attempts)
 def test_the_last_of_a_sequence_of_waits_repeats(waits: list[float], attempt: int) -> None:
-    rule = Retry(None, wait=waits).to_rule()
+    rule = Retry(10**9, wait=waits).to_rule()
     assert rule.wait_seconds(attempt, 0.5) == waits[min(attempt, len(waits)) - 1]
 
 
