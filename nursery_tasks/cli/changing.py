@@ -12,7 +12,7 @@ from .. import App
 from ..model.delivery import CancelAnswer
 from ..model.listing import JobFilter, QueueRecord
 from ..model.states import ENDED, HELD, WAITING, JobState
-from .broker import ask, find_app
+from .broker import ask, find_app, note
 from .ids import each_job, find_ids
 from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
@@ -22,18 +22,24 @@ from .trouble import FAILED, OK, USAGE, Trouble
 _ALL = 1_000_000  # jobs that one command puts back
 _CHUNK = 500
 
-IdsArgument = Annotated[list[str], typer.Argument(metavar="ID...", help="Job ids; six digits from either end do.")]
+OptionalIdsArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[ID]...", help="Job ids; six digits from either end do.")
+]
 
 _CANCEL_WORDS = {
     CancelAnswer.CANCELLED: "cancelled",
     CancelAnswer.REQUESTED: "asked to stop, still running",
+    CancelAnswer.UNRESPONSIVE: "told to stop, but unresponsive",
     CancelAnswer.FINISHED: "had ended already",
     CancelAnswer.UNKNOWN: "unknown",
 }
 
 
 def cancel(
-    ids: IdsArgument,
+    ids: OptionalIdsArgument = None,
+    task: Annotated[str | None, typer.Option(help="All jobs of this task.")] = None,
+    tag: Annotated[str | None, typer.Option(help="All jobs with this tag.")] = None,
+    queue: Annotated[str | None, typer.Option(help="All jobs of this queue.")] = None,
     reason: Annotated[str | None, typer.Option(help="Told to the job, and kept.")] = None,
     wait: Annotated[float, typer.Option(min=0.0, metavar="SECONDS", help="How long to wait for running ones to end.")] = 5.0,
     broker: BrokerOption = None,
@@ -41,8 +47,33 @@ def cancel(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Cancel jobs: those that wait will never start, those that run are told and leave at their next await."""
-    return run_until_signal(_cancel, find_app(broker, app), ids, reason, wait, as_json)
+    """Cancel jobs: those that wait will never start, those that run are told and leave at their next await.
+
+    With --task, --tag and --queue all jobs that have not ended and for which all of these hold.
+    """
+    by_filter = not task is tag is queue is None
+    if bool(ids) == by_filter:
+        raise Trouble("it wants either ids, or --task, --tag or --queue", "see nursery-tasks jobs", code=USAGE)
+    found = find_app(broker, app)
+    if ids:
+        return run_until_signal(_cancel, found, ids, reason, wait, as_json)
+    return run_until_signal(_cancel_all, found, task, tag, queue, reason, wait, as_json)
+
+
+async def _cancel_all(
+    app: App, task: str | None, tag: str | None, queue: str | None, reason: str | None, wait: float, as_json: bool
+) -> int:
+    async with app:
+        counts = await app.cancel_jobs(task=task, tag=tag, queue=queue, reason=reason, wait=wait)
+    if as_json:
+        write_json({str(answer): counts.get(answer, 0) for answer in CancelAnswer})
+        return OK
+    for answer, words in _CANCEL_WORDS.items():
+        if counts.get(answer):
+            print(f"{plural(counts[answer], 'job')} {words}")
+    if not counts:
+        note("no such jobs")
+    return OK
 
 
 async def _cancel(app: App, given: list[str], reason: str | None, wait: float, as_json: bool) -> int:
@@ -65,7 +96,7 @@ async def _cancel(app: App, given: list[str], reason: str | None, wait: float, a
 
 
 def retry(
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Job ids; six digits from either end do.")] = None,
+    ids: OptionalIdsArgument = None,
     all_dead: Annotated[bool, typer.Option("--all-dead", help="All dead jobs.")] = False,
     all_failed: Annotated[bool, typer.Option("--all-failed", help="All failed jobs.")] = False,
     queue: Annotated[str | None, typer.Option(help="With --all-...: only jobs of this queue.")] = None,

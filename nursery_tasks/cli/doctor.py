@@ -162,9 +162,20 @@ async def _look_at_workers(app: App) -> list[Finding]:
         process = f"process {worker.pid}" + (f", of {worker.group}" if worker.group else "")
         text = f"{worker.name} ({process}): {len(worker.running)} of {worker.slots} slots busy, queues {queues}"
         findings.append(Finding(Level.OK, "worker", text))
+    findings += [_unresponsive(worker) for worker in live if worker.unresponsive]
     if len(live) > _WORKERS_SHOWN:
         findings.append(Finding(Level.OK, "worker", f"and {len(live) - _WORKERS_SHOWN} more"))
     return findings
+
+
+def _unresponsive(worker: WorkerRecord) -> Finding:
+    count = len(worker.unresponsive)
+    handlers = "1 handler that was cancelled does not end" if count == 1 else f"{count} handlers that were cancelled do not end"
+    text = f"{worker.name}: {handlers}, such as that of job {worker.unresponsive[0]}; each costs a slot"
+    where = f"kill -TERM {worker.pid}" + ("" if worker.node == socket.gethostname() else f" on {worker.node}")
+    return Finding(
+        Level.WARNING, "unresponsive", text, f"its log shows where they hang; restart it to have the slots back: {where}"
+    )
 
 
 def _stale(worker: WorkerRecord) -> Finding:

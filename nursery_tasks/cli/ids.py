@@ -47,11 +47,13 @@ def _only(part: str, ids: list[str]) -> str:
     return ids[0]
 
 
-async def each_job(app: App, wanted: JobFilter, limit: int, after: int = 0) -> AsyncIterator[JobRecord]:
-    """Go through the jobs in the order of submission, page by page, at most *limit*."""
+async def each_job(
+    app: App, wanted: JobFilter, limit: int, after: int = 0, *, newest_first: bool = False
+) -> AsyncIterator[JobRecord]:
+    """Go through the jobs in the order of submission, or in the reverse one, page by page, at most *limit*."""
     admin = app.connection.gateway.admin
     while limit > 0:
-        page = await ask(app, admin.jobs, wanted, min(limit, _PAGE), after)
+        page = await ask(app, admin.jobs, wanted, min(limit, _PAGE), after, newest_first)
         for record in page:
             yield record
         if not page:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import deque
 from typing import Annotated, Any
 
 import typer
@@ -25,7 +24,6 @@ from .trouble import OK, one_line
 _DETAIL_WIDTH = 60
 _WIDE_ENOUGH = 120  # columns for whole ids; narrower terminals get their ends, which every command takes
 _PART = 12
-_LOOKED_AT = 200_000  # jobs, for the newest ones
 
 StatesOption = Annotated[list[JobState] | None, typer.Option("--state", help="Only jobs in this state; can be repeated.")]
 
@@ -37,9 +35,10 @@ def jobs(
     state: StatesOption = None,
     queue: Annotated[str | None, typer.Option(help="Only jobs of this queue.")] = None,
     task: Annotated[str | None, typer.Option(help="Only jobs of this task.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Only jobs with this tag.")] = None,
     parent: Annotated[str | None, typer.Option(metavar="ID", help="Only jobs that this job submitted.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
-    newest: Annotated[bool, typer.Option("--newest", help="The last ones of the list, not the first.")] = False,
+    newest: Annotated[bool, typer.Option("--newest", help="Begin with the newest.")] = False,
     after: Annotated[int, typer.Option(metavar="CURSOR", help="Go on after this place in the list.")] = 0,
     broker: BrokerOption = None,
     app: AppOption = None,
@@ -50,18 +49,14 @@ def jobs(
     found = find_app(broker, app)
     if job_id is not None:
         return run_until_signal(_show_one, found, job_id, as_json)
-    wanted = JobFilter(states=frozenset(state or ()), queue=queue, task=task, parent=parent)
+    wanted = JobFilter(states=frozenset(state or ()), queue=queue, task=task, tag=tag, parent=parent)
     return run_until_signal(_show_list, found, wanted, limit, after, newest, as_json)
 
 
 async def _show_list(app: App, wanted: JobFilter, limit: int, after: int, newest: bool, as_json: bool) -> int:
     async with app:
-        # Brokers list in one direction: for the newest ones the whole list goes by, and its end is kept.
-        found = each_job(app, wanted, _LOOKED_AT if newest else limit + 1, after)
-        kept: deque[JobRecord] = deque(maxlen=limit if newest else None)
-        async for record in found:
-            kept.append(record)
-    more, records = len(kept) > limit, list(kept)[:limit]
+        found = [record async for record in each_job(app, wanted, limit + 1, after, newest_first=newest)]
+    more, records = len(found) > limit, found[:limit]
     if as_json:
         write_json({"jobs": [job_data(record) for record in records], "next_cursor": records[-1].cursor if more else None})
         return OK
@@ -74,7 +69,7 @@ async def _show_list(app: App, wanted: JobFilter, limit: int, after: int, newest
                     record.id if whole else record.id[-_PART:],
                     record.task,
                     record.queue,
-                    str(record.state),
+                    _state(record),
                     str(record.attempts),
                     ago(record.created_at, now),
                     one_line(_detail(record, now), _DETAIL_WIDTH),
@@ -85,10 +80,14 @@ async def _show_list(app: App, wanted: JobFilter, limit: int, after: int, newest
             fold=["detail"],
         )
     if more:
-        note(f"there are more: --after {records[-1].cursor}")
+        note(f"there are more:{' --newest' if newest else ''} --after {records[-1].cursor}")
     elif not records:
         note("no jobs" if wanted == JobFilter() and not after else "no such jobs")
     return OK
+
+
+def _state(record: JobRecord) -> str:
+    return f"{record.state}, unresponsive" if record.unresponsive else str(record.state)
 
 
 def _detail(record: JobRecord, now: float) -> str:
@@ -130,7 +129,7 @@ def _facts(record: JobRecord, data: dict[str, Any], now: float) -> list[tuple[st
             "task",
             f"{record.task}({_arguments(data)})" if "undecodable" not in data else f"{record.task}: {data['undecodable']}",
         ),
-        ("state", str(record.state) + (f": {data['reason']}" if "reason" in data else "")),
+        ("state", _state(record) + (f": {data['reason']}" if "reason" in data else "")),
         ("queue", record.queue + (f", priority {record.priority}" if record.priority else "")),
         ("attempts", str(record.attempts) + (f", {record.crashes} workers died" if record.crashes else "")),
         ("created", moment(record.created_at, now)),
@@ -147,6 +146,8 @@ def _facts(record: JobRecord, data: dict[str, Any], now: float) -> list[tuple[st
     ]
     if "tags" in data:
         facts.append(("tags", ", ".join(data["tags"])))
+    if record.owned:
+        facts.append(("owned", "it ends with whoever awaits it"))
     if record.cancel_reason is not None and not record.state.ended:
         facts.append(("cancel", f"asked for: {record.cancel_reason or 'no reason given'}"))
     facts += [(name, json.dumps(data[name], ensure_ascii=False)) for name in ("progress", "result") if name in data]

@@ -32,6 +32,8 @@ def job_data(record: JobRecord) -> dict[str, Any]:
         "worker": record.worker,
         "key": record.key,
         "parent": record.parent,
+        "owned": record.owned,
+        "unresponsive": record.unresponsive,
         "cancel_asked": record.cancel_reason is not None,
         "cursor": record.cursor,
     }

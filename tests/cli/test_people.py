@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
+import socket
 from typing import Any
 
 import pytest
 from cli_shell import Ended, Shell, eventually
 
 from nursery_tasks import JobState
+from nursery_tasks.brokers.sqlite import SqliteBroker
+from nursery_tasks.model.delivery import Started, Unresponsive
+from nursery_tasks.model.listing import WorkerRecord
+from nursery_tasks.testing.contract.steps import claim_one, job, settle, submit
 
 
 def data(ended: Ended) -> Any:
@@ -154,7 +160,10 @@ def test_jobs_lists_in_the_order_of_submission(worked: Shell) -> None:
         (["--task", "greet"], ["greet", "greet"]),
         (["--task", "nosuch"], []),
         (["--limit", "2"], ["greet", "bad"]),
-        (["--limit", "2", "--newest"], ["greet", "add"]),
+        (["--limit", "2", "--newest"], ["add", "greet"]),
+        (["--newest"], ["add", "greet", "bad", "greet"]),
+        (["--tag", "first"], ["greet"]),
+        (["--tag", "firs"], []),
     ],
 )
 def test_jobs_can_be_narrowed_down(worked: Shell, args: list[str], tasks: list[str]) -> None:
@@ -167,6 +176,15 @@ def test_jobs_goes_on_where_it_stopped(worked: Shell) -> None:
     assert [job["task"] for job in rest["jobs"]] == ["add"]
     shown = worked("jobs", "--limit", "3")
     assert shown.err == f"there are more: --after {page['next_cursor']}\n"
+
+
+def test_jobs_goes_back_from_the_newest(worked: Shell) -> None:
+    page = data(worked("jobs", "--json", "--newest", "--limit", "3"))
+    assert [job["task"] for job in page["jobs"]] == ["add", "greet", "bad"]
+    rest = data(worked("jobs", "--json", "--newest", "--after", str(page["next_cursor"])))
+    assert [job["task"] for job in rest["jobs"]] == ["greet"]
+    shown = worked("jobs", "--newest", "--limit", "3")
+    assert shown.err == f"there are more: --newest --after {page['next_cursor']}\n"
 
 
 def test_jobs_is_a_table_of_whole_lines_where_no_terminal_is(worked: Shell) -> None:
@@ -189,6 +207,42 @@ def test_one_job_is_shown_with_all_that_is_known(worked: Shell) -> None:
         assert "tasks_here.py" in out
         assert "raise ValueError" in out
     assert "add(1, b=2)" in worked("jobs", data(worked("jobs", "--json", "--task", "add"))["jobs"][0]["id"]).out
+
+
+@pytest.fixture
+def hanging(shell: Shell) -> str:
+    """The id of an owned job whose handler was cancelled and does not end, on a worker in this process."""
+    broker = SqliteBroker(shell.directory / "jobs.db")
+    try:
+        submit(broker, job("0" * 31 + "1", owner=b"owner", owner_seconds=600.0))
+        delivery = claim_one(broker, "0" * 31 + "1", worker="here", lease_seconds=600.0)
+        settle(broker, Started(delivery), Unresponsive(delivery))
+        here = WorkerRecord(name="here", node=socket.gethostname(), pid=os.getpid(), slots=2, unresponsive=(delivery.id,))
+        broker.beat(here, 600.0)
+    finally:
+        broker.close()
+    return delivery.id
+
+
+def test_a_handler_that_does_not_end_is_shown(shell: Shell, hanging: str) -> None:
+    [found] = data(shell("jobs", "--json"))["jobs"]
+    assert (found["id"], found["state"], found["unresponsive"], found["owned"]) == (hanging, "started", True, True)
+    assert "  started, unresponsive  " in shell("jobs").out
+    out = shell("jobs", hanging).out
+    assert "state     started, unresponsive\n" in out
+    assert "owned     it ends with whoever awaits it\n" in out
+    assert shell("cancel", hanging, "--wait", "0.1").out == f"{hanging}  told to stop, but unresponsive\n"
+
+
+def test_doctor_finds_handlers_that_do_not_end(shell: Shell, hanging: str) -> None:
+    ended = shell("doctor", "--json")
+    assert ended.code == 0
+    [found] = [each for each in data(ended)["findings"] if each["what"] == "unresponsive"]
+    assert found["level"] == "warning"
+    assert found["text"] == (
+        f"here: 1 handler that was cancelled does not end, such as that of job {hanging}; each costs a slot"
+    )
+    assert found["step"].endswith(f"to have the slots back: kill -TERM {os.getpid()}")
 
 
 def test_a_part_of_an_id_that_fits_several_jobs_is_refused(shell: Shell) -> None:
@@ -228,6 +282,32 @@ def test_cancel_reaches_a_job_that_runs(shell: Shell) -> None:
     stubborn = shell.app.sync.enqueue(shell.app.job("stubborn", 2.0))
     worker.wait_for('"started"')
     assert "asked to stop, still running" in shell("cancel", stubborn.id, "--wait", "0.1").out
+
+
+def test_cancel_takes_all_that_match(worked: Shell) -> None:
+    for number in range(3):
+        worked.app.sync.enqueue(worked.app.job("add", number, b=2).with_options(queue="sums", tags=["bulk"]))
+    assert worked("cancel", "--tag", "bulk", "--queue", "default").err == "no such jobs\n"
+    assert worked("cancel", "--tag", "bulk", "--task", "add").out == "3 jobs cancelled\n"
+    assert data(worked("cancel", "--queue", "sums", "--reason", "all of them", "--json")) == {
+        "cancelled": 1,
+        "requested": 0,
+        "unresponsive": 0,
+        "finished": 0,
+        "unknown": 0,
+    }
+    left = data(worked("jobs", "--json", "--state", "scheduled", "--state", "ready"))["jobs"]
+    assert [job["task"] for job in left] == ["greet"]
+    reasons = {job["reason"] for job in data(worked("jobs", "--json", "--state", "cancelled"))["jobs"] if not job.get("tags")}
+    assert reasons == {"all of them"}
+
+
+@pytest.mark.parametrize("args", [[], ["0123456789", "--task", "add"]])
+def test_cancel_wants_ids_or_something_to_choose_by(worked: Shell, args: list[str]) -> None:
+    ended = worked("cancel", *args)
+    assert ended.code == 2
+    assert ended.error_lines[0] == "error: it wants either ids, or --task, --tag or --queue"
+    assert len(data(worked("jobs", "--json", "--state", "ready"))["jobs"]) == 1
 
 
 def test_retry_makes_jobs_ready_again(worked: Shell) -> None:
@@ -348,8 +428,8 @@ def test_doctor_calls_it_a_problem_when_the_broker_cannot_be_had(shell: Shell, a
 OPTIONS = {
     "run": "backend uvloop slots queues strict drain name workers max-jobs max-memory quiet json verbose help",
     "call": "kwargs timeout no-wait queue delay expires priority retry job-timeout key id broker app json verbose help",
-    "jobs": "state queue task parent limit newest after broker app json verbose help",
-    "cancel": "reason wait broker app json verbose help",
+    "jobs": "state queue task tag parent limit newest after broker app json verbose help",
+    "cancel": "task tag queue reason wait broker app json verbose help",
     "retry": "all-dead all-failed queue task broker app json verbose help",
     "queues": "pause resume broker app json verbose help",
     "purge": "state yes broker app json verbose help",

@@ -2,9 +2,9 @@
 
     sqlite3 jobs.db "INSERT INTO inbox(queue, body) VALUES ('default', '{\"task\": \"add\", \"args\": [1, 2]}')"
 
-The body is a message (JSON or msgpack), and `id`, `queue`, `priority` and `delay` beside the task's name are heeded; the column
-`queue` may be left out, and wins. Claims and sweeps make jobs of what they find. A body that nobody can read becomes a job,
-too, without a task's name: the worker that gets it puts it aside with its bytes, where a person finds it.
+The body is a message (JSON or msgpack), and `id`, `queue`, `priority`, `delay`, `parent` and `tags` beside the task's name are
+heeded; the column `queue` may be left out, and wins. Claims and sweeps make jobs of what they find. A body that nobody can read
+becomes a job, too, without a task's name: the worker that gets it puts it aside with its bytes, where a person finds it.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class _Letter(msgspec.Struct, frozen=True):
     priority: int = 0
     delay: float = 0.0
     parent: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 _FROM_JSON: Final = msgspec.json.Decoder(_Letter)
@@ -81,4 +82,5 @@ def to_submission(queue: bytes | None, body: bytes) -> Submission:
         priority=min(max(letter.priority, 0), MAX_PRIORITY),
         delay_seconds=max(letter.delay, 0.0),
         parent=letter.parent,
+        tags=letter.tags,
     )
