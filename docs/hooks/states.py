@@ -15,7 +15,7 @@ WHO = {
     "retry": "the worker that holds it",
     "release": "the worker that holds it",
     "lease over": "a sweep: the worker has not been heard of",
-    "cancel": "anybody",
+    "cancel": "anybody; the broker, when the owner is gone",
     "expire": "the broker's clock",
     "requeue": "a person",
 }

@@ -11,6 +11,10 @@ Every broker makes these moves and no others; the documentation draws the pictur
 - *succeeded*, *failed*, *cancelled*, *expired*, *dead*: it has ended; the outcome is kept for its time, then dropped.
   A `requeue` by a person is the one way back.
 
+`cancel` is also what happens to owned jobs when their owner is gone, as a part of the step that takes it away: a `finish`,
+`retry` or `release` of the delivery that owns them, the end of an owner's lease, a sweep. A job whose owner is gone before it
+is stored begins with this move. Held jobs are only told; a `finish`, `retry`, `release` or `lease over` makes them *cancelled*.
+
 A job that ends before its *started* mark was sent skips that state, which is why most moves out of *started* also lead out
 of *claimed*.
 """

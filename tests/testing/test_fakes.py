@@ -10,6 +10,7 @@ from nursery_tasks.brokers.memory import MemoryBroker
 from nursery_tasks.brokers.protocol import Broker, BrokerAdmin
 from nursery_tasks.errors import BrokerUnavailable
 from nursery_tasks.model.delivery import Hint, Submission
+from nursery_tasks.model.listing import JobFilter
 from nursery_tasks.testing import FaultyBroker
 
 JOB = Submission(id="a", queue="q", task="t", payload=b"{}")
@@ -60,3 +61,18 @@ def test_hints_can_be_lost() -> None:
     broker.hints = False
     broker.submit([Submission(id="b", queue="q", task="t", payload=b"{}")])
     assert heard == [Hint("work", ("q",))]
+
+
+def test_the_lease_of_an_owner_can_fail_and_stall_like_any_call() -> None:
+    broker = FaultyBroker(MemoryBroker(), threads=True)
+    broker.submit([Submission(id="a", queue="q", task="t", payload=b"{}", owner=b"o", owner_seconds=15.0)])
+    with broker.failing("hold"), pytest.raises(BrokerUnavailable):
+        broker.hold([b"o"], 0.0)
+    stall = broker.stall("hold")
+    caller = Thread(target=broker.hold, args=[[b"o"], 0.0])
+    caller.start()
+    assert stall.wait_until_reached()
+    assert [record.cancel_reason for record in broker.jobs(JobFilter(), 10, newest_first=True)] == [None]
+    stall.release()
+    caller.join()
+    assert [record.cancel_reason for record in broker.jobs(JobFilter(), 10)] == ["its owner is gone"]
