@@ -5,7 +5,7 @@ slot takes its next delivery without any waiting at all.
 
 A *slot* is the right to run one more attempt, a number; the long-lived children that use the slots are as many, and more while
 handlers wait for other jobs: a handler that waits gives its slot back (`lend`), so another child runs the job that it waits
-for. When its wait is over it takes a slot again (`take_again`), ahead of everything that has not started. So nested waits never
+for. When its wait is over it takes a slot again (`take_again`), ahead of what has not started by then. So nested waits never
 need more slots than there are, however deep they go, and at no time do more than `slots` handlers run that do not wait.
 """
 
