@@ -52,7 +52,10 @@ def error_of(outcome: Outcome, job_id: str, task: str, registry: Registry) -> Ba
         return RemoteError("JobFailed", outcome.reason or "no error was recorded")
     if outcome.reason == TIMED_OUT:
         limit = outcome.error.state.get("timeout_seconds")
-        return JobTimedOut(job_id, task, limit if isinstance(limit, int | float) else None)
+        late = JobTimedOut(job_id, task, limit if isinstance(limit, int | float) else None)
+        for note in outcome.error.notes:
+            late.add_note(note)
+        return late
     error = rebuild_error(outcome.error, registry.errors)
     if isinstance(error, RemoteError):
         error.job_id, error.task = job_id, task
