@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import anyio
+import msgspec
 import pytest
 from anyio import current_effective_deadline, current_time, fail_after, move_on_after
 from support import DEADLINE, Gate, until, working
@@ -191,6 +192,4 @@ def test_the_message_says_what_was_left(app: App) -> None:
 
 
 def _owned(submission):  # type: ignore[no-untyped-def]
-    import msgspec
-
     return msgspec.structs.replace(submission, owner=b"somebody", owner_seconds=60.0)
