@@ -61,8 +61,11 @@ ROOMS: dict[str, Room] = {
     # The border between blocking and async code: inwards one door, outwards a way to post to the loop.
     "brokers.posting": room("errors model", libraries="anyio"),
     "brokers.threads": room("brokers.posting", libraries="anyio"),
-    "brokers.lanes": room("errors brokers.threads", libraries="anyio"),
-    "brokers.gateway": room("errors model brokers.protocol brokers.posting brokers.threads brokers.lanes", libraries="anyio"),
+    "brokers.patience": room(libraries="anyio"),
+    "brokers.lanes": room("errors brokers.threads brokers.patience", libraries="anyio"),
+    "brokers.gateway": room(
+        "errors model brokers.protocol brokers.posting brokers.threads brokers.lanes brokers.patience", libraries="anyio"
+    ),
     "signature": room("errors model", libraries="msgspec"),
     "registry": room("errors model events signature", libraries="msgspec"),
     "client": room(
@@ -80,7 +83,8 @@ ROOMS: dict[str, Room] = {
     ),
     "execution": room("errors model current registry", libraries="anyio msgspec"),  # registry: to find functions elsewhere
     "worker": room(
-        "hidden _version errors model events current brokers.protocol brokers.posting brokers.gateway registry execution",
+        "hidden _version errors model events current brokers.protocol brokers.posting brokers.patience brokers.gateway "
+        "registry execution",
         libraries="anyio msgspec",
     ),
     # Worker processes from outside: command lines, pipes and ends; it knows neither apps nor jobs.

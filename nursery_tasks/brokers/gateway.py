@@ -8,6 +8,7 @@ gathers. A broker that never blocks (`memory:`) is called on the loop, so that a
 
 from __future__ import annotations
 
+import copy
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
@@ -28,6 +29,7 @@ from ..model.delivery import (
     Topic,
 )
 from .lanes import Lane
+from .patience import Patience
 from .posting import HintPost
 from .protocol import Broker, BrokerAdmin
 from .threads import Call, Threads
@@ -47,16 +49,26 @@ class Gateway:
     Args:
         broker: Stays open; closing it is up to whoever opened it.
         call_seconds: The deadline of each call.
+
+    Attributes:
+        patience: A limit for all calls, for when the caller has to leave.
     """
 
     def __init__(self, broker: Broker, call_seconds: float = CALL_SECONDS) -> None:
         self.broker = broker
         self.call_seconds = call_seconds
+        self.patience = Patience()
         self._threads = Threads(THREADS)
         self._submit: Lane[Submission, Receipt] = self._lane(broker.submit, "submit")
         self._outcomes: Lane[str, Stored | None] = self._lane(broker.outcomes, "outcomes")
         self._cancel: Lane[tuple[str, str | None], CancelAnswer] = self._lane(self._cancel_pairs, "cancel")
         self._late: dict[str, list[Call[Any]]] = {}  # method -> calls that outlived their deadline
+
+    def with_patience(self, patience: Patience) -> Gateway:
+        """Return this gateway for a caller with a limit of its own; `submit`, `outcomes` and `cancel` are for all alike."""
+        view = copy.copy(self)
+        view.patience = patience
+        return view
 
     async def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
         """Store jobs, together with those of concurrent callers. See `Broker.submit`."""
@@ -118,6 +130,8 @@ class Gateway:
         if not self.broker.blocking:
             return await self._call_here(method, *args)
         name = method.__name__
+        if self.patience.is_over:
+            raise BrokerUnavailable(self.broker.name, f"there is no time left for {name}")
         if name in self._late:
             late = self._late[name] = [call for call in self._late[name] if call.is_busy]
             if late:  # one thread that hangs is enough
@@ -125,7 +139,7 @@ class Gateway:
         done = Event()
         call = Call(method, args, lambda _: done.set())
         self._threads.start(call)
-        with move_on_after(self.call_seconds, shield=True):
+        with self.patience.move_on_after(self.call_seconds):
             await done.wait()
         if call.ended:
             return call.result()
@@ -145,7 +159,14 @@ class Gateway:
         return await (lane.call(items) if self.broker.blocking else self._call_here(method, items))
 
     def _lane(self, method: Callable[[Sequence[Item]], list[Answer]], name: str) -> Lane[Item, Answer]:
-        return Lane(method, self._threads, broker=self.broker.name, name=name, call_seconds=lambda: self.call_seconds)
+        return Lane(
+            method,
+            self._threads,
+            broker=self.broker.name,
+            name=name,
+            call_seconds=lambda: self.call_seconds,
+            patience=self.patience,
+        )
 
     def _cancel_pairs(self, pairs: Sequence[tuple[str, str | None]]) -> list[CancelAnswer]:
         """Cancel jobs for several callers, one call for each reason."""

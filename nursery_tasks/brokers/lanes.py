@@ -13,9 +13,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Generic, TypeVar
 
-from anyio import Event, move_on_after
+from anyio import Event
 
 from ..errors import BrokerError, BrokerUnavailable
+from .patience import Patience
 from .threads import Call, Threads
 
 BATCH_LIMIT: Final = 5_000  # items that concurrent callers put together; what comes on top begins the next batch
@@ -46,6 +47,7 @@ class Lane(Generic[Item, Answer]):
         broker: How the broker is called in errors.
         name: The method's name, likewise.
         call_seconds: How long a caller waits for its answer.
+        patience: A limit for all callers, for when they have to leave.
     """
 
     def __init__(
@@ -56,12 +58,14 @@ class Lane(Generic[Item, Answer]):
         broker: str,
         name: str,
         call_seconds: Callable[[], float],
+        patience: Patience,
     ) -> None:
         self._method = method
         self._threads = threads
         self._broker = broker
         self._name = name
         self._call_seconds = call_seconds
+        self._patience = patience
         self._waiting: deque[_Batch[Item, Answer]] = deque()  # the last one can be added to
         self._under_way: _Batch[Item, Answer] | None = None
         self._call: Call[list[Answer]] | None = None
@@ -95,7 +99,7 @@ class Lane(Generic[Item, Answer]):
             raise BrokerUnavailable(self._broker, f"an earlier {self._name} has not returned yet")
 
     async def _wait(self, batch: _Batch[Item, Answer]) -> None:
-        with move_on_after(self._call_seconds(), shield=True):
+        with self._patience.move_on_after(self._call_seconds()):
             await batch.done.wait()
         if not batch.done.is_set():
             batch.late = True

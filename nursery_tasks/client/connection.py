@@ -40,6 +40,7 @@ R = TypeVar("R")
 
 OWNED_GRACE_SECONDS: Final = 8.0  # how long a cancelled `run` waits for its job to be gone: its clean-up and the way there
 LISTING_SECONDS: Final = 1.0  # for finding out what is still running after that
+LEAVE_SECONDS: Final = 1.0  # for a call that is under way when the app is left
 SUBMIT_CHUNK: Final = 2_000  # jobs in one call of enqueue_many: a transaction that others can get in between
 ABANDONED: Final = "its caller went away"
 
@@ -77,6 +78,7 @@ class Connection:
                 try:
                     yield
                 finally:
+                    self.gateway.patience.end_after(LEAVE_SECONDS)
                     serving.cancel()
                     self.owner.close()
                     self.waiter.close(BrokerClosed(self.gateway.broker.name))

@@ -32,6 +32,7 @@ class Settler:
     """The outbox of one worker.
 
     Args:
+        beginning: The same, for what a stopping worker has less patience for: storing starts.
         held: Jobs leave this table when their last settlement is stored or refused.
         on_stale: Told of each outcome that came too late.
         post: Runs a callable on the loop, from any thread; progress may be reported in a handler's thread.
@@ -40,6 +41,7 @@ class Settler:
     def __init__(
         self,
         gateway: Gateway,
+        beginning: Gateway,
         held: HeldJobs,
         on_stale: Callable[[Held], None],
         post: Callable[[Callable[[], object]], None],
@@ -48,6 +50,7 @@ class Settler:
     ) -> None:
         self.broker = gateway.broker
         self._gateway = gateway
+        self._beginning = beginning
         self._held = held
         self._on_stale = on_stale
         self._post = post
@@ -88,7 +91,7 @@ class Settler:
         """Store the start now and wait for it; False: the job belongs to somebody else by now."""
         while True:
             try:
-                return all(await self._gateway.settle([Started(held.delivery)]))
+                return all(await self._beginning.settle([Started(held.delivery)]))
             except BrokerError as error:
                 await self._outage.wait(error)
                 if held.lost:

@@ -29,6 +29,7 @@ from anyio import (
 from anyio.abc import TaskGroup, TaskStatus
 from anyio.lowlevel import checkpoint
 
+from ..brokers.patience import Patience
 from ..brokers.posting import loop_name, loop_poster
 from ..events import EventKind, JobEvent
 from ..hidden import open_hidden_group
@@ -45,7 +46,9 @@ from .services import CancelWatch, Presence, Sweeper
 from .settler import Settler
 from .watchdog import Watchdog
 
+CLAIM_SECONDS: Final = 1.0  # for a claim that is under way when the worker stops; what it brings later waits for its lease
 FLUSH_SECONDS: Final = 2.0  # for storing the last outcomes
+GOODBYE_SECONDS: Final = 1.0  # and then for all other calls
 YIELD_SECONDS: Final = 0.002  # a slot whose handlers never wait lets the others run after this long
 
 _log = logging.getLogger("nursery_tasks.worker")
@@ -63,7 +66,9 @@ class Worker:
         self.name = settings.name
         self.settings = settings
         self._app = app
-        self._gateway = app.connection.gateway
+        self._patience, self._beginning = Patience(), Patience()  # of all calls, and of those that begin jobs
+        self._gateway = app.connection.gateway.with_patience(self._patience)
+        beginning = self._gateway.with_patience(self._beginning)
         fraction = settings.fraction
         self._now = app.connection.now
         self._stop = Event()
@@ -81,7 +86,7 @@ class Worker:
         post = loop_poster()
         # A broker on the loop may live in virtual time, and its leases with it.
         clock = boot_time if self._gateway.broker.blocking else current_time
-        self._settler = Settler(self._gateway, self._held, self._on_stale, post, fraction=fraction)
+        self._settler = Settler(self._gateway, beginning, self._held, self._on_stale, post, fraction=fraction)
         self._keeper = LeaseKeeper(self._gateway.broker, self._held, settings.lease_seconds, clock, post, settings.on_wedged)
         self._runner = Runner(
             app.registry,
@@ -96,7 +101,7 @@ class Worker:
         )
         self._cancels = CancelWatch(self._gateway, self._held, self._keeper, settings.lease_seconds, clock)
         self._intake = Intake(
-            self._gateway,
+            beginning,
             self._held,
             self._hand_over,
             settings,
@@ -223,6 +228,7 @@ class Worker:
             finally:
                 with move_on_after(FLUSH_SECONDS, shield=True):
                     await self._settler.flush()
+                self._patience.end_after(GOODBYE_SECONDS)
                 for scope in scopes:
                     scope.cancel()
 
@@ -243,12 +249,15 @@ class Worker:
                 async with create_task_group() as claiming:
                     claiming.start_soon(self._intake.serve, name="intake")
                     task_status.started()
-                    await self._stop.wait()
+                    try:
+                        await self._stop.wait()
+                    finally:
+                        self._beginning.end_after(CLAIM_SECONDS)
+                    # A soft stop is a deadline on a scope that exists already.
+                    self._interrupt_at(running, current_time() + self._drain_seconds)
                     claiming.cancel_scope.cancel()
                 self._give_back()
                 self._hand_over.close()
-                # A soft stop is a deadline on a scope that exists already.
-                self._interrupt_at(running, current_time() + self._drain_seconds)
         finally:
             self._running = None
             self._drained.set()
