@@ -33,7 +33,7 @@ async def test_a_handler_sees_its_callers_deadline(app: App) -> None:
             assert 4 < await left.run() < 5
             assert 4 < await parent.run() < 5
         with fail_after(5):
-            assert 2 < await left.options(timeout=3).run() < 3  # the nearest one counts
+            assert 2 < await left.options(timeout=3).run() <= 3  # the nearest one counts
         assert await (await left.enqueue()) > 5  # who only enqueues sets no deadline; the test has one
 
 
