@@ -48,7 +48,7 @@ class Runner:
         state: The worker's resources, for `current_job().state`.
         limit_bytes: Larger results fail their job.
         hand_over: Where an attempt's slot is given back while its handler waits.
-        is_late: Says whether a lease is too old for a start.
+        is_late: Says whether a lease is too old for a start; None: leases cannot be lost to another process.
         now: Epoch seconds, for display.
     """
 
@@ -61,7 +61,7 @@ class Runner:
         state: dict[str, Any],
         limit_bytes: int,
         hand_over: HandOver,
-        is_late: Callable[[Held], bool],
+        is_late: Callable[[Held], bool] | None,
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -144,7 +144,8 @@ class Runner:
         job = self._current_job(held, call)
         held.began_at, held.call = began_at, call
         ending = await run_attempt(held, call, job, execute=execute, owns_signals=self._settings.owns_signals)
-        held.over = True
+        held.over, held.scope = True, None
+        held.hold = held.call = None  # they refer to each other: the cycle collector would cost a third of a short job
         self.last_ended = current_time()
         self._note_duration(self.last_ended - began)
         self._settle(held, call, ending, began_at)
@@ -173,7 +174,7 @@ class Runner:
 
     def _settled_meanwhile(self, held: Held, now: float | None = None) -> bool:
         """Settle a job that was cancelled, has expired, or may belong to somebody else by now, while it waited here."""
-        if self._is_late(held):
+        if self._is_late is not None and self._is_late(held):
             held.lose()
         if held.cancelled:
             self._settle_cancelled(held)

@@ -96,7 +96,7 @@ class Worker:
             self._state,
             app.max_payload_bytes,
             self._hand_over,
-            self._keeper.is_late,
+            self._keeper.is_late if self._gateway.broker.blocking else None,
             now=self._now,
         )
         self._cancels = CancelWatch(self._gateway, self._held, self._keeper, settings.lease_seconds, clock)
