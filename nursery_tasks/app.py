@@ -24,6 +24,7 @@ from .model.delivery import CancelAnswer
 from .model.duration import Duration, to_seconds
 from .model.listing import JobFilter, WorkerRecord
 from .model.options import GivenOptions, JobOptions, check_name, check_options
+from .program import check_can_be_reached, check_is_guarded
 from .registry import Registry, is_async, make_spec
 from .resources import Lifespan, inject, open_resources
 from .task import AsyncTask, SyncTask, Task
@@ -354,6 +355,7 @@ class App:
             self._brokers = before
 
     async def _acquire(self) -> Broker:
+        check_is_guarded("the app was opened")
         with CancelScope(shield=True):  # bounded by the broker's own timeouts; left half-way, nobody would close it
             return await self._in_thread(self._brokers.acquire)
         raise AssertionError("a shielded scope swallows nothing")
@@ -390,6 +392,8 @@ class App:
         return AsyncTask(self, spec) if is_async(function) else SyncTask(self, spec)
 
     def _sync_broker(self) -> Broker:
+        check_is_guarded("app.sync was used")
+        check_can_be_reached(self.shown_url, not self._brokers.blocking)
         return self._brokers.keep()
 
     def _close_sync(self) -> None:

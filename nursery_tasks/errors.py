@@ -88,6 +88,20 @@ class FunctionNotFound(NurseryTasksError, LookupError):
         )
 
 
+class MainNotGuarded(NurseryTasksError, RuntimeError):
+    """A process for handlers has imported the program's main module again, and that began to work there."""
+
+    def __init__(self, call: str) -> None:
+        self.call = call
+        super().__init__(
+            f"{call} in a process for handlers, which imports the program's main module again; "
+            'put what the module does under `if __name__ == "__main__":`'
+        )
+
+    def __reduce__(self) -> tuple[type[MainNotGuarded], tuple[str]]:
+        return type(self), (self.call,)  # AnyIO brings it to the program in a pickle
+
+
 class AppNotOpen(NurseryTasksError, RuntimeError):
     """A broker is needed, and the app has no connection in this event loop."""
 

@@ -43,6 +43,11 @@ class TaskSpec:
     kill_after_seconds: float = KILL_AFTER_SECONDS
 
     @property
+    def address(self) -> tuple[str, str]:
+        """Where another process finds the function: its module, and its name there."""
+        return self.function.__module__, getattr(self.function, "__qualname__", "")
+
+    @property
     def place(self) -> str:
         """Where the function stands, as `module.name`."""
         name = getattr(self.function, "__qualname__", None) or type(self.function).__qualname__
@@ -118,7 +123,7 @@ def find_registered(module: str, qualname: str, name: str) -> tuple[Registry, Ta
     found: tuple[Registry, TaskSpec] | None = None
     for registry in list(_registries):
         for spec in registry.tasks.values():
-            if (spec.function.__module__, getattr(spec.function, "__qualname__", "")) == (module, qualname):
+            if spec.address == (module, qualname):
                 if spec.name == name:
                     return registry, spec
                 found = registry, spec

@@ -12,7 +12,7 @@ from .client.job import Connected
 from .current import current_job_or_none
 from .model.message import Message
 from .model.options import GivenOptions, JobOptions
-from .registry import TaskSpec
+from .registry import AWAY, TaskSpec
 from .resources import resources_of
 
 P = ParamSpec("P")
@@ -92,7 +92,7 @@ class Bound(Generic[P, R]):
         """Run the task here, in this program, without a broker: same conversions, same timeout, no retries.
 
         Inside, `current_job().queue` and `.worker` are None. Resources that the task wants are opened for the call;
-        in a job, those of its worker are there.
+        in a job, those of its worker are there. A task of a process gets a process for this call.
 
         Raises:
             InvalidArguments: The arguments do not fit the function or its annotations.
@@ -100,16 +100,20 @@ class Bound(Generic[P, R]):
             JobTimedOut: It ran longer than its timeout.
             Exception: What the function raised.
         """
-        from .execution.here import run_here
+        from .execution.here import run_away, run_here
 
         codec, signature = self._app.registry.codec, self.spec.signature
         signature.check(args, kwargs)
         message = Message(task=self.name, args=list(args), kwargs=dict(kwargs))
-        received = codec.decode_message(codec.encode(f"an argument of {self.name}", message))
+        payload = codec.encode(f"an argument of {self.name}", message)
+        received = codec.decode_message(payload)
         converted, named = signature.convert(received.args, received.kwargs, codec)
+        result: R
+        if self.spec.kind in AWAY:
+            result = await run_away(self.spec, payload, self._app.registry, self._options.timeout_seconds)
+            return result
         around = current_job_or_none()
         state = dict(around.state) if around else {}
-        result: R
         async with self._app.open_resources(resources_of(self.spec.function).values(), state):
             result = await run_here(self.spec, converted, named, self._options.timeout_seconds, state)
         return result

@@ -28,6 +28,7 @@ from nursery_tasks.errors import (
     JobExpired,
     JobStillRunning,
     JobTimedOut,
+    MainNotGuarded,
     NoLoopBehind,
     NoResource,
     NotAJob,
@@ -155,6 +156,11 @@ MESSAGES: list[tuple[Callable[[], NurseryTasksError], str]] = [
         lambda: FunctionNotFound("add", "shop.add", "shop has no 'add'"),
         "add: shop.add cannot be found by importing its module: shop has no 'add'; define and register it at the top of a "
         "module, not under `if __name__ == '__main__':`",
+    ),
+    (
+        lambda: MainNotGuarded("app.sync was used"),
+        "app.sync was used in a process for handlers, which imports the program's main module again; put what the module does "
+        'under `if __name__ == "__main__":`',
     ),
     (
         lambda: HostDied("7", "add", signal="SIGKILL"),

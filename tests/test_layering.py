@@ -48,6 +48,7 @@ ROOMS: dict[str, Room] = {
     "current": room(
         "errors model on_loop", libraries="anyio msgspec"
     ),  # what a handler asks about itself; handlers run in any room
+    "program": room("errors"),  # the program itself, or a process for its handlers
     "hidden": room(libraries="anyio"),  # a nursery that its body does not see
     "brokers": room(),  # the folder's own __init__: a door, nothing behind it
     "brokers.protocol": room("errors model", never=LOOPS),
@@ -77,11 +78,13 @@ ROOMS: dict[str, Room] = {
     # `task.enqueue()` returns a handle and `app` makes tasks: so `task` and `app` stand on `client`, not below it.
     "task": room("errors model events current registry resources client", libraries="anyio"),
     "app": room(
-        "_version errors model events current brokers.protocol brokers.gateway brokers.url registry resources taskclass "
-        "client task",
+        "_version errors model events current brokers.protocol brokers.gateway brokers.url program registry resources "
+        "taskclass client task",
         libraries="anyio",
     ),
-    "execution": room("errors model current registry", libraries="anyio msgspec"),  # registry: to find functions elsewhere
+    "execution": room(
+        "hidden errors model current program registry", libraries="anyio msgspec"
+    ),  # registry: to find functions elsewhere
     "worker": room(
         "hidden _version errors model events current brokers.protocol brokers.posting brokers.patience brokers.gateway "
         "registry execution",

@@ -50,6 +50,13 @@ def run(
     max_memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Replace a worker process that has more memory after a job: 512MB.")
     ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="How many processes may run `process` tasks, per worker; default: the CPUs.")
+    ] = None,
+    process_jobs: Annotated[int, typer.Option(min=1, help="Replace a process for tasks after so many jobs.")] = 1000,
+    process_memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Replace a process for tasks that has more memory after a job: 512MB.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only warnings and errors.")] = False,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
@@ -65,6 +72,9 @@ def run(
     check_loop(backend, uvloop)
     options: WorkerOptions = {"slots": slots, "strict": strict, "drain": drain, "name": name, "queues": parse_queues(queues)}
     memory_bytes = parse_bytes("--max-memory", max_memory)
+    options |= {"process_jobs": process_jobs, "process_memory": parse_bytes("--process-memory", process_memory)}
+    if processes is not None:
+        options["processes"] = processes
     link = None if member is None else Membership(Invitation.read(member))
     if link is None and (workers > 1 or max_jobs is not None or memory_bytes is not None):
         group = check_name("--name", name) if name else f"{socket.gethostname()}-{os.getpid()}-{random.randrange(16**4):04x}"
@@ -128,6 +138,7 @@ def describe(loaded: LoadedApp, worker: Worker, loop: str) -> dict[str, Any]:
         "pid": os.getpid(),
         "queues": [queue for queue in worker.settings.queues if "@" not in queue] or list(worker.settings.queues),
         "slots": worker.settings.slots,
+        "processes": worker.settings.processes,
         "tasks": {task.name: task.spec.kind for task in loaded.app.tasks()},
     }
 
@@ -144,10 +155,17 @@ def in_words(loaded: LoadedApp, worker: Worker, data: dict[str, Any], drain_seco
         ("broker", data["broker"]),
         ("worker", f"{worker.name}, nursery-tasks {__version__} on {data['loop']}"),
         ("queues", queues + (" (strictly in this order)" if worker.settings.strict else "")),
-        ("slots", str(worker.settings.slots)),
+        ("slots", _slots(worker, data)),
         ("tasks", ", ".join(tasks) or "none: the app has no tasks, so every job will wait"),
         ("to stop", how),
     )
+
+
+def _slots(worker: Worker, data: dict[str, Any]) -> str:
+    processes = worker.settings.processes
+    if "process" not in data["tasks"].values():
+        return str(worker.settings.slots)
+    return f"{worker.settings.slots}, and {processes} {'process' if processes == 1 else 'processes'} for tasks that run in one"
 
 
 def _short(file: str) -> str:

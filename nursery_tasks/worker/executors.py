@@ -101,11 +101,12 @@ class Executors:
 
     def _describe(self, call: Call, job: CurrentJob) -> Work:
         """Return what another process or interpreter needs to know of a job."""
+        module, qualname = call.spec.address
         return Work(
             id=job.id,
             task=job.task,
-            module=call.spec.function.__module__,
-            qualname=call.spec.function.__qualname__,
+            module=module,
+            qualname=qualname,
             form=self._registry.codec.form,
             limit_bytes=self._limit_bytes,
             attempt=job.attempt,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,12 @@ from host_tools import hosts_of_this_process, leftovers
 from support import app as app
 from support import memory_app as memory_app
 from support import url as url
+
+
+@pytest.fixture(autouse=True)
+def small_main(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let processes start without importing pytest: it is the main module here, and takes longer than all else."""
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
 
 
 @pytest.fixture(autouse=True)

@@ -70,7 +70,7 @@ def hosts_of_this_process() -> list[int]:
 
 def leftovers() -> set[str]:
     """Return what a pool could leave behind: sockets and pipes, socket files, threads of its own."""
-    folders = glob.glob(os.path.join(tempfile.gettempdir(), "nursery-host-*"))
+    folders = glob.glob(os.path.join(tempfile.gettempdir(), f"nursery-host-{os.getpid()}-*"))
     threads = [thread.name for thread in threading.enumerate() if "nursery-tasks" in thread.name]
     return {*folders, *threads}
 

@@ -143,7 +143,7 @@ def die(how: str) -> NoReturn:
 
 
 @app.task(run_in="process")
-def die_once(flag: str) -> int:
+def die_once() -> int:
     if current_job().attempt == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return current_job().attempt
@@ -293,3 +293,19 @@ def fork_and_write() -> int:
         logging.getLogger("shop").warning("logged there")
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@app.task(run_in="process")
+def listen_twice(began: str) -> int:
+    if current_job().attempt == 1:
+        listen.spec.function(began)
+    until = time.monotonic() + 0.1
+    while time.monotonic() < until:
+        check_cancelled()
+    return current_job().attempt
+
+
+@app.task(run_in="process")
+def nap(seconds: float) -> str:
+    time.sleep(seconds)
+    return "rested"

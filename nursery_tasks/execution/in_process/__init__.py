@@ -7,8 +7,10 @@ inside        the host itself, with `writing`
 frames        what both sides say
 """
 
+from .frames import MAX_BODY as MAX_BODY
 from .frames import Work as Work
 from .pool import JOBS as JOBS
 from .pool import CpuHosts as CpuHosts
 from .pool import Place as Place
 from .pool import default_limit as default_limit
+from .pool import open_hosts as open_hosts

@@ -27,6 +27,7 @@ from anyio.lowlevel import checkpoint
 from msgspec import Raw
 
 from ...current import CurrentJob
+from ...errors import MainNotGuarded
 from .frames import (
     Begun,
     BrokenFrame,
@@ -357,6 +358,8 @@ def _why(error: BrokenWorkerProcess) -> str:
     cause = error.__cause__
     if cause is None:
         return f"could not be started: {error}" if str(error) else "could not be started: its process ended at once"
+    if isinstance(cause, MainNotGuarded):
+        return f"could not be started: {cause}"
     return (
         f"could not be started: importing the main module again raised {type(cause).__name__}: {cause}; "
         'put what it does under `if __name__ == "__main__":`'

@@ -23,6 +23,7 @@ import msgspec
 from ...current import CurrentJob
 from ...errors import CancelRequested, PayloadTooLarge
 from ...model.options import MAX_PROGRESS_BYTES
+from ...program import become_host
 from ..perform import perform
 from .frames import Begun, Cancel, FrameBuffer, Header, Progress, Setup, Work, pack
 from .hold import DistantHold
@@ -33,6 +34,7 @@ RECEIVE_BYTES: Final = 256 * 1024
 
 def serve_jobs(sock: socket.socket) -> NoReturn:
     """Do what the worker sends until it is gone. The process never leaves this by itself."""
+    become_host()
     sock.setblocking(True)
     faulthandler.enable(2)
     sys.modules.setdefault("__main__", ModuleType("__main__"))  # AnyIO leaves none where the program has no file

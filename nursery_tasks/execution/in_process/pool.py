@@ -14,6 +14,7 @@ from anyio.abc import TaskGroup
 
 from ...current import CurrentJob
 from ...errors import HostDied
+from ...hidden import open_hidden_group
 from ..results import Encoded
 from .frames import Failed, Succeeded, Work
 from .host import CpuHost, Run
@@ -193,6 +194,18 @@ class CpuHosts:
     def _tell(self) -> None:
         self._changed.set()
         self._changed = Event()
+
+
+@asynccontextmanager
+async def open_hosts(limit: int) -> AsyncGenerator[CpuHosts, None]:
+    """Have a pool of hosts while the context is open."""
+    async with open_hidden_group() as group:
+        hosts = CpuHosts(limit)
+        group.start_soon(hosts.serve, name="process hosts")
+        try:
+            yield hosts
+        finally:
+            group.cancel_scope.cancel()
 
 
 def opened(header: object, body: bytes) -> Encoded:

@@ -47,10 +47,11 @@ class Rendezvous:
 
     def __init__(self) -> None:
         self.secret = secrets.token_bytes(32)
-        self._folder = tempfile.mkdtemp(prefix="nursery-host-")  # mode 0700
+        prefix = f"nursery-host-{os.getpid()}-"
+        self._folder = tempfile.mkdtemp(prefix=prefix)  # mode 0700
         if len(os.fsencode(self._folder)) > MAX_ADDRESS - 2:
             os.rmdir(self._folder)
-            self._folder = tempfile.mkdtemp(prefix="nursery-host-", dir="/tmp")
+            self._folder = tempfile.mkdtemp(prefix=prefix, dir="/tmp")
         self.address = os.path.join(self._folder, "s")
         self._listening = socket.socket(socket.AF_UNIX)
         self._listening.setblocking(False)
