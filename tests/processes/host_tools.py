@@ -9,9 +9,20 @@ import threading
 import time
 from typing import Any
 
+import pytest
+
 from nursery_tasks import App
 from nursery_tasks.execution.in_process.host import CpuHost
 from nursery_tasks.worker import Worker
+
+ASYNCIO, UVLOOP, TRIO = (  # for tests of what does not depend on the loop: each new process takes a tenth of a second
+    pytest.mark.parametrize("anyio_backend", [(name, options)], ids=[shown])
+    for shown, name, options in (
+        ("asyncio", "asyncio", {"use_uvloop": False}),
+        ("uvloop", "asyncio", {"use_uvloop": True}),
+        ("trio", "trio", {}),
+    )
+)
 
 
 def register(app: App, *functions: Any, **options: Any) -> Any:

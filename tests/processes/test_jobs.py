@@ -10,7 +10,7 @@ from typing import Any
 
 import process_tasks
 import pytest
-from host_tools import hosts_of, register
+from host_tools import ASYNCIO, TRIO, UVLOOP, hosts_of, register
 from process_tasks import KeywordOnly, Point, Secret, app
 from support import until_state, working
 
@@ -41,6 +41,7 @@ async def test_five_megabytes_go_there_and_back(app_of_tasks: App) -> None:
         assert await process_tasks.echo.run(text) == text
 
 
+@UVLOOP
 async def test_msgpack_goes_through_untouched() -> None:
     packed = App("memory:", codec="msgpack")
     echo = register(packed, process_tasks.echo)
@@ -100,7 +101,7 @@ WAYS = [
 ]
 
 
-@pytest.mark.parametrize("anyio_backend", [("asyncio", {}), ("trio", {})], ids=["asyncio", "trio"])
+@TRIO
 async def test_the_stored_outcome_is_what_a_thread_would_have_given() -> None:
     here = App("memory:")
     by_process = register(here, process_tasks.fail)
@@ -136,6 +137,7 @@ def cause_types(failure: Any) -> list[str]:
     return found
 
 
+@TRIO
 async def test_a_keyword_only_exception_comes_back_as_itself(memory_app: App) -> None:
     fail = register(memory_app, process_tasks.fail)
     memory_app.error(KeywordOnly)
@@ -146,6 +148,7 @@ async def test_a_keyword_only_exception_comes_back_as_itself(memory_app: App) ->
         assert "process_tasks.py" in str(caught.value.__notes__)
 
 
+@ASYNCIO
 async def test_an_unencodable_argument_is_refused_at_the_call_and_harms_nobody(memory_app: App) -> None:
     echo, double = register(memory_app, process_tasks.echo, process_tasks.double)
     async with working(memory_app, processes=1):
@@ -154,6 +157,7 @@ async def test_an_unencodable_argument_is_refused_at_the_call_and_harms_nobody(m
         assert [await double.run(number) for number in range(3)] == [0, 2, 4]
 
 
+@TRIO
 async def test_arguments_that_do_not_fit_fail_the_job_without_another_try(memory_app: App) -> None:
     double = register(memory_app, process_tasks.double, retry=5)
     async with working(memory_app, processes=1):
@@ -167,6 +171,7 @@ async def test_arguments_that_do_not_fit_fail_the_job_without_another_try(memory
         assert await double.run(4) == 8
 
 
+@UVLOOP
 async def test_results_that_cannot_travel_are_the_same_errors_and_final(memory_app: App) -> None:
     fail = register(memory_app, process_tasks.fail, retry=Retry(5, wait=0))
     async with working(memory_app, processes=1):
@@ -185,6 +190,7 @@ async def test_system_exit_in_a_function_costs_nobody_else_anything(memory_app: 
         assert (await about.run())["pid"] == before
 
 
+@ASYNCIO
 async def test_retries_go_by_the_classes_that_the_process_knows(memory_app: App) -> None:
     until_third = register(memory_app, process_tasks.fail_until, retry=Retry(4, on=(OSError,), wait=0))
     async with working(memory_app, processes=1):
@@ -193,6 +199,7 @@ async def test_retries_go_by_the_classes_that_the_process_knows(memory_app: App)
             await until_third.options(retry=Retry(4, on=(KeyError,), wait=0)).run(3)
 
 
+@UVLOOP
 async def test_a_job_in_a_process_can_submit_to_a_durable_broker(tmp_path: Any) -> None:
     here = App(f"sqlite:///{tmp_path}/jobs.db?synchronous=normal")
     submit, _double = register(here, process_tasks.submit, process_tasks.double)

@@ -10,8 +10,8 @@ from typing import Any
 
 import process_tasks
 import pytest
-from host_tools import register
-from support import until, working
+from host_tools import ASYNCIO, TRIO, UVLOOP, register
+from support import working
 
 from nursery_tasks import App
 from nursery_tasks.errors import PayloadTooLarge
@@ -72,6 +72,7 @@ async def test_everything_that_is_written_comes_out_with_its_job(memory_app: App
     assert trouble.filename == "process_tasks.py"
 
 
+@UVLOOP
 async def test_prints_and_records_keep_their_order(memory_app: App, kept: Kept) -> None:
     in_turn = register(memory_app, process_tasks.in_turn)
     async with working(memory_app, processes=1):
@@ -88,6 +89,7 @@ async def test_a_mebibyte_of_prints_and_logs_goes_through(memory_app: App, kept:
     assert sum(map(len, kept.texts())) >= 1024 * 1024
 
 
+@TRIO
 async def test_a_level_that_the_worker_does_not_want_is_not_sent(memory_app: App, kept: Kept) -> None:
     logging.getLogger("shop").setLevel(logging.WARNING)
     try:
@@ -99,6 +101,7 @@ async def test_a_level_that_the_worker_does_not_want_is_not_sent(memory_app: App
         logging.getLogger("shop").setLevel(logging.NOTSET)
 
 
+@UVLOOP
 async def test_a_flood_is_cut_and_told_and_the_job_goes_on(memory_app: App, kept: Kept) -> None:
     flood = register(memory_app, process_tasks.flood)
     async with working(memory_app, processes=1):
@@ -136,6 +139,7 @@ async def test_bytes_on_fd_1_are_text_whatever_they_look_like(memory_app: App, k
     assert kept.texts()[0] == f"RETURN {len(payload)}"
 
 
+@TRIO
 async def test_a_forked_child_writes_like_any_process(memory_app: App, kept: Kept) -> None:
     fork, double = register(memory_app, process_tasks.fork_and_write, process_tasks.double)
     async with working(memory_app, processes=1):
@@ -159,13 +163,12 @@ async def test_progress_is_seen_while_the_handler_computes(app: App, tmp_path: P
         assert await handle == "done"
         with pytest.raises(PayloadTooLarge, match="the progress of too_much_progress"):
             await much.run()
-    await until(lambda: True)
 
 
 # --- the rules ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("anyio_backend", [("asyncio", {})], ids=["asyncio"])
+@ASYNCIO
 async def test_an_allowance_fills_up_with_time_and_counts_what_it_refuses() -> None:
     now = 0.0
     allowance = Allowance(lambda: now)
@@ -179,7 +182,7 @@ async def test_an_allowance_fills_up_with_time_and_counts_what_it_refuses() -> N
     assert allowance.take_cut() is None
 
 
-@pytest.mark.parametrize("anyio_backend", [("asyncio", {})], ids=["asyncio"])
+@ASYNCIO
 async def test_a_long_line_is_cut_and_says_so() -> None:
     assert shortened("x" * LINE_BYTES) == "x" * LINE_BYTES
     assert shortened("x" * (LINE_BYTES + 5)) == "x" * LINE_BYTES + "… (5 characters more)"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import process_tasks
 import pytest
-from anyio import create_task_group
-from host_tools import hosts_of, hosts_of_this_process, pool_of, register
+from anyio import create_task_group, sleep
+from host_tools import ASYNCIO, TRIO, UVLOOP, hosts_of, hosts_of_this_process, pool_of, register
 from support import until, until_state, working
 
 from nursery_tasks import App, JobState
@@ -25,6 +25,7 @@ async def test_one_host_is_warm_when_the_app_has_tasks_for_it(memory_app: App) -
         await until(lambda: pool_of(worker)._idle)
 
 
+@TRIO
 async def test_no_process_is_started_for_an_app_without_such_tasks(memory_app: App) -> None:
     memory_app.task(name="here")(process_tasks.nap.spec.function)
     async with working(memory_app) as worker:
@@ -43,18 +44,12 @@ async def test_the_limit_is_never_exceeded(memory_app: App) -> None:
                 group.start_soon(nap.run, 0.05)
             while pool_of(worker)._limiter.borrowed_tokens or time.monotonic() - began < 0.1:
                 most = max(most, len(hosts_of_this_process()), len(pool_of(worker).hosts))
-                await nothing()
+                await sleep(0.005)
         assert (await about.run())["pid"]
     assert most == 2
 
 
-async def nothing() -> None:
-    await until(lambda: True)
-    from anyio import sleep
-
-    await sleep(0.002)
-
-
+@ASYNCIO
 async def test_processes_run_at_the_same_time(memory_app: App, tmp_path: Path) -> None:
     hold = register(memory_app, process_tasks.hold)
     gate = tmp_path / "gate"
@@ -65,6 +60,7 @@ async def test_processes_run_at_the_same_time(memory_app: App, tmp_path: Path) -
         assert len({await handle for handle in handles}) == 2
 
 
+@TRIO
 async def test_a_host_is_replaced_after_so_many_jobs(memory_app: App) -> None:
     about = register(memory_app, process_tasks.about_me)
     async with working(memory_app, processes=1, process_jobs=3):
@@ -72,12 +68,13 @@ async def test_a_host_is_replaced_after_so_many_jobs(memory_app: App) -> None:
     assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [3, 3, 1]
 
 
+@UVLOOP
 async def test_a_host_that_holds_too_much_memory_is_replaced(memory_app: App) -> None:
     hoard, about = register(memory_app, process_tasks.hoard, process_tasks.about_me)
-    async with working(memory_app, processes=1, process_memory=200_000_000):
+    async with working(memory_app, processes=1, process_memory=120_000_000):
         small = await hoard.run(1000)
         assert (await about.run())["pid"] == small
-        assert await hoard.run(250_000_000) == small
+        assert await hoard.run(120_000_000) == small
         assert (await about.run())["pid"] != small
 
 
@@ -137,7 +134,7 @@ async def test_waiting_for_a_host_is_no_part_of_the_attempt(memory_app: App, tmp
         ({"process_memory": -1}, "process_memory=-1: expected 1 or more"),
     ],
 )
-@pytest.mark.parametrize("anyio_backend", [("asyncio", {})], ids=["asyncio"])
+@ASYNCIO
 async def test_limits_are_checked(memory_app: App, options: WorkerOptions, text: str) -> None:
     async with memory_app:
         with pytest.raises(InvalidOptions, match=text):

@@ -14,7 +14,7 @@ import anyio
 import process_tasks
 import pytest
 from anyio import create_task_group, fail_after, move_on_after
-from host_tools import hosts_of_this_process, lives, register
+from host_tools import ASYNCIO, TRIO, UVLOOP, hosts_of_this_process, lives, register
 from support import DEADLINE, until, working
 
 from nursery_tasks import App
@@ -54,30 +54,27 @@ def run_command(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-ONE_LOOP = pytest.mark.parametrize("anyio_backend", [("asyncio", {})], ids=["asyncio"])
-
-
-@ONE_LOOP
+@ASYNCIO
 async def test_a_task_of_the_program_itself_is_found_when_it_is_guarded(tmp_path: Path) -> None:
     text = UNGUARDED.format(start='if __name__ == "__main__":\n    anyio.run(main)')
     assert run_program(tmp_path, text) == "8\n"
 
 
-@ONE_LOOP
+@ASYNCIO
 async def test_a_main_module_without_a_guard_is_told_so_and_starts_nothing_twice(tmp_path: Path) -> None:
     said = run_program(tmp_path, UNGUARDED.format(start="anyio.run(main)"))
     assert said.startswith("HostDied the process of double (")
     assert 'put what the module does under `if __name__ == "__main__":`' in said
 
 
-@ONE_LOOP
+@ASYNCIO
 async def test_a_main_module_that_fails_when_it_is_imported_again_is_told_so(tmp_path: Path) -> None:
     start = 'if __name__ == "__main__":\n    anyio.run(main)\nelse:\n    raise KeyError("no settings")'
     said = run_program(tmp_path, UNGUARDED.format(start=start))
     assert "importing the main module again raised KeyError: 'no settings'" in said
 
 
-@ONE_LOOP
+@ASYNCIO
 async def test_a_program_without_a_file_can_have_processes(tmp_path: Path) -> None:
     code = "import anyio, process_tasks as p\nasync def main():\n    print(await p.double.run_local(4))\nanyio.run(main)"
     assert run_command(tmp_path, "-c", code) == "8\n"
@@ -114,6 +111,7 @@ def test_only_a_process_can_be_killed(memory_app: App, run_in: str | None) -> No
         memory_app.task(run_in="process", kill_after="soon")(process_tasks.double.spec.function)  # type: ignore[arg-type, call-overload]
 
 
+@TRIO
 async def test_a_function_that_is_not_registered_there_says_what_to_do(memory_app: App) -> None:
     tell = memory_app.task(run_in="process")(process_tasks.tell)
     async with working(memory_app, processes=1):
@@ -121,6 +119,7 @@ async def test_a_function_that_is_not_registered_there_says_what_to_do(memory_ap
             await tell.run("x")
 
 
+@UVLOOP
 async def test_a_module_that_cannot_be_imported_there_says_so(
     memory_app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +135,7 @@ async def test_a_module_that_cannot_be_imported_there_says_so(
     del sys.modules["gone_later"]
 
 
+@ASYNCIO
 async def test_a_memory_broker_cannot_be_reached_from_a_process(memory_app: App) -> None:
     submit = register(memory_app, process_tasks.submit)
     async with working(memory_app, processes=1):
@@ -223,7 +223,7 @@ async def test_run_local_has_a_process_for_the_call(tmp_path: Path) -> None:
         assert hosts_of_this_process() == []
 
 
-@pytest.mark.parametrize("anyio_backend", [("asyncio", {})], ids=["asyncio"])
+@ASYNCIO
 async def test_on_a_virtual_clock_processes_run_on_the_loop(memory_app: App) -> None:
     about = register(memory_app, process_tasks.about_me)
     async with working(memory_app, threads=False):
