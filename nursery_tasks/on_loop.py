@@ -6,17 +6,22 @@ thread where a loop runs itself, waiting would stop that loop.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError
 from typing import TypeVar, TypeVarTuple, Unpack
 
-from anyio import NoEventLoopError, from_thread
+from anyio import NoEventLoopError, current_effective_deadline, from_thread
 
 from .errors import NoLoopBehind, WouldBlockLoop
 
 R = TypeVar("R")
 Args = TypeVarTuple("Args")
+
+
+class _TooLate(Exception):
+    """The host was cancelled before its function could begin."""
 
 
 def runs_loop() -> bool:
@@ -73,10 +78,14 @@ def call_on_loop(call: str, instead: str, function: Callable[[Unpack[Args]], Awa
         raise NoLoopBehind(call)
 
     async def awaited() -> R:
+        if current_effective_deadline() == -math.inf:
+            # On asyncio, AnyIO delivers a cancel that came after the look above and before this first step to nobody: the
+            # thread's host was shielded, and this task was not there yet.
+            raise _TooLate
         return await function(*args)
 
     try:
         return from_thread.run(awaited)
-    except CancelledError:  # AnyIO's word for it on asyncio; it is an Exception, which handlers catch
+    except (CancelledError, _TooLate):  # the first is AnyIO's word for it on asyncio; it is an Exception, which handlers catch
         from_thread.check_cancelled()
         raise

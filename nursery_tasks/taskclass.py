@@ -65,6 +65,7 @@ class TaskClass:
     expires: ClassVar[Duration | None]
     result_ttl: ClassVar[Duration]
     max_crashes: ClassVar[int]
+    kill_after: ClassVar[Duration]
 
     @property
     def job(self) -> CurrentJob:

@@ -43,8 +43,8 @@ ROOMS: dict[str, Room] = {
     "model": room("errors", libraries="msgspec", never=f"{CLOCK_OR_DICE} {LOOPS} threading"),
     "events": room("errors model", libraries="msgspec", never=LOOPS),
     "on_loop": room("errors", libraries="anyio"),  # from a thread to the loop that it works for
-    # Programs that a handler starts. Any AnyIO program can use it: it knows nothing of apps and jobs.
-    "shell": room("errors model on_loop", libraries="anyio"),
+    # Programs that a handler starts. Any AnyIO program can use it: it knows nothing of apps, and a job only to ask for its end.
+    "shell": room("errors model on_loop hidden current", libraries="anyio"),
     "current": room(
         "errors model on_loop", libraries="anyio msgspec"
     ),  # what a handler asks about itself; handlers run in any room

@@ -24,7 +24,7 @@ from ..model.delivery import CancelAnswer, Hint, Receipt, Stored, Submission
 from ..model.duration import Duration, to_optional_seconds, to_seconds
 from ..model.outcome import Outcome
 from ..model.states import JobState
-from ..on_loop import check_may_block
+from ..on_loop import call_on_loop, check_may_block
 from ..registry import Registry
 from .cancelling import CANCEL_WAIT_SECONDS, CLAIMED_WAIT_SECONDS, answer_of
 from .connection import ABANDONED, OWNED_GRACE_SECONDS, SUBMIT_CHUNK, Connection, check_served, tell_queued
@@ -103,7 +103,7 @@ class SyncClient:
         seconds = to_optional_seconds("timeout", timeout)
         connection = connection_of_this_thread(self.app)
         if connection is not None:
-            return from_thread.run(_run_on_loop, connection, job, seconds)
+            return call_on_loop("app.sync.run()", "await task.run(...)", _run_on_loop, connection, job, seconds)
         stored, handle = self._run(job, seconds)
         result: R = result_of(stored, handle.id, job.task, job.returns, self._registry)
         return result
@@ -273,12 +273,13 @@ class SyncJobHandle(Generic[R_co]):
         return stored
 
     def _wait_anywhere(self, timeout_seconds: float | None) -> Stored:
-        check_may_block("waiting for a job of app.sync", "await app.handle(job.id).result()")
+        here = ("waiting for a job of app.sync", "await app.handle(job.id).result()")
+        check_may_block(*here)
         connection = connection_of_this_thread(self._client.app)
         if connection is None:
             return self.wait_stored(timeout_seconds)
         handle = JobHandle[Any](self._client.app, self.id, self.task)
-        return from_thread.run(handle.wait_stored, timeout_seconds)
+        return call_on_loop(*here, handle.wait_stored, timeout_seconds)
 
     def wait_stored(self, timeout_seconds: float | None) -> Stored:
         """Wait until the job has ended, in this very thread, and return what is stored of it."""

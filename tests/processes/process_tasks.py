@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from nursery_tasks import App, Retry, check_cancelled, current_job
+from nursery_tasks import App, Retry, TaskClass, check_cancelled, current_job, run_process_sync
 
 app = App("memory:", max_payload_bytes=16 * 1024 * 1024)
 
@@ -39,6 +39,24 @@ app.register_type(Secret, encode=lambda secret: secret.text, decode=Secret)
 class Point:
     x: int
     y: int
+
+
+@app.task(run_in="process", kill_after=30)
+def run_tree(file: str) -> str:
+    """Run a program with a child that does not hear SIGTERM, until the job is cancelled; *file* gets their pids."""
+    script = 'sh -c \'trap "" TERM; echo $$ >> "$0"; while :; do sleep 100; done\' "$0" & echo $$ >> "$0"; wait'
+    return run_process_sync(["sh", "-c", script, file], kill_after=0.1).text
+
+
+class Triple(TaskClass):
+    run_in = "process"
+
+    def run(self, number: int) -> list[int]:
+        self.log.debug("tripling")
+        return [3 * number, os.getpid(), self.job.attempt]
+
+
+triple = app.task(Triple)
 
 
 @app.task(run_in="process")

@@ -6,12 +6,12 @@ import threading
 from typing import Any
 
 import pytest
-from anyio import Event, fail_after, sleep_forever, to_thread
+from anyio import Event, fail_after, from_thread, sleep_forever, to_thread, wait_all_tasks_blocked
 from anyio.lowlevel import checkpoint
 from support import DEADLINE, Gate, gather, working
 
 from nursery_tasks import App, CurrentJob, JobState, current_job
-from nursery_tasks.errors import JobTimedOut, NoLoopBehind, WouldBlockLoop
+from nursery_tasks.errors import JobCancelled, JobTimedOut, NoLoopBehind, WouldBlockLoop
 from nursery_tasks.testing import open_lab
 
 
@@ -130,6 +130,32 @@ async def test_a_wait_after_the_cancel_does_not_begin(memory_app: App) -> None:
     assert not seen
 
 
+async def test_a_cancel_that_comes_just_before_the_function_begins_is_not_lost(
+    memory_app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, cancelled, run = Event(), threading.Event(), from_thread.run
+
+    def run_late(function: Any) -> Any:
+        from_thread.run_sync(looked.set)
+        assert cancelled.wait(DEADLINE)
+        return run(function)
+
+    monkeypatch.setattr("nursery_tasks.on_loop.from_thread.run", run_late)
+
+    @memory_app.task
+    def green() -> None:
+        current_job().wait(sleep_forever)
+
+    async with working(memory_app):
+        job = await green.enqueue()
+        await looked.wait()
+        await job.cancel(wait=0)
+        await wait_all_tasks_blocked()
+        cancelled.set()
+        with pytest.raises(JobCancelled):
+            await job
+
+
 async def test_a_timeout_ends_the_wait(memory_app: App) -> None:
     @memory_app.task(timeout=0.05)
     def green() -> None:
@@ -246,6 +272,36 @@ async def test_the_blocking_waits_are_refused_on_a_loop(app: App) -> None:
                 wait()
         assert await app.handle(job.id).result() == 1
     app.sync.close()
+
+
+@pytest.mark.parametrize("how", ["run", "result"])
+async def test_a_cancelled_job_leaves_a_blocking_wait(memory_app: App, how: str) -> None:
+    inside, let_go, seen = Event(), Event(), list[str]()
+
+    @memory_app.task
+    async def inner() -> None:
+        inside.set()
+        await let_go.wait()
+
+    @memory_app.task
+    def outer() -> None:
+        try:
+            if how == "run":
+                memory_app.sync.run(inner.job())
+            else:
+                memory_app.sync.enqueue(inner.job()).result()
+        except Exception:
+            seen.append("a cancellation is no Exception")
+        finally:
+            seen.append("left")
+
+    async with working(memory_app):
+        job = await outer.enqueue()
+        await inside.wait()
+        await job.cancel()
+        assert await job.status() is JobState.CANCELLED
+        let_go.set()
+    assert seen == ["left"]
 
 
 async def test_the_blocking_waits_are_allowed_in_a_thread(app: App) -> None:
