@@ -19,6 +19,7 @@ ALONE = {
     "errors": "cancelled: changed my mind",
     "other_languages": "1 + 2 = 3",
     "test_with_the_lab": "both hold",
+    "tree": "nothing of the tree is left",
 }
 LIBRARIES = {"toy_broker"}  # imported by the contract's tests
 SECONDS = 50
