@@ -7,6 +7,9 @@ there what the program does, from submitting its jobs twice to starting processe
 from __future__ import annotations
 
 import sys
+from functools import cache
+from importlib import import_module
+from typing import Any
 
 from .errors import MainNotGuarded, NotSupported
 
@@ -42,3 +45,37 @@ def check_can_be_reached(broker: str, is_in_memory: bool) -> None:
     """
     if is_in_memory and _Process.is_host:
         raise NotSupported(broker, "way from a process for handlers to its worker's memory; use sqlite:///jobs.db")
+
+
+@cache
+def why_no_interpreters() -> str | None:
+    """Say why handlers cannot run in sub-interpreters here; None: they can.
+
+    Asking costs an interpreter, so it is asked once, when a task wants one.
+    """
+    version = ".".join(map(str, sys.version_info[:2]))
+    if sys.version_info < (3, 13):
+        return f"needs Python 3.13 or newer, this is {version}"
+    problem = _try_in_interpreter("import msgspec")
+    return None if problem is None else f"needs libraries that can be loaded in one, and says here: {problem}"
+
+
+def _try_in_interpreter(code: str) -> str | None:
+    """Run *code* in a new interpreter; returns what it raised, in words."""
+    if sys.version_info >= (3, 14):
+        interpreters: Any = import_module("concurrent.interpreters")
+        interpreter = interpreters.create()
+        try:
+            interpreter.exec(code)
+        except interpreters.ExecutionFailed as error:
+            return str(error.excinfo.formatted)
+        finally:
+            interpreter.close()
+        return None
+    private: Any = import_module("_interpreters")  # as in AnyIO, which has nothing else on 3.13 either
+    number = private.create()
+    try:
+        problem = private.exec(number, code)
+        return None if problem is None else str(problem.formatted)
+    finally:
+        private.destroy(number)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import inspect
 import os
-import sys
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from . import errors
+from . import errors, program
 from .errors import DuplicateTask, InvalidOptions, UnknownTask
 from .model.codec import Codec, CustomType, Format
 from .model.duration import Duration, to_seconds
@@ -202,9 +201,9 @@ def _check_kind(function: Callable[..., Any], run_in: str | None) -> Kind:
 
 def _check_can_be_found(function: Callable[..., Any], run_in: str) -> None:
     """Refuse what another interpreter cannot find by importing its module, and an interpreter where Python has none."""
-    if run_in == "interpreter" and sys.version_info < (3, 13):
-        version = ".".join(map(str, sys.version_info[:2]))
-        raise InvalidOptions("run_in", run_in, f"Python 3.13 or newer for it, this is {version}; 'process' runs on all")
+    problem = program.why_no_interpreters() if run_in == "interpreter" else None
+    if problem is not None:
+        raise InvalidOptions("run_in", run_in, f"'process', which runs everywhere: an interpreter {problem}")
     place = getattr(function, "__qualname__", "")
     if not place or "<" in place:
         what = place or f"an object of {type(function).__qualname__}"

@@ -68,7 +68,7 @@ ROOMS: dict[str, Room] = {
         "errors model brokers.protocol brokers.posting brokers.threads brokers.lanes brokers.patience", libraries="anyio"
     ),
     "signature": room("errors model", libraries="msgspec"),
-    "registry": room("errors model events signature", libraries="msgspec"),
+    "registry": room("errors model events signature program", libraries="msgspec"),
     "client": room(
         "hidden on_loop errors model events current brokers.protocol brokers.posting brokers.gateway registry",
         libraries="anyio msgspec",

@@ -1,11 +1,14 @@
 """Call a handler in a sub-interpreter (Python 3.13 and newer), through AnyIO.
 
-It has a GIL of its own, in this process: cheaper than a process, and nothing can end it. Its modules are its own, too, so it is
-found, called and described like in a process; what it prints goes where this process prints.
+It has a GIL of its own, in this process: cheaper than a process, and nothing can end it. Every extension module that the task
+imports must allow it, and msgspec, without which nothing here works, does not yet (0.22): `program.why_no_interpreters()` asks.
+Its modules are its own, too, so a function is found, called and described like in a process; what it prints goes where this
+process prints.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -36,7 +39,7 @@ async def call_in_interpreter(work: Work, payload: bytes, run_sync: RunSync | No
     """
     limiter = CapacityLimiter(1)  # the caller has waited for its turn
     try:
-        frame: bytes = await (run_sync or _run_sync())(interpreter_main, pack(work, payload), limiter=limiter)
+        frame: bytes = await (run_sync or _run_sync())(interpreter_main, pack(work, payload), tuple(sys.path), limiter=limiter)
     except Exception as error:
         problem = f"the interpreter says {type(error).__name__}: {error}"
         raise FunctionNotFound(work.task, f"{work.module}.{work.qualname}", problem) from error
@@ -50,8 +53,9 @@ def _run_sync() -> RunSync:
     return to_interpreter.run_sync
 
 
-def interpreter_main(frame: bytes) -> bytes:
-    """Do one job; in the interpreter, with bytes for all that comes and goes."""
+def interpreter_main(frame: bytes, path: tuple[str, ...]) -> bytes:
+    """Do one job; in the interpreter, with bytes for all that comes and goes, and the program's `sys.path`."""
+    sys.path[:] = path
     from ..current import CurrentJob
     from .perform import perform
 
