@@ -15,9 +15,12 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WITH_WORKER = {"first": "the nap was cancelled", "sync_program": "a hundred more: 161700"}
 ALONE = {
+    "classes": "the page at https://a: attempt 2, 1 request",
     "embedded": "Bonjour, Grace",
     "errors": "cancelled: changed my mind",
     "other_languages": "1 + 2 = 3",
+    "resources": "hello /a, hello /b, hello /c\nclient closed",
+    "shell": "both were gone after 0.",
     "test_with_the_lab": "both hold",
     "tree": "nothing of the tree is left",
 }
