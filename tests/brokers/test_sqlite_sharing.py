@@ -14,11 +14,11 @@ from threading import Barrier, Thread
 import apsw
 import pytest
 
-from nursery_tasks.brokers.sqlite import SqliteBroker, cancelling, claiming, inbox, settling, submitting, sweeping
+from nursery_tasks.brokers.sqlite import SqliteBroker, cancelling, claiming, inbox, owning, settling, submitting, sweeping
 from nursery_tasks.brokers.sqlite.connection import Patience
 from nursery_tasks.brokers.sqlite.statements import BatchStatement, PackedQuery
 from nursery_tasks.errors import BrokerUnavailable
-from nursery_tasks.model.delivery import Delivery, Finished, Receipt, Started
+from nursery_tasks.model.delivery import Delivery, Finished, Receipt, Started, Unresponsive
 from nursery_tasks.model.listing import JobFilter
 from nursery_tasks.model.states import JobState
 from nursery_tasks.testing.contract import ManualClock
@@ -200,7 +200,7 @@ def test_no_hot_statement_walks_through_all_jobs(broker: SqliteBroker, path: Pat
     """Each finds its rows by a key or a partial index, whatever the number of jobs that are kept or held."""
     connection = apsw.Connection(str(path))
     looked_at = 0
-    for module in (submitting, claiming, settling, cancelling, sweeping):
+    for module in (submitting, claiming, settling, cancelling, owning, sweeping):
         for name, statement in vars(module).items():
             text = statement.text_for(4) if isinstance(statement, BatchStatement) else statement
             if not isinstance(text, str) or not re.search(r"(UPDATE|FROM|INTO|JOIN) job\b", text):
@@ -227,6 +227,14 @@ def test_python_s_own_sqlite3_can_read_jobs(broker: SqliteBroker, path: Path) ->
     ]
 
 
+def test_the_view_shows_tags_owners_and_handlers_that_do_not_end(broker: SqliteBroker, path: Path) -> None:
+    submit(broker, job("a", tags=("x", "y")), job("b", owner=b"owner", owner_seconds=15.0))
+    first, second = claim(broker)
+    settle(broker, Unresponsive(first), Unresponsive(second), succeeded(second))
+    rows = json.loads(with_python(path, "SELECT id, tags, owned, unresponsive FROM jobs ORDER BY seq"))
+    assert rows == [["a", '["x","y"]', 0, 1], ["b", None, 1, 0]]
+
+
 def test_a_foreign_program_can_put_a_job_in(broker: SqliteBroker, path: Path) -> None:
     body = '{"task": "add", "args": [1, 2]}'
     with_python(path, f"INSERT INTO inbox (queue, body) VALUES ('work', '{body}')")
@@ -237,11 +245,12 @@ def test_a_foreign_program_can_put_a_job_in(broker: SqliteBroker, path: Path) ->
 
 
 def test_a_sweep_takes_the_inbox_in_too(broker: SqliteBroker, path: Path, clock: ManualClock) -> None:
-    body = '{"task": "add", "id": "mine", "queue": "other", "priority": 99, "delay": 10, "parent": "p"}'
+    body = '{"task": "add", "id": "mine", "queue": "other", "priority": 99, "delay": 10, "parent": "p", "tags": ["x"]}'
     with_python(path, f"INSERT INTO inbox (body) VALUES ('{body}')", f"INSERT INTO inbox (body) VALUES ('{body}')")
     assert broker.sweep(10).next_due_seconds == 10
     found = record(broker, "mine")
     assert (found.state, found.queue, found.priority, found.parent) == (JobState.SCHEDULED, "other", 9, "p")
+    assert found.tags == ("x",)
     assert len(broker.jobs(JobFilter(), 10)) == 1
 
 

@@ -326,14 +326,18 @@ def test_a_sweep_leaves_leases_alone_while_the_machine_wakes_up(broker: SqliteBr
     broker._database.clock = BrokerClock(clock, steady=steady)
     submit(broker, job("later", delay_seconds=60))
     delivery = submit_and_claim(broker)
+    submit(broker, job("leased", queue="other", owner=b"owner", owner_seconds=15.0))
+    submit(broker, job("awaited", queue="other", owner=delivery.token))
     clock.advance(3_600)  # while the steady clock stands still
     swept = broker.sweep(10)
-    assert (swept.due, swept.returned) == (1, 0)
+    assert (swept.due, swept.returned, swept.orphaned) == (1, 0, 0)
     assert [renewal.state for renewal in broker.renew([delivery], 15.0)] == ["held"]
+    assert broker.hold([b"owner"], 15.0) == [True]
     settle(broker, Started(delivery))
     clock.advance(20)
     steady.advance(20)
-    assert broker.sweep(10).returned == 1
+    swept = broker.sweep(10)
+    assert (swept.returned, swept.orphaned) == (1, 2)
 
 
 def test_the_real_clock_is_watched_and_a_test_s_is_not() -> None:
