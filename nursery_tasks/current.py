@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
@@ -23,7 +23,12 @@ class Slot(Protocol):
 
     @property
     def is_here(self) -> bool:
-        """Whether this thread is the worker's own; the rest may only be called there."""
+        """Whether this thread is the worker's own; the rest may only be called there, or where it is distant."""
+        ...
+
+    @property
+    def is_distant(self) -> bool:
+        """Whether the worker is another process."""
         ...
 
     def give(self) -> None:
@@ -203,6 +208,21 @@ async def slot_given_back() -> AsyncGenerator[None, None]:
         await slot.take()
         raise
     await slot.take()
+
+
+@contextmanager
+def distant_slot_given_back() -> Generator[None, None, None]:
+    """Do the same for a wait that blocks, in a handler that runs in a process; elsewhere do nothing."""
+    job = current_job_or_none()
+    slot = None if job is None or job.hold is None else job.hold.slot
+    if slot is None or not slot.is_distant:
+        yield
+        return
+    slot.give()
+    try:
+        yield
+    finally:
+        slot.take_nowait()
 
 
 def owner_on(broker: object) -> bytes | None:

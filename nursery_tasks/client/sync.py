@@ -17,7 +17,7 @@ import msgspec
 from anyio import from_thread, move_on_after
 
 from ..brokers.protocol import Broker, BrokerAdmin
-from ..current import check_cancelled, current_job_or_none, owner_on
+from ..current import check_cancelled, current_job_or_none, distant_slot_given_back, owner_on
 from ..errors import BrokerClosed, BrokerError, JobStillRunning, NotSupported, UnknownJob, WaitTimedOut
 from ..events import Events
 from ..model.delivery import CancelAnswer, Hint, Receipt, Stored, Submission
@@ -283,7 +283,8 @@ class SyncJobHandle(Generic[R_co]):
 
     def wait_stored(self, timeout_seconds: float | None) -> Stored:
         """Wait until the job has ended, in this very thread, and return what is stored of it."""
-        return self._wait_until(lambda stored: stored.state.ended, timeout_seconds)
+        with distant_slot_given_back():
+            return self._wait_until(lambda stored: stored.state.ended, timeout_seconds)
 
     def _wait_until(self, is_met: Callable[[Stored], bool], timeout_seconds: float | None) -> Stored:
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds

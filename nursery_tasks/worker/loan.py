@@ -15,6 +15,8 @@ from .hand_over import HandOver
 class Loan:
     """Lends one attempt's slot; used on the worker's loop only."""
 
+    is_distant = False
+
     __slots__ = ("_hand_over", "_returning", "_waits")
 
     def __init__(self, hand_over: HandOver) -> None:

@@ -102,6 +102,12 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
     """From the host: how far the job is; the body is the value as JSON."""
 
 
+class Waits(msgspec.Struct, frozen=True, tag="waits"):
+    """From the host: the handler begins to wait for another job, or has ended its wait."""
+
+    begins: bool
+
+
 class Succeeded(msgspec.Struct, frozen=True, tag="succeeded"):
     """From the host: the handler returned; the body is the encoded result.
 
@@ -145,7 +151,7 @@ class Left(msgspec.Struct, frozen=True, tag="left"):
 
 
 Ended = Succeeded | Failed | Left
-Header = Setup | Work | Cancel | Begun | Logged | Printed | Cut | Progress | Succeeded | Failed | Left
+Header = Setup | Work | Cancel | Begun | Waits | Logged | Printed | Cut | Progress | Succeeded | Failed | Left
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Header).decode

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 
 class DistantSlot:
-    """The slot of a handler whose worker is another process: it keeps it while it waits."""
+    """The slot of a handler whose worker is another process, and which is told of its waits.
 
-    @property
-    def is_here(self) -> bool:
-        """Never."""
-        return False
+    Args:
+        tell: Called with True when a wait begins, and with False when it has ended.
+    """
+
+    is_here = False
+    is_distant = True
+
+    def __init__(self, tell: Callable[[bool], None]) -> None:
+        self._tell = tell
 
     def give(self) -> None:
-        """Not called."""
+        """Begin a wait."""
+        self._tell(True)
 
     async def take(self) -> None:
-        """Not called."""
+        """End a wait; a handler in a process goes on at once."""
+        self._tell(False)
 
     def take_nowait(self) -> None:
-        """Not called."""
+        """End a wait."""
+        self._tell(False)
 
 
 class DistantHold:
@@ -30,12 +38,13 @@ class DistantHold:
     Args:
         broker: The name of the broker that the job came from.
         token: What owns the jobs that the handler awaits there.
+        tell: Called when the handler begins or ends a wait for another job.
     """
 
-    def __init__(self, broker: str, token: bytes) -> None:
+    def __init__(self, broker: str, token: bytes, tell: Callable[[bool], None]) -> None:
         self.broker: object = broker
         self.token = token
         self.cancel_reason: str | None = None  # written by the thread that reads the link
-        self.slot = DistantSlot()
+        self.slot = DistantSlot(tell)
         self.coroutine: Coroutine[Any, Any, Any] | None = None
         self.thread_id: int | None = None

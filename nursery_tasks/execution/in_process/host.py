@@ -42,6 +42,7 @@ from .frames import (
     Progress,
     Setup,
     Succeeded,
+    Waits,
     Work,
     pack,
 )
@@ -62,13 +63,15 @@ class Run:
     """One job in a host.
 
     Attributes:
+        on_wait: Called when the handler begins (True) or ends a wait for another job.
         begun: The host has it; what happens to the process is charged to the job.
         ended: Set when there is a result, or will be none because the host is gone.
     """
 
-    def __init__(self, work: Work, job: CurrentJob) -> None:
+    def __init__(self, work: Work, job: CurrentJob, on_wait: Callable[[bool], None]) -> None:
         self.work = work
         self.job = job
+        self.on_wait = on_wait
         self.begun = False
         self.ended = Event()
         self.result: tuple[Ended, bytes] | None = None
@@ -325,6 +328,8 @@ class CpuHost:
             return
         elif isinstance(header, Begun):
             run.begun = run.begun or header.id == run.work.id
+        elif isinstance(header, Waits):
+            run.on_wait(header.begins)
         elif isinstance(header, Progress):
             try:
                 run.job.progress(Raw(body))

@@ -25,7 +25,7 @@ from ...errors import CancelRequested, PayloadTooLarge
 from ...model.options import MAX_PROGRESS_BYTES
 from ...program import become_host
 from ..perform import perform
-from .frames import Begun, Cancel, FrameBuffer, Header, Progress, Setup, Work, pack
+from .frames import Begun, Cancel, FrameBuffer, Header, Progress, Setup, Waits, Work, pack
 from .hold import DistantHold
 from .writing import Writer
 
@@ -82,7 +82,7 @@ class Host:
     def _do(self, work: Work, payload: bytes) -> None:
         self.send(Begun(work.id))
         self._writer.begin()
-        hold = None if work.broker is None or work.token is None else DistantHold(work.broker, work.token)
+        hold = None if work.broker is None or work.token is None else DistantHold(work.broker, work.token, self._wait)
         self._hold = hold
         if self._asked == work.id and hold is not None:  # before there was anything to hold
             hold.cancel_reason = self._reason
@@ -104,6 +104,10 @@ class Host:
         self._writer.end()
         self._current = None
         self.send(msgspec.structs.replace(ended, memory_bytes=memory_bytes()), body)
+
+    def _wait(self, begins: bool) -> None:
+        if not self.is_forked():
+            self.send(Waits(begins))
 
     def _report(self, work: Work, value: Any) -> None:
         encoded = msgspec.json.encode(value)

@@ -60,8 +60,12 @@ class Place:
         for _ in range(TRIES):
             if self.host is None:
                 break
-            run = Run(work, job)
-            result = await self.host.do(run, payload, kill_after_seconds)
+            wait = Wait(self._pool, job)
+            run = Run(work, job, wait.note)
+            try:
+                result = await self.host.do(run, payload, kill_after_seconds)
+            finally:
+                wait.end()
             if result is not None:
                 return opened(*result)
             if run.begun:
@@ -74,6 +78,33 @@ class Place:
                 )
             self.host, self.problem = await self._pool.take()  # it had died idle: not this job's fault
         raise HostDied(work.id, work.task, problem=self.problem)
+
+
+class Wait:
+    """What a job gives back while its handler waits for another one: its slot, and its place among the hosts."""
+
+    def __init__(self, pool: CpuHosts, job: CurrentJob) -> None:
+        self._pool = pool
+        self._slot = None if job.hold is None else job.hold.slot
+        self._waits = 0  # in a handler's threads there may be several
+
+    def note(self, begins: bool) -> None:
+        """Hear that a wait begins, or that one has ended."""
+        before, self._waits = self._waits, self._waits + (1 if begins else -1)
+        if bool(before) == bool(self._waits):
+            return
+        self._pool.resize(1 if begins else -1)
+        if self._slot is None:
+            return
+        if begins:
+            self._slot.give()
+        else:
+            self._slot.take_nowait()
+
+    def end(self) -> None:
+        """Take everything back: the handler has ended, or its host."""
+        while self._waits:
+            self.note(False)
 
 
 class CpuHosts:
@@ -135,6 +166,12 @@ class CpuHosts:
                 if place.host is not None:
                     self._give_back(place.host)
 
+    def resize(self, change: int) -> None:
+        """Allow for one more host while a handler waits in its own, and one less afterwards."""
+        self.limit += change
+        self._limiter.total_tokens += change
+        self._tell()
+
     async def take(self) -> tuple[CpuHost | None, str | None]:
         """Wait for a host; for one who has a place already. Without a host, the text says why there is none."""
         self._wanting += 1
@@ -154,7 +191,7 @@ class CpuHosts:
 
     def _give_back(self, host: CpuHost) -> None:
         is_used_up = host.jobs >= self._jobs or (self._memory_bytes is not None and host.memory_bytes > self._memory_bytes)
-        if host.is_usable and not is_used_up:
+        if host.is_usable and not is_used_up and len(self.hosts) <= self.limit:
             self._idle.append(host)
         else:
             host.end()
