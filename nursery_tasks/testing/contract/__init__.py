@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from . import (
+    awaited,
     back,
     cancel,
     close,
@@ -71,6 +72,7 @@ _TOPICS = (
     dedup,
     cancel,
     owners,
+    awaited,
     outcomes,
     queues,
     listing,

@@ -20,12 +20,25 @@ from ...model.states import JobState
 
 LEASE_SECONDS = 15.0
 QUEUE = "work"
+OWNER, OTHER_OWNER = b"the owner's own id", b"another owner's id"
 
 
 def job(job_id: str, **changes: Any) -> Submission:
     """Describe a job; what is not said does not matter."""
     plain: dict[str, Any] = {"queue": QUEUE, "task": "tests.task", "payload": b'{"task":"tests.task"}'}
     return Submission(id=job_id, **{**plain, **changes})
+
+
+def owned(job_id: str, owner: bytes, seconds: float = 0.0, **changes: Any) -> Submission:
+    return job(job_id, owner=owner, owner_seconds=seconds, **changes)
+
+
+def leased(job_id: str, owner: bytes = OWNER, seconds: float = 15.0, **changes: Any) -> Submission:
+    return owned(job_id, owner, seconds, **changes)
+
+
+def awaited(job_id: str, by: Delivery, **changes: Any) -> Submission:
+    return owned(job_id, by.token, **changes)
 
 
 def submit(broker: Broker, *jobs: Submission | str) -> None:
@@ -132,6 +145,10 @@ def expect_claimable(broker: Broker, *job_ids: str, queues: Sequence[str] = (QUE
 
 def cancel(broker: Broker, job_id: str, wanted: CancelAnswer, reason: str | None = "not needed") -> None:
     expect_equal(broker.cancel([job_id], reason), [wanted], f"the answer to a cancel of job {job_id!r}")
+
+
+def hold(broker: Broker, seconds: float, *owners: bytes) -> None:
+    expect_equal(broker.hold(owners, seconds), [True] * len(owners), "the answers to holding leases")
 
 
 def sweep(broker: Broker, limit: int = 1_000) -> Swept:
