@@ -16,6 +16,7 @@ from .brokers.protocol import Broker, Describes
 from .brokers.url import DEFAULT_URL, default_url, open_broker, redacted
 from .client import Connection, Job, JobGroup, JobHandle
 from .client.cancelling import CANCEL_WAIT_SECONDS, UNFINISHED
+from .client.owner import OWNER_LEASE_SECONDS
 from .client.sync import SyncClient
 from .errors import AppAlreadyOpen, AppNotOpen, InvalidOptions, UnknownTask
 from .events import EventListener, Events
@@ -64,6 +65,8 @@ class App:
         node: This machine's name, for `.options(local=True)`; default: NURSERY_TASKS_NODE, else the host's name.
         require_workers: Let submitting raise `NoWorkers` when no live worker serves the queue.
         errors: Exception classes of yours that come back as themselves.
+        owner_lease: How long the jobs that this program awaits live on when it is killed, in seconds or as a timedelta
+            (default 15, at least 0.5): the broker hears from it each third of this.
 
     Raises:
         InvalidOptions: A setting makes no sense.
@@ -78,10 +81,12 @@ class App:
         node: str | None = None,
         require_workers: bool = False,
         errors: Iterable[type[BaseException]] = (),
+        owner_lease: Duration = OWNER_LEASE_SECONDS,
     ) -> None:
         _check_url(url)
         if not 0 < max_payload_bytes <= HARD_PAYLOAD_BYTES:
             raise InvalidOptions("max_payload_bytes", max_payload_bytes, f"1 to {HARD_PAYLOAD_BYTES:,} bytes")
+        owner_lease_seconds = to_seconds("owner_lease", owner_lease, at_least=0.5)
         self.url = url or default_url()
         self.registry = Registry(codec)
         self.events = Events()
@@ -97,8 +102,10 @@ class App:
             node=self.node,
             limit_bytes=max_payload_bytes,
             require_workers=require_workers,
+            owner_lease_seconds=owner_lease_seconds,
         )
         self._require_workers = require_workers
+        self._owner_lease_seconds = owner_lease_seconds
         self._brokers = _SharedBroker(self.url)
         self._connection: Connection | None = None
         self._open: AbstractAsyncContextManager[None] | None = None
@@ -329,6 +336,7 @@ class App:
                 node=self.node,
                 limit_bytes=self.max_payload_bytes,
                 require_workers=self._require_workers,
+                owner_lease_seconds=self._owner_lease_seconds,
             )
             async with connection.serving():
                 self._connection = connection

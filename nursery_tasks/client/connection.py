@@ -11,7 +11,7 @@ from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from typing import Any, Final, TypeVar
 
 import msgspec
-from anyio import CancelScope, current_effective_deadline, current_time, get_cancelled_exc_class, move_on_after
+from anyio import CancelScope, current_effective_deadline, current_time, get_cancelled_exc_class, move_on_after, sleep
 
 from ..brokers.gateway import Gateway
 from ..current import owner_on, slot_given_back
@@ -32,8 +32,8 @@ from .cancelling import CANCEL_PAGE, cancel_jobs, unfinished_below
 from .handle import JobHandle
 from .ids import new_job_id
 from .job import Connected, Job, check_jobs
-from .owner import OwnerLease
-from .results import result_of
+from .owner import OWNER_LEASE_SECONDS, OwnerLease
+from .results import ended_at_deadline, result_of
 from .waiting import OutcomeWaiter, Ticket
 
 R = TypeVar("R")
@@ -41,6 +41,7 @@ R = TypeVar("R")
 OWNED_GRACE_SECONDS: Final = 8.0  # how long a cancelled `run` waits for its job to be gone: its clean-up and the way there
 LISTING_SECONDS: Final = 1.0  # for finding out what is still running after that
 LEAVE_SECONDS: Final = 1.0  # for a call that is under way when the app is left
+DEADLINE_GAP_SECONDS: Final = 1.0  # how much sooner than its caller a worker may see that the deadline is over, at most
 SUBMIT_CHUNK: Final = 2_000  # jobs in one call of enqueue_many: a transaction that others can get in between
 ABANDONED: Final = "its caller went away"
 
@@ -49,11 +50,19 @@ class Connection:
     """What an open app uses to send jobs and to wait for them; one per event loop and `async with app`."""
 
     def __init__(
-        self, app: Connected, gateway: Gateway, events: Events, *, node: str, limit_bytes: int, require_workers: bool = False
+        self,
+        app: Connected,
+        gateway: Gateway,
+        events: Events,
+        *,
+        node: str,
+        limit_bytes: int,
+        require_workers: bool = False,
+        owner_lease_seconds: float = OWNER_LEASE_SECONDS,
     ) -> None:
         self.gateway = gateway
         self.waiter = OutcomeWaiter(gateway)
-        self.owner = OwnerLease(lambda: gateway.broker)
+        self.owner = OwnerLease(lambda: gateway.broker, owner_lease_seconds)
         self.thread = threading.get_ident()  # where the event loop runs
         self.grace_seconds = OWNED_GRACE_SECONDS
         self.new_id: Callable[[], str] = new_job_id
@@ -112,8 +121,11 @@ class Connection:
             job_id: The id it gets, unless its options have one.
             reason: Asked why the job is cancelled, when the caller is.
         """
+        deadline = current_effective_deadline()
         async with slot_given_back():
             receipt, stored = await self._run(job, job_id, reason)
+            if stored is not None and ended_at_deadline(stored):
+                await wait_cancelled(deadline)
         if stored is None:  # an equal one was there already: nobody here owns it
             return await JobHandle[R](self._app, receipt.id, job.task, job.returns)
         result: R = result_of(stored, receipt.id, job.task, job.returns, self._app.registry)
@@ -219,6 +231,15 @@ def remaining_seconds() -> float | None:
     """Return how much longer the caller can wait: until the nearest deadline of the scopes around it; None: for ever."""
     left = current_effective_deadline() - current_time()
     return None if left == math.inf else max(0.0, left)
+
+
+async def wait_cancelled(deadline: float) -> None:
+    """Wait until the caller's own deadline cancels it: a job that ended because of it may be known to have ended a bit sooner.
+
+    Returns when that is not to come: the deadline is far away, or was put off. Then only the job's error says what happened.
+    """
+    while current_effective_deadline() <= deadline <= current_time() + DEADLINE_GAP_SECONDS:  # noqa: ASYNC110 - for a cancel
+        await sleep(max(0.001, deadline - current_time()))
 
 
 def check_served(submissions: Iterable[Submission], workers: Iterable[WorkerRecord], broker: str) -> None:

@@ -11,6 +11,7 @@ from ..model.codec import sniff, unpack_outcome
 from ..model.delivery import Stored
 from ..model.failure import rebuild_error
 from ..model.outcome import TIMED_OUT, Outcome
+from ..model.reasons import DEADLINE_OVER
 from ..model.states import JobState
 from ..registry import Registry
 
@@ -18,6 +19,12 @@ from ..registry import Registry
 def open_outcome(stored: Stored) -> Outcome | None:
     """Decode the outcome of a job that has ended; None for one that has not."""
     return unpack_outcome(stored.outcome) if stored.state.ended and stored.outcome is not None else None
+
+
+def ended_at_deadline(stored: Stored) -> bool:
+    """Say whether the job was ended by the deadline of who awaits it."""
+    outcome = open_outcome(stored) if stored.state is JobState.CANCELLED else None
+    return outcome is not None and outcome.reason == DEADLINE_OVER
 
 
 def result_of(stored: Stored, job_id: str, task: str, returns: Any, registry: Registry) -> Any:

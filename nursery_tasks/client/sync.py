@@ -31,8 +31,8 @@ from .connection import ABANDONED, OWNED_GRACE_SECONDS, SUBMIT_CHUNK, Connection
 from .handle import JobHandle
 from .ids import new_job_id
 from .job import Connected, Job, check_job, check_jobs
-from .owner import OwnerLease
-from .results import open_outcome, result_of
+from .owner import OWNER_LEASE_SECONDS, OwnerLease
+from .results import ended_at_deadline, open_outcome, result_of
 from .waiting import POLL_SECONDS
 
 R = TypeVar("R")
@@ -64,12 +64,13 @@ class SyncClient:
         node: str,
         limit_bytes: int,
         require_workers: bool = False,
+        owner_lease_seconds: float = OWNER_LEASE_SECONDS,
     ) -> None:
         self.app = app
         self.broker = broker
         self._let_go = let_go
         self._registry = registry
-        self._owner = OwnerLease(broker)
+        self._owner = OwnerLease(broker, owner_lease_seconds)
         self._events = events
         self._node = node
         self._limit_bytes = limit_bytes
@@ -93,7 +94,8 @@ class SyncClient:
         """Submit one job, owned, and wait for its result.
 
         When the wait ends early (timeout, Ctrl-C, exit, or in a handler its cancel), the job is cancelled, and waited for until
-        it is gone, at most 8 s; a program that is killed loses it one lease (15 s) later. Raises as `Task.run` does, and:
+        it is gone, at most 8 s; a program that is killed loses it one lease later (`App(owner_lease=...)`, 15 s). Raises as
+        `Task.run` does, and:
 
         Raises:
             WouldBlockLoop: An event loop runs in this thread; nothing was sent.
@@ -105,6 +107,8 @@ class SyncClient:
         if connection is not None:
             return call_on_loop("app.sync.run()", "await task.run(...)", _run_on_loop, connection, job, seconds)
         stored, handle = self._run(job, seconds)
+        if seconds is not None and ended_at_deadline(stored):  # its worker has seen our timeout before us
+            raise WaitTimedOut(handle.id, handle.task, seconds, stored.state)
         result: R = result_of(stored, handle.id, job.task, job.returns, self._registry)
         return result
 
