@@ -1,0 +1,71 @@
+"""A tree of jobs over two worker processes, and a client that leaves: all of it has ended by then."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import pytest
+from anyio import fail_after, move_on_after, sleep
+
+from .fleet import DEADLINE, Fleet, unfinished
+
+RUNS = 3
+SCOPE_SECONDS = 0.5
+TREE = {
+    "kind": "loop",
+    "how": "group",
+    "children": [
+        {"kind": "loop", "how": "run", "children": [{"kind": "loop"}, {"kind": "thread"}]},
+        {"kind": "loop", "how": "group", "children": [{"kind": "loop"}, {"kind": "loop"}, {"kind": "thread"}]},
+    ],
+}
+NODES = 8
+WORDS = ("start", "cancelled", "left")
+
+
+async def leave_trees(fleet: Fleet, loop: str, runs: int) -> list[float]:
+    """Leave a scope around a tree so often; return how much later each handler saw it, in seconds."""
+    late: list[float] = []
+    fleet.work(loop, loop, slots=4)  # fewer than the tree has leaves: it needs both
+    with fail_after(DEADLINE + runs):
+        async with fleet.app() as app:
+            # Not so short that a worker fetches the next jobs ahead.
+            await app.job("node", "warm", {"kind": "loop", "seconds": 0.2}).run()
+            while len(late) < runs * NODES:
+                path = f"tree{len(late)}"
+                with move_on_after(SCOPE_SECONDS) as scope:
+                    due = time.monotonic() + SCOPE_SECONDS
+                    await app.job("node", path, TREE).run()
+                left = time.monotonic()
+                assert scope.cancelled_caught
+                assert unfinished(app) == []
+                lines = fleet.lines(below=path)
+                assert max(line.at for line in lines) < left
+                said = {word: sorted(line.path for line in lines if line.word == word) for word in WORDS}
+                if len(said["start"]) < NODES:  # so busy a machine that half a second was not enough for all of them
+                    assert said["start"] == said["left"]
+                    continue
+                assert said["start"] == said["cancelled"] == said["left"]
+                assert len({line.pid for line in lines}) == 2
+                late += [line.at - due for line in lines if line.word == "cancelled"]
+            settled = len(fleet.lines())
+            await sleep(0.3)
+            assert len(fleet.lines()) == settled
+    return late
+
+
+async def test_all_three_levels_have_seen_the_cancel_within_100_ms_and_nothing_runs_when_the_scope_is_left(
+    fleet: Fleet, loop: str
+) -> None:
+    late = await leave_trees(fleet, loop, RUNS)
+    assert statistics.median(late) < 0.1
+    assert max(late) < 1.0
+
+
+@pytest.mark.soak
+async def test_how_late_the_cancel_is_seen(fleet: Fleet, loop: str) -> None:
+    late = sorted(await leave_trees(fleet, loop, 100))
+    shares = {share: late[int(share * (len(late) - 1))] * 1000 for share in (0.5, 0.9, 0.99, 1.0)}
+    print(f"\n{loop}: seen after", ", ".join(f"{ms:.1f} ms ({share:.0%})" for share, ms in shares.items()))
+    assert shares[0.5] < 100
