@@ -157,19 +157,44 @@ class Settler:
 
     async def _store(self, batch: list[Entry]) -> None:
         """Store one batch; gives up on jobs whose lease is lost."""
+        repeated = False
         while batch:
             try:
                 answers = await self._gateway.settle([settlement for _, settlement in batch])
             except BrokerClosed:
                 raise
             except BrokerError as error:
+                repeated = True
                 await self._outage.wait(error)
-                batch = self._without_lost(batch)
+                lost = [entry for entry in batch if entry[0].lost]
+                batch = [entry for entry in batch if not entry[0].lost]
+                await self._refused(lost)
                 continue
             self._outage.over()
+            refused: list[Entry] = []
             for (held, settlement), stored in zip(batch, answers, strict=True):
-                self._note(held, settlement, stored)
+                if repeated and not stored:
+                    refused.append((held, settlement))
+                else:
+                    self._note(held, settlement, stored)
+            await self._refused(refused)
             return
+
+    async def _refused(self, entries: list[Entry]) -> None:
+        """Note what was refused after a call that failed: where only its answer was lost, everything is in order.
+
+        An outcome is that of one attempt, it names the worker and the moments: the same one is ours. Of a job that was to go
+        back nobody can tell by now, and nothing is lost with it.
+        """
+        ended = [held.delivery.id for held, settlement in entries if isinstance(settlement, Finished)]
+        try:
+            found = dict(zip(ended, await self._gateway.outcomes(ended) if ended else [], strict=True))
+        except BrokerError:  # it is away again
+            found = {}
+        for held, settlement in entries:
+            stored = found.get(held.delivery.id)
+            ours = not isinstance(settlement, Finished) or (stored is not None and stored.outcome == settlement.outcome)
+            self._note(held, settlement, ours)
 
     def _note(self, held: Held, settlement: Settlement, stored: bool) -> None:
         if isinstance(settlement, Started | Progressed | Unresponsive):
@@ -177,15 +202,6 @@ class Settler:
         self._held.remove(held)
         if not stored and (held.lost or isinstance(settlement, Finished | Retried)):
             self._on_stale(held)
-
-    def _without_lost(self, batch: list[Entry]) -> list[Entry]:
-        kept: list[Entry] = []
-        for held, settlement in batch:
-            if held.lost:
-                self._note(held, settlement, False)
-            else:
-                kept.append((held, settlement))
-        return kept
 
 
 def _is_outdated(held: Held, settlement: Settlement) -> bool:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 
 import anyio
+import msgspec
 import pytest
 from anyio import create_task_group, fail_after, to_thread
 from support import DEADLINE, Gate, History, gather, states, until, working
 
-from nursery_tasks import App, JobState
+from nursery_tasks import App, JobState, Retry, current_job
 from nursery_tasks.errors import BrokerUnavailable
 from nursery_tasks.events import EventKind
+from nursery_tasks.model.codec import pack_outcome
+from nursery_tasks.model.delivery import Finished
+from nursery_tasks.model.outcome import Outcome
 from nursery_tasks.testing import FaultyBroker
 
 
@@ -55,7 +59,7 @@ async def test_outcomes_are_stored_once_the_broker_is_back(
     async with working(memory_app, slots=2, lease=3600, fraction=lambda: 0.0):
         with faulty.failing("settle"):
             handles = await memory_app.enqueue_many(note.job(n) for n in range(10))
-            await until(lambda: len(ran) == 10)
+            await until(lambda: len(ran) == 10 and faulty.calls["settle"])
             assert not any([await handle.ready() for handle in handles])
         assert [await handle for handle in handles] == list(range(10))
     messages = [record.message for record in caplog.records if record.levelno == logging.WARNING]
@@ -227,3 +231,55 @@ async def test_a_worker_that_stops_tries_once_more_at_once(memory_app: App, faul
                     await until(lambda: faulty.calls["settle"] == 1)
                     await anyio.wait_all_tasks_blocked()
         assert await job.status() is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["lease kept", "lease lost"])
+async def test_an_outcome_that_is_stored_is_not_stale_when_its_answer_was_lost(
+    memory_app: App, faulty: FaultyBroker, caplog: pytest.LogCaptureFixture, lost: bool
+) -> None:
+    history = History(memory_app)
+
+    @memory_app.task
+    async def add(a: int, b: int) -> int:
+        return a + b
+
+    @memory_app.task(retry=Retry(2, wait=0.01))
+    async def fail_once() -> int:
+        if current_job().attempt == 1:
+            raise ValueError
+        return 3
+
+    # A renewal of a job that has ended says that the lease is lost.
+    async with working(memory_app, lease=0.5 if lost else 3600, fraction=lambda: 0.0) as worker:
+        for task in (add.job(1, 2), fail_once.job()):
+            settles, renewals = faulty.calls["settle"], faulty.calls["renew"]
+            end = faulty.fail("settle", effect=True)
+            job = await task.enqueue()
+            await until(lambda settles=settles: faulty.calls["settle"] >= settles + 2)
+            if lost:
+                await until(lambda renewals=renewals: faulty.calls["renew"] > renewals)
+                await until(lambda: not worker._held)
+            end()
+            await until(lambda: not worker._held)
+            assert await job == 3
+    assert history.count(EventKind.STALE) == 0
+
+
+async def test_an_outcome_of_somebody_else_is_stale_also_after_an_outage(memory_app: App, faulty: FaultyBroker) -> None:
+    history, gate = History(memory_app), Gate()
+
+    @memory_app.task
+    async def who() -> str:
+        await gate.pass_through()
+        return current_job().worker
+
+    async with working(memory_app, name="first", lease=3600, fraction=lambda: 0.0) as first:
+        job = await who.enqueue()
+        await gate.wait_for(1)
+        [delivery] = [held.delivery for held in first._held.snapshot()]
+        other = Outcome(state=JobState.SUCCEEDED, value=msgspec.Raw(b'"somebody else"'))
+        faulty.fail("settle", times=1)
+        assert faulty._broker.settle([Finished(delivery, JobState.SUCCEEDED, pack_outcome(other))]) == [True]
+        gate.open()
+        await until(lambda: history.count(EventKind.STALE) == 1)
+        assert await job == "somebody else"
