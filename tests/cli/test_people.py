@@ -426,7 +426,8 @@ def test_doctor_calls_it_a_problem_when_the_broker_cannot_be_had(shell: Shell, a
 # --- the rest -------------------------------------------------------------------------------------------------------------
 
 OPTIONS = {
-    "run": "backend uvloop slots queues strict drain name workers max-jobs max-memory quiet json verbose help",
+    "run": "backend uvloop slots queues strict drain name workers max-jobs max-memory processes process-jobs process-memory "
+    "quiet json verbose help",
     "call": "kwargs timeout no-wait queue delay expires priority retry job-timeout key id broker app json verbose help",
     "jobs": "state queue task tag parent limit newest after broker app json verbose help",
     "cancel": "task tag queue reason wait broker app json verbose help",

@@ -206,3 +206,21 @@ def test_a_hangup_without_a_terminal_replaces_the_workers_in_turn(shell: Shell) 
     assert order.index(("worker-started", "w-1.2")) < order.index(("worker-draining", "w-1"))
     assert order.index(("worker-draining", "w-1")) < order.index(("worker-started", "w-2.2"))
     assert crew.events("worker-died") == []
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_processes_of_jobs_do_not_outlive_the_supervisor(shell: Shell, backend: str) -> None:
+    shell.write(
+        "compute.py",
+        "import os, time\nfrom pathlib import Path\nfrom nursery_tasks import App\napp = App('sqlite:///jobs.db')\n"
+        "@app.task(run_in='process')\ndef compute() -> None:\n"
+        "    Path(f'pid-{os.getpid()}').touch()\n    while True:\n        time.sleep(0.1)\n",
+    )
+    crew = Crew(shell, "--slots", "1", "--backend", backend, module="compute:app").wait_until_all_work()
+    shell.app.sync.enqueue_many([shell.app.job("compute") for _ in range(2)])
+    eventually(lambda: len(list(shell.directory.glob("pid-*"))) == 2)
+    hosts = [int(path.name.removeprefix("pid-")) for path in shell.directory.glob("pid-*")]
+    began = time.monotonic()
+    kill(crew.running.process.pid)
+    eventually(lambda: all(map(is_gone, [*crew.pids.values(), *hosts])))
+    assert time.monotonic() - began < 2.0
