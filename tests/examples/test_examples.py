@@ -21,6 +21,7 @@ ALONE = {
     "other_languages": "1 + 2 = 3",
     "resources": "hello /a, hello /b, hello /c\nclient closed",
     "shell": "both were gone after 0.",
+    "processes": "the search was killed",
     "test_with_the_lab": "both hold",
     "tree": "nothing of the tree is left",
 }

@@ -327,3 +327,15 @@ def listen_twice(began: str) -> int:
 def nap(seconds: float) -> str:
     time.sleep(seconds)
     return "rested"
+
+
+class Halve(TaskClass):
+    run_in = "process"
+    kill_after = 1
+
+    def run(self, number: int) -> float:
+        self.log.info("halving")
+        return number / 2
+
+
+halve = app.task(Halve)

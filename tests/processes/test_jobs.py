@@ -82,6 +82,13 @@ async def test_a_warm_trivial_job_takes_under_ten_milliseconds(app: App) -> None
     assert statistics.median(took) < 0.010
 
 
+@TRIO
+async def test_a_class_can_be_a_task_in_a_process(app_of_tasks: App) -> None:
+    async with working(app_of_tasks, processes=1):
+        assert await process_tasks.halve.run(3) == 1.5
+    assert process_tasks.halve.spec.kill_after_seconds == 1
+
+
 # --- errors ----------------------------------------------------------------------------------------------------------------
 
 
