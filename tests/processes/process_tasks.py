@@ -339,3 +339,9 @@ class Halve(TaskClass):
 
 
 halve = app.task(Halve)
+
+
+@app.task(run_in="process")
+def own(url: str, began: str) -> None:
+    other = App(url)
+    other.sync.run(other.job("listen", began))

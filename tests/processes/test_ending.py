@@ -90,6 +90,18 @@ async def test_a_job_that_was_asked_to_end_is_not_asked_again_on_its_next_attemp
         assert await hold.run(str(tmp_path / "began")) == 2
 
 
+@TRIO
+async def test_what_a_handler_in_a_process_awaits_ends_with_it(tmp_path: Path) -> None:
+    here = App(f"sqlite:///{tmp_path}/jobs.db?synchronous=normal")
+    own, _listen = register(here, process_tasks.own, process_tasks.listen)
+    async with working(here, processes=2):
+        handle = await own.enqueue(here.url, str(tmp_path / "began"))
+        await pids_in(tmp_path / "began")
+        await handle.cancel("not needed")
+        await until_state(here, handle.id, JobState.CANCELLED)
+        assert (tmp_path / "began.cleaned").exists()
+
+
 # --- killed ------------------------------------------------------------------------------------------------------------------
 
 
