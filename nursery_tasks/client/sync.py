@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from contextvars import Context
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -126,7 +127,8 @@ class SyncClient:
                 return handle.wait_stored(seconds), handle
             except BaseException as error:
                 if handle.created:  # else an equal one was there already: nobody here owns it
-                    self._disown(handle, error)
+                    # In a context without the job: what made it leave is still so, and would cut these waits short.
+                    Context().run(self._disown, handle, error)
                 raise
 
     def _disown(self, handle: SyncJobHandle[Any], error: BaseException) -> None:
