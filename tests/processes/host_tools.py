@@ -7,6 +7,7 @@ import os
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -46,7 +47,7 @@ def lives(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/stat") as file:
             return file.read().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
@@ -64,7 +65,7 @@ def children_of(pid: int) -> list[int]:
     """Return the living children of a process."""
     found: list[int] = []
     for listing in glob.glob(f"/proc/{pid}/task/*/children"):
-        with open(listing) as file:
+        with suppress(FileNotFoundError, ProcessLookupError), open(listing) as file:  # a thread that has ended meanwhile
             found += [int(child) for child in file.read().split()]
     return [child for child in found if lives(child)]
 
@@ -73,7 +74,7 @@ def hosts_of_this_process() -> list[int]:
     """Return the processes for handlers below this one."""
     found: list[int] = []
     for pid in children_of(os.getpid()):
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
+        with suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/cmdline", "rb") as file:
             if b"anyio.to_process" in file.read():
                 found.append(pid)
     return found
