@@ -7,6 +7,7 @@ its cancel is only answered when that is settled: either it runs, or it never wi
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Final
@@ -25,6 +26,8 @@ CLAIMED_WAIT_SECONDS: Final = 1.0  # how often a job is looked at whose worker h
 CANCEL_PAGE: Final = 500  # jobs that are cancelled in one call
 
 UNFINISHED: Final = WAITING | HELD
+
+_log = logging.getLogger("nursery_tasks.client")
 
 
 async def cancel_jobs(
@@ -48,6 +51,8 @@ async def cancel_jobs(
         late = [job_id for job_id in told if answers[job_id] is CancelAnswer.REQUESTED]
         for job_id in late:
             answers[job_id] = await _settled(gateway, tickets[job_id], job_id)
+    for job_id, answer in answers.items():
+        _log.info("job %s is %s%s", job_id, answer, f": {reason}" if reason else "", extra={"job_id": job_id})
     return answers
 
 

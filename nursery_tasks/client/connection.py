@@ -11,7 +11,7 @@ from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from typing import Any, Final, TypeVar
 
 import msgspec
-from anyio import CancelScope, current_effective_deadline, current_time, get_cancelled_exc_class, move_on_after, sleep
+from anyio import CancelScope, current_effective_deadline, current_time, move_on_after, sleep
 
 from ..brokers.gateway import Gateway
 from ..current import owner_on, slot_given_back
@@ -143,12 +143,14 @@ class Connection:
                 [receipt] = await self._submit([submission])
                 ticket.sent = True
                 return receipt, await ticket.wait() if receipt.created else None
-            except get_cancelled_exc_class():
-                if receipt is None or receipt.created:
-                    await self._disown(submission, ticket, reason() or ABANDONED)
-                raise
             except BrokerUnavailable:
                 self.owner.abandon(submission.id, ABANDONED)  # it may have been stored
+                raise
+            except (GeneratorExit, BrokerError, UnknownJob, NoWorkers, NotSupported):
+                raise
+            except BaseException:  # cancelled; on Trio Ctrl-C comes out of the main task's `await` as it is
+                if receipt is None or receipt.created:
+                    await self._disown(submission, ticket, reason() or ABANDONED)
                 raise
 
     async def cancel_jobs(
