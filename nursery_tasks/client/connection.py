@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 from anyio import CancelScope, current_effective_deadline, current_time, move_on_after, sleep
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from ..brokers.gateway import Gateway
 from ..current import owner_on, slot_given_back
@@ -132,6 +133,7 @@ class Connection:
         return result
 
     async def _run(self, job: Job[Any], job_id: str | None, reason: Callable[[], str | None]) -> tuple[Receipt, Stored | None]:
+        await checkpoint_if_cancelled()  # else there would be nothing of ours to cancel, and maybe another's job of that id
         token = owner_on(self.gateway.broker)
         with ExitStack() as stack:
             seconds = 0.0 if token else stack.enter_context(self.owner.awaiting())
