@@ -63,7 +63,9 @@ def test_a_killed_worker_is_replaced_and_the_others_go_on(shell: Shell, loop: li
     assert (died["worker"], died["signal"], died["pause_seconds"]) == ("w-3", 9, 0.0)
     started = crew.wait_for("worker-started")
     assert started["worker"] == "w-3.2"
-    assert started["at"] - died["at"] < 1.0
+    [begun], first = crew.events("supervisor-started"), crew.events("worker-started")[0]
+    start_seconds = first["at"] - begun["at"]  # what a start takes on this machine now
+    assert started["at"] - died["at"] < 1.0 + start_seconds
     assert zombies_of(crew.running.process.pid) == []
     crew.wait_for("started", worker="w-3.2")  # when the lease is over; all others are busy
     (shell.directory / "met" / "somebody").touch()
