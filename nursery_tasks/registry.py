@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import weakref
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from .model.failure import BUILTIN_ERRORS
 from .model.options import KILL_AFTER_SECONDS, KINDS, JobOptions, Kind, check_name
 from .model.retry import qualified_name
 from .signature import TaskSignature
+
+_log = logging.getLogger("nursery_tasks.registry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,7 @@ def make_spec(
     """Describe a function as a task.
 
     Raises:
-        InvalidOptions: `run_in` or `kill_after` does not suit the function, or the name is none.
+        InvalidOptions: `run_in`, `kill_after` or the timeout does not suit the function, or the name is none.
     """
     task_name = name or getattr(function, "__name__", "")
     if not task_name or task_name == "<lambda>":
@@ -148,6 +151,8 @@ def make_spec(
     if kill_after is not None and kind != "process":
         expected = f"run_in='process' beside it; nothing can kill a handler that runs in a {kind}"
         raise InvalidOptions("kill_after", kill_after, expected)
+    if options.timeout_seconds is not None:
+        _check_timeout(task_name, kind, options.timeout_seconds)
     return TaskSpec(
         name=check_name("name", task_name),
         function=function,
@@ -157,6 +162,16 @@ def make_spec(
         doc=(inspect.getdoc(function) or "").partition("\n")[0],
         kill_after_seconds=KILL_AFTER_SECONDS if kill_after is None else to_seconds("kill_after", kill_after),
     )
+
+
+def _check_timeout(task: str, kind: Kind, timeout_seconds: float) -> None:
+    """Refuse a time limit that nothing could hold, and say of one what it needs."""
+    if kind == "interpreter":
+        expected = "None: a handler in an interpreter cannot be told to end; run_in='process' holds a time limit"
+        raise InvalidOptions("timeout", timeout_seconds, expected)
+    if kind == "thread":
+        text = "task %s runs in a thread: its timeout of %g s is asked for by check_cancelled(), and cannot be enforced"
+        _log.info(text, task, timeout_seconds)
 
 
 def is_async(function: Callable[..., Any]) -> bool:

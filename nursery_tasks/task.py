@@ -39,7 +39,8 @@ class Bound(Generic[P, R]):
             queue: The queue's name.
             local: Only workers on this node may run the job.
             priority: 0 (default) to 9; higher goes first among the ready jobs of a queue.
-            timeout: The longest that one attempt may run, in seconds or as a timedelta; None: no limit.
+            timeout: The longest that one attempt may run, in seconds or as a timedelta; None: no limit. A process is killed, an
+                `async def` is cancelled, a thread is asked (`check_cancelled()`), and an interpreter can have none.
             retry: A `Retry`, or a number of attempts; None: never again.
             delay: How long from now the job may not start.
             at: The moment before which the job must not start, a datetime with a time zone; wins over the delay.

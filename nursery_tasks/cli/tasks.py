@@ -31,7 +31,7 @@ def tasks(
             f"{task.name}{task.spec.signature}",
             task.spec.kind,
             task.spec.options.queue,
-            _timeout(task.spec.options.timeout_seconds),
+            _timeout(task.spec.options.timeout_seconds, asked=task.spec.kind == "thread"),
             _retry(task.spec.options.retry),
             task.spec.doc,
         ]
@@ -61,8 +61,9 @@ def _parameter(parameter: inspect.Parameter) -> dict[str, Any]:
     return {"name": parameter.name, "text": str(parameter), "required": parameter.default is parameter.empty}
 
 
-def _timeout(seconds: float | None) -> str:
-    return "-" if seconds is None else duration(seconds)
+def _timeout(seconds: float | None, *, asked: bool) -> str:
+    """Write a time limit; a thread is only asked to keep it."""
+    return "-" if seconds is None else duration(seconds) + (" (asked)" if asked else "")
 
 
 def _retry(rule: RetryRule | None) -> str:

@@ -16,7 +16,7 @@ import pytest
 from anyio import run
 from support import working
 
-from nursery_tasks import App, Retry, Task, current_job
+from nursery_tasks import App, Retry, Task, current_job, program
 from nursery_tasks.errors import (
     AppAlreadyOpen,
     AppNotOpen,
@@ -472,3 +472,15 @@ async def test_progress_has_a_limit(app: App, bytes_more: int) -> None:
             return
         with pytest.raises(PayloadTooLarge, match="the progress of talk has 65,537 bytes, the limit is 65,536"):
             await talk.run()
+
+
+def test_a_time_limit_that_a_thread_is_only_asked_to_keep_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "nursery_tasks.registry"):
+        App("memory:").task(timeout=5)(print)
+    assert "task print runs in a thread: its timeout of 5 s is asked for by check_cancelled()" in caplog.text
+
+
+def test_a_time_limit_that_nothing_could_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "why_no_interpreters", lambda: None)
+    with pytest.raises(InvalidOptions, match=r"timeout=5\.0: expected None: a handler in an interpreter cannot be told to end"):
+        App("memory:").task(run_in="interpreter", timeout=5)(inspect.getdoc)
