@@ -73,3 +73,13 @@ async def wrong() -> None:
 
 @app.task(timeot=3)  # wrong: no such option
 async def typo() -> None: ...
+
+
+async def wrong_groups() -> None:
+    async with app.create_task_group() as group:
+        group.start_soon(add, 1)  # wrong: an argument is missing
+        group.start_soon(add, 1, "2")  # wrong: not an int
+        child = group.start_soon(shout, "a")
+        group.start_soon(print, "a")  # wrong: not a task
+    number: int = child.return_value  # wrong: the result is a str
+    print(number)

@@ -20,6 +20,7 @@ from nursery_tasks import (
     run_process_sync,
 )
 from nursery_tasks.client.sync import SyncJobHandle
+from nursery_tasks.model.delivery import CancelAnswer
 
 app = App("memory:")
 
@@ -139,3 +140,18 @@ def check_sync() -> None:
 def check_current_job() -> None:
     assert_type(current_job().id, str)
     assert_type(current_job().queue, str | None)
+
+
+async def groups() -> None:
+    async with app.create_task_group() as group:
+        one = group.start_soon(add, 1, b=2)
+        two = group.start_soon(parse, b"x")
+        three = group.start_soon(fetch.options(timeout=3), "https://a", size=3)
+        four = group.start_soon(add.job(1, 2))
+        assert_type(await one, int)
+    assert_type(one.return_value, int)
+    assert_type(two.return_value, dict[str, int])
+    assert_type(three.return_value, bytes)
+    assert_type(four.return_value, int)
+    assert_type(await app.cancel_jobs(task="add", reason="enough"), dict[CancelAnswer, int])
+    assert_type(await one, int)
