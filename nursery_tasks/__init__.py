@@ -5,11 +5,14 @@ Awaited is owned, enqueued is detached.
 
 from ._version import __version__ as __version__
 from .app import App as App
+from .client import ChildJob as ChildJob
 from .client import Job as Job
+from .client import JobGroup as JobGroup
 from .client import JobHandle as JobHandle
 from .current import CurrentJob as CurrentJob
 from .current import check_cancelled as check_cancelled
 from .current import current_job as current_job
+from .model.delivery import CancelAnswer as CancelAnswer
 from .model.retry import Backoff as Backoff
 from .model.retry import Retry as Retry
 from .model.states import JobState as JobState
@@ -23,9 +26,12 @@ from .taskclass import TaskClass as TaskClass
 __all__ = [
     "App",
     "Backoff",
+    "CancelAnswer",
+    "ChildJob",
     "CompletedRun",
     "CurrentJob",
     "Job",
+    "JobGroup",
     "JobHandle",
     "JobState",
     "Retry",
