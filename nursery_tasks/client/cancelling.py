@@ -23,6 +23,7 @@ from .waiting import OutcomeWaiter, Ticket
 
 CANCEL_WAIT_SECONDS: Final = 10.0  # a handler may clean up for 5 s before it counts as unresponsive
 CLAIMED_WAIT_SECONDS: Final = 1.0  # how often a job is looked at whose worker has not said that it runs
+SWEEP_LIMIT: Final = 100  # jobs that are taken back in one go, where no worker does it
 CANCEL_PAGE: Final = 500  # jobs that are cancelled in one call
 
 UNFINISHED: Final = WAITING | HELD
@@ -90,7 +91,10 @@ async def _answered(ticket: Ticket) -> CancelAnswer:
 
 
 async def _settled(gateway: Gateway, ticket: Ticket, job_id: str) -> CancelAnswer:
-    """Wait until it is sure that a job has started, or that it never will; bounded by its worker's lease."""
+    """Wait until it is sure that a job has started, or that it never will; bounded by its worker's lease.
+
+    Taking a job back from a worker that is gone is what workers do. Maybe none is left to do that, so it is done here.
+    """
     while True:
         [stored] = await gateway.outcomes([job_id])
         if stored is None:
@@ -99,3 +103,4 @@ async def _settled(gateway: Gateway, ticket: Ticket, job_id: str) -> CancelAnswe
             return answer_of(stored)
         with move_on_after(CLAIMED_WAIT_SECONDS):
             return await _answered(ticket)
+        await gateway.sweep(SWEEP_LIMIT)

@@ -27,7 +27,7 @@ from ..model.outcome import Outcome
 from ..model.states import JobState
 from ..on_loop import call_on_loop, check_may_block
 from ..registry import Registry
-from .cancelling import CANCEL_WAIT_SECONDS, CLAIMED_WAIT_SECONDS, answer_of
+from .cancelling import CANCEL_WAIT_SECONDS, CLAIMED_WAIT_SECONDS, SWEEP_LIMIT, answer_of
 from .connection import ABANDONED, OWNED_GRACE_SECONDS, SUBMIT_CHUNK, Connection, check_served, tell_queued
 from .handle import JobHandle
 from .ids import new_job_id
@@ -269,6 +269,7 @@ class SyncJobHandle(Generic[R_co]):
                 if late.state is not JobState.CLAIMED:
                     return answer
                 wait_seconds = CLAIMED_WAIT_SECONDS  # it must not start after this has returned
+                self._client.broker().sweep(SWEEP_LIMIT)  # its worker may be gone, and no other one there to see it
             else:
                 return answer_of(stored)
 

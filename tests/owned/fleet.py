@@ -15,7 +15,7 @@ from typing import Any
 
 import anyio
 
-from nursery_tasks import App, Job
+from nursery_tasks import App, Job, JobHandle, JobState
 from nursery_tasks.client.cancelling import UNFINISHED
 from nursery_tasks.model.listing import JobFilter, JobRecord
 
@@ -110,6 +110,12 @@ async def until(condition: Callable[[], object], what: str) -> None:
     end = time.monotonic() + DEADLINE
     while not condition():
         assert time.monotonic() < end, f"waited {DEADLINE:g} s for {what}"
+        await anyio.sleep(0.005)
+
+
+async def until_started(handle: JobHandle[Any]) -> None:
+    """Wait until the broker knows that a job has started; its handler may run a moment earlier."""
+    while await handle.status() is not JobState.STARTED:  # noqa: ASYNC110 - nobody tells
         await anyio.sleep(0.005)
 
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 import anyio
 
 from nursery_tasks import App, check_cancelled, current_job
+from nursery_tasks.events import EventKind, JobEvent
 
 app = App(owner_lease=float(os.environ.get("OWNER_LEASE", "15")))
 LOG: Final = Path(os.environ.get("LOG", "log"))
@@ -33,8 +34,13 @@ app.error(Oops)
 
 
 def note(word: str, path: str) -> None:
+    """Write down what the current job's handler does."""
+    write(word, path, current_job().attempt)
+
+
+def write(word: str, path: str, attempt: int) -> None:
     """Append one line to the log, in one write, so that several processes can share it."""
-    line = f"{word} {path} {os.getpid()} {current_job().attempt} {time.monotonic():.6f}\n"
+    line = f"{word} {path} {os.getpid()} {attempt} {time.monotonic():.6f}\n"
     log = os.open(LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         os.write(log, line.encode())
@@ -176,16 +182,14 @@ async def fail_after(path: str, seconds: float) -> None:
 
 
 @app.task
-async def parent(path: str, seconds: float) -> int:
-    """Await two children; the second attempt ends at once."""
+async def parent(path: str, queue: str, seconds: float) -> int:
+    """Await two children on another queue; return which attempt this is."""
     note("start", path)
-    if current_job().attempt > 1 or os.environ.get("RUN") == "second":
-        note("done", path)
-        return 2
-    async with app.create_task_group() as group:
-        for number in range(2):
-            group.start_soon(work, f"{path}.{number}", seconds)
-    return 1
+    if current_job().attempt == 1:
+        async with app.create_task_group() as group:
+            for number in range(2):
+                group.start_soon(work.options(queue=queue), f"{path}.{number}", seconds)
+    return current_job().attempt
 
 
 @app.task
@@ -223,8 +227,15 @@ async def hold_loop(path: str, seconds: float) -> None:
 # --- processes ---------------------------------------------------------------------------------------------------------------
 
 
+def note_event(event: JobEvent) -> None:
+    """Write down that something was refused because it came too late."""
+    if event.kind is EventKind.STALE:
+        write("stale", event.job_id, event.attempt)
+
+
 async def serve(options: dict[str, Any]) -> None:
     """Work until standard input ends."""
+    app.subscribe(note_event)
     async with app, app.open_worker(**options):
         print("ready", flush=True)
         await anyio.wait_readable(0)

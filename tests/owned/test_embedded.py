@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 from anyio import Event, create_task_group, fail_after, from_thread, get_cancelled_exc_class, sleep_forever
@@ -10,6 +11,7 @@ from support import app, url, working
 
 from nursery_tasks import App, JobState, check_cancelled
 from nursery_tasks.errors import JobCancelled, WaitTimedOut
+from nursery_tasks.model.delivery import CancelAnswer
 from nursery_tasks.model.reasons import DEADLINE_OVER
 
 __all__ = ["app", "url"]
@@ -132,3 +134,12 @@ async def test_a_sync_caller_whose_timeout_its_worker_saw_first_has_timed_out(ap
     async with working(app), create_task_group() as tg:
         tg.start_soon(end_it)
         assert await caller.run() == "timed out"
+
+
+def test_a_sync_cancel_of_what_a_dead_worker_holds_is_answered_without_any_worker(tmp_path: Path) -> None:
+    app = App(f"sqlite:///{tmp_path}/jobs.db")
+    handle = app.sync.enqueue(app.job("nothing"))
+    [_] = app.sync.broker().claim(["default"], 1, "dead", 0.5)
+    assert handle.cancel(wait=0.1) is CancelAnswer.CANCELLED
+    assert handle.status() is JobState.CANCELLED
+    app.sync.close()
