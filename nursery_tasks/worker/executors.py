@@ -60,11 +60,11 @@ class Executors:
     async def reserved(self, held: Held, call: Call) -> AsyncGenerator[Execute, None]:
         """Wait for a place to run *call*, keep it while the context is open; yields what to call it with.
 
-        When the job is cancelled meanwhile, it yields at once, and the caller must look before it calls.
+        When the job is cancelled meanwhile, or too late to start, it yields at once, and the caller must look before it calls.
         """
         async with AsyncExitStack() as stack:
             execute: Execute = self.call
-            with CancelScope() as waiting:
+            with CancelScope(deadline=_latest_start(held, call)) as waiting:
                 held.scope = waiting  # so that a cancel finds something to cancel
                 if held.cancelled:
                     waiting.cancel()
@@ -118,6 +118,11 @@ class Executors:
             broker=None if job.hold is None else getattr(job.hold.broker, "name", None),
             token=None if job.hold is None else job.hold.token,
         )
+
+
+def _latest_start(held: Held, call: Call) -> float:
+    """Return past what moment of the loop's clock the job is not to start any more."""
+    return min(moment for moment in (math.inf, held.expires_deadline, call.deadline) if moment is not None)
 
 
 def _as_async(function: Any) -> Any:

@@ -128,8 +128,13 @@ class Runner:
             await self._start_and_call(held, call, began, self.executors.call)
             return
         async with self.executors.reserved(held, call) as execute:  # its place first: waiting for it is no part of the attempt
-            if not self._settled_meanwhile(held):
-                await self._start_and_call(held, call, current_time(), execute)
+            now = current_time()
+            if self._settled_meanwhile(held, now):
+                return
+            if call.deadline is not None and now >= call.deadline:
+                self._finish(held, JobState.CANCELLED, reason=DEADLINE_OVER)
+                return
+            await self._start_and_call(held, call, now, execute)
 
     async def _start_and_call(self, held: Held, call: Call, began: float, execute: Execute) -> None:
         if held.delivery.lapses:

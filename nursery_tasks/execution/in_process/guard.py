@@ -24,6 +24,7 @@ import stat
 import sys
 import time
 import traceback
+import warnings
 from contextlib import suppress
 from types import FrameType
 from typing import Any, Final, NoReturn
@@ -54,7 +55,7 @@ def host_main(address: str, secret: bytes) -> NoReturn:
         out, hosts_out = os.pipe()
         err, hosts_err = os.pipe()
         _adopt_orphans()
-        host = os.fork()
+        host = _fork()
         if host == 0:
             control.close()
             link.close()
@@ -72,6 +73,13 @@ def host_main(address: str, secret: bytes) -> NoReturn:
         _watch(host, control)
     finally:
         os._exit(0)
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # Since 3.12 Python warns where threads run: those that the main module started when it was imported. They stay here.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 def _become_host(link: socket.socket, out: int, err: int) -> NoReturn:
@@ -129,6 +137,10 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 
 def _ended(host: int) -> bytes | None:
     """Say how the host ended, or None; reap other children, which it had left to us. It stays a zombie, so its id is kept."""
+    if not hasattr(os, "waitid"):  # macOS before Python 3.13: nobody leaves children to us there, and the id is free at once
+        pid, status = os.waitpid(host, os.WNOHANG)
+        code = os.waitstatus_to_exitcode(status)
+        return None if pid == 0 else f"exit {code}\n".encode() if code >= 0 else f"signal {-code}\n".encode()
     while True:
         try:
             found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
