@@ -1,7 +1,7 @@
 """Handlers in processes: a pool of hosts, each one long `anyio.to_process` call.
 
 pool          CpuHosts: reserves hosts, starts and replaces them
-host          one host, as the worker sees it; `link`, `output` and `rendezvous` are its parts
+host          one host, as the worker sees it; `process`, `link`, `output` and `rendezvous` are its parts
 guard         the process that AnyIO starts: forks the host, and leaves nothing behind
 inside        the host itself, with `writing`
 frames        what both sides say

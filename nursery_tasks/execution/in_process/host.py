@@ -11,23 +11,19 @@ from contextlib import suppress
 from typing import Final
 
 from anyio import (
-    BrokenWorkerProcess,
     CancelScope,
-    CapacityLimiter,
     ClosedResourceError,
     Event,
     create_task_group,
     get_cancelled_exc_class,
     move_on_after,
     sleep,
-    to_process,
     wait_readable,
 )
 from anyio.lowlevel import checkpoint
 from msgspec import Raw
 
 from ...current import CurrentJob
-from ...errors import MainNotGuarded
 from .frames import (
     Begun,
     BrokenFrame,
@@ -46,12 +42,12 @@ from .frames import (
     Work,
     pack,
 )
-from .guard import KILL, TERM, host_main
+from .guard import KILL, TERM
 from .link import Link
 from .output import Output, Pipe
-from .rendezvous import Connected, Rendezvous
+from .process import HostProcess
+from .rendezvous import Connected
 
-START_SECONDS: Final = 30.0  # longer than AnyIO waits for its own process; then the main module does not come to an end
 TERM_SECONDS: Final = 1.0  # between SIGTERM and SIGKILL
 FRAMES_AT_ONCE: Final = 64  # then others on the loop get their turn
 FLOODED_SECONDS: Final = 0.01  # between two looks at a pipe whose lines are left out
@@ -100,7 +96,7 @@ class CpuHost:
         self.guard_pid = 0
         self.gone = Event()
         self._on_change = on_change
-        self._ended_call = Event()
+        self._process = HostProcess()
         self._ending = False
         self._run: Run | None = None
         self._link: Link | None = None
@@ -109,7 +105,7 @@ class CpuHost:
     @property
     def is_usable(self) -> bool:
         """Whether it can take a job."""
-        return self._link is not None and not self._ending and not self._ended_call.is_set()
+        return self._link is not None and not self._ending and not self._process.ended.is_set()
 
     @property
     def is_starting(self) -> bool:
@@ -126,11 +122,10 @@ class CpuHost:
         with CancelScope(shield=True):
             try:
                 async with create_task_group() as around:
-                    with Rendezvous() as place:
-                        call = CancelScope()
-                        around.start_soon(self._call, place, call, name="process host")
-                        connected = await self._wait_connected(place, call)
-                    if connected is not None:
+                    connected = await self._process.start(around)
+                    if connected is None:
+                        self.problem = self._process.problem
+                    else:
                         await self._attend(connected)
             except ExceptionGroup as errors:  # an error of ours must not end the worker
                 _log.error("a process host failed", exc_info=errors)
@@ -167,46 +162,8 @@ class CpuHost:
 
     # --- the process -----------------------------------------------------------------------------------------------------
 
-    async def _call(self, place: Rendezvous, scope: CancelScope) -> None:
-        """Make AnyIO's one call. It ends with the process, and that is always an error to AnyIO."""
-        try:
-            with scope:
-                # Its own limiter: AnyIO's default one counts the program's own calls.
-                await to_process.run_sync(host_main, place.address, place.secret, cancellable=True, limiter=CapacityLimiter(1))
-        except BrokenWorkerProcess as error:
-            self.problem = _why(error)
-        except Exception as error:
-            self.problem = f"could not be started: {type(error).__name__}: {error}"
-        finally:
-            self._ended_call.set()
-
-    async def _wait_connected(self, place: Rendezvous, call: CancelScope) -> Connected | None:
-        """Wait until the process has connected; None: it has ended, or does not come."""
-        found: list[Connected] = []
-
-        async def accept() -> None:
-            found.append(await place.accept())
-            waiting.cancel_scope.cancel()
-
-        with move_on_after(START_SECONDS) as patience:
-            async with create_task_group() as waiting:
-                waiting.start_soon(accept)
-                await self._ended_call.wait()
-                waiting.cancel_scope.cancel()
-        if found:
-            return found[0]
-        if patience.cancelled_caught:
-            call.cancel()  # AnyIO kills it: at this time it is past the point where it would not
-            await self._ended_call.wait()
-            self.problem = (
-                f"could not be started within {START_SECONDS:g} s: the main module, which is imported again there, "
-                'does not come to an end; put what it does under `if __name__ == "__main__":`'
-            )
-        return None
-
     async def _attend(self, connected: Connected) -> None:
         """Read what the host says and writes, until its process is gone."""
-        self.problem = None
         self.pid, self.guard_pid = connected.host_pid, connected.guard_pid
         link = Link(connected.link)
         self._control = connected.control
@@ -223,7 +180,7 @@ class CpuHost:
                 reading.start_soon(self._read_link, link, name="host's link")
                 for pipe in pipes:
                     reading.start_soon(self._read_pipe, pipe, name="host's output")
-                await self._ended_call.wait()
+                await self._process.ended.wait()
                 reading.cancel_scope.cancel()
             self._read_rest(link)
         finally:
@@ -251,7 +208,7 @@ class CpuHost:
                     kill(self.pid, signal.SIGKILL)
 
     def _conclude(self) -> None:
-        self._ended_call.set()
+        self._process.ended.set()
         self.gone.set()
         if self._run is not None:
             self._run.ended.set()
@@ -270,7 +227,7 @@ class CpuHost:
         self._output.job = run.job
         for pipe in self._pipes:
             pipe.begin()
-        if self._ended_call.is_set():
+        if self._process.ended.is_set():
             run.ended.set()
 
     async def _stop(self, run: Run, kill_after_seconds: float | None) -> None:
@@ -356,19 +313,6 @@ def _setup() -> Setup:
         if isinstance(logger, logging.Logger) and logger.level:
             levels[name] = logger.level
     return Setup(levels, root.manager.disable)
-
-
-def _why(error: BrokenWorkerProcess) -> str:
-    """Say why AnyIO could not start a process."""
-    cause = error.__cause__
-    if cause is None:
-        return f"could not be started: {error}" if str(error) else "could not be started: its process ended at once"
-    if isinstance(cause, MainNotGuarded):
-        return f"could not be started: {cause}"
-    return (
-        f"could not be started: importing the main module again raised {type(cause).__name__}: {cause}; "
-        'put what it does under `if __name__ == "__main__":`'
-    )
 
 
 def _signal_name(number: int) -> str:

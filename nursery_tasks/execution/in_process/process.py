@@ -1,0 +1,83 @@
+"""AnyIO's one call for a host: from its start to its end, which is always an error to AnyIO."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from anyio import BrokenWorkerProcess, CancelScope, CapacityLimiter, Event, create_task_group, move_on_after, to_process
+from anyio.abc import TaskGroup
+
+from ...errors import MainNotGuarded
+from .guard import host_main
+from .rendezvous import Connected, Rendezvous
+
+START_SECONDS: Final = 30.0  # longer than AnyIO waits for its own process; then the main module does not come to an end
+GUARD: Final = 'put what it does under `if __name__ == "__main__":`'
+
+
+class HostProcess:
+    """The process of a host's guard.
+
+    Attributes:
+        ended: Set when the process is gone.
+        problem: Why it could not be started.
+    """
+
+    def __init__(self) -> None:
+        self.ended = Event()
+        self.problem: str | None = None
+
+    async def start(self, group: TaskGroup) -> Connected | None:
+        """Start it, as a child of *group*, and wait until it has connected; None: it has ended, or does not come.
+
+        Cancellation:
+            The caller must be shielded: on asyncio, AnyIO leaves a process behind when its start is cancelled.
+        """
+        with Rendezvous() as place:
+            call = CancelScope()
+            group.start_soon(self._call, place, call, name="process host")
+            return await self._wait_connected(place, call)
+
+    async def _call(self, place: Rendezvous, scope: CancelScope) -> None:
+        try:
+            with scope:
+                # Its own limiter: AnyIO's default one counts the program's own calls.
+                await to_process.run_sync(host_main, place.address, place.secret, cancellable=True, limiter=CapacityLimiter(1))
+        except BrokenWorkerProcess as error:
+            self.problem = _why(error)
+        except Exception as error:
+            self.problem = f"could not be started: {type(error).__name__}: {error}"
+        finally:
+            self.ended.set()
+
+    async def _wait_connected(self, place: Rendezvous, call: CancelScope) -> Connected | None:
+        found: list[Connected] = []
+
+        async def accept() -> None:
+            found.append(await place.accept())
+            waiting.cancel_scope.cancel()
+
+        with move_on_after(START_SECONDS) as patience:
+            async with create_task_group() as waiting:
+                waiting.start_soon(accept)
+                await self.ended.wait()
+                waiting.cancel_scope.cancel()
+        if found:
+            return found[0]
+        if patience.cancelled_caught:
+            call.cancel()  # AnyIO kills it: at this time it is past the point where it would not
+            await self.ended.wait()
+            self.problem = (
+                f"could not be started within {START_SECONDS:g} s: the main module, which is imported again there, "
+                f"does not come to an end; {GUARD}"
+            )
+        return None
+
+
+def _why(error: BrokenWorkerProcess) -> str:
+    cause = error.__cause__
+    if cause is None:
+        return f"could not be started: {error}" if str(error) else "could not be started: its process ended at once"
+    if isinstance(cause, MainNotGuarded):
+        return f"could not be started: {cause}"
+    return f"could not be started: importing the main module again raised {type(cause).__name__}: {cause}; {GUARD}"
