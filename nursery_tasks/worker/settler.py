@@ -65,6 +65,8 @@ class Settler:
 
     def settle(self, held: Held, settlement: Settlement) -> None:
         """Hand over the last word on a delivery. Plain, so that there is no `await` in which it could be lost."""
+        if self._progress:
+            self._collect_last_progress(held)
         held.ended = True
         self._outbox.append((held, settlement))
         self._wake.set()
@@ -151,6 +153,13 @@ class Settler:
             if not held.ended:
                 self._add(held, Progressed(held.delivery, progress))
 
+    def _collect_last_progress(self, held: Held) -> None:
+        """Take what a handler said in its last moments, which a person will want to know."""
+        found = self._progress.get(held.delivery.id)
+        if found is not None and found[0] is held:
+            del self._progress[held.delivery.id]
+            self._add(held, Progressed(held.delivery, found[1]))
+
     def _add(self, held: Held, settlement: Settlement) -> None:
         self._outbox.append((held, settlement))
         self._wake.set()
@@ -205,5 +214,5 @@ class Settler:
 
 
 def _is_outdated(held: Held, settlement: Settlement) -> bool:
-    """Say whether a start, progress or mark was overtaken by the job's end."""
-    return held.ended and isinstance(settlement, Started | Progressed | Unresponsive)
+    """Say whether a start or a mark was overtaken by the job's end."""
+    return held.ended and isinstance(settlement, Started | Unresponsive)

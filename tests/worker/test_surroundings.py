@@ -11,8 +11,8 @@ from typing import Any
 import anyio
 import msgspec
 import pytest
-from anyio import fail_after
-from support import DEADLINE, Gate, History, admin, until, working
+from anyio import fail_after, sleep_forever
+from support import DEADLINE, Gate, History, admin, until, until_state, working
 
 from nursery_tasks import App, JobState, current_job
 from nursery_tasks.errors import InvalidOptions, JobDead
@@ -49,6 +49,30 @@ async def test_progress_can_be_seen_while_the_job_runs(app: App, kind: str) -> N
                 await anyio.sleep(0.005)
         let_go.set()
         await job
+
+
+async def test_the_last_progress_is_kept_with_the_outcome(app: App) -> None:
+    @app.task
+    async def quick() -> None:
+        for done in range(3):
+            current_job().progress(done)
+
+    @app.task
+    async def cancelled() -> None:
+        try:
+            await sleep_forever()
+        except BaseException:
+            current_job().progress("cleaned up")
+            raise
+
+    async with working(app):
+        job = await quick.enqueue()
+        await job
+        assert await job.progress() == 2
+        job = await cancelled.enqueue()
+        await until_state(app, job.id, JobState.STARTED)
+        await job.cancel()
+        assert await job.progress() == "cleaned up"
 
 
 async def test_progress_that_cannot_be_encoded_is_the_handlers_error(memory_app: App) -> None:
