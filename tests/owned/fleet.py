@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import pytest
 
 from nursery_tasks import App, Job, JobHandle, JobState
 from nursery_tasks.client.cancelling import UNFINISHED
@@ -22,7 +23,20 @@ from nursery_tasks.model.listing import JobFilter, JobRecord
 from . import program
 
 PROGRAM = Path(program.__file__)
-DEADLINE = 15.0
+DEADLINE = 20.0
+LOOPS: dict[str, tuple[str, dict[str, Any]]] = {
+    "asyncio": ("asyncio", {"use_uvloop": False}),
+    "uvloop": ("asyncio", {"use_uvloop": True}),
+    "trio": ("trio", {}),
+}
+
+
+def on_loops(*defaults: str) -> pytest.MarkDecorator:
+    """Run a test on these loops, and on the others in the soak: processes take their time to start."""
+    marks = {name: [] if name in defaults else [pytest.mark.soak] for name in LOOPS}
+    return pytest.mark.parametrize(
+        "anyio_backend", [pytest.param(backend, id=name, marks=marks[name]) for name, backend in LOOPS.items()]
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -224,6 +226,17 @@ async def hold_loop(path: str, seconds: float) -> None:
     note("left", path)
 
 
+@app.task(run_in="process", kill_after=0.2)
+def spin(path: str) -> None:
+    """Compute for ever in a process that hears no SIGTERM, beside a program that hears none either."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    child = subprocess.Popen(["sh", "-c", 'trap "" TERM; while :; do sleep 100; done'])
+    note("start", path)
+    write(f"child{child.pid}", path, 1)
+    while True:
+        sum(range(1000))
+
+
 # --- processes ---------------------------------------------------------------------------------------------------------------
 
 
@@ -257,7 +270,17 @@ def run(main: Callable[[dict[str, Any]], Any], backend: str, options: dict[str, 
     anyio.run(main, options, backend="trio" if backend == "trio" else "asyncio", backend_options=loop)
 
 
+def set_clock(seconds_off: float) -> None:
+    """Let this process's wall clock be wrong; not the broker's, whose clock is the machine's and that of all its processes."""
+    from nursery_tasks.brokers import sqlite as sqlite  # it takes the right clock with it
+
+    right = time.time
+    time.time = lambda: right() + seconds_off  # type: ignore[assignment]
+
+
 if __name__ == "__main__":
     what, backend, text = sys.argv[1:]
-    run({"work": serve, "own": own}[what], backend, json.loads(text))
+    options = json.loads(text)
+    set_clock(options.pop("clock_off", 0))
+    run({"work": serve, "own": own}[what], backend, options)
     os._exit(0)  # not held up by a thread that never ends

@@ -10,12 +10,13 @@ from anyio import fail_after, sleep
 from nursery_tasks import JobState
 from nursery_tasks.model.delivery import CancelAnswer
 
-from .fleet import DEADLINE, Fleet, unfinished, until, until_started
+from .fleet import DEADLINE, Fleet, on_loops, unfinished, until, until_started
 
 LEASE_SECONDS = 1.0
 WAITING = 10
 
 
+@on_loops("asyncio")
 @pytest.mark.parametrize("task", ["work", "busy"])
 async def test_a_job_whose_worker_slept_past_its_lease_has_one_outcome_and_the_late_one_is_refused(
     fleet: Fleet, loop: str, task: str
@@ -44,6 +45,7 @@ async def test_a_job_whose_worker_slept_past_its_lease_has_one_outcome_and_the_l
             assert unfinished(app) == []
 
 
+@on_loops("trio")
 async def test_jobs_that_a_sleeping_worker_holds_never_start_after_their_cancel_has_returned(fleet: Fleet, loop: str) -> None:
     [frozen] = fleet.work(loop, lease=LEASE_SECONDS, slots=1)
     with fail_after(DEADLINE):

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 from anyio import fail_after
 
-from .fleet import DEADLINE, Fleet, unfinished, until, until_started
+from .fleet import DEADLINE, LOOPS, Fleet, on_loops, unfinished, until, until_started
 
 OWNER_LEASE_SECONDS = 2.5  # a sweep comes each second, so a shorter one may be noticed later than 1.5 leases
-LOOPS = ("asyncio", "uvloop", "trio")
 TREE = {"kind": "loop", "how": "group", "children": [{"kind": "loop", "children": [{"kind": "loop"}]}, {"kind": "thread"}]}
 NODES = 4
 
@@ -25,7 +24,7 @@ def owned(tmp_path: Path) -> Generator[Fleet, None, None]:
     fleet.close()
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # one client for owners on all loops
+@pytest.mark.parametrize("anyio_backend", [pytest.param(LOOPS["asyncio"], id="asyncio")])  # one client for owners on all loops
 async def test_what_a_killed_program_awaited_ends_within_one_and_a_half_leases_and_the_rest_lives_on(owned: Fleet) -> None:
     owned.work(*LOOPS, lease=30)
     owners = {
@@ -50,6 +49,7 @@ async def test_what_a_killed_program_awaited_ends_within_one_and_a_half_leases_a
     assert all(owned.lines("done", f"free-{loop}") for loop in LOOPS)
 
 
+@on_loops("uvloop")
 async def test_children_of_a_killed_worker_are_gone_before_the_next_attempt(fleet: Fleet, loop: str) -> None:
     first, second = fleet.work(loop, loop, lease=1, slots=1, queues=["default"])
     [children] = fleet.work(loop, lease=30, queues=["children"])
@@ -69,6 +69,7 @@ async def test_children_of_a_killed_worker_are_gone_before_the_next_attempt(flee
     assert not fleet.lines("done", "family.0")
 
 
+@on_loops("asyncio")
 async def test_the_cancel_of_a_job_whose_worker_was_killed_is_answered_when_it_is_gone(fleet: Fleet, loop: str) -> None:
     [victim] = fleet.work(loop, lease=1)
     with fail_after(DEADLINE):

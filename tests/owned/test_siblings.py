@@ -8,9 +8,10 @@ import pytest
 from anyio import fail_after, sleep
 
 from . import program
-from .fleet import DEADLINE, Fleet, unfinished
+from .fleet import DEADLINE, Fleet, on_loops, unfinished
 
 
+@on_loops("trio")
 async def test_a_failure_ends_its_siblings_on_other_workers_within_a_second(fleet: Fleet, loop: str) -> None:
     fleet.work(loop, loop, loop, slots=1)
     with fail_after(DEADLINE):
