@@ -33,12 +33,13 @@ class Effort:
     single_jobs: int = 1_000  # enqueued one by one
     round_trips: int = 300
     callers: int = 8
+    cancels: int = 30
     idle_seconds: float = 10.0
     starts: int = 9
 
     @classmethod
     def quick(cls) -> Effort:
-        return cls(rounds=1, jobs=2_000, single_jobs=200, round_trips=50, idle_seconds=1.5, starts=2)
+        return cls(rounds=1, jobs=2_000, single_jobs=200, round_trips=50, cancels=5, idle_seconds=1.5, starts=2)
 
 
 @dataclass

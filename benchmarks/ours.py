@@ -8,18 +8,21 @@ The environment variable BENCH_FILE names the database; without it everything is
 from __future__ import annotations
 
 import argparse
+import asyncio
 import functools
 import json
 import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import anyio
+import anyio.to_process
 
 from nursery_tasks import App
 from nursery_tasks.brokers.protocol import Broker
@@ -40,6 +43,27 @@ async def noop() -> None:
 async def moment() -> None:
     """Write down when it ran."""
     Path(f"{FILE}.moment").write_text(str(time.time()))  # noqa: ASYNC240 - a few bytes
+
+
+@app.task(run_in="process")
+def noop_in_process() -> None:
+    """Do nothing, in a process."""
+
+
+@app.task
+async def tree(levels: int) -> None:
+    """Start three of its kind, down to a minute's sleep; write down when the cancellation came."""
+    try:
+        if levels:
+            async with app.create_task_group() as group:
+                for _ in range(3):
+                    group.start_soon(tree, levels - 1)
+        else:
+            await anyio.sleep(60)
+    except anyio.get_cancelled_exc_class():
+        with open(f"{FILE}.heard", "a") as heard:  # noqa: ASYNC230 - a few bytes
+            heard.write(f"{time.monotonic()}\n")  # the same clock in all processes
+        raise
 
 
 async def fill(count: int) -> list[float]:
@@ -88,6 +112,55 @@ async def trips(count: int, callers: int, pause: float) -> list[float]:
             for _ in range(callers):
                 group.start_soon(caller)
     return taken
+
+
+async def cancels(count: int) -> list[float]:
+    """Leave scopes around trees of jobs; return how late the last handler of each heard of it, and how late each was left."""
+    heard, left = Path(f"{FILE}.heard"), list[float]()
+    last: list[float] = []
+    async with app:
+        await noop.run()
+        for _ in range(count):
+            heard.unlink(missing_ok=True)  # noqa: ASYNC240 - a few bytes, here and below
+            with anyio.move_on_after(0.3):
+                ends_at = time.monotonic() + 0.3
+                await tree.run(2)
+            left.append(time.monotonic() - ends_at)
+            last.append(max(float(line) for line in heard.read_text().split()) - ends_at)  # noqa: ASYNC240
+    return last + left
+
+
+async def timed(call: Callable[[], Coroutine[Any, Any, Any]], count: int) -> list[float]:
+    """Return how long each of *count* calls took, after some to warm up."""
+    taken: list[float] = []
+    for number in range(count + 10):
+        began = time.perf_counter()
+        await call()
+        if number >= 10:
+            taken.append(time.perf_counter() - began)
+    return taken
+
+
+async def process_jobs(count: int) -> list[float]:
+    """Run jobs in a process of a worker in this program."""
+    async with app, app.open_worker(processes=1):
+        return await timed(noop_in_process.run, count)
+
+
+async def to_process(count: int) -> list[float]:
+    """Do the same with AnyIO alone."""
+    return await timed(lambda: anyio.to_process.run_sync(os.getpid), count)
+
+
+async def pool(count: int) -> list[float]:
+    """Do the same with the standard library alone."""
+    with ProcessPoolExecutor(1) as executor:
+        loop = asyncio.get_running_loop()
+        return await timed(lambda: _awaited(loop.run_in_executor(executor, os.getpid)), count)
+
+
+async def _awaited(future: asyncio.Future[Any]) -> Any:
+    return await future
 
 
 async def enqueue_moment() -> list[float]:
@@ -172,13 +245,11 @@ async def embedded(count: int) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["fill", "singles", "trips", "enqueue-moment", "count-calls", "steps", "embedded"])
     parser.add_argument("--loop", choices=["asyncio", "uvloop", "trio"], default="asyncio")
     parser.add_argument("--count", type=int, default=1_000)
     parser.add_argument("--callers", type=int, default=1)
     parser.add_argument("--pause", type=float, default=0.0)
     parser.add_argument("--seconds", type=float, default=10.0)
-    given = parser.parse_args()
     parts: dict[str, Callable[[], Coroutine[Any, Any, list[float]]]] = {
         "fill": lambda: fill(given.count),
         "singles": lambda: singles(given.count, given.callers),
@@ -187,7 +258,13 @@ def main() -> None:
         "count-calls": lambda: count_calls(given.seconds),
         "steps": lambda: steps(given.count),
         "embedded": lambda: embedded(given.count),
+        "cancels": lambda: cancels(given.count),
+        "process-jobs": lambda: process_jobs(given.count),
+        "to-process": lambda: to_process(given.count),
+        "pool": lambda: pool(given.count),
     }
+    parser.add_argument("part", choices=parts)
+    given = parser.parse_args()
     backend = "trio" if given.loop == "trio" else "asyncio"
     options = {"use_uvloop": True} if given.loop == "uvloop" else {}
     print(json.dumps(anyio.run(parts[given.part], backend=backend, backend_options=options)))

@@ -10,9 +10,11 @@ is shown are medians over the rounds.
 
 from __future__ import annotations
 
+import cancel
 import embedded
 import enqueue
 import idle
+import processes
 import round_trip
 import start
 import steps
@@ -26,6 +28,8 @@ SCENARIOS: dict[str, Scenario] = {
     "embedded": embedded.measure,
     "enqueue": enqueue.measure,
     "round-trip": round_trip.measure,
+    "cancel": cancel.measure,
+    "processes": processes.measure,
     "idle": idle.measure,
     "start": start.measure,
 }
