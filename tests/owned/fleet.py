@@ -135,7 +135,7 @@ async def until_started(handle: JobHandle[Any]) -> None:
 
 def tree_job(app: App, path: str, tree: dict[str, Any]) -> Job[int]:
     """Return the unsent job that is a tree's root."""
-    return app.job("thread_node" if tree["kind"] == "thread" else "node", path, tree)
+    return app.job({"loop": "node", "thread": "thread_node", "process": "process_node"}[tree["kind"]], path, tree)
 
 
 def unfinished(app: App) -> list[JobRecord]:

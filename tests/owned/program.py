@@ -52,13 +52,14 @@ def write(word: str, path: str, attempt: int) -> None:
 
 # --- trees -------------------------------------------------------------------------------------------------------------------
 #
-# A tree is a dict: `kind` (loop or thread), `how` it awaits its children (group or run), `children` (trees), `seconds` that it
-# works after they have ended, and `fails`: whether it raises then. A node's path is "run.0.2": the third child of the first.
+# A tree is a dict: `kind` (loop, thread or process), `how` it awaits its children (group or run), `children` (trees), `seconds`
+# that it works after they have ended, and `fails`: whether it raises then. A node's path is "run.0.2": the third child of the
+# first.
 
 
 def job_of(path: str, tree: dict[str, Any]) -> Any:
     """Return the unsent job that is a tree's root."""
-    return (thread_node if tree["kind"] == "thread" else node).job(path, tree)
+    return {"loop": node, "thread": thread_node, "process": process_node}[tree["kind"]].job(path, tree)
 
 
 def children_of(path: str, tree: dict[str, Any]) -> list[Any]:
@@ -137,8 +138,26 @@ def thread_node(path: str, tree: dict[str, Any]) -> int:
         note("left", path)
 
 
+@app.task(run_in="process")
+def process_node(path: str, tree: dict[str, Any]) -> int:
+    """Await the children one after the other, then work; in a process."""
+    note("start", path)
+    told = False
+    try:
+        count = sum(app.sync.run(job) for job in children_of(path, tree))
+        nap(tree.get("seconds", 60))
+        return 1 + count
+    except BaseException as error:
+        told = not isinstance(error, Exception)
+        raise
+    finally:
+        if told:
+            note("cancelled", path)
+        note("left", path)
+
+
 def nap(seconds: float) -> None:
-    """Sleep in a thread, looking for a cancel."""
+    """Sleep in a thread or a process, looking for a cancel."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         check_cancelled()

@@ -27,16 +27,17 @@ from .fleet import Fleet, Holdings, tree_job, unfinished, until
 
 SLOTS = 8
 RUNS = 5  # on each loop and broker; all of them together are thirty
+KINDS = ["loop", "thread"]
 LATEST = 0.25  # seconds after which the cancel comes, at most
 
 Driver = Callable[[App, Any, str, float], Awaitable[None]]
 
 
-def draw_tree(chance: random.Random, depth: int = 3) -> dict[str, Any]:
+def draw_tree(chance: random.Random, kinds: list[str], depth: int = 3) -> dict[str, Any]:
     """Make a tree."""
-    children = [draw_tree(chance, depth - 1) for _ in range(chance.randint(1, 3) if depth > 1 else 0)]
+    children = [draw_tree(chance, kinds, depth - 1) for _ in range(chance.randint(1, 3) if depth > 1 else 0)]
     return {
-        "kind": chance.choice(["loop", "thread"]),
+        "kind": chance.choice(kinds),
         "how": chance.choice(["group", "run"]),
         "seconds": chance.choice([0, 0.01, 60]),
         "children": children,
@@ -84,11 +85,11 @@ async def by_child(app: App, job: Any, path: str, moment: float) -> None:
 DRIVERS: list[Driver] = [by_timeout, by_sibling, by_handle, by_child]
 
 
-async def drive(app: App, lines: Callable[[str], list[Any]], seeds: range) -> None:
+async def drive(app: App, lines: Callable[[str], list[Any]], seeds: range, kinds: list[str] = KINDS) -> None:
     """Do the runs, one after the other, and look after each."""
     for seed in seeds:
         chance, path = random.Random(seed), f"run{seed}"
-        tree, moment, driver = draw_tree(chance), chance.uniform(0, LATEST), chance.choice(DRIVERS)
+        tree, moment, driver = draw_tree(chance, kinds), chance.uniform(0, LATEST), chance.choice(DRIVERS)
         said = f"seed {seed}: {driver.__name__} after {moment:.3f} s"
         with fail_after(10):
             await driver(app, tree_job(app, path, tree), path, moment)
@@ -101,20 +102,27 @@ async def drive(app: App, lines: Callable[[str], list[Any]], seeds: range) -> No
         assert len(set(started)) == len(started), said
 
 
-async def check_workers(fleet: Fleet, loop: str, seeds: range) -> None:
+async def run_together(app: App, job: Any, count: int) -> None:
+    """Run a job so often at the same time."""
+    async with app.create_task_group() as group:
+        for _ in range(count):
+            group.start_soon(job)
+
+
+async def check_workers(fleet: Fleet, loop: str, seeds: range, kinds: list[str] = KINDS) -> None:
     """Do the runs with two worker processes; neither they nor we hold more than before."""
     workers = fleet.work(loop, loop, slots=SLOTS)
     async with fleet.app() as app:
-        # As many threads as there will ever be: each handler that waits for others keeps its own.
-        for job in [app.job("warm", 0.3), app.job("thread_node", "warm", deep_threads())]:
-            async with app.create_task_group() as group:
-                for _ in range(2 * SLOTS if job.task == "warm" else 2):
-                    group.start_soon(job)
-        await drive(app, lambda path: fleet.lines(below=path), range(-8, 0))
+        # As many threads and processes as there will ever be; each handler that waits for others keeps its own thread.
+        await run_together(app, app.job("warm", 0.3), 2 * SLOTS)
+        await run_together(app, app.job("thread_node", "warm", deep_threads()), 2)
+        await drive(app, lambda path: fleet.lines(below=path), range(-8, 0), kinds)
+        if "process" in kinds:
+            await run_together(app, app.job("process_node", "warm", {"seconds": 0.3}), 2 * SLOTS)
         gc.collect()
         pids = [os.getpid(), *(worker.pid for worker in workers)]
         before = [Holdings.of(pid) for pid in pids]
-        await drive(app, lambda path: fleet.lines(below=path), seeds)
+        await drive(app, lambda path: fleet.lines(below=path), seeds, kinds)
         settled = len(fleet.lines())
         await sleep(0.3)
         assert len(fleet.lines()) == settled
@@ -171,6 +179,11 @@ async def test_random_runs_on_embedded_workers_leave_nothing(tmp_path: Path, mon
 @pytest.mark.soak
 async def test_two_hundred_random_runs_on_two_worker_processes_leave_nothing(fleet: Fleet, loop: str) -> None:
     await check_workers(fleet, loop, range(200))
+
+
+@pytest.mark.soak
+async def test_two_hundred_random_runs_also_in_processes_leave_nothing(fleet: Fleet, loop: str) -> None:
+    await check_workers(fleet, loop, range(200), [*KINDS, "process"])
 
 
 @pytest.mark.soak
