@@ -74,7 +74,7 @@ class Fleet:
         """Start a process without waiting for it."""
         process = self._stack.enter_context(
             subprocess.Popen(
-                [sys.executable, "-m", "owned.program", what, backend, json.dumps(options)],
+                [sys.executable, "-m", "owned.run", what, backend, json.dumps(options)],
                 env={**os.environ, **self._environment, "NURSERY_TASKS_BROKER": self.url, "LOG": str(self.log)},
                 cwd=PROGRAM.parent.parent,
                 stdin=subprocess.PIPE,
@@ -135,7 +135,7 @@ async def until_started(handle: JobHandle[Any]) -> None:
 
 def tree_job(app: App, path: str, tree: dict[str, Any]) -> Job[int]:
     """Return the unsent job that is a tree's root."""
-    return app.job({"loop": "node", "thread": "thread_node", "process": "process_node"}[tree["kind"]], path, tree)
+    return app.job(program.NODES[tree["kind"]], path, tree)
 
 
 def unfinished(app: App) -> list[JobRecord]:

@@ -1,30 +1,23 @@
-"""The programs under test, each a process of its own on one SQLite file.
+"""The handlers under test; `run.py` makes programs of them.
 
-`python program.py work BACKEND OPTIONS` is a worker, `python program.py own BACKEND OPTIONS` a client that awaits jobs until it
-is killed. OPTIONS are JSON. Handlers append one line per event to the file in LOG: what, which handler, process, attempt, and
-the moment on CLOCK_MONOTONIC, which all processes of a machine share.
+They append one line per event to the file in LOG: what, which handler, process, attempt, and the moment on CLOCK_MONOTONIC,
+which all processes of a machine share.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import anyio
 
 from nursery_tasks import App, check_cancelled, current_job
-from nursery_tasks.events import EventKind, JobEvent
 
 app = App(owner_lease=float(os.environ.get("OWNER_LEASE", "15")))
 LOG: Final = Path(os.environ.get("LOG", "log"))
+NODES: Final = {"loop": "node", "thread": "thread_node", "process": "process_node"}  # the tasks of a tree
 NAP_SECONDS: Final = 0.005  # how often a handler in a thread looks whether it was cancelled
 
 
@@ -59,7 +52,7 @@ def write(word: str, path: str, attempt: int) -> None:
 
 def job_of(path: str, tree: dict[str, Any]) -> Any:
     """Return the unsent job that is a tree's root."""
-    return {"loop": node, "thread": thread_node, "process": process_node}[tree["kind"]].job(path, tree)
+    return app.job(NODES[tree["kind"]], path, tree)
 
 
 def children_of(path: str, tree: dict[str, Any]) -> list[Any]:
@@ -132,24 +125,6 @@ def thread_node(path: str, tree: dict[str, Any]) -> int:
         if tree.get("fails"):
             raise Oops(path)
         return 1 + count
-    finally:
-        if told:
-            note("cancelled", path)
-        note("left", path)
-
-
-@app.task(run_in="process")
-def process_node(path: str, tree: dict[str, Any]) -> int:
-    """Await the children one after the other, then work; in a process."""
-    note("start", path)
-    told = False
-    try:
-        count = sum(app.sync.run(job) for job in children_of(path, tree))
-        nap(tree.get("seconds", 60))
-        return 1 + count
-    except BaseException as error:
-        told = not isinstance(error, Exception)
-        raise
     finally:
         if told:
             note("cancelled", path)
@@ -243,63 +218,3 @@ async def hold_loop(path: str, seconds: float) -> None:
     note("start", path)
     time.sleep(seconds)  # noqa: ASYNC251 - that is what it is for
     note("left", path)
-
-
-@app.task(run_in="process", kill_after=0.2)
-def spin(path: str) -> None:
-    """Compute for ever in a process that hears no SIGTERM, beside a program that hears none either."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    child = subprocess.Popen(["sh", "-c", 'trap "" TERM; while :; do sleep 100; done'])
-    note("start", path)
-    write(f"child{child.pid}", path, 1)
-    while True:
-        sum(range(1000))
-
-
-# --- processes ---------------------------------------------------------------------------------------------------------------
-
-
-def note_event(event: JobEvent) -> None:
-    """Write down that something was refused because it came too late."""
-    if event.kind is EventKind.STALE:
-        write("stale", event.job_id, event.attempt)
-
-
-async def serve(options: dict[str, Any]) -> None:
-    """Work until standard input ends."""
-    app.subscribe(note_event)
-    async with app, app.open_worker(**options):
-        print("ready", flush=True)
-        await anyio.wait_readable(0)
-        threading.Timer(10, os._exit, [3]).start()  # what does not stop then is a failure of the test that sees it
-
-
-async def own(options: dict[str, Any]) -> None:
-    """Await a tree, beside jobs that are enqueued, until killed."""
-    async with app:
-        for path in options.get("enqueue", ()):
-            await work.enqueue(path, options["seconds"])
-        print("ready", flush=True)
-        await job_of(options["path"], options["tree"]).run()
-
-
-def run(main: Callable[[dict[str, Any]], Any], backend: str, options: dict[str, Any]) -> None:
-    """Run one of the two on an event loop."""
-    loop: dict[str, Any] = {"use_uvloop": True} if backend == "uvloop" else {}
-    anyio.run(main, options, backend="trio" if backend == "trio" else "asyncio", backend_options=loop)
-
-
-def set_clock(seconds_off: float) -> None:
-    """Let this process's wall clock be wrong; not the broker's, whose clock is the machine's and that of all its processes."""
-    from nursery_tasks.brokers import sqlite as sqlite  # it takes the right clock with it
-
-    right = time.time
-    time.time = lambda: right() + seconds_off  # type: ignore[assignment]
-
-
-if __name__ == "__main__":
-    what, backend, text = sys.argv[1:]
-    options = json.loads(text)
-    set_clock(options.pop("clock_off", 0))
-    run({"work": serve, "own": own}[what], backend, options)
-    os._exit(0)  # not held up by a thread that never ends

@@ -8,4 +8,4 @@ options.LEASE_SECONDS = 1.0
 services.BEAT_SECONDS = 0.1
 serve.CLEAN_UP_SECONDS = serve.STORE_SECONDS = 0.5
 
-from owned.program import app as app  # noqa: E402 - after the limits
+from owned.in_processes import app as app  # noqa: E402 - after the limits

@@ -111,7 +111,7 @@ async def run_together(app: App, job: Any, count: int) -> None:
 
 async def check_workers(fleet: Fleet, loop: str, seeds: range, kinds: list[str] = KINDS) -> None:
     """Do the runs with two worker processes; neither they nor we hold more than before."""
-    workers = fleet.work(loop, loop, slots=SLOTS)
+    workers = fleet.work(loop, loop, slots=SLOTS, runs_processes="process" in kinds)
     async with fleet.app() as app:
         # As many threads and processes as there will ever be; each handler that waits for others keeps its own thread.
         await run_together(app, app.job("warm", 0.3), 2 * SLOTS)
