@@ -286,7 +286,7 @@ async def test_wherever_a_cancel_from_above_hits_no_job_stays_claimed(threads: b
                 }
                 assert set(attempts.values()) <= {0, 1, 2}
         done = done or after > 400
-    assert after > 30
+    assert after > 10  # how many rounds fit into the waits depends on how busy the machine is
 
 
 @pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": False}), ("trio", {})], ids=["asyncio", "trio"])
