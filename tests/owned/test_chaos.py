@@ -8,14 +8,15 @@ import subprocess
 import time
 
 import pytest
-from anyio import Event, create_task_group, fail_after, move_on_after, sleep, to_thread
+from anyio import Event, create_task_group, fail_after, sleep, to_thread
 
 from .fleet import Fleet, tree_job, unfinished
-from .test_random import KINDS, draw_tree
+from .test_random import KINDS, by_child, by_handle, by_timeout, draw_tree
 
 LEASE_SECONDS = 1.0  # much shorter than the eight seconds that a caller waits for what it owns to be gone
 WORKERS = 3
 RUNS = 60
+DRIVERS = [by_timeout, by_handle, by_child]
 
 
 class Killer:
@@ -60,8 +61,9 @@ async def test_callers_that_leave_while_workers_die_leave_nothing_behind(fleet: 
         tg.start_soon(killer.serve)
         for number in range(RUNS):
             path, moment = f"run{number}", chance.uniform(0, 0.8)
-            with fail_after(30), move_on_after(moment):
-                await tree_job(app, path, draw_tree(chance, KINDS) | {"seconds": 60}).run()
+            job, drive = tree_job(app, path, draw_tree(chance, KINDS) | {"seconds": 60}), chance.choice(DRIVERS)
+            with fail_after(30):
+                await drive(app, job, path, moment)
             left = time.monotonic()
             assert unfinished(app) == [], number
             await sleep(0.05)
