@@ -102,5 +102,15 @@ async def endless() -> None:
         await anyio.sleep(0.1)
 
 
+@app.task
+async def family(levels: int) -> None:
+    """Start three of its kind, which start three each; the last ones go on until the scope around it all is left."""
+    if levels == 0:
+        await anyio.sleep(60)
+    async with app.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(family, levels - 1)
+
+
 def _merge(size: Size, code: Code) -> Module:
     return Module(size.path, size.bytes, size.lines, code.code_lines, code.functions, code.classes)

@@ -51,6 +51,7 @@ def test_the_demo_shows_a_table_that_can_be_checked(demo_shell: Shell, loop: lis
     assert first.split()[1] == f"{int(checked[2]):,}"
     assert first.split()[-1] == f"{len(data):,}"
     assert "endless   was cancelled from here" in ended.out
+    assert "A scope was left early, around 13 jobs on three levels; all had ended" in ended.out
     assert "flaky     failed twice with a ConnectionError" in ended.out
     assert "too_slow  wanted 60 s, has a timeout of 1 s" in ended.out
     assert "unexpected" not in ended.out
@@ -62,7 +63,7 @@ def test_the_demos_jobs_can_be_looked_at_afterwards(demo_shell: Shell) -> None:
     assert url is not None
     demo_shell.environment["NURSERY_TASKS_BROKER"] = url[1]
     listed = demo_shell("jobs")
-    assert len(listed.out.splitlines()) == 1 + 3 * 2 + 3 + 1
+    assert len(listed.out.splitlines()) == 1 + 3 * 2 + 3 + 1 + 13
     assert "JobTimedOut" in demo_shell("jobs", "--state", "failed").out
     assert "the demo has seen enough" in demo_shell("jobs", "--state", "cancelled").out
 

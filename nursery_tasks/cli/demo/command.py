@@ -94,6 +94,7 @@ def _show(played: Played, root: Path, app: App, directory: Path | None) -> None:
     print("\nThree jobs were made to go wrong:")
     for name, (_, sentence) in sorted(played.odd.items()):
         print(f"  {name:<8}  {sentence}")
+    print(f"\nA scope was left early, around {played.tree}.")
     for problem in played.problems[:_PROBLEMS_SHOWN]:
         print(f"  unexpected: {problem}")
     _show_next(played, app, directory)

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from anyio import create_task_group, fail_after, sleep
+from anyio import create_task_group, fail_after, move_on_after, sleep
 
 from ... import App, JobHandle
 from ...errors import JobCancelled, JobTimedOut
+from ...model.listing import JobFilter
 from ...model.outcome import Outcome
 from ...model.states import JobState
 from .progress import Progress
@@ -20,6 +21,7 @@ READ, TAKEN_APART, ODD = "files read", "files taken apart", "odd jobs"
 ODD_JOBS: Final = ("flaky", "too_slow", "endless")
 ROWS: Final = 10
 _LOOK_SECONDS: Final = 0.05
+_TREE_SECONDS: Final = 0.5
 _LIMIT_SECONDS: Final = 120.0  # for everything; it takes some seconds
 
 
@@ -29,12 +31,14 @@ class Played:
 
     Attributes:
         table: The largest modules, as `largest` returned them.
+        tree: What became of a tree of jobs whose scope was left.
         odd: What became of the flaky, the slow and the endless job: id and sentence, by the task's name.
         problems: What should not have happened.
     """
 
     sizes: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     codes: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    tree: str = ""
     table: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     odd: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
     problems: list[str] = field(default_factory=list[str])
@@ -57,9 +61,22 @@ async def play(app: App, files: Sequence[Path], progress: Progress) -> Played:
                 following.start_soon(_follow_odd, tell, odd, played, progress)
         # The fan-in is owned: were this scope left now, the job would be cancelled where it runs.
         played.table = await app.job("largest", played.sizes, played.codes, ROWS).run()
-    played.jobs = len(odd) + len(reading) + len(counting) + 1
-    played.seconds = time.monotonic() - began
+        played.jobs = len(odd) + len(reading) + len(counting) + 1
+        played.seconds = time.monotonic() - began
+        await _leave_tree(app, played)
     return played
+
+
+async def _leave_tree(app: App, played: Played) -> None:
+    """Own a tree of jobs for a moment, and look whether leaving the scope ends them all."""
+    ends_at = time.monotonic() + _TREE_SECONDS
+    with move_on_after(_TREE_SECONDS):
+        await app.job("family", 2).run()
+    took = time.monotonic() - ends_at
+    admin = app.connection.gateway.admin
+    found = await app.connection.gateway.call(admin.jobs, JobFilter(task="family"), 100)
+    played.tree = f"{len(found)} jobs on three levels; all had ended {took * 1000:.0f} ms after it was left"
+    played.problems += [f"family {job.id} is {job.state}" for job in found if job.state is not JobState.CANCELLED]
 
 
 async def _collect(handle: JobHandle[Any], into: list[dict[str, Any]], played: Played, advance: Callable[[], None]) -> None:
