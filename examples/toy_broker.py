@@ -41,6 +41,7 @@ class Entry:
     expires_at: float
     submitted_at: float
     ready_at: float
+    owner: bytes | None
     state: JobState = JobState.READY
     attempts: int = 0
     crashes: int = 0
@@ -89,11 +90,13 @@ class ToyBroker:
                 receipts.append(Receipt(job.id, job.id not in self.entries))
                 if receipts[-1].created:
                     self.store(job, now)
+                elif job.owner is None:
+                    self.entries[job.id].owner = None
             return receipts
 
     def store(self, job: Submission, now: float) -> None:
         until = float("inf") if job.expires_seconds is None else now + job.expires_seconds
-        self.entries[job.id] = Entry(job, until, now, now)
+        self.entries[job.id] = Entry(job, until, now, now, job.owner)
         holders = [entry.token for entry in self.entries.values() if entry.token]
         if job.owner is not None and job.owner_seconds <= 0 and job.owner not in holders:
             self.cancel_one(self.entries[job.id], OWNER_GONE, now)
@@ -122,7 +125,7 @@ class ToyBroker:
             lapses=entry.lapses,
             expires_in_seconds=entry.expires_at - now if first else None,
             age_seconds=now - entry.submitted_at,
-            owned=job.owner is not None,
+            owned=entry.owner is not None,
             waited_seconds=now - entry.ready_at,
         )
 
@@ -172,9 +175,13 @@ class ToyBroker:
                 renewals.append(Renewal(state, entry.reason))
             return renewals
 
-    def cancel(self, ids: Sequence[str], reason: str | None) -> list[CancelAnswer]:
+    def cancel(self, ids: Sequence[str], reason: str | None, owner: bytes | None = None) -> list[CancelAnswer]:
         with self.lock:
-            return [self.cancel_one(self.entries.get(job_id), reason or None, self.now()) for job_id in ids]
+            return [self.cancel_one(self.find(job_id, owner), reason or None, self.now()) for job_id in ids]
+
+    def find(self, job_id: str, owner: bytes | None) -> Entry | None:
+        entry = self.entries.get(job_id)
+        return entry if owner is None or entry in self.owned(owner) else None
 
     def cancel_one(self, entry: Entry | None, reason: str | None, now: float) -> CancelAnswer:
         if entry is None:
@@ -202,7 +209,7 @@ class ToyBroker:
             return answers
 
     def owned(self, owner: bytes) -> list[Entry]:
-        return [entry for entry in self.entries.values() if entry.job.owner == owner and not entry.state.ended]
+        return [entry for entry in self.entries.values() if entry.owner == owner and not entry.state.ended]
 
     def cancel_owned(self, owners: Sequence[bytes], reason: str, now: float) -> int:
         left = [entry for owner in owners for entry in self.owned(owner) if not entry.cancelled]

@@ -42,6 +42,8 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 T = TypeVar("T")
 
+_Cancel = tuple[str, str | None, bytes | None]  # job id, reason, owner
+
 
 class Gateway:
     """A broker, for async code. Make it inside the event loop that uses it.
@@ -61,7 +63,7 @@ class Gateway:
         self._threads = Threads(THREADS)
         self._submit: Lane[Submission, Receipt] = self._lane(broker.submit, "submit")
         self._outcomes: Lane[str, Stored | None] = self._lane(broker.outcomes, "outcomes")
-        self._cancel: Lane[tuple[str, str | None], CancelAnswer] = self._lane(self._cancel_pairs, "cancel")
+        self._cancel: Lane[_Cancel, CancelAnswer] = self._lane(self._cancel_each, "cancel")
         self._late: dict[str, list[Call[Any]]] = {}  # method -> calls that outlived their deadline
 
     def with_patience(self, patience: Patience) -> Gateway:
@@ -90,9 +92,9 @@ class Gateway:
         """Record what happened. See `Broker.settle`."""
         return await self.call(self.broker.settle, settlements)
 
-    async def cancel(self, ids: Sequence[str], reason: str | None) -> list[CancelAnswer]:
+    async def cancel(self, ids: Sequence[str], reason: str | None, owner: bytes | None = None) -> list[CancelAnswer]:
         """Cancel jobs, together with those of concurrent callers. See `Broker.cancel`."""
-        return await self._gather(self._cancel, self._cancel_pairs, [(job_id, reason) for job_id in ids])
+        return await self._gather(self._cancel, self._cancel_each, [(job_id, reason, owner) for job_id in ids])
 
     async def hold(self, owners: Sequence[bytes], lease_seconds: float) -> list[bool]:
         """Prolong owners' leases, or let them go. See `Broker.hold`."""
@@ -168,13 +170,16 @@ class Gateway:
             patience=self.patience,
         )
 
-    def _cancel_pairs(self, pairs: Sequence[tuple[str, str | None]]) -> list[CancelAnswer]:
-        """Cancel jobs for several callers, one call for each reason."""
-        answers: dict[tuple[str, str | None], CancelAnswer] = {}
-        for reason in dict.fromkeys(reason for _, reason in pairs):
-            ids = [job_id for job_id, given in pairs if given == reason]
-            answers.update(zip(((job_id, reason) for job_id in ids), self.broker.cancel(ids, reason), strict=True))
-        return [answers[pair] for pair in pairs]
+    def _cancel_each(self, wanted: Sequence[_Cancel]) -> list[CancelAnswer]:
+        """Cancel jobs for several callers, one call for each reason and owner."""
+        alike: dict[tuple[str | None, bytes | None], list[str]] = {}
+        for job_id, reason, owner in wanted:
+            alike.setdefault((reason, owner), []).append(job_id)
+        answers: dict[_Cancel, CancelAnswer] = {}
+        for (reason, owner), ids in alike.items():
+            found = self.broker.cancel(ids, reason, owner)
+            answers.update(zip(((job_id, reason, owner) for job_id in ids), found, strict=True))
+        return [answers[each] for each in wanted]
 
     @asynccontextmanager
     async def listen(

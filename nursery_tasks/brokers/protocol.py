@@ -74,7 +74,9 @@ class Broker(Protocol):
         A job whose id is known, or whose task and key belong to a job that has not ended, is not stored; its receipt names the
         job that stands for it. Two equal ids in one batch count as a repetition.
 
-        A job with an *owner* belongs to it until it ends: see `hold`, and `settle` for owners that are deliveries.
+        A job with an *owner* belongs to it until it ends: see `hold`, and `settle` for owners that are deliveries. When a
+        detached submission is a repetition, the job that stands for it becomes detached too, in the same step, unless it has
+        ended: it was promised to somebody who is not its owner. An owned repetition leaves the job whose it is.
         """
         ...
 
@@ -106,10 +108,13 @@ class Broker(Protocol):
         """Prolong leases to *lease_seconds* from now. A lease that ran out and that nobody swept is still held."""
         ...
 
-    def cancel(self, ids: Sequence[str], reason: str | None) -> list[CancelAnswer]:
+    def cancel(self, ids: Sequence[str], reason: str | None, owner: bytes | None = None) -> list[CancelAnswer]:
         """Cancel jobs that wait, at once and for good; mark those that a worker holds.
 
         The first reason stays; an empty one is the same as None.
+
+        With an *owner*, only its jobs that have not ended are cancelled; the others are left alone, and their answer is
+        `UNKNOWN`. So whoever does not know whether its own submission was stored does not cancel what others have submitted.
         """
         ...
 

@@ -34,7 +34,7 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
             `DEAD_TTL_SECONDS` when that is longer.
         max_crashes: It is dead after so many workers died while they ran it.
         owner: Who owns the job: the id of an owner's lease, or the token of the delivery whose handler awaits it. None: nobody,
-            it is detached.
+            it is detached, and so is then the job whose repetition it is.
         owner_seconds: Above 0, *owner* is a lease of this length, made or prolonged by this very submission. 0: it is a
             delivery's token; when no held job has it, the job is stored as cancelled (`OWNER_GONE`), so it never starts.
         tags: Words to find the job by.

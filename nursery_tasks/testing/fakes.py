@@ -179,8 +179,8 @@ class FaultyBroker:
     def renew(self, deliveries: Sequence[Delivery], lease_seconds: float) -> list[Renewal]:
         return self._call("renew", self._broker.renew, deliveries, lease_seconds)
 
-    def cancel(self, ids: Sequence[str], reason: str | None) -> list[CancelAnswer]:
-        return self._call("cancel", self._broker.cancel, ids, reason)
+    def cancel(self, ids: Sequence[str], reason: str | None, owner: bytes | None = None) -> list[CancelAnswer]:
+        return self._call("cancel", self._broker.cancel, ids, reason, owner)
 
     def hold(self, owners: Sequence[bytes], lease_seconds: float) -> list[bool]:
         return self._call("hold", self._broker.hold, owners, lease_seconds)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 import anyio
+import msgspec
 import pytest
 from anyio import CancelScope, create_task_group, fail_after, move_on_after, to_thread
 from anyio.lowlevel import checkpoint
@@ -83,6 +84,45 @@ async def test_a_batch_does_not_grow_without_end(broker: FaultyBroker) -> None:
     assert sum(sizes) == 10 * chunk
     assert max(sizes) <= BATCH_LIMIT
     assert len(sizes) < 10
+
+
+async def test_concurrent_cancels_share_a_call_for_each_reason_and_owner(broker: FaultyBroker) -> None:
+    gateway, stall = Gateway(broker), broker.stall("cancel")
+    calls: list[tuple[list[str], str | None, bytes | None]] = []
+    broker.after("cancel", lambda args: calls.append(args))  # type: ignore[arg-type]
+    jobs = [submission("a"), submission("b"), submission("c")]
+    await gateway.submit([msgspec.structs.replace(job, owner=b"mine", owner_seconds=60.0) for job in jobs])
+    await gateway.submit([submission("detached")])
+    answers: dict[tuple[str, str | None, bytes | None], str] = {}
+
+    async def cancel(job_id: str, reason: str | None, owner: bytes | None) -> None:
+        [answer] = await gateway.cancel([job_id], reason, owner)
+        answers[job_id, reason, owner] = answer.value
+
+    wanted: dict[tuple[str, str | None, bytes | None], str] = {
+        ("a", "x", b"mine"): "cancelled",
+        ("detached", "x", b"mine"): "unknown",
+        ("b", "x", b"other"): "unknown",
+        ("b", "y", b"mine"): "cancelled",
+        ("detached", "x", None): "cancelled",
+        ("c", "x", b"mine"): "cancelled",
+    }
+    with fail_after(DEADLINE):
+        async with create_task_group() as tg:
+            tg.start_soon(cancel, "ghost", None, None)
+            await reached(stall)
+            for each in wanted:
+                tg.start_soon(cancel, *each)
+                await anyio.wait_all_tasks_blocked()
+            stall.release()
+    assert answers == {("ghost", None, None): "unknown"} | wanted
+    assert [(sorted(ids), reason, owner) for ids, reason, owner in calls] == [
+        (["ghost"], None, None),
+        (["a", "c", "detached"], "x", b"mine"),
+        (["b"], "x", b"other"),
+        (["b"], "y", b"mine"),
+        (["detached"], "x", None),
+    ]
 
 
 async def test_a_broker_that_never_blocks_is_called_on_the_loop() -> None:

@@ -254,6 +254,14 @@ def test_a_sweep_takes_the_inbox_in_too(broker: SqliteBroker, path: Path, clock:
     assert len(broker.jobs(JobFilter(), 10)) == 1
 
 
+def test_a_row_with_the_id_of_an_owned_job_detaches_it(broker: SqliteBroker, path: Path) -> None:
+    submit(broker, job("mine", owner=b"owner", owner_seconds=15.0))
+    with_python(path, 'INSERT INTO inbox (body) VALUES (\'{"task": "add", "id": "mine"}\')')
+    broker.sweep(10)
+    assert broker.hold([b"owner"], 0.0) == [True]
+    assert not claim_one(broker, "mine").owned
+
+
 def test_a_row_for_no_queue_is_for_the_default_one(broker: SqliteBroker, path: Path) -> None:
     with_python(path, 'INSERT INTO inbox (body) VALUES (\'{"task": "add"}\')')
     (delivery,) = claim(broker, queues=["default"])

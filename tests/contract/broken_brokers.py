@@ -399,15 +399,30 @@ class LastReasonCounts(MemoryBroker):
 
 @mutant
 class UnknownCancelsAreKept(MemoryBroker):
-    def cancel(self, ids: Sequence[str], reason: str | None) -> list[CancelAnswer]:
+    def cancel(self, ids: Sequence[str], reason: str | None, owner: bytes | None = None) -> list[CancelAnswer]:
         self._unknown = getattr(self, "_unknown", set[str]()) | {each for each in ids if each not in self._table.jobs}
-        return super().cancel(ids, reason)
+        return super().cancel(ids, reason, owner)
 
     def _submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
         receipt = super()._submit_one(submission, now, hints)
         if submission.id in getattr(self, "_unknown", ()):
             self._cancel_one(submission.id, None, now, hints)
         return receipt
+
+
+@mutant
+class CancelsDoNotAskForTheOwner(MemoryBroker):
+    def cancel(self, ids: Sequence[str], reason: str | None, owner: bytes | None = None) -> list[CancelAnswer]:
+        return super().cancel(ids, reason)
+
+
+@mutant
+class CancelsOfAnOwnerTellOfEnds(MemoryBroker):
+    def _cancel_one_of(self, owner: bytes, job_id: str, reason: str | None, now: float, hints: Hints) -> CancelAnswer:
+        answer = super()._cancel_one_of(owner, job_id, reason, now, hints)
+        job = self._table.jobs.get(job_id)
+        ended = answer is CancelAnswer.UNKNOWN and job is not None and job.owner == owner
+        return CancelAnswer.FINISHED if ended else answer
 
 
 # --- owners ---------------------------------------------------------------------------------------
@@ -494,6 +509,46 @@ class RepetitionsChangeHands(MemoryBroker):
             known.owner = submission.owner
             self._table._enter(known)
         return super()._submit_one(submission, now, hints)
+
+
+@mutant
+class OwnersKeepWhatIsRepeated(_WithTable):
+    class table(JobTable):  # noqa: N801
+        def detach(self, job: Job) -> None:
+            pass
+
+
+@mutant
+class KeysDoNotDetach(MemoryBroker):
+    def _submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+        known = self._find_known(submission)
+        if known is not None and known.submitted.id != submission.id:
+            return Receipt(known.submitted.id, False)
+        return super()._submit_one(submission, now, hints)
+
+
+@mutant
+class OwnedRepetitionsDetach(MemoryBroker):
+    def _submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+        if self._find_known(submission) is not None:
+            submission = msgspec.structs.replace(submission, owner=None)
+        return super()._submit_one(submission, now, hints)
+
+
+@mutant
+class DetachedJobsAreSavedFromACancel(_WithTable):
+    class table(JobTable):  # noqa: N801
+        def detach(self, job: Job) -> None:
+            job.cancel_asked = False
+            super().detach(job)
+
+
+@mutant
+class OnlyWaitingJobsAreDetached(_WithTable):
+    class table(JobTable):  # noqa: N801
+        def detach(self, job: Job) -> None:
+            if job.state in WAITING:
+                super().detach(job)
 
 
 @mutant

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 from broken_brokers import (
     CancelIsForgotten,
+    CancelsDoNotAskForTheOwner,
     FailureIsShownAsOutcome,
     LastInFirstOut,
     LostOwnersDoNotWait,
     LostOwnersWaitForEver,
     NeighboursAreBlamed,
+    OwnersKeepWhatIsRepeated,
     OwnersNeedNotBeThere,
 )
 from hypothesis import HealthCheck, Phase, settings
@@ -111,11 +113,13 @@ def test_a_broker_answers_as_the_memory_broker_does_in_many_more_cases(name: str
     "cls",
     [
         CancelIsForgotten,
+        CancelsDoNotAskForTheOwner,
         FailureIsShownAsOutcome,
         LastInFirstOut,
         LostOwnersDoNotWait,
         LostOwnersWaitForEver,
         NeighboursAreBlamed,
+        OwnersKeepWhatIsRepeated,
         OwnersNeedNotBeThere,
     ],
     ids=lambda cls: cls.__name__,

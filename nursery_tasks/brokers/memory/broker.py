@@ -85,12 +85,15 @@ class MemoryBroker(MemoryMoves):
             until = self._clock() + lease_seconds
             return [self._renew_one(delivery, until) for delivery in deliveries]
 
-    def cancel(self, ids: Sequence[str], reason: str | None) -> list[CancelAnswer]:
+    def cancel(self, ids: Sequence[str], reason: str | None, owner: bytes | None = None) -> list[CancelAnswer]:
         hints = Hints()
         with self._lock:
             self._check_open()
             now = self._clock()
-            answers = [self._cancel_one(job_id, reason, now, hints) for job_id in ids]
+            if owner is None:
+                answers = [self._cancel_one(job_id, reason, now, hints) for job_id in ids]
+            else:
+                answers = [self._cancel_one_of(owner, job_id, reason, now, hints) for job_id in ids]
         self._audience.tell(hints)
         return answers
 

@@ -30,18 +30,25 @@ class MemoryMoves(MemoryAdmin):
     """What the calls of a worker and a client are made of."""
 
     def _submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
-        if submission.id in self._table.jobs:
-            return Receipt(submission.id, False)
-        if submission.key is not None:
-            holder = self._table.keys.get((submission.task, submission.key))
-            if holder is not None:
-                return Receipt(holder, False)
+        known = self._find_known(submission)
+        if known is not None:
+            if submission.owner is None and known.owner is not None and not known.state.ended:
+                self._table.detach(known)
+            return Receipt(known.submitted.id, False)
         job = self._table.add(submission, now)
         if not self._has_owner(submission):
             self._cancel_one(submission.id, OWNER_GONE, now, hints)
             return Receipt(submission.id, True)
         hints.add("work" if job.state is JobState.READY else "due", submission.queue)
         return Receipt(submission.id, True)
+
+    def _find_known(self, submission: Submission) -> Job | None:
+        """Return the job that stands for a submission, if there is one."""
+        known = self._table.jobs.get(submission.id)
+        if known is None and submission.key is not None:
+            holder = self._table.keys.get((submission.task, submission.key))
+            return None if holder is None else self._table.jobs[holder]
+        return known
 
     def _lease(self, job: Job, worker: str, until: float) -> None:
         job.token, job.lease_until = token_bytes(16), until
@@ -122,6 +129,11 @@ class MemoryMoves(MemoryAdmin):
         return CancelAnswer.CANCELLED
 
     # --- owners -----------------------------------------------------------------------------------
+
+    def _cancel_one_of(self, owner: bytes, job_id: str, reason: str | None, now: float, hints: Hints) -> CancelAnswer:
+        """Cancel a job if it belongs to *owner* and has not ended."""
+        known = job_id in self._table.owned.get(owner, ())
+        return self._cancel_one(job_id, reason, now, hints) if known else CancelAnswer.UNKNOWN
 
     def _make_leases(self, jobs: Sequence[Submission], now: float, hints: Hints) -> None:
         for job in jobs:

@@ -25,7 +25,8 @@ class Job:
     """One job. All moments are on the broker's clock.
 
     `due_at` moves on when the job comes back; `expires_at` stays where the submission put it, until a requeue takes it
-    away, and so does the owner. `created_at` is when it was submitted or requeued. `token` is empty while nobody holds the job.
+    away, and so does the owner, unless `detach` is first. `created_at` is when it was submitted or requeued. `token` is empty
+    while nobody holds the job.
     """
 
     submitted: Submission
@@ -130,6 +131,11 @@ class JobTable:
         job.state = after
         self._enter(job)
 
+    def detach(self, job: Job) -> None:
+        """Take a job that has not ended away from its owner."""
+        self._disown(job)
+        job.owner = None
+
     def drop(self, job: Job) -> None:
         """Forget a job that nobody holds."""
         self._leave(job)
@@ -219,7 +225,11 @@ class JobTable:
         self.held.pop(job.submitted.id, None)
         if job.state not in ENDED and job.unique is not None:
             del self.keys[job.unique]
-        if job.state not in ENDED and job.owner is not None:
+        if job.state not in ENDED:
+            self._disown(job)
+
+    def _disown(self, job: Job) -> None:
+        if job.owner is not None:
             del self.owned[job.owner][job.submitted.id]
             if not self.owned[job.owner]:
                 del self.owned[job.owner]

@@ -148,13 +148,13 @@ class SqliteBroker(SqliteAdmin):
             return self._nothing()
         return self._database.write(lambda cursor, now: renew_leases(cursor, now, deliveries, lease_seconds))
 
-    def cancel(self, ids: Sequence[str], reason: str | None) -> list[CancelAnswer]:
+    def cancel(self, ids: Sequence[str], reason: str | None, owner: bytes | None = None) -> list[CancelAnswer]:
         if not ids:
             return self._nothing()
 
         def work(cursor: apsw.Cursor, now: float) -> tuple[list[CancelAnswer], Hints]:
             hints = Hints()
-            return cancel_jobs(cursor, now, ids, reason, hints), hints
+            return cancel_jobs(cursor, now, ids, reason, hints, owner), hints
 
         answers, hints = self._database.write(work, durable=True)
         self._audience.tell(hints)

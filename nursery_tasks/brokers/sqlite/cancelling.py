@@ -10,10 +10,11 @@ import apsw
 from ...model.delivery import CancelAnswer
 from ...model.reasons import pack_cancelled
 from .hints import Hints
-from .schema import CANCELLED, CLAIMED, SUCCEEDED
+from .schema import CANCELLED, CLAIMED, NOT_ENDED, SUCCEEDED
 from .statements import BatchStatement, Row, array, fetch
 
 _FIND: Final = "SELECT id, seq, state, attempts, worker FROM job WHERE id IN (SELECT value FROM carray(?))"
+_FIND_OF: Final = f"{_FIND} AND +owner = ? AND {NOT_ENDED}"  # +: by the ids, however few jobs the owner has
 _END: Final = BatchStatement(
     f"UPDATE job NOT INDEXED SET state = {CANCELLED}, cancel = column2, outcome = column3, ended = ?1, at = ?1 + keep FROM",
     "AS waiting WHERE seq = column1",
@@ -25,9 +26,12 @@ _MARK: Final = BatchStatement(
 )
 
 
-def cancel_jobs(cursor: apsw.Cursor, now: float, ids: Sequence[str], reason: str | None, hints: Hints) -> list[CancelAnswer]:
-    """Cancel jobs, in a transaction."""
-    found = {row[0]: row[1:] for row in fetch(cursor, _FIND, array(ids))}
+def cancel_jobs(
+    cursor: apsw.Cursor, now: float, ids: Sequence[str], reason: str | None, hints: Hints, owner: bytes | None = None
+) -> list[CancelAnswer]:
+    """Cancel jobs, or only those of an owner, in a transaction."""
+    rows = fetch(cursor, _FIND, array(ids)) if owner is None else fetch(cursor, _FIND_OF, array(ids), owner)
+    found = {row[0]: row[1:] for row in rows}
     ended: list[Row] = []
     marked: list[Row] = []
     answers: list[CancelAnswer] = []
@@ -38,7 +42,7 @@ def cancel_jobs(cursor: apsw.Cursor, now: float, ids: Sequence[str], reason: str
             continue
         seq, state, attempts, worker = found[job_id]
         if state >= SUCCEEDED or (state < CLAIMED and job_id in seen):  # the id occurs twice in this call
-            answers.append(CancelAnswer.FINISHED)
+            answers.append(CancelAnswer.FINISHED if owner is None else CancelAnswer.UNKNOWN)
         elif state >= CLAIMED:
             marked.append((seq,))
             hints.add("cancel", job_id)

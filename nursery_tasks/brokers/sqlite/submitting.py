@@ -15,8 +15,8 @@ from .cancelling import cancel_jobs
 from .database import Database, begin_again
 from .hints import Hints
 from .owning import welcome_owners
-from .schema import NOT_ENDED, READY, SCHEDULED
-from .statements import BatchStatement, Row, fetch_value
+from .schema import NOT_ENDED, OWNED, READY, SCHEDULED
+from .statements import BatchStatement, Row, execute, fetch
 
 _COLUMNS: Final = (
     "id, queue, task, state, priority, at, due, expires, max_crashes, keep, created, key, parent, owner, tags, payload"
@@ -26,8 +26,9 @@ _INSERT: Final = BatchStatement(
     "WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING",  # the id is known, or the key is taken
     width=16,
 )
-_BY_ID: Final = "SELECT 1 FROM job WHERE id = ?"
-_BY_KEY: Final = f"SELECT id FROM job WHERE task = ? AND key = ? AND key IS NOT NULL AND {NOT_ENDED}"
+_BY_ID: Final = f"SELECT id, {OWNED} FROM job WHERE id = ?"
+_BY_KEY: Final = f"SELECT id, {OWNED} FROM job WHERE task = ? AND key = ? AND key IS NOT NULL AND {NOT_ENDED}"
+_DETACH: Final = "UPDATE job SET owner = NULL WHERE id = ?"
 
 
 def check_room(database: Database) -> None:
@@ -72,9 +73,11 @@ def _insert_one(
         if job.owner in gone:
             cancel_jobs(cursor, now, [job.id], OWNER_GONE, hints)
         return Receipt(job.id, True)
-    if fetch_value(cursor, _BY_ID, job.id) is not None:
-        return Receipt(job.id, False)
-    return Receipt(fetch_value(cursor, _BY_KEY, job.task, job.key), False)
+    found = fetch(cursor, _BY_ID, job.id) or fetch(cursor, _BY_KEY, job.task, job.key)
+    known, owned = found[0]
+    if owned and job.owner is None:  # somebody else may rely on it from now on
+        execute(cursor, _DETACH, known)
+    return Receipt(known, False)
 
 
 def to_row(job: Submission, now: float) -> Row:

@@ -7,6 +7,9 @@ from ...model.delivery import CancelAnswer, LeaseState, Released, Renewal, Retri
 from ...model.states import JobState
 from .harness import ContractHarness, Topic
 from .steps import (
+    OTHER_OWNER,
+    OWNER,
+    awaited,
     cancel,
     claim,
     claim_one,
@@ -18,6 +21,7 @@ from .steps import (
     expect_swept,
     expect_unknown,
     job,
+    leased,
     packed,
     record,
     settle,
@@ -168,6 +172,49 @@ def answers_in_order(harness: ContractHarness) -> None:
     answers = broker.cancel(["waiting", "ghost", "held", "ended", "waiting", "held"], "stop")
     wanted = ["cancelled", "unknown", "requested", "finished", "finished", "requested"]
     expect_equal([answer.value for answer in answers], wanted, "the answers")
+
+
+@topic.check()
+def cancel_for_an_owner(harness: ContractHarness) -> None:
+    """With an owner, its jobs are cancelled as they would be without one: those of a lease, and those of a delivery."""
+    broker = harness.open()
+    parent = submit_and_claim(broker, "parent")
+    submit(broker, leased("held"), awaited("awaited", parent), leased("waiting"))
+    held = claim_one(broker, "held", limit=1)
+    wanted = [CancelAnswer.CANCELLED, CancelAnswer.REQUESTED]
+    expect_equal(broker.cancel(["waiting", "held"], "stop", OWNER), wanted, "the answers to the lease")
+    cancel(broker, "awaited", CancelAnswer.CANCELLED, "stop", parent.token)
+    expect_cancelled(broker, "waiting", "stop")
+    expect_cancelled(broker, "awaited", "stop")
+    expect_equal(broker.renew([held], 15.0), [Renewal(LeaseState.CANCEL, "stop")], "the renewal")
+
+
+@topic.check()
+def cancel_for_an_owner_spares_others(harness: ContractHarness) -> None:
+    """With an owner, jobs that are detached or belong to others are left alone; the answer is the one for unknown jobs."""
+    broker = harness.open()
+    parent = submit_and_claim(broker, "parent")
+    submit(broker, "detached", leased("other", OTHER_OWNER), awaited("awaited", parent), leased("mine"))
+    detached = claim_one(broker, "detached", limit=1)
+    ids = ["parent", "detached", "other", "ghost", "awaited"]
+    for owner in (OWNER, b"nobody", b""):
+        expect_equal(broker.cancel(ids, "stop", owner), [CancelAnswer.UNKNOWN] * 5, f"the answers to {owner!r}")
+    cancel(broker, "mine", CancelAnswer.UNKNOWN, "stop", parent.token)
+    held = [Renewal(LeaseState.HELD)] * 2
+    expect_equal(broker.renew([parent, detached], 15.0), held, "the renewals")
+    expect_claimable(broker, "other", "awaited", "mine")
+
+
+@topic.check()
+def cancel_for_an_owner_leaves_ends_alone(harness: ContractHarness) -> None:
+    """With an owner, a job that has ended counts as unknown, also when an equal id before it in the batch has ended it."""
+    broker = harness.open()
+    submit(broker, leased("ended"), leased("waiting"))
+    delivery = claim_one(broker, "ended", limit=1)
+    settle(broker, succeeded(delivery))
+    answers = broker.cancel(["ended", "waiting", "waiting"], "stop", OWNER)
+    expect_equal([answer.value for answer in answers], ["unknown", "cancelled", "unknown"], "the answers")
+    expect_equal(stored(broker, "ended").outcome, succeeded(delivery).outcome, "the outcome")
 
 
 @topic.check(Feature.LISTING)

@@ -28,6 +28,7 @@ from ...model.listing import JobFilter, WorkerRecord
 from ...model.states import ENDED, HELD, MOVES, WAITING, JobState
 from .harness import ContractHarness
 from .samples import (
+    OWNERS,
     QUEUES,
     Wish,
     Word,
@@ -124,6 +125,12 @@ class BrokerMachine(RuleBasedStateMachine):
     def cancel_some(self, which: list[int], reason: str | None) -> None:
         self.cancel(self._name(which), reason)
 
+    @rule(which=which_ids, owner=st.one_of(st.sampled_from(OWNERS), picks))
+    def cancel_some_of_an_owner(self, which: list[int], owner: bytes | tuple[bool, int]) -> None:
+        """Cancel some jobs if they belong to a lease, or to a delivery."""
+        for each in [owner] if isinstance(owner, bytes) else self._pick(owner):
+            self.cancel(self._name(which), "of an owner", each)
+
     @rule(owners=which_owners, lease_seconds=owner_leases)
     def hold_some(self, owners: list[bytes], lease_seconds: float) -> None:
         self.hold(owners, lease_seconds)
@@ -196,8 +203,8 @@ class BrokerMachine(RuleBasedStateMachine):
             expect(held == (renewal.state is not LeaseState.LOST), f"a delivery that is held: {held} got {renewal}")
         self._look()
 
-    def cancel(self, ids: list[str], reason: str | None) -> None:
-        self.twins.cancel(ids, reason)
+    def cancel(self, ids: list[str], reason: str | None, owner: bytes | Pair | None = None) -> None:
+        self.twins.cancel(ids, reason, owner)
         self._look("cancel")
 
     def hold(self, owners: list[bytes], lease_seconds: float) -> None:

@@ -156,7 +156,7 @@ def submission_prolongs_the_lease(harness: ContractHarness) -> None:
 
 @topic.check(clock=True)
 def repetition_does_not_change_hands(harness: ContractHarness) -> None:
-    """A job that is known keeps its owner, or none, whoever submits its id again."""
+    """A job that is known keeps its owner, or none, when another owner submits its id again."""
     broker = harness.open()
     submit(broker, leased("mine"), "nobody's")
     receipts = broker.submit([leased("mine", OTHER_OWNER, 60), leased("nobody's")])

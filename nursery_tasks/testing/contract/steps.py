@@ -13,7 +13,7 @@ import msgspec
 
 from ...brokers.protocol import Broker, BrokerAdmin
 from ...model.codec import pack_outcome, unpack_outcome
-from ...model.delivery import CancelAnswer, Delivery, Finished, Settlement, Stored, Submission, Swept
+from ...model.delivery import CancelAnswer, Delivery, Finished, Receipt, Settlement, Stored, Submission, Swept
 from ...model.listing import JobRecord
 from ...model.outcome import Outcome
 from ...model.states import JobState
@@ -50,6 +50,13 @@ def submit(broker: Broker, *jobs: Submission | str) -> None:
         [(submission.id, True) for submission in submissions],
         "the receipts of new jobs",
     )
+
+
+def repeat(broker: Broker, *jobs: Submission | str, known: str | None = None) -> None:
+    """Submit jobs that must not be stored, because of jobs with their ids, or because of *known*."""
+    submissions = [job(item) if isinstance(item, str) else item for item in jobs]
+    wanted = [Receipt(known or submission.id, False) for submission in submissions]
+    expect_equal(broker.submit(submissions), wanted, "the receipts of repetitions")
 
 
 def claim(
@@ -143,8 +150,10 @@ def expect_claimable(broker: Broker, *job_ids: str, queues: Sequence[str] = (QUE
     return deliveries
 
 
-def cancel(broker: Broker, job_id: str, wanted: CancelAnswer, reason: str | None = "not needed") -> None:
-    expect_equal(broker.cancel([job_id], reason), [wanted], f"the answer to a cancel of job {job_id!r}")
+def cancel(
+    broker: Broker, job_id: str, wanted: CancelAnswer, reason: str | None = "not needed", owner: bytes | None = None
+) -> None:
+    expect_equal(broker.cancel([job_id], reason, owner), [wanted], f"the answer to a cancel of job {job_id!r}")
 
 
 def hold(broker: Broker, seconds: float, *owners: bytes) -> None:

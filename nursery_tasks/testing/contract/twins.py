@@ -79,8 +79,9 @@ class Twins:
         theirs = self._subject.renew([pair[1] for pair in pairs], lease_seconds)
         return _compare("renew", ours, theirs)
 
-    def cancel(self, ids: Sequence[str], reason: str | None) -> list[CancelAnswer]:
-        return self._same("cancel", lambda broker: broker.cancel(ids, reason))
+    def cancel(self, ids: Sequence[str], reason: str | None, owner: bytes | Pair | None = None) -> list[CancelAnswer]:
+        ours, theirs = (each.token for each in owner) if isinstance(owner, tuple) else (owner, owner)
+        return _compare("cancel", self.oracle.cancel(ids, reason, ours), self._subject.cancel(ids, reason, theirs))
 
     def hold(self, owners: Sequence[bytes], lease_seconds: float) -> list[bool]:
         return self._same("hold", lambda broker: broker.hold(owners, lease_seconds))
