@@ -90,9 +90,9 @@ class Lane(Generic[Item, Answer]):
         return batch.answers[begin : begin + len(items)]
 
     async def wait_quiet(self) -> None:
-        """Wait until no call is under way; what was asked for before has happened then, or never will."""
-        while self._under_way is not None:
-            await self._under_way.done.wait()
+        """Wait for what was asked for before now: it has happened then, or never will."""
+        for batch in [batch for batch in (self._under_way, *self._waiting) if batch is not None]:
+            await batch.done.wait()
 
     def _check_not_stuck(self) -> None:
         if self._under_way is not None and self._under_way.late:

@@ -40,6 +40,7 @@ from .waiting import OutcomeWaiter, Ticket
 R = TypeVar("R")
 
 OWNED_GRACE_SECONDS: Final = 8.0  # how long a cancelled `run` waits for its job to be gone: its clean-up and the way there
+NESTED_PRIORITY: Final = 10  # above all that users can give
 LISTING_SECONDS: Final = 1.0  # for finding out what is still running after that
 LEAVE_SECONDS: Final = 1.0  # for a call that is under way when the app is left
 DEADLINE_GAP_SECONDS: Final = 1.0  # how much sooner than its caller a worker may see that the deadline is over, at most
@@ -90,8 +91,15 @@ class Connection:
                 finally:
                     self.gateway.patience.end_after(LEAVE_SECONDS)
                     serving.cancel()
-                    self.owner.close()
+                    await self._let_go()
                     self.waiter.close(BrokerClosed(self.gateway.broker.name))
+
+    async def _let_go(self) -> None:
+        """Cancel what is still awaited by coroutines outside of the app's scope: nobody can hear of it any more."""
+        self.owner.close()
+        if self.owner.awaited:
+            with move_on_after(LISTING_SECONDS, shield=True), suppress(BrokerError):
+                await self.gateway.call(self.gateway.broker.hold, [self.owner.id], 0.0)
 
     async def _serve_waiter(self, serving: CancelScope) -> None:
         with serving:
@@ -138,7 +146,13 @@ class Connection:
         with ExitStack() as stack:
             seconds = 0.0 if token else stack.enter_context(self.owner.awaiting())
             submission = self._encode(job, job_id, remaining_seconds())
-            submission = msgspec.structs.replace(submission, owner=token or self.owner.id, owner_seconds=seconds)
+            submission = msgspec.structs.replace(
+                submission,
+                owner=token or self.owner.id,
+                owner_seconds=seconds,
+                # What a handler waits for goes before what has not begun: a handler that waits holds memory, or a thread.
+                priority=submission.priority + (NESTED_PRIORITY if token else 0),
+            )
             ticket = stack.enter_context(self.waiter.expecting(submission.id, look=False))
             receipt: Receipt | None = None
             try:
@@ -146,7 +160,8 @@ class Connection:
                 ticket.sent = True
                 return receipt, await ticket.wait() if receipt.created else None
             except BrokerUnavailable:
-                self.owner.abandon(submission.id, ABANDONED)  # it may have been stored
+                if not token:  # else it ends with the attempt
+                    self.owner.abandon(submission.id, ABANDONED)  # it may have been stored
                 raise
             except (GeneratorExit, BrokerError, UnknownJob, NoWorkers, NotSupported):
                 raise
@@ -186,12 +201,13 @@ class Connection:
         Raises:
             JobStillRunning: It is not gone.
         """
-        why = ""
+        why, is_sent = "", False
         with move_on_after(self.grace_seconds, shield=True):
             try:
                 # asyncio's own cancel does not wait for a submission under way, which must not arrive after our cancel.
                 await self.gateway.wait_submitted()
-                [answer] = await self.gateway.cancel([submission.id], reason)
+                [answer] = await self.gateway.cancel([submission.id], reason, submission.owner)
+                is_sent = True
                 if answer is CancelAnswer.REQUESTED:
                     ticket.sent = True
                     await ticket.wait()
@@ -199,8 +215,10 @@ class Connection:
             except UnknownJob:  # it is gone for good
                 return
             except BrokerError as error:  # the cancelled caller must not wait for a broker that is away
-                self.owner.abandon(submission.id, reason)
                 why = f"it will be cancelled when the broker is back: {error}"
+            finally:  # also when asyncio's own cancel has cut this short
+                if not is_sent and submission.owner == self.owner.id:
+                    self.owner.abandon(submission.id, reason)
         await self._raise_still_running(submission, why)
 
     async def _raise_still_running(self, submission: Submission, why: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
-from anyio import CancelScope, Event, create_task_group
+from anyio import CancelScope, Event, create_task_group, get_cancelled_exc_class
 from anyio.abc import TaskGroup
 
 from ..errors import JobCancelled, NotFinished
@@ -85,6 +85,9 @@ class ChildJob(Generic[R_co]):
                 self._value.append(await connection.run(job, self.id, lambda: self.cancel_reason or group.failure))
             if self._scope.cancelled_caught:
                 self.exception = JobCancelled(self.id, self.task, self.cancel_reason)
+        except get_cancelled_exc_class():
+            self.exception = JobCancelled(self.id, self.task, self.cancel_reason or group.failure)
+            raise
         except BaseException as error:
             self.exception = error
             if isinstance(error, Exception):

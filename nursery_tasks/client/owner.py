@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from ..brokers.protocol import Broker, Feature
 from ..errors import BrokerClosed, BrokerError
 
 OWNER_LEASE_SECONDS: Final = 15.0
+RETRY_SECONDS: Final = 0.5  # between two tries to cancel what was abandoned
 
 _log = logging.getLogger("nursery_tasks.client")
 
@@ -33,14 +35,20 @@ class OwnerLease:
     """
 
     def __init__(self, broker: Callable[[], Broker], lease_seconds: float = OWNER_LEASE_SECONDS) -> None:
-        self.id = token_bytes(16)
         self.lease_seconds = lease_seconds
+        self.awaited = 0  # how many jobs are awaited now
         self._broker = broker
-        self._awaited = 0
+        self._closed = False
+        self._begin()
+
+    def _begin(self) -> None:
+        """Become an owner of its own; also in a process that was forked, whose jobs must not live as long as its parent."""
+        self.id = token_bytes(16)
+        self.awaited = 0
+        self._process = os.getpid()
         self._abandoned: dict[str, str] = {}  # id -> reason: cancels that the broker has not heard of
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._closed = False
 
     @contextmanager
     def awaiting(self) -> Generator[float, None, None]:
@@ -48,21 +56,25 @@ class OwnerLease:
 
         A broker that is not shared between processes dies with its owners: there the lease never runs out.
         """
-        if Feature.SHARED not in self._broker().features:
-            yield math.inf
-            return
-        with self._changed:
-            self._awaited += 1
-            if self._awaited == 1:
+        is_shared = Feature.SHARED in self._broker().features
+        if os.getpid() != self._process:
+            self._begin()
+        changed = self._changed
+        with changed:
+            self.awaited += 1
+            if self.awaited == 1 and is_shared:
                 self._start()
         try:
-            yield self.lease_seconds
+            yield self.lease_seconds if is_shared else math.inf
         finally:
-            with self._changed:
-                self._awaited -= 1
+            with changed:
+                self.awaited -= 1
 
     def abandon(self, job_id: str, reason: str) -> None:
-        """Have a job cancelled, now or when the broker is back: nobody awaits it any more, and others keep the lease alive."""
+        """Have a job of this owner cancelled, now or when the broker is back: nobody awaits it any more.
+
+        Others may keep the lease alive, so it would not end by itself.
+        """
         with self._changed:
             self._abandoned[job_id] = reason
             self._start()
@@ -94,18 +106,24 @@ class OwnerLease:
 
     def _keep_once(self) -> None:
         broker = self._broker()
-        if self._awaited:
+        if self.awaited and Feature.SHARED in broker.features:
             [held] = broker.hold([self.id], self.lease_seconds)
-            if not held and self._awaited:
+            if not held and self.awaited:
                 _log.warning("the lease on awaited jobs had run out: they were cancelled")
         for job_id, reason in list(self._abandoned.items()):
-            broker.cancel([job_id], reason)
+            broker.cancel([job_id], reason, self.id)
             self._abandoned.pop(job_id, None)
 
     def _wait(self) -> bool:
-        """Wait for the next renewal; False: the thread is not needed any more."""
+        """Wait for the next renewal; False: the thread is not needed any more.
+
+        A wait that begins anew lasts its time, too: the lease is made by the submission that follows.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._closed, self.lease_seconds / 3)
-            while not self._awaited and not self._abandoned and not self._closed:
+            while not self.awaited and not self._abandoned and not self._closed:
                 self._changed.wait()
+            if self._abandoned:
+                self._changed.wait_for(lambda: self._closed, RETRY_SECONDS)
+            else:
+                self._changed.wait_for(lambda: self._closed or self._abandoned, self.lease_seconds / 3)
             return not self._closed

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from contextvars import Context
 from typing import Any, Final, Generic, TypeVar
 
@@ -19,7 +19,16 @@ from anyio import from_thread, move_on_after
 
 from ..brokers.protocol import Broker, BrokerAdmin
 from ..current import check_cancelled, current_job_or_none, distant_slot_given_back, owner_on
-from ..errors import BrokerClosed, BrokerError, JobStillRunning, NotSupported, UnknownJob, WaitTimedOut
+from ..errors import (
+    BrokerClosed,
+    BrokerError,
+    BrokerUnavailable,
+    JobStillRunning,
+    NotSupported,
+    NoWorkers,
+    UnknownJob,
+    WaitTimedOut,
+)
 from ..events import Events
 from ..model.delivery import CancelAnswer, Hint, Receipt, Stored, Submission
 from ..model.duration import Duration, to_optional_seconds, to_seconds
@@ -28,7 +37,7 @@ from ..model.states import JobState
 from ..on_loop import call_on_loop, check_may_block
 from ..registry import Registry
 from .cancelling import CANCEL_WAIT_SECONDS, CLAIMED_WAIT_SECONDS, SWEEP_LIMIT, answer_of
-from .connection import ABANDONED, OWNED_GRACE_SECONDS, SUBMIT_CHUNK, Connection, check_served, tell_queued
+from .connection import ABANDONED, NESTED_PRIORITY, OWNED_GRACE_SECONDS, SUBMIT_CHUNK, Connection, check_served, tell_queued
 from .handle import JobHandle
 from .ids import new_job_id
 from .job import Connected, Job, check_job, check_jobs
@@ -119,24 +128,36 @@ class SyncClient:
             token = owner_on(broker)
             lease = 0.0 if token else stack.enter_context(self._owner.awaiting())
             submission = self._encode(job, seconds)
-            submission = msgspec.structs.replace(submission, owner=token or self._owner.id, owner_seconds=lease)
+            submission = msgspec.structs.replace(
+                submission,
+                owner=token or self._owner.id,
+                owner_seconds=lease,
+                priority=submission.priority + (NESTED_PRIORITY if token else 0),
+            )
             handle: SyncJobHandle[R] = SyncJobHandle(self, submission.id, job.task, job.returns)
             try:
                 [receipt] = self._submit([submission])
                 handle = SyncJobHandle(self, receipt.id, job.task, job.returns, receipt.created)
                 return handle.wait_stored(seconds), handle
+            except (NoWorkers, NotSupported):  # nothing was sent
+                raise
+            except BrokerUnavailable:
+                if not token:
+                    self._owner.abandon(submission.id, ABANDONED)  # it may have been stored
+                raise
             except BaseException as error:
                 if handle.created:  # else an equal one was there already: nobody here owns it
                     # In a context without the job: what made it leave is still so, and would cut these waits short.
-                    Context().run(self._disown, handle, error)
+                    Context().run(self._disown, handle, submission.owner, error)
                 raise
 
-    def _disown(self, handle: SyncJobHandle[Any], error: BaseException) -> None:
+    def _disown(self, handle: SyncJobHandle[Any], owner: bytes | None, error: BaseException) -> None:
         """Cancel a job whose caller is leaving because of *error*, and wait until it is gone; bounded."""
         try:
-            answer = handle.cancel(ABANDONED, wait=OWNED_GRACE_SECONDS)
+            answer = handle.cancel_owned(ABANDONED, owner, OWNED_GRACE_SECONDS)
         except BrokerError:
-            self._owner.abandon(handle.id, ABANDONED)
+            if owner == self._owner.id:
+                self._owner.abandon(handle.id, ABANDONED)
             return
         if answer in (CancelAnswer.REQUESTED, CancelAnswer.UNRESPONSIVE):
             left = JobStillRunning(handle.id, handle.task, OWNED_GRACE_SECONDS, why=f"it is {answer}")
@@ -262,16 +283,27 @@ class SyncJobHandle(Generic[R_co]):
         wait_seconds = to_seconds("wait", wait)
         while True:
             try:
-                stored = self._wait_until(lambda stored: stored.state.ended or stored.unresponsive, wait_seconds)
-            except UnknownJob:
-                return CancelAnswer.UNKNOWN
+                return self._wait_answered(wait_seconds)
             except WaitTimedOut as late:
                 if late.state is not JobState.CLAIMED:
                     return answer
                 wait_seconds = CLAIMED_WAIT_SECONDS  # it must not start after this has returned
                 self._client.broker().sweep(SWEEP_LIMIT)  # its worker may be gone, and no other one there to see it
-            else:
-                return answer_of(stored)
+
+    def cancel_owned(self, reason: str, owner: bytes | None, wait_seconds: float) -> CancelAnswer:
+        """Cancel the job if *owner* has it, and wait for its end, but no longer than that; for who leaves it."""
+        [answer] = self._client.broker().cancel([self.id], reason, owner)
+        if answer is not CancelAnswer.REQUESTED:
+            return answer
+        with suppress(WaitTimedOut):
+            return self._wait_answered(wait_seconds)
+        return answer
+
+    def _wait_answered(self, wait_seconds: float) -> CancelAnswer:
+        try:
+            return answer_of(self._wait_until(lambda stored: stored.state.ended or stored.unresponsive, wait_seconds))
+        except UnknownJob:
+            return CancelAnswer.UNKNOWN
 
     def _look(self) -> Stored:
         [stored] = self._client.broker().outcomes([self.id])

@@ -24,7 +24,7 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
         queue: Where it waits.
         task: The task's name, for listings and for `key`.
         payload: The encoded message; the broker never looks inside.
-        priority: 0 to 9, higher first.
+        priority: Higher first: 0 to 9 as users give it, and 10 more for what a handler waits for.
         delay_seconds: How long from now it may not start.
         start_at: A moment (epoch seconds, broker's clock) that wins over the delay.
         expires_seconds: How long from the moment it may first start it waits at most for its first attempt; None: for ever.

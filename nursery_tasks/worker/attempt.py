@@ -73,6 +73,8 @@ async def _run_in_scopes(held: Held, call: Call, job: CurrentJob, execute: Execu
         return Raised(SystemError("the handler raised KeyboardInterrupt"))
     except BaseException as error:  # nothing is swallowed: it becomes the job's outcome, or the scope above cancels us again
         return _judge_error(error, held, call, clock)
+    if held.cancelled and scope.cancelled_caught:  # and not late, although its clean-up may have lasted
+        return _cancelled(held)
     if held.time_limit != math.inf and current_time() >= held.time_limit:
         # By the clock: who swallowed its timeout has not succeeded.
         return _late(held, call, clock)
@@ -85,10 +87,10 @@ def _judge_error(error: BaseException, held: Held, call: Call, clock: float) -> 
     # Outside of the attempt's own scopes: what is cancelled here is above us.
     if held.cancelled:
         return _cancelled(held, None if isinstance(error, get_cancelled_exc_class()) else error)
+    if _is_cancelled_from_above():  # before the clock is asked: its clean-up may have lasted
+        return Interrupted("the worker stops")
     if current_time() >= held.time_limit:
         return _late(held, call, clock, error)
-    if _is_cancelled_from_above():
-        return Interrupted("the worker stops")
     if isinstance(error, get_cancelled_exc_class()):
         stray = StrayCancellation("a cancellation came out of the handler that nobody here had asked for")
         stray.__cause__ = error

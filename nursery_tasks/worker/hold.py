@@ -43,6 +43,11 @@ class AttemptHold:
             return held.cancel_reason
         return DEADLINE_OVER if held.time_limit < held.timeout_at else TIMED_OUT
 
+    @property
+    def waits(self) -> bool:
+        """Whether the handler waits for other jobs now; also for their end, when it is cancelled."""
+        return self._loan is not None and self._loan.waits
+
     def limited(self) -> None:
         """Hear that the attempt has a time limit: a thread, which cannot ask the loop, compares it with a clock of its own."""
         self._clock_gap = time.monotonic() - current_time()

@@ -29,6 +29,11 @@ class Loan:
         """Whether this is the worker's own thread; a handler may run a loop of its own in another one."""
         return threading.get_ident() == self._hand_over.thread
 
+    @property
+    def waits(self) -> bool:
+        """Whether the handler waits for other jobs now."""
+        return self._waits > 0
+
     def give(self) -> None:
         """Begin a wait."""
         self._waits += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from anyio import Event, move_on_after, sleep
@@ -18,6 +19,7 @@ from .held import Held, HeldJobs
 from .leases import LeaseKeeper
 
 SWEEP_SECONDS: Final = 1.0  # at least this often
+FIRST_SWEEPS: Final = 20
 SWEEP_LIMIT: Final = 500  # jobs of each kind in one call
 BEAT_SECONDS: Final = 5.0
 BEAT_TTL_SECONDS: Final = 15.0
@@ -49,6 +51,13 @@ class Sweeper:
     def on_due(self, topic: Topic, names: set[str] | None) -> None:
         """Take a hint that a job was scheduled, maybe for sooner than the next sweep."""
         self._wake.set()
+
+    async def sweep_all(self) -> None:
+        """Do what is overdue, in bounded time; a broker that is away is left to `serve`."""
+        with suppress(BrokerError):
+            for _ in range(FIRST_SWEEPS):
+                if not (await self._gateway.sweep(SWEEP_LIMIT)).more:
+                    return
 
     async def serve(self) -> None:
         """Sweep until cancelled."""

@@ -22,10 +22,12 @@ from typing import Final
 from anyio import current_time, sleep
 
 from .held import Held, HeldJobs
+from .hold import AttemptHold
 from .stacks import stack_of
 
 WARN_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 0.25
+CHILDREN_SECONDS: Final = 10.0  # more, for a handler that waits for the end of the jobs that it owns
 
 _log = logging.getLogger("nursery_tasks.worker")
 
@@ -80,7 +82,10 @@ class Watchdog:
         if held.watched == 0 and late_seconds >= self._warn_seconds:
             held.watched = 1
             self._warn(held, late_seconds)
-        if held.watched == 1 and late_seconds >= self._cleanup_seconds and not held.ended:
+        patience = self._cleanup_seconds
+        if isinstance(held.hold, AttemptHold) and held.hold.waits:
+            patience += CHILDREN_SECONDS
+        if held.watched == 1 and late_seconds >= patience and not held.ended:
             held.watched = 2
             self._lost.append(held)
             self._give_up(held, late_seconds)

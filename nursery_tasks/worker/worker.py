@@ -201,6 +201,7 @@ class Worker:
                 self._runner.executors.serve,
             ):
                 start(serve)
+            await self._sweeper.sweep_all()  # before the first claim: what has lost its owner must not be started
             async with self._resources():
                 await self._serve_slots(task_status)
 
@@ -246,17 +247,19 @@ class Worker:
             async with create_task_group() as running:
                 self._running = running
                 self._hand_over.open()
-                async with create_task_group() as claiming:
-                    claiming.start_soon(self._intake.serve, name="intake")
-                    task_status.started()
-                    try:
-                        await self._stop.wait()
-                    finally:
-                        self._beginning.end_after(CLAIM_SECONDS)
-                    # A soft stop is a deadline on a scope that exists already.
-                    self._interrupt_at(running, current_time() + self._drain_seconds)
-                    claiming.cancel_scope.cancel()
-                self._give_back()
+                try:
+                    async with create_task_group() as claiming:
+                        claiming.start_soon(self._intake.serve, name="intake")
+                        task_status.started()
+                        try:
+                            await self._stop.wait()
+                        finally:
+                            self._beginning.end_after(CLAIM_SECONDS)
+                        # A soft stop is a deadline on a scope that exists already.
+                        self._interrupt_at(running, current_time() + self._drain_seconds)
+                        claiming.cancel_scope.cancel()
+                finally:  # also when cancelled from above: a handler that ends may wait for one of these
+                    self._give_back()
                 self._hand_over.close()
         finally:
             self._running = None

@@ -255,6 +255,7 @@ class CpuHost:
                     self._take(header, body)
                     if count % FRAMES_AT_ONCE == 0:
                         await checkpoint()
+            self.end()  # it is gone, or a handler has closed its link: nothing can be heard of it any more
         except BrokenFrame as error:
             _log.error("a process host is killed, because it does not say what it should: %s", error)
             self.end()
