@@ -219,3 +219,26 @@ async def test_many_children_of_one_handler_need_one_slot(memory_app: App) -> No
 
     async with working(memory_app, slots=1):
         assert await parent.run() == sum(range(200))
+
+
+async def test_siblings_that_were_cancelled_say_so_as_jobs(app: App) -> None:
+    gate = Gate()
+
+    @app.task
+    async def hang() -> None:
+        await gate.pass_through()
+
+    @app.task
+    async def fail() -> None:
+        await gate.wait_for(1)
+        raise ValueError("no")
+
+    async with working(app):
+        with pytest.raises(ExceptionGroup):  # noqa: PT012 - the block is what raises
+            async with app.create_task_group() as group:
+                cancelled = group.start_soon(hang)
+                failing = group.start_soon(fail)
+        with pytest.raises(JobCancelled, match=f"its sibling fail .{failing.id}. ended with ValueError"):
+            _ = cancelled.return_value
+        with pytest.raises(JobCancelled):
+            await cancelled

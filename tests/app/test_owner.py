@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,7 +17,7 @@ from nursery_tasks import App, JobState
 from nursery_tasks.client.connection import ABANDONED
 from nursery_tasks.client.owner import OwnerLease
 from nursery_tasks.current import owner_on
-from nursery_tasks.errors import BrokerUnavailable, JobCancelled
+from nursery_tasks.errors import BrokerClosed, BrokerUnavailable, JobCancelled, NoWorkers
 from nursery_tasks.model.delivery import Submission
 from nursery_tasks.model.listing import JobFilter
 from nursery_tasks.model.reasons import OWNER_ENDED, OWNER_GONE
@@ -154,3 +158,158 @@ async def test_a_cancel_that_the_broker_has_not_heard_is_repeated_when_it_is_bac
         app.connection.owner.abandon(job.id, "nobody waits")
         await until_state(app, job.id, JobState.CANCELLED)
         await until(lambda: gate.inside == 0)
+
+
+async def test_a_program_never_cancels_a_job_of_that_id_that_is_not_its_own(memory_app: App, faulty: FaultyBroker) -> None:
+    @memory_app.task
+    async def note() -> None:
+        """Do nothing."""
+
+    with fail_after(DEADLINE):
+        async with memory_app:
+            memory_app.connection.owner.lease_seconds = LEASE
+            job = await note.options(id="order-1").enqueue()
+            with faulty.failing("submit", effect=True), pytest.raises(BrokerUnavailable):
+                await note.options(id="order-1").run()
+            await until(lambda: not memory_app.connection.owner._abandoned)
+            assert await job.status() is JobState.READY
+
+
+def test_a_refused_submission_cancels_no_job_of_that_id(app: App) -> None:
+    @app.task
+    async def note() -> None:
+        """Do nothing."""
+
+    job = app.sync.enqueue(note.options(id="order-1").job())
+    app.sync._require_workers = True
+    with pytest.raises(NoWorkers):
+        app.sync.run(note.options(id="order-1").job())
+    assert job.status() is JobState.READY
+    app.sync.close()
+
+
+async def test_a_detached_job_with_the_same_key_keeps_an_owned_one_alive(app: App) -> None:
+    gate = Gate()
+
+    @app.task
+    async def hang() -> str:
+        await gate.pass_through()
+        return "done"
+
+    keyed = hang.options(key="k")
+    async with working(app):
+        async with create_task_group() as tg:
+            tg.start_soon(keyed.run)
+            await gate.wait_for(1)
+            job = await keyed.enqueue()
+            tg.cancel_scope.cancel()
+        gate.open()
+        assert await job == "done"
+
+
+async def test_leaving_the_app_ends_what_others_still_await(app: App, tmp_path: Path) -> None:
+    gate = Gate()
+
+    @app.task
+    async def hang() -> None:
+        await gate.pass_through()
+
+    async def awaits() -> None:
+        with pytest.raises(BrokerClosed):
+            await hang.run()
+
+    other = App(f"sqlite:///{tmp_path}/jobs.db?synchronous=normal") if app.url.startswith("sqlite") else None
+    if other is None:
+        pytest.skip("a broker in memory ends with its app")
+    other.task(name="hang")(hang.spec.function)
+    with fail_after(DEADLINE):
+        async with other, other.open_worker(), create_task_group() as tg:
+            async with app:
+                tg.start_soon(awaits)
+                await gate.wait_for(1)
+            await until(lambda: gate.inside == 0)
+
+
+async def test_a_lease_that_begins_anew_is_not_called_lost(app: App, caplog: pytest.LogCaptureFixture) -> None:
+    @app.task
+    async def note() -> None:
+        """Do nothing."""
+
+    async with working(app):
+        app.connection.owner.lease_seconds = LEASE
+        await note.run()
+        await to_thread.run_sync(time.sleep, LEASE + 1.1)  # and a sweep
+        await note.run()
+        await to_thread.run_sync(time.sleep, LEASE / 2)
+    assert "had run out" not in caplog.text
+
+
+def test_a_forked_process_is_an_owner_of_its_own(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = OwnerLease(app._sync_broker, LEASE)
+    with lease.awaiting():
+        before = lease.id
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    with lease.awaiting():
+        assert lease.id != before
+    lease.close()
+    app.sync.close()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_second_cancel_of_asyncios_own_leaves_no_job_behind(tmp_path: Path) -> None:
+    app = App(f"sqlite:///{tmp_path}/jobs.db?synchronous=normal")
+    gate = Gate()
+
+    @app.task
+    async def hang() -> None:
+        await gate.pass_through()
+
+    async with working(app):
+        keeping = asyncio.create_task(hang.run())  # it keeps the lease
+        await gate.wait_for(1)
+        broker = app.connection.gateway.broker
+        submit, under_way, go_on = broker.submit, threading.Event(), threading.Event()
+
+        def slow(jobs: Any) -> Any:
+            under_way.set()
+            go_on.wait(DEADLINE)
+            return submit(jobs)
+
+        app.connection.gateway._submit._method = slow
+        leaving = asyncio.create_task(hang.options(id="X").run())
+        await to_thread.run_sync(under_way.wait)
+        for _ in range(2):
+            leaving.cancel()
+            await asyncio.sleep(0.01)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        await until_state(app, "X", JobState.CANCELLED)
+        gate.open()
+        await keeping
+
+
+async def test_a_cancel_is_sent_while_others_submit_all_the_time(app: App) -> None:
+    gate = Gate()
+
+    @app.task
+    async def hang() -> None:
+        await gate.pass_through()
+
+    @app.task
+    async def note() -> None:
+        """Do nothing."""
+
+    async def pump() -> None:
+        while True:
+            await note.options(queue="nobody").enqueue()
+
+    async with working(app, queues=["default"]), create_task_group() as pumping:
+        for _ in range(3):
+            pumping.start_soon(pump)
+        async with create_task_group() as tg:
+            tg.start_soon(hang.run)
+            await gate.wait_for(1)
+            tg.cancel_scope.cancel()
+        assert gate.inside == 0
+        pumping.cancel_scope.cancel()

@@ -449,3 +449,43 @@ async def test_the_reason_that_we_use_ourselves_is_no_magic_word(app: App) -> No
         assert await job.cancel("lease lost") is CancelAnswer.CANCELLED
         assert sorted(history.of(job.id)) == [EventKind.CANCELLED, EventKind.QUEUED, EventKind.STARTED]
         assert admin(app).job(job.id).attempts == 1
+
+
+@pytest.mark.parametrize("raises", [False, True], ids=["quietly", "with an error"])
+async def test_a_cancelled_handler_is_cancelled_also_when_its_clean_up_outlasts_its_timeout(app: App, raises: bool) -> None:
+    gate = Gate()
+
+    @app.task(timeout=0.2)
+    async def hang() -> None:
+        try:
+            await gate.pass_through()
+        finally:
+            with CancelScope(shield=True):
+                await anyio.sleep(0.3)
+            if raises:
+                raise ValueError("in its clean-up")
+
+    async with working(app):
+        job = await hang.enqueue()
+        await gate.wait_for(1)
+        assert await job.cancel("not needed") is CancelAnswer.CANCELLED
+        assert (await job.outcome()).reason == "not needed"
+
+
+async def test_an_interrupted_job_goes_back_also_when_its_clean_up_outlasts_its_timeout(app: App) -> None:
+    gate = Gate()
+
+    @app.task(timeout=0.2)
+    async def hang() -> None:
+        try:
+            await gate.pass_through()
+        finally:
+            with CancelScope(shield=True):
+                await anyio.sleep(0.3)
+
+    with fail_after(DEADLINE):
+        async with app:
+            async with app.open_worker(drain=0):
+                job = await hang.enqueue()
+                await gate.wait_for(1)
+            assert await job.status() is JobState.READY

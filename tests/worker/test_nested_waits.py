@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import anyio.lowlevel
 import pytest
-from anyio import create_task_group, fail_after, move_on_after
+from anyio import CancelScope, create_task_group, current_time, fail_after, move_on_after
 from support import DEADLINE, Gate, until, working
 
 from nursery_tasks import App, current_job
@@ -204,3 +204,84 @@ async def test_a_wait_that_is_given_up_takes_the_slot_again(memory_app: App) -> 
         with fail_after(DEADLINE):
             assert await parent.run() == "went on"
         assert worker._hand_over.lent == 0
+
+
+async def test_what_a_handler_waits_for_goes_before_what_has_not_begun(app: App) -> None:
+    """Else all parents would begin before the first child, and each that waits holds memory, or a thread."""
+    most, waiting = 0, 0
+
+    @app.task
+    async def child() -> None:
+        """Do nothing."""
+
+    @app.task
+    async def parent() -> None:
+        nonlocal most, waiting
+        waiting += 1
+        most = max(most, waiting)
+        await child.run()
+        waiting -= 1
+
+    async with working(app, slots=2):
+        for job in await app.enqueue_many([parent.job() for _ in range(60)]):
+            await job
+    assert most < 30
+
+
+async def test_a_worker_that_is_left_gives_back_what_its_handlers_wait_for(app: App) -> None:
+    gate = Gate()
+
+    @app.task
+    async def leaf() -> None:
+        """Do nothing."""
+
+    @app.task
+    async def hog() -> None:
+        await gate.pass_through()
+
+    @app.task
+    async def parent() -> None:
+        await leaf.options(priority=0).run()
+
+    with fail_after(DEADLINE):
+        async with app:
+            with CancelScope() as scope:
+                async with app.open_worker(slots=1) as worker:
+                    for job in await app.enqueue_many([leaf.job() for _ in range(100)]):
+                        await job  # short jobs, so that it fetches ahead
+                    await hog.options(priority=9).enqueue()
+                    await gate.wait_for(1)
+                    await parent.enqueue()
+                    gate.open()
+                    await until(lambda: worker._hand_over.lent or not worker.running)
+                    began = current_time()
+                    scope.cancel()
+            assert current_time() - began < 4
+
+
+async def test_a_handler_that_waits_for_the_end_of_its_children_is_not_called_stubborn(
+    memory_app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    release = anyio.Event()
+
+    @memory_app.task
+    async def slow_to_end() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with CancelScope(shield=True):
+                await release.wait()
+
+    @memory_app.task
+    async def parent() -> None:
+        await slow_to_end.run()
+
+    async with working(memory_app, cleanup=0.2) as worker:
+        job = await parent.enqueue()
+        await until(lambda: len(worker.running) == 2)
+        async with create_task_group() as tg:
+            tg.start_soon(job.cancel)
+            await until(lambda: len(worker._describe().unresponsive) == 1)
+            await anyio.sleep(0.3)
+            assert job.id not in worker._describe().unresponsive  # it waits for the one that is
+            release.set()
