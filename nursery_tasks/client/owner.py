@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from secrets import token_bytes
@@ -19,8 +20,10 @@ from typing import Final
 
 from ..brokers.protocol import Broker, Feature
 from ..errors import BrokerClosed, BrokerError
+from ..model.delivery import CancelAnswer
 
 OWNER_LEASE_SECONDS: Final = 15.0
+ARRIVAL_SECONDS: Final = 15.0  # a call to the broker is given up after 10
 RETRY_SECONDS: Final = 0.5  # between two tries to cancel what was abandoned
 
 _log = logging.getLogger("nursery_tasks.client")
@@ -46,7 +49,8 @@ class OwnerLease:
         self.id = token_bytes(16)
         self.awaited = 0
         self._process = os.getpid()
-        self._abandoned: dict[str, str] = {}  # id -> reason: cancels that the broker has not heard of
+        # id -> reason, and until when it is tried: cancels that the broker has not heard of
+        self._abandoned: dict[str, tuple[str, float]] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -73,10 +77,11 @@ class OwnerLease:
     def abandon(self, job_id: str, reason: str) -> None:
         """Have a job of this owner cancelled, now or when the broker is back: nobody awaits it any more.
 
-        Others may keep the lease alive, so it would not end by itself.
+        Others may keep the lease alive, so it would not end by itself. Its submission may still be under way: while the job is
+        not known it is looked for again.
         """
         with self._changed:
-            self._abandoned[job_id] = reason
+            self._abandoned[job_id] = reason, time.monotonic() + ARRIVAL_SECONDS
             self._start()
 
     def close(self) -> None:
@@ -110,20 +115,22 @@ class OwnerLease:
             [held] = broker.hold([self.id], self.lease_seconds)
             if not held and self.awaited:
                 _log.warning("the lease on awaited jobs had run out: they were cancelled")
-        for job_id, reason in list(self._abandoned.items()):
-            broker.cancel([job_id], reason, self.id)
-            self._abandoned.pop(job_id, None)
+        for job_id, (reason, until) in list(self._abandoned.items()):
+            [answer] = broker.cancel([job_id], reason, self.id)
+            if answer is not CancelAnswer.UNKNOWN or time.monotonic() >= until:
+                self._abandoned.pop(job_id, None)
 
     def _wait(self) -> bool:
         """Wait for the next renewal; False: the thread is not needed any more.
 
         A wait that begins anew lasts its time, too: the lease is made by the submission that follows.
         """
-        with self._changed:
+        changed = self._changed  # a fork replaces it, for itself
+        with changed:
             while not self.awaited and not self._abandoned and not self._closed:
-                self._changed.wait()
+                changed.wait()
             if self._abandoned:
-                self._changed.wait_for(lambda: self._closed, RETRY_SECONDS)
+                changed.wait_for(lambda: self._closed, RETRY_SECONDS)
             else:
-                self._changed.wait_for(lambda: self._closed or self._abandoned, self.lease_seconds / 3)
+                changed.wait_for(lambda: self._closed or self._abandoned, self.lease_seconds / 3)
             return not self._closed

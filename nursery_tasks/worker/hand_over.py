@@ -29,17 +29,17 @@ class HandOver:
     Args:
         slots: How many attempts may run at once.
         start_child: Starts one more child that takes deliveries.
-        on_free: Called when a slot was lent out and nothing waits for it: there is room for a claim.
+        on_lent: Called when a slot was lent out.
     """
 
-    def __init__(self, slots: int, start_child: Callable[[], None], on_free: Callable[[], None]) -> None:
+    def __init__(self, slots: int, start_child: Callable[[], None], on_lent: Callable[[], None]) -> None:
         self.busy = 0  # slots in use; above `slots` only while cancelled handlers clean up
         self.children = 0
         self.lent = 0  # attempts that wait for other jobs, or for a slot afterwards
         self.thread = threading.get_ident()  # the worker's own
         self._slots = slots
         self._start_child = start_child
-        self._on_free = on_free
+        self._on_lent = on_lent
         self._waiting: deque[Held] = deque()
         self._parked: list[Event] = []  # one per child that waits for a delivery or a slot
         self._returning: deque[Event] = deque()  # one per attempt that waits for a slot again
@@ -90,9 +90,9 @@ class HandOver:
         if self.children - self.lent < self._slots and not self._closed:
             self._add_child()
         self._free()
+        self._on_lent()
         if self.busy < self._slots:
             self._wake(1)
-            self._on_free()
 
     async def take_again(self) -> None:
         """Take a slot again, waiting for one.

@@ -89,7 +89,12 @@ class Intake:
                 await self._wait()
 
     def _room(self) -> int:
-        """How many deliveries may be added: free slots plus the prefetch, minus what waits for a slot."""
+        """How many deliveries may be added: free slots plus the prefetch, minus what waits for a slot.
+
+        Nothing is fetched ahead while handlers wait for other jobs: those come first, and have a place then.
+        """
+        if self._hand_over.lent:
+            self._prefetch = 0
         return self._settings.slots + self._prefetch - self._hand_over.busy - len(self._hand_over)
 
     def _least(self) -> int:

@@ -81,7 +81,7 @@ class Worker:
         self._started_at = self._now()
         self._state: dict[str, Any] = {}
         self._held = HeldJobs()
-        self._hand_over = HandOver(settings.slots, self._start_slot, lambda: self._intake.capacity_freed())
+        self._hand_over = HandOver(settings.slots, self._start_slot, self._on_lent)
         self._loop = loop_name()
         post = loop_poster()
         # A broker on the loop may live in virtual time, and its leases with it.
@@ -269,6 +269,12 @@ class Worker:
     def _start_slot(self) -> None:
         if self._running is not None:
             self._running.start_soon(self._slot, name=f"slot {self._hand_over.children}")
+
+    def _on_lent(self) -> None:
+        """Make room for what the handlers wait for: what was fetched ahead would begin first, and then wait as well."""
+        if self._hand_over.lent >= self.settings.slots:
+            self._give_back()
+        self._intake.capacity_freed()
 
     async def _slot(self) -> None:
         """Run deliveries until the hand-over does not need this child any more."""
