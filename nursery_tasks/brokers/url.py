@@ -7,7 +7,7 @@ import re
 from typing import Final
 from urllib.parse import parse_qsl, unquote
 
-from ..errors import InvalidBrokerUrl
+from ..errors import BrokerUnreachable, InvalidBrokerUrl
 from .protocol import Broker
 
 ENVIRONMENT: Final = "NURSERY_TASKS_BROKER"
@@ -25,7 +25,8 @@ def open_broker(url: str) -> Broker:
     """Open the broker that *url* names.
 
     `memory:` is in this process and gone with it. `sqlite:///relative.db` and `sqlite:////absolute.db` are a file, with
-    `?synchronous=normal` for speed at the price of the last moments before a power loss.
+    `?synchronous=normal` for speed at the price of the last moments before a power loss. `redis://user:password@host:6379/0`,
+    `rediss://` (TLS) and `unix:///path/of/the.sock` are a Redis or Valkey server, with `?prefix=`, `?durable=yes`, `?timeout=`.
 
     Raises:
         InvalidBrokerUrl: The URL makes no sense.
@@ -47,10 +48,23 @@ def open_broker(url: str) -> Broker:
         from .sqlite import SqliteBroker
 
         return SqliteBroker.from_options(unquote(place[3:]), options, url)
+    if scheme in ("redis", "rediss", "unix"):
+        return _open_redis(url, options)
     if url and not _SCHEME.match(url):  # it looks like a path
         raise InvalidBrokerUrl(url, f"it has no scheme; did you mean sqlite:///{url}?")
-    known = "is a broker of a later version" if scheme in ("redis", "rediss", "amqp", "amqps") else "names no broker"
+    known = "is a broker of a later version" if scheme in ("amqp", "amqps") else "names no broker"
     raise InvalidBrokerUrl(redacted(url), f"{scheme + ':' if scheme else 'an empty URL'} {known}")
+
+
+def _open_redis(url: str, options: dict[str, str]) -> Broker:
+    try:
+        from .redis import RedisBroker
+    except ModuleNotFoundError as error:
+        if error.name != "redis":
+            raise
+        name = redacted(url)
+        raise BrokerUnreachable(name, "the package redis is not installed", "pip install 'nursery-tasks[redis]'") from None
+    return RedisBroker.from_options(url, options, redacted(url))
 
 
 def redacted(url: str) -> str:

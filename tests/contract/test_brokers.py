@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from redis_server import fresh_url, open_redis_broker
 
 from nursery_tasks.brokers.memory import MemoryBroker
 from nursery_tasks.brokers.sqlite import SqliteBroker
@@ -22,6 +24,13 @@ def open_sqlite(folder: Path) -> ContractHarness:
     return ContractHarness(lambda: SqliteBroker(folder / "jobs.db", clock=clock), clock=clock)
 
 
+def open_redis(folder: Path) -> ContractHarness:
+    clock = ManualClock()
+    stack = ExitStack()
+    url = stack.enter_context(fresh_url())
+    return ContractHarness(lambda: open_redis_broker(url, clock), clock=clock, clean_up=stack.close)
+
+
 def open_toy(folder: Path) -> ContractHarness:
     from toy_broker import ToyBroker
 
@@ -29,7 +38,12 @@ def open_toy(folder: Path) -> ContractHarness:
     return ContractHarness(lambda: ToyBroker(clock=clock), clock=clock)
 
 
-HARNESSES: dict[str, Callable[[Path], ContractHarness]] = {"memory": open_memory, "sqlite": open_sqlite, "toy": open_toy}
+HARNESSES: dict[str, Callable[[Path], ContractHarness]] = {
+    "memory": open_memory,
+    "sqlite": open_sqlite,
+    "redis": open_redis,
+    "toy": open_toy,
+}
 
 
 @pytest.mark.parametrize("check", checks, ids=lambda check: f"{check.topic}-{check.name}".replace(" ", "_"))

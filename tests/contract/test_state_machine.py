@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from broken_brokers import (
 )
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import invariant, run_state_machine_as_test
+from redis_server import fresh_url, open_redis_broker
 
 from nursery_tasks.brokers.memory import MemoryBroker
 from nursery_tasks.brokers.sqlite import SqliteBroker
@@ -80,6 +82,14 @@ class SqliteMachine(BrokerMachine):
         )
 
 
+class RedisMachine(BrokerMachine):
+    def new_harness(self) -> ContractHarness:
+        clock = ManualClock()
+        stack = ExitStack()
+        url = stack.enter_context(fresh_url())
+        return ContractHarness(lambda: open_redis_broker(url, clock), clock=clock, clean_up=stack.close)
+
+
 class ToyMachine(BrokerMachine):
     exact_sweeps = False
 
@@ -90,7 +100,7 @@ class ToyMachine(BrokerMachine):
         return ContractHarness(lambda: ToyBroker(clock=clock), clock=clock)
 
 
-MACHINES = {"memory": MemoryMachine, "sqlite": SqliteMachine}
+MACHINES = {"memory": MemoryMachine, "sqlite": SqliteMachine, "redis": RedisMachine}
 
 
 @pytest.mark.parametrize("name", MACHINES)

@@ -1,0 +1,214 @@
+"""The transitions of jobs in a Redis server: each method is one call of one script. `layout` lists what stands there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from secrets import token_bytes
+from typing import Any, Final
+
+from ...model.delivery import (
+    CancelAnswer,
+    Delivery,
+    Finished,
+    LeaseState,
+    Progressed,
+    Receipt,
+    Released,
+    Renewal,
+    Retried,
+    Settlement,
+    Started,
+    Stored,
+    Submission,
+    Swept,
+    Topic,
+    Unresponsive,
+)
+from ...model.states import ENDED
+from ..protocol import Emit, Feature, Listener
+from .address import Address, read_address
+from .admin import RedisAdmin
+from .checks import check_server
+from .hints import Audience
+from .layout import NUMBERS, TOKEN_BYTES, How, decode_any, describe, encode, how_to_store
+from .link import Link
+from .records import to_deliveries, to_stored
+from .scripts import read_scripts
+
+_LOOK_UP: Final = 2_000  # ids in one call, which changes nothing and may be several
+_CANCELS: Final = {
+    -1: CancelAnswer.UNKNOWN,
+    0: CancelAnswer.FINISHED,
+    1: CancelAnswer.CANCELLED,
+    2: CancelAnswer.REQUESTED,
+}
+_HELD: Final = Renewal(LeaseState.HELD)
+_LOST: Final = Renewal(LeaseState.LOST)
+_EMPTY: Final = encode({})
+
+
+class RedisBroker(RedisAdmin):
+    """A broker on a Redis or Valkey server, for any number of processes on any number of machines.
+
+    Args:
+        address: Where the server is; `from_options` reads it from a URL.
+        name: How the broker is called in errors: the URL without its password.
+        clock: Tells the time in epoch seconds, for tests; None: the server does.
+
+    Raises:
+        BrokerUnreachable: The server does not answer or cannot be used; the text says why and what to do.
+
+    Resources:
+        `close` gives back the connections and the thread that listens.
+    """
+
+    blocking = True
+    features: frozenset[Feature] = frozenset(Feature)
+
+    def __init__(self, address: Address, *, name: str, clock: Callable[[], float] | None = None) -> None:
+        self.name = name
+        link = Link(name, address)
+        try:
+            scripts = read_scripts(check_server(link))
+        except BaseException:
+            link.close()
+            raise
+        super().__init__(link, scripts, Audience(link), clock)
+
+    @classmethod
+    def from_options(
+        cls, url: str, options: Mapping[str, str], name: str, *, clock: Callable[[], float] | None = None
+    ) -> RedisBroker:
+        """Open the broker that a URL describes; *options* are its query, *name* is the URL without the password.
+
+        Raises:
+            InvalidBrokerUrl: An option is not known, or cannot have this value.
+            BrokerUnreachable: The server cannot be used.
+        """
+        return cls(read_address(url, options, name), name=name, clock=clock)
+
+    def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
+        if not jobs:
+            return self._nothing()
+        values: list[Any] = []
+        hows: dict[int, How] = {}
+        owners: dict[bytes, int] = {}
+        for place, job in enumerate(jobs, 1):
+            how = how_to_store(job, owners)
+            if how is not None:
+                hows[place] = how
+            values.append(encode(describe(job)))
+            values.append(job.payload)
+        answers = self._run("submit", encode(hows) if hows else _EMPTY, len(jobs), *values, *owners)
+        return [
+            Receipt(job.id, True) if answer == 1 else Receipt(answer.decode(), False)
+            for job, answer in zip(jobs, answers, strict=True)
+        ]
+
+    def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Delivery]:
+        if limit <= 0 or not queues:
+            return self._nothing()
+        random = token_bytes(TOKEN_BYTES)
+        return to_deliveries(self._run("claim", limit, worker, lease_seconds, random, *queues), random)
+
+    def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        if not settlements:
+            return self._nothing()
+        kinds: list[str] = []
+        delays: dict[int, float] = {}
+        values: list[bytes] = []
+        for place, item in enumerate(settlements, 1):
+            kind, body, delay = _say(item)
+            kinds.append(kind)
+            values.append(_token(item.delivery))
+            values.append(body)
+            if delay:
+                delays[place] = delay
+        answers = self._run("settle", "".join(kinds), encode(delays) if delays else _EMPTY, *values)
+        return [answer == 1 for answer in answers]
+
+    def renew(self, deliveries: Sequence[Delivery], lease_seconds: float) -> list[Renewal]:
+        if not deliveries:
+            return self._nothing()
+        answers = self._run("renew", lease_seconds, *[_token(delivery) for delivery in deliveries])
+        return [_to_renewal(answer) for answer in answers]
+
+    def cancel(self, ids: Sequence[str], reason: str | None) -> list[CancelAnswer]:
+        if not ids:
+            return self._nothing()
+        return [_CANCELS[answer] for answer in self._run("cancel", reason or "", *ids)]
+
+    def hold(self, owners: Sequence[bytes], lease_seconds: float) -> list[bool]:
+        if not owners:
+            return self._nothing()
+        return [answer == 1 for answer in self._run("hold", lease_seconds, *owners)]
+
+    def outcomes(self, ids: Sequence[str]) -> list[Stored | None]:
+        if not ids:
+            return self._nothing()
+        found: list[Stored | None] = []
+        for begin in range(0, len(ids), _LOOK_UP):
+            rows, *outcomes = self._run("outcomes", *ids[begin : begin + _LOOK_UP])
+            found += [to_stored(row, outcome) for row, outcome in zip(decode_any(rows), outcomes, strict=True)]
+        return found
+
+    def sweep(self, limit: int) -> Swept:
+        due, returned, died, expired, orphaned, dropped, next_due = decode_any(self._run("sweep", limit))
+        return Swept(
+            due=due,
+            returned=returned,
+            died=died,
+            expired=expired,
+            orphaned=orphaned,
+            dropped=dropped,
+            more=max(orphaned, due, expired, returned + died, dropped) >= limit,
+            next_due_seconds=None if next_due < 0 else float(next_due),
+        )
+
+    def listen(self, topics: Sequence[Topic], emit: Emit) -> Listener:
+        self._link.check_usable()
+        return self._audience.join(topics, emit)
+
+    def close(self) -> None:
+        self._audience.close()
+        self._link.close()
+
+    def _nothing(self) -> list[Any]:
+        """Answer a call that asks for nothing."""
+        self._link.check_usable()
+        return []
+
+
+def _token(delivery: Delivery) -> bytes:
+    """Return the token, with which scripts find the job; one that is not this job's leads nowhere."""
+    address = delivery.address
+    return delivery.token if type(address) is bytes and delivery.token.endswith(address) else b""
+
+
+def _say(item: Settlement) -> tuple[str, bytes, float]:
+    """Return what `settle.lua` wants to know: the kind, a body, a delay.
+
+    Raises:
+        ValueError: A job is said to end in a state that is no end.
+    """
+    if isinstance(item, Finished):
+        if item.state not in ENDED:
+            raise ValueError(f"{item.delivery.id}: no job ends in the state {item.state}")
+        return str(NUMBERS[item.state]), item.outcome, 0.0
+    if isinstance(item, Started):
+        return "S", b"", 0.0
+    if isinstance(item, Progressed):
+        return "P", item.progress, 0.0
+    if isinstance(item, Unresponsive):
+        return "U", b"", 0.0
+    if isinstance(item, Retried):
+        return ("r", b"", item.delay_seconds) if item.failure is None else ("R", item.failure, item.delay_seconds)
+    if isinstance(item, Released):
+        return "L", b"", item.delay_seconds
+    raise TypeError(f"{type(item).__name__} is no settlement")
+
+
+def _to_renewal(answer: Any) -> Renewal:
+    if answer == 1:
+        return _HELD
+    return _LOST if answer == 0 else Renewal(LeaseState.CANCEL, answer.decode() or None)

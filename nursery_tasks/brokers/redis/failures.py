@@ -1,0 +1,46 @@
+"""From the driver's errors to ours. No exception of `redis` leaves this package."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import redis
+from redis import exceptions
+
+from ...errors import BrokerError, BrokerFull, BrokerUnavailable
+
+DriverError: Final = (redis.RedisError, OSError)
+
+# What the server's answer begins with, or has inside (a script's error, before version 7) -> the problem, the next step.
+_NO_ROOM: Final = (
+    ("OOM command not allowed", "the server has no memory left", "raise its maxmemory, or purge ended jobs"),
+    ("MISCONF", "the server cannot save to its disk and takes no writes", "look into its log; is its disk full?"),
+)
+# What the driver raises -> the problem, the next step. The first row that fits counts.
+_TABLE: Final[tuple[tuple[type[Exception], str, str], ...]] = (
+    (exceptions.AuthenticationWrongNumberOfArgsError, "the server takes no user name", "leave it out of the URL"),
+    (redis.AuthenticationError, "the server refuses the user or the password", "check those in the URL"),
+    (exceptions.NoPermissionError, "this user may not do that", "see ACL GETUSER; the how-to page has the rights"),
+    (redis.ReadOnlyError, "the server is a replica and takes no writes", "name the primary in the URL"),
+    (redis.BusyLoadingError, "the server is still loading its data", "it will answer when that is done"),
+    (redis.TimeoutError, "no answer in time", "is the server busy, or the network broken? see ?timeout="),
+    (redis.ConnectionError, "no connection", "is the server running, and is this its address?"),
+    (exceptions.InvalidResponse, "what answers is no Redis server", "check the address and the port"),
+    (TimeoutError, "no answer in time", "is the server busy, or the network broken? see ?timeout="),
+    (OSError, "no connection", "is the server running, and is this its address?"),
+)
+_OF_A_CLUSTER: Final = (exceptions.AskError, exceptions.ClusterError)
+
+
+def to_broker_error(name: str, error: Exception) -> BrokerError:
+    """Return the error that says *error* in our words; *name* is the broker's, without its password."""
+    text = str(error)
+    for mark, problem, step in _NO_ROOM:
+        if mark in text:
+            return BrokerFull(name, problem, step)
+    if isinstance(error, _OF_A_CLUSTER):
+        return BrokerUnavailable(name, f"the server is a part of a Cluster ({text})", "name a server that stands alone")
+    for driver_error, problem, step in _TABLE:
+        if isinstance(error, driver_error):
+            return BrokerUnavailable(name, f"{problem} ({text})" if text else problem, step)
+    return BrokerUnavailable(name, f"{type(error).__name__}: {text}")

@@ -1,0 +1,100 @@
+"""What stands in the server. Everything that this broker stores is listed here.
+
+All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says `?prefix=`:
+
+    j:<n>            HASH    one job, from its submission until its outcome has been kept long enough
+    ids              HASH    job id -> n
+    all              ZSET    every n, scored by itself: the listing
+    ready:<queue>    ZSET    n of ready jobs, scored (9 - priority) * 2^46 + n
+    due              ZSET    n of scheduled jobs, scored with the moment when they are due
+    lease            ZSET    n of claimed and started jobs, scored with the end of the lease
+    ended            ZSET    n of ended jobs, scored with the moment when they may be dropped
+    expiring         ZSET    n of jobs that wait for their first attempt and may do so only until the score
+    keys             HASH    task, NUL, key -> n of the job that has not ended
+    owners           ZSET    owners' leases, scored with their end; 0: it is gone, and sweeps cancel what belongs to it
+    owned:<owner>    ZSET    n of the owner's jobs that have not ended and were not told to
+    parents          HASH    owner -> how many of its jobs have not ended
+    counts           HASH    digit of a state and queue -> how many jobs
+    paused           SET     queues from which nobody may claim
+    workers          HASH    worker -> when it was seen, a space, its description of itself as JSON
+    beats            ZSET    workers, scored with the moment until which they count
+    seq              STRING  the last n; the one key that stays when everything else is gone
+
+    hint:<topic>     channel msgpack, a list of names: see `Hint`
+
+`n` is the order of submission, in 14 digits so that equal scores sort by it. Moments are epoch seconds on the server's clock.
+The fields of a job are few, because each one costs the server more than its bytes:
+
+    m  what the submission says, and nobody changes: msgpack of `Description`
+    s  where it is: msgpack of an array, listed in `lua/common.lua`
+    p  the payload, as it came
+    o  the packed outcome; before the end that of the last attempt that failed. Outcomes that the broker makes itself are not
+       stored: whoever reads the job makes them from `s`
+    g  the last progress
+
+The prefix is one hash tag, so all of it is in one slot, and a script may touch jobs of several queues in one step: claims
+from several queues, keys that are unique over all of them, owners whose jobs are anywhere. A Cluster is used by several
+apps with a prefix each; this version does not speak the protocol of one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from ...model.delivery import Submission
+from ...model.states import JobState
+
+DEFAULT_PREFIX: Final = "nursery-tasks"
+PREFIX: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+TOKEN_BYTES: Final = 16  # of a claim; the job's n comes after them
+
+STATES: Final[tuple[JobState, ...]] = tuple(JobState)  # number -> state
+NUMBERS: Final = {state: number for number, state in enumerate(STATES)}
+
+
+def to_state(number: int) -> JobState:
+    """Return the state that is stored as *number*."""
+    return STATES[number]
+
+
+class Description(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Field `m` of a job. Scripts read it by place."""
+
+    id: str
+    queue: str
+    task: str
+    priority: int
+    keep_seconds: float
+    max_crashes: int
+    key: str | None = None
+    parent: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+def describe(job: Submission) -> Description:
+    return Description(
+        job.id, job.queue, job.task, job.priority, job.keep_seconds, job.max_crashes, job.key, job.parent, job.tags
+    )
+
+
+# delay, start_at, expires, the owner's place among the owners from 1, owner's lease
+How = tuple[float, float | None, float | None, int | None, float]
+
+
+def how_to_store(job: Submission, owners: dict[bytes, int]) -> How | None:
+    """Return what a submission says of its beginning; None: what nearly all of them say, which is nothing."""
+    if job.owner is not None:
+        place = owners.setdefault(job.owner, len(owners) + 1)
+        return job.delay_seconds, job.start_at, job.expires_seconds, place, job.owner_seconds
+    if job.delay_seconds or job.start_at is not None or job.expires_seconds is not None:
+        return job.delay_seconds, job.start_at, job.expires_seconds, None, 0.0
+    return None
+
+
+encode: Final = msgspec.msgpack.Encoder().encode
+decode_any: Final[Callable[[bytes], Any]] = msgspec.msgpack.Decoder().decode
+decode_description: Final = msgspec.msgpack.Decoder(Description).decode

@@ -1,0 +1,291 @@
+-- What every script begins with: the clock, the jobs that a call touches, and the indexes that follow them.
+--
+-- A script changes jobs in memory (`change`), and `flush` writes them: the job's fields, and for each index only the
+-- difference between where the job was and where it is. Nothing is written before the first `flush`, except for the number
+-- that a submission takes; so what a script refuses, it refuses before it has changed anything.
+--
+-- A job here is a table: n = its number, padded; s = its state, an array; raw = its description as the client packed it, decoded
+-- by `meta` when somebody asks; before = the state in which it was found, nil for a new one; lease = when its lease will be over.
+
+local P = KEYS[1]
+local call, decode, encode = redis.call, cmsgpack.unpack, cmsgpack.pack
+local now = tonumber(ARGV[1]) -- only tests say it
+if not now then
+    local time = call('TIME')
+    now = time[1] + time[2] / 1000000
+end
+
+-- s
+local STATE, ATTEMPTS, CRASHES, LAPSES, DUE, EXPIRES, CREATED, WORKER = 1, 2, 3, 4, 5, 6, 7, 8
+local BEGUN, ENDED_AT, TOKEN, CANCEL, UNRESPONSIVE, OWNER, OURS = 9, 10, 11, 12, 13, 14, 15
+-- meta
+local ID, QUEUE, TASK, PRIORITY, KEEP, MAX_CRASHES, KEY, PARENT, TAGS = 1, 2, 3, 4, 5, 6, 7, 8, 9
+
+local AT_ONCE = 2000 -- arguments of one command: Lua's unpack() fails above 8000
+local jobs, dirty, hints = {}, {}, {}
+
+local function load(n)
+    local job = jobs[n]
+    if job == nil then
+        local found = call('HMGET', P .. 'j:' .. n, 's', 'm')
+        job = false
+        if found[1] then
+            job = { n = n, s = decode(found[1]), raw = found[2] }
+        end
+        jobs[n] = job
+    end
+    return job
+end
+
+local function meta(job)
+    local m = job.m
+    if not m then
+        m = decode(job.raw)
+        job.m = m
+    end
+    return m
+end
+
+local function find(id)
+    local n = call('HGET', P .. 'ids', id)
+    return n and load(n)
+end
+
+local function may_expire(s)
+    return s[EXPIRES] and s[STATE] < CLAIMED and s[ATTEMPTS] == 0 and s[CRASHES] == 0
+end
+
+-- Say that a job is about to be changed.
+local function change(job)
+    if not job.dirty then
+        local s = job.s
+        job.dirty, job.before, job.expiring, job.asked = true, s[STATE], may_expire(s), s[CANCEL]
+        dirty[#dirty + 1] = job
+    end
+    return job.s
+end
+
+local function hint(topic, name)
+    local names = hints[topic]
+    if not names then
+        names = { list = {} }
+        hints[topic] = names
+    end
+    if not names[name] then
+        names[name] = true
+        names.list[#names.list + 1] = name
+    end
+end
+
+local function later(buffer, key, first, second)
+    local list = buffer[key]
+    if not list then
+        list = {}
+        buffer[key] = list
+    end
+    list[#list + 1] = first
+    if second then
+        list[#list + 1] = second
+    end
+end
+
+local function run(command, buffer)
+    for key, list in pairs(buffer) do
+        for from = 1, #list, AT_ONCE do
+            call(command, key, unpack(list, from, math.min(from + AT_ONCE - 1, #list)))
+        end
+    end
+end
+
+local function many(command, key, list)
+    for from = 1, #list, AT_ONCE do
+        call(command, key, unpack(list, from, math.min(from + AT_ONCE - 1, #list)))
+    end
+end
+
+local function add_number(hash, field, number)
+    if call('HINCRBY', hash, field, number) == 0 then
+        call('HDEL', hash, field)
+    end
+end
+
+-- The index that holds a job in a state, and the job's score there.
+local function place(job, state)
+    if state == SCHEDULED then
+        return P .. 'due', job.s[DUE]
+    elseif state == READY then
+        return P .. 'ready:' .. meta(job)[QUEUE], (9 - meta(job)[PRIORITY]) * 70368744177664 + tonumber(job.n)
+    elseif state <= STARTED then
+        return P .. 'lease', job.lease
+    end
+    local keep = meta(job)[KEEP]
+    if state == FAILED or state == DEAD then
+        keep = math.max(keep, DEAD_TTL_SECONDS)
+    end
+    return P .. 'ended', job.s[ENDED_AT] + keep
+end
+
+local function index_of(job, state)
+    if state == SCHEDULED then
+        return P .. 'due'
+    elseif state == READY then
+        return P .. 'ready:' .. meta(job)[QUEUE]
+    end
+    return P .. (state <= STARTED and 'lease' or 'ended')
+end
+
+local function flush()
+    local rem, add, drop, set, counts, owners, gone = {}, {}, {}, {}, {}, {}, {}
+    for _, job in ipairs(dirty) do
+        local s, n, before = job.s, job.n, job.before
+        local after = not job.dropped and s[STATE] or nil
+        local key = P .. 'j:' .. n
+        if not after then
+            gone[#gone + 1] = key
+            later(rem, P .. 'all', n)
+            later(drop, P .. 'ids', meta(job)[ID])
+        elseif not before then
+            call('HSET', key, 's', encode(s), 'm', job.raw, 'p', job.payload)
+            later(add, P .. 'all', tonumber(n), n)
+            later(set, P .. 'ids', meta(job)[ID], n)
+        elseif job.outcome then
+            call('HSET', key, 's', encode(s), 'o', job.outcome)
+        else
+            call('HSET', key, 's', encode(s))
+            if job.outcome == false then
+                call('HDEL', key, 'o')
+            end
+        end
+        if before ~= after then
+            local queue = meta(job)[QUEUE]
+            local from = before and index_of(job, before)
+            local to, score
+            if after then
+                to, score = place(job, after)
+                counts[after .. queue] = (counts[after .. queue] or 0) + 1
+            end
+            if before then
+                counts[before .. queue] = (counts[before .. queue] or 0) - 1
+            end
+            if from and from ~= to then
+                later(rem, from, n)
+            end
+            if to and from ~= to then
+                later(add, to, score, n)
+            end
+            local lived, lives = before and before <= STARTED, after and after <= STARTED
+            if lived ~= lives and meta(job)[KEY] then
+                local unique = meta(job)[TASK] .. '\0' .. meta(job)[KEY]
+                if lives then
+                    later(set, P .. 'keys', unique, n)
+                elseif lived then
+                    later(drop, P .. 'keys', unique)
+                end
+            end
+            local owner = s[OWNER]
+            if owner and lived ~= lives and (lives or lived) then
+                owners[owner] = (owners[owner] or 0) + (lives and 1 or -1)
+                if lives and not s[CANCEL] then
+                    later(add, P .. 'owned:' .. owner, tonumber(n), n)
+                elseif lived and not job.asked then
+                    later(rem, P .. 'owned:' .. owner, n)
+                end
+            end
+        end
+        if before and s[OWNER] and before <= STARTED and after == before and s[CANCEL] and not job.asked then
+            later(rem, P .. 'owned:' .. s[OWNER], n)
+        end
+        local expiring = after and may_expire(s)
+        if job.expiring and not expiring then
+            later(rem, P .. 'expiring', n)
+        elseif expiring and not job.expiring then
+            later(add, P .. 'expiring', s[EXPIRES], n)
+        end
+        job.dirty, job.outcome, job.before = false, nil, after
+        if not after then
+            jobs[n] = false
+        end
+    end
+    dirty = {}
+    run('ZREM', rem)
+    run('ZADD', add)
+    run('HDEL', drop)
+    run('HSET', set)
+    for field, number in pairs(counts) do
+        if number ~= 0 then
+            add_number(P .. 'counts', field, number)
+        end
+    end
+    for owner, number in pairs(owners) do
+        if number ~= 0 then
+            add_number(P .. 'parents', owner, number)
+        end
+    end
+    for from = 1, #gone, AT_ONCE do
+        call('UNLINK', unpack(gone, from, math.min(from + AT_ONCE - 1, #gone)))
+    end
+end
+
+-- Write what is left and tell the listeners; the last thing that a script does.
+local function done(answer)
+    flush()
+    for topic, names in pairs(hints) do
+        for from = 1, #names.list, AT_ONCE do
+            local to = math.min(from + AT_ONCE - 1, #names.list)
+            call('PUBLISH', P .. 'hint:' .. topic, encode({ unpack(names.list, from, to) }))
+        end
+    end
+    return answer
+end
+
+-- The moves that more than one script makes.
+
+local function finish(job, state)
+    local s = change(job)
+    s[STATE], s[TOKEN], s[UNRESPONSIVE], s[ENDED_AT] = state, false, false, now
+    hint('outcome', meta(job)[ID])
+end
+
+-- End a job whose outcome is the broker's own: clients make it of what `s` says.
+local function finish_ours(job, state)
+    change(job)[OURS] = true
+    finish(job, state)
+end
+
+local function give_back(job, delay)
+    local s = change(job)
+    if s[CANCEL] then
+        return finish_ours(job, CANCELLED)
+    end
+    s[TOKEN], s[UNRESPONSIVE], s[DUE] = false, false, now + math.max(0, delay)
+    local waits = s[DUE] > now
+    s[STATE] = waits and SCHEDULED or READY
+    hint(waits and 'due' or 'work', meta(job)[QUEUE])
+end
+
+local function cancel(job, reason) -- 0 it had ended, 1 cancelled, 2 its worker is told
+    if job.s[STATE] > STARTED then
+        return 0
+    end
+    local s = change(job)
+    s[CANCEL] = s[CANCEL] or reason
+    if s[TOKEN] then
+        hint('cancel', meta(job)[ID])
+        return 2
+    end
+    finish_ours(job, CANCELLED)
+    return 1
+end
+
+-- Cancel what belongs to an owner, except for jobs that are being cancelled; return how many. Flush before.
+local function cancel_owned(owner, reason, limit)
+    if limit and limit <= 0 then
+        return 0
+    end
+    local found = call('ZRANGE', P .. 'owned:' .. owner, 0, limit and limit - 1 or -1)
+    for _, n in ipairs(found) do
+        cancel(load(n), reason)
+    end
+    return #found
+end
+

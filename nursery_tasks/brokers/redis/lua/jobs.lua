@@ -1,0 +1,55 @@
+-- ARGV: now, wanted, limit, after, newest_first
+-- wanted: msgpack {states as digits, queue, task, parent, tag}, each may be false. Looks at no more than 500 jobs.
+-- Returns where to go on, empty at the end; then for each job its description, msgpack of what else is known of it, its
+-- progress, its stored outcome and its payload.
+
+local wanted, limit = decode(ARGV[2]), tonumber(ARGV[3])
+local states, queue, task, parent, tag = wanted[1], wanted[2], wanted[3], wanted[4], wanted[5]
+local LOOK = 500
+local found
+if ARGV[5] == '1' then
+    found = call('ZREVRANGEBYSCORE', P .. 'all', ARGV[4] == '0' and '+inf' or '(' .. ARGV[4], '-inf', 'LIMIT', 0, LOOK)
+else
+    found = call('ZRANGEBYSCORE', P .. 'all', '(' .. ARGV[4], '+inf', 'LIMIT', 0, LOOK)
+end
+
+local function is_wanted(s, m)
+    if states and not string.find(states, s[STATE], 1, true) then
+        return false
+    elseif (queue and m[QUEUE] ~= queue) or (task and m[TASK] ~= task) or (parent and m[PARENT] ~= parent) then
+        return false
+    elseif not tag then
+        return true
+    end
+    for _, each in ipairs(m[TAGS] or {}) do
+        if each == tag then
+            return true
+        end
+    end
+    return false
+end
+
+local answer, taken = { '' }, 0
+for _, n in ipairs(found) do
+    if taken >= limit then
+        break
+    end
+    local job = load(n)
+    answer[1] = n
+    if is_wanted(job.s, meta(job)) then
+        local s, fields = job.s, call('HMGET', P .. 'j:' .. n, 'g', 'o', 'p')
+        taken = taken + 1
+        answer[#answer + 1] = job.raw
+        answer[#answer + 1] = encode({
+            tonumber(n), s[STATE], s[ATTEMPTS], s[CRASHES], s[CREATED], s[DUE], s[BEGUN], s[ENDED_AT], s[WORKER],
+            s[OWNER] and true or false, s[UNRESPONSIVE], s[CANCEL], s[OURS],
+        })
+        answer[#answer + 1] = fields[1]
+        answer[#answer + 1] = fields[2]
+        answer[#answer + 1] = fields[3]
+    end
+end
+if #found < LOOK or taken >= limit then
+    answer[1] = ''
+end
+return answer

@@ -1,0 +1,24 @@
+-- ARGV: now, queue, states, limit, after
+-- states: a digit for each. Looks at no more than 1000 jobs.
+-- Returns how many were deleted, and where to go on: empty at the end.
+
+local queue, states, limit = ARGV[2], ARGV[3], tonumber(ARGV[4])
+local found = call('ZRANGEBYSCORE', P .. 'all', '(' .. ARGV[5], '+inf', 'LIMIT', 0, 1000)
+local deleted, last = 0, ''
+for _, n in ipairs(found) do
+    local job = load(n)
+    if deleted >= limit then
+        break
+    end
+    last = n
+    if string.find(states, job.s[STATE], 1, true) and meta(job)[QUEUE] == queue then
+        change(job)
+        job.dropped = true
+        deleted = deleted + 1
+        hint('outcome', meta(job)[ID])
+    end
+end
+if #found < 1000 or deleted >= limit then
+    last = ''
+end
+return done({ deleted, last })

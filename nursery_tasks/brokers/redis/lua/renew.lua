@@ -1,0 +1,17 @@
+-- ARGV: now, lease_seconds, tokens...
+-- Returns for each 0: lost, 1: held, or the reason of the cancel that was asked for, which may be empty.
+
+local until_, answers, leases = now + tonumber(ARGV[2]), {}, {}
+for i = 3, #ARGV do
+    local token = ARGV[i]
+    local job = load(string.sub(token, 17))
+    if job and job.s[TOKEN] == token then
+        leases[#leases + 1] = until_
+        leases[#leases + 1] = job.n
+        answers[#answers + 1] = job.s[CANCEL] or 1
+    else
+        answers[#answers + 1] = 0
+    end
+end
+many('ZADD', P .. 'lease', leases)
+return answers

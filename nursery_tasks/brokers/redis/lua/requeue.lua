@@ -1,0 +1,20 @@
+-- ARGV: now, ids...
+-- Returns 1 or 0 for each.
+
+local answers = {}
+for i = 2, #ARGV do
+    local job = find(ARGV[i])
+    local may = job and job.s[STATE] > SUCCEEDED
+    if may and meta(job)[KEY] then
+        may = call('HEXISTS', P .. 'keys', meta(job)[TASK] .. '\0' .. meta(job)[KEY]) == 0
+    end
+    answers[#answers + 1] = may and 1 or 0
+    if may then
+        change(job)
+        job.s = { READY, 0, 0, 0, now, false, now, false, false, false, false, false, false, false, false }
+        call('HDEL', P .. 'j:' .. job.n, 'o', 'g')
+        hint('work', meta(job)[QUEUE])
+        flush() -- the next one may have the same key
+    end
+end
+return done(answers)

@@ -1,0 +1,50 @@
+-- ARGV: now, kinds, delays, then for each settlement the token and a body (progress, outcome, failure or nothing).
+-- kinds: a letter for each: S started, P progressed, U unresponsive, 4 to 8 finished in this state, R retried, r retried
+-- without a failure to show, L released. delays: msgpack, place in the batch -> seconds, where it is not 0.
+-- Returns 1 or 0 for each.
+
+local kinds, delays, answers, given_back = ARGV[2], decode(ARGV[3]), {}, {}
+
+for i = 1, #kinds do
+    local token, body, kind = ARGV[2 + 2 * i], ARGV[3 + 2 * i], string.sub(kinds, i, i)
+    local job = load(string.sub(token, 17))
+    if not job or job.s[TOKEN] ~= token then
+        answers[i] = 0
+    else
+        answers[i] = 1
+        local s = job.s
+        if kind == 'P' then
+            call('HSET', P .. 'j:' .. job.n, 'g', body)
+        elseif kind == 'U' then
+            change(job)[UNRESPONSIVE] = true
+            hint('outcome', meta(job)[ID])
+        elseif kind == 'S' then
+            if s[STATE] == CLAIMED then
+                change(job)
+                s[STATE], s[ATTEMPTS], s[BEGUN] = STARTED, s[ATTEMPTS] + 1, now
+            end
+        else
+            change(job)
+            given_back[#given_back + 1] = token
+            if kind == 'L' then
+                s[ATTEMPTS] = s[ATTEMPTS] - (s[STATE] == STARTED and 1 or 0)
+                give_back(job, delays[i] or 0)
+            else
+                s[ATTEMPTS] = s[ATTEMPTS] + (s[STATE] == CLAIMED and 1 or 0)
+                job.outcome = kind ~= 'r' and body -- false: there is none any more
+                if kind == 'R' or kind == 'r' then
+                    give_back(job, delays[i] or 0)
+                else
+                    finish(job, tonumber(kind))
+                end
+            end
+        end
+    end
+end
+flush()
+if #given_back > 0 and call('EXISTS', P .. 'parents') == 1 then
+    for _, token in ipairs(given_back) do
+        cancel_owned(token, OWNER_ENDED)
+    end
+end
+return done(answers)

@@ -1,0 +1,85 @@
+-- ARGV: now, how, the number of jobs, then for each job its description and its payload, then owners.
+-- how: msgpack, place in the batch -> {delay, start_at, expires, owner, owner_seconds}, for jobs where any of these is set;
+-- owner: the place among the owners, which are bytes, and the server's msgpack knows only text
+-- Returns for each job 1, or the id of the job that stands for it.
+
+local how, answers = decode(ARGV[2]), {}
+local count = tonumber(ARGV[3])
+local numbers = call('INCRBY', P .. 'seq', count) - count
+
+for i = 1, count do -- leases first: they count for all jobs of the batch
+    local each = how[i]
+    if each and each[4] then
+        each[4] = ARGV[3 + 2 * count + each[4]]
+    end
+    if each and each[4] and each[5] > 0 then
+        local owner, key = each[4], P .. 'owners'
+        local score = tonumber(call('ZSCORE', key, owner) or now)
+        if score == 0 then -- whoever owned the jobs that are left was told that they are cancelled
+            cancel_owned(owner, OWNER_GONE)
+            flush()
+        end
+        call('ZADD', key, math.max(score, now + each[5]), owner)
+    end
+end
+
+local function is_held(token)
+    local job = load(string.sub(token, 17))
+    return job and job.s[TOKEN] == token
+end
+
+local ids, keys = {}, {}
+for from = 1, count, AT_ONCE do
+    local to, asked = math.min(from + AT_ONCE - 1, count), {}
+    for i = from, to do
+        asked[#asked + 1] = decode(ARGV[2 + 2 * i])[ID]
+    end
+    for place, n in ipairs(call('HMGET', P .. 'ids', unpack(asked))) do
+        if n then
+            ids[asked[place]] = true
+        end
+    end
+end
+
+for i = 1, count do
+    local raw = ARGV[2 + 2 * i]
+    local m = decode(raw)
+    local stands
+    if ids[m[ID]] then
+        stands = m[ID]
+    elseif m[KEY] then
+        local unique = m[TASK] .. '\0' .. m[KEY]
+        local n = keys[unique] or call('HGET', P .. 'keys', unique)
+        stands = n and meta(load(n))[ID]
+    end
+    if stands then
+        answers[i] = stands
+    else
+        ids[m[ID]] = true
+        local each = how[i] or {}
+        local due = now
+        if each[2] then
+            due = math.max(now, each[2])
+        elseif each[1] then
+            due = math.max(now, now + each[1])
+        end
+        local waits = due > now
+        local s = {
+            waits and SCHEDULED or READY, 0, 0, 0, due, each[3] and due + each[3] or false, now, false,
+            false, false, false, false, false, each[4] or false, false,
+        }
+        local job = { n = string.format('%014d', numbers + i), s = s, raw = raw, m = m, payload = ARGV[3 + 2 * i], dirty = true }
+        jobs[job.n] = job
+        dirty[#dirty + 1] = job
+        if each[4] and each[5] <= 0 and not is_held(each[4]) then
+            cancel(job, OWNER_GONE)
+        else
+            hint(waits and 'due' or 'work', m[QUEUE])
+            if m[KEY] then
+                keys[m[TASK] .. '\0' .. m[KEY]] = job.n
+            end
+        end
+        answers[i] = 1
+    end
+end
+return done(answers)

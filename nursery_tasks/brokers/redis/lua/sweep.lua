@@ -1,0 +1,84 @@
+-- ARGV: now, limit
+-- Returns msgpack {due, returned, died, expired, orphaned, dropped, next due or -1}
+
+local limit = tonumber(ARGV[2])
+local LOOK = 1000 + limit -- lost jobs that one sweep looks at: some of them wait for what they own
+
+local function lost()
+    return call('ZRANGEBYSCORE', P .. 'lease', '-inf', now, 'WITHSCORES', 'LIMIT', 0, LOOK)
+end
+
+-- The jobs of owners that are gone, and of deliveries whose lease is over.
+local left = limit
+local gone = call('ZRANGEBYSCORE', P .. 'owners', '-inf', now, 'LIMIT', 0, LOOK)
+for _, owner in ipairs(gone) do
+    left = left - cancel_owned(owner, OWNER_GONE, left)
+    if left > 0 then
+        call('ZREM', P .. 'owners', owner)
+    else
+        call('ZADD', P .. 'owners', 0, owner) -- nobody can prolong it; another sweep goes on
+    end
+end
+if call('EXISTS', P .. 'parents') == 1 then
+    flush()
+    local found = lost()
+    for i = 1, #found, 2 do
+        left = left - cancel_owned(load(found[i]).s[TOKEN], OWNER_ENDED, left)
+    end
+end
+flush()
+
+local due = call('ZRANGEBYSCORE', P .. 'due', '-inf', now, 'LIMIT', 0, limit)
+for _, n in ipairs(due) do
+    local job = load(n)
+    change(job)[STATE] = READY
+    hint('work', meta(job)[QUEUE])
+end
+flush()
+
+local expired = call('ZRANGEBYSCORE', P .. 'expiring', '-inf', now, 'LIMIT', 0, limit)
+for _, n in ipairs(expired) do
+    finish_ours(load(n), EXPIRED)
+end
+flush()
+
+local function may_return(job, lease)
+    if call('HEXISTS', P .. 'parents', job.s[TOKEN]) == 0 then
+        return true
+    end
+    return now >= lease + OWNED_GRACE_SECONDS and call('EXISTS', P .. 'owned:' .. job.s[TOKEN]) == 0
+end
+
+local returned, died = 0, 0
+local found = lost()
+for i = 1, #found, 2 do
+    local job = load(found[i])
+    if returned + died < limit and may_return(job, tonumber(found[i + 1])) then
+        local s = change(job)
+        s[LAPSES] = s[LAPSES] + 1
+        s[CRASHES] = s[CRASHES] + (s[STATE] == STARTED and 1 or 0)
+        if s[CANCEL] or s[STATE] == CLAIMED or s[CRASHES] < meta(job)[MAX_CRASHES] then
+            returned = returned + 1
+            give_back(job, 0)
+        else
+            died = died + 1
+            finish_ours(job, DEAD)
+        end
+    end
+end
+flush()
+
+local kept = call('ZRANGEBYSCORE', P .. 'ended', '-inf', now, 'LIMIT', 0, limit)
+for _, n in ipairs(kept) do
+    local job = load(n)
+    change(job)
+    job.dropped = true
+end
+for _, worker in ipairs(call('ZRANGEBYSCORE', P .. 'beats', '-inf', now, 'LIMIT', 0, limit)) do
+    call('ZREM', P .. 'beats', worker)
+    call('HDEL', P .. 'workers', worker)
+end
+flush()
+local next_due = call('ZRANGE', P .. 'due', 0, 0, 'WITHSCORES')[2]
+next_due = next_due and math.max(0, tonumber(next_due) - now) or -1
+return done(encode({ #due, returned, died, #expired, limit - left, #kept, next_due }))

@@ -1,0 +1,146 @@
+"""From the scripts' answers to the model's records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ...model.delivery import Delivery, Stored
+from ...model.listing import JobFilter, JobRecord, QueueRecord, WorkerRecord
+from ...model.reasons import pack_cancelled, pack_dead, pack_expired
+from ...model.states import JobState
+from .layout import NUMBERS, decode_any, decode_description, encode, to_state
+
+# n, attempts, crashes, lapses, expires or -1, due, created, owned
+_Claimed = tuple[int, int, int, int, float, float, float, int]
+
+_decode_claimed = msgspec.msgpack.Decoder(tuple[float, list[_Claimed]]).decode
+_decode_worker = msgspec.json.Decoder(WorkerRecord).decode
+
+
+def to_deliveries(answer: Sequence[bytes], random: bytes) -> list[Delivery]:
+    """Read what `claim.lua` returns; *random* is the beginning of the tokens."""
+    if not answer:
+        return []
+    now, rows = _decode_claimed(answer[0])
+    deliveries: list[Delivery] = []
+    place = 1
+    for n, attempts, crashes, lapses, expires, due, created, owned in rows:
+        about = decode_description(answer[place])
+        address = b"%014d" % n
+        deliveries.append(
+            Delivery(
+                id=about.id,
+                queue=about.queue,
+                task=about.task,
+                payload=answer[place + 1],
+                token=random + address,
+                attempt=attempts + 1,
+                crashes=crashes,
+                lapses=lapses,
+                expires_in_seconds=None if expires < 0 else expires - now,
+                age_seconds=max(0.0, now - created),
+                owned=bool(owned),
+                waited_seconds=max(0.0, now - due),
+                address=address,
+            )
+        )
+        place += 2
+    return deliveries
+
+
+def to_stored(row: Any, stored: bytes | None) -> Stored | None:
+    """Read one row of `outcomes.lua`."""
+    if not row:
+        return None
+    number, unresponsive, ours, crashes, attempts, worker, ended_at, cancel = row
+    outcome, state = None, to_state(number)
+    if number >= NUMBERS[JobState.SUCCEEDED]:
+        outcome = _outcome(state, crashes, attempts, worker, ended_at, cancel, stored) if ours else stored
+    return Stored(state, outcome, unresponsive)
+
+
+def to_record(fields: Sequence[bytes | None]) -> JobRecord:
+    """Read the five fields of a job that `job.lua` and `jobs.lua` return."""
+    raw, rest, progress, stored, payload = fields
+    about = decode_description(raw or b"")
+    n, number, attempts, crashes, created, due, started, ended_at, worker, owned, unresponsive, cancel, ours = decode_any(
+        rest or b""
+    )
+    state = to_state(number)
+    outcome = _outcome(state, crashes, attempts, worker, ended_at, cancel, stored) if ours else stored
+    return JobRecord(
+        id=about.id,
+        queue=about.queue,
+        task=about.task,
+        state=state,
+        cursor=n,
+        priority=about.priority,
+        attempts=attempts,
+        crashes=crashes,
+        created_at=float(created),
+        due_at=float(due),
+        started_at=_moment(started),
+        ended_at=_moment(ended_at),
+        worker=None if worker is False else worker,
+        key=about.key,
+        parent=about.parent,
+        tags=about.tags,
+        owned=owned,
+        unresponsive=unresponsive,
+        cancel_reason=None if cancel is False else cancel,
+        progress=progress,
+        outcome=outcome,
+        payload=payload or b"",
+    )
+
+
+def to_wanted(wanted: JobFilter) -> bytes:
+    """Write a filter for `jobs.lua`."""
+    states = to_digits(wanted.states) or False
+    words = (wanted.queue, wanted.task, wanted.parent, wanted.tag)
+    return encode((states, *(False if word is None else word for word in words)))
+
+
+def to_digits(states: frozenset[JobState]) -> str:
+    """Write states as scripts read them."""
+    return "".join(str(NUMBERS[state]) for state in states)
+
+
+def to_queues(answer: Sequence[Sequence[bytes]]) -> list[QueueRecord]:
+    """Read what `queues.lua` returns."""
+    flat, paused = answer[0], {name.decode() for name in answer[1]}
+    counts: dict[str, dict[JobState, int]] = {}
+    for field, number in zip(flat[::2], flat[1::2], strict=True):
+        counts.setdefault(field[1:].decode(), {})[to_state(field[0] - ord("0"))] = int(number)
+    return [
+        QueueRecord(name=name, counts=counts.get(name, {}), paused=name in paused) for name in sorted(counts.keys() | paused)
+    ]
+
+
+def to_workers(answer: Sequence[bytes]) -> list[WorkerRecord]:
+    """Read what `workers.lua` returns."""
+    records: list[WorkerRecord] = []
+    for text in answer:
+        seen_at, _, record = text.partition(b" ")
+        records.append(msgspec.structs.replace(_decode_worker(record), seen_at=float(seen_at)))
+    return sorted(records, key=lambda record: record.name)
+
+
+def _outcome(
+    state: JobState, crashes: int, attempts: int, worker: Any, ended_at: float, cancel: Any, failure: bytes | None
+) -> bytes:
+    """Make the outcome of a job that the broker has ended itself."""
+    name: str | None = None if worker is False else worker
+    moment = float(ended_at)
+    if state is JobState.EXPIRED:
+        return pack_expired(moment)
+    if state is JobState.DEAD:
+        return pack_dead(crashes, attempts, name, moment, failure)
+    return pack_cancelled(cancel or None, attempts, name, moment)
+
+
+def _moment(value: Any) -> float | None:
+    return None if value is False else float(value)

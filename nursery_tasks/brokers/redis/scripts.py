@@ -1,0 +1,45 @@
+"""The scripts: one per transition, each with `lua/common.lua` before it and the model's constants before that."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Final
+
+from ...model.options import DEAD_TTL_SECONDS
+from ...model.reasons import OWNER_ENDED, OWNER_GONE
+from ..protocol import OWNED_GRACE_SECONDS
+from .layout import NUMBERS
+
+# While the server has no memory left (`maxmemory`), new jobs are refused, and those that exist go on to their end.
+_NEEDS_MEMORY: Final = frozenset({"submit", "beat"})
+_ALLOW: Final = "#!lua flags=allow-oom\n"  # since 7.0; before that the server refuses what writes
+_NAMES: Final = (
+    *("submit", "claim", "settle", "renew", "cancel", "hold", "outcomes", "sweep"),
+    *("job", "jobs", "queues", "purge", "pause", "requeue", "beat", "workers"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One script, as text and as the name by which the server knows it."""
+
+    text: str
+    sha: str
+
+
+def read_scripts(version: tuple[int, ...]) -> dict[str, Script]:
+    """Put the scripts together for a server of this version."""
+    folder = files(__name__.rpartition(".")[0]) / "lua"
+    constants = {state.upper(): number for state, number in NUMBERS.items()}
+    constants |= {"DEAD_TTL_SECONDS": int(DEAD_TTL_SECONDS), "OWNED_GRACE_SECONDS": int(OWNED_GRACE_SECONDS)}
+    head = f"local {', '.join(constants)} = {', '.join(str(value) for value in constants.values())}\n"
+    head += f"local OWNER_GONE, OWNER_ENDED = {OWNER_GONE!r}, {OWNER_ENDED!r}\n"
+    head += (folder / "common.lua").read_text()
+    scripts: dict[str, Script] = {}
+    for name in _NAMES:
+        begin = _ALLOW if version >= (7,) and name not in _NEEDS_MEMORY else ""
+        text = begin + head + (folder / f"{name}.lua").read_text()
+        scripts[name] = Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+    return scripts
