@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar, Unpack
 
 import pytest
 from anyio import Event, create_task_group, fail_after, sleep
+from redis_server import fresh_url
 
 from nursery_tasks import App, JobState
 from nursery_tasks.brokers.memory import MemoryBroker
@@ -25,10 +26,14 @@ DEADLINE = 10.0  # seconds; what should happen at once fails after this long
 SECONDS_APART = 0.005  # between two looks at something that tells nobody when it changes
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Generator[str, None, None]:
     """Run the test once on each broker."""
-    return "memory:" if request.param == "memory" else f"sqlite:///{tmp_path}/jobs.db?synchronous=normal"
+    if request.param == "redis":
+        with fresh_url() as url:
+            yield url
+    else:
+        yield "memory:" if request.param == "memory" else f"sqlite:///{tmp_path}/jobs.db?synchronous=normal"
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ DriverError: Final = (redis.RedisError, OSError)
 
 # What the server's answer begins with, or has inside (a script's error, before version 7) -> the problem, the next step.
 _NO_ROOM: Final = (
-    ("OOM command not allowed", "the server has no memory left", "raise its maxmemory, or purge ended jobs"),
+    ("command not allowed when used memory", "the server has no memory left", "raise its maxmemory, or purge ended jobs"),
     ("MISCONF", "the server cannot save to its disk and takes no writes", "look into its log; is its disk full?"),
 )
 # What the driver raises -> the problem, the next step. The first row that fits counts.

@@ -1,0 +1,92 @@
+"""The server dies and comes back: what was accepted is there, what runs goes on, and the worker needs nobody's help."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from redis_server import RedisServer, open_redis_broker
+
+from nursery_tasks import App
+from nursery_tasks.errors import BrokerUnavailable
+from nursery_tasks.model.delivery import Submission
+
+from . import outage_program
+
+OUTAGE_SECONDS = 5.0
+DEADLINE = 40.0
+
+
+def test_what_was_accepted_is_there_after_a_kill(server: RedisServer) -> None:
+    broker = open_redis_broker(f"{server.url}?timeout=2")
+    accepted: list[str] = []
+    refused = 0
+
+    def submit_all() -> None:
+        nonlocal refused
+        for number in range(2_000):
+            batch = [f"job-{number}-{each}" for each in range(5)]
+            jobs = [Submission(id=job_id, queue="work", task="t", payload=b"{}") for job_id in batch]
+            try:
+                broker.submit(jobs)
+                accepted.extend(batch)
+            except BrokerUnavailable:
+                refused += 1
+                return
+
+    thread = Thread(target=submit_all)
+    thread.start()
+    while len(accepted) < 500:
+        time.sleep(0.001)
+    server.kill()
+    thread.join()
+    server.start()
+    assert refused == 1
+    assert 500 <= len(accepted) < 10_000
+    assert None not in broker.outcomes(accepted)
+    claimed = broker.claim(["work"], 20_000, "w", 15)
+    assert {*accepted} <= {delivery.id for delivery in claimed}
+    broker.close()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_worker_gets_over_an_outage_by_itself(server: RedisServer, tmp_path: Path, backend: str) -> None:
+    """Jobs that ran when the server died end once, with their results; what came after runs; the log stays short."""
+    log = tmp_path / "log"
+    worker = subprocess.Popen(
+        [sys.executable, outage_program.__file__, backend],
+        env={**os.environ, "NURSERY_TASKS_BROKER": server.url, "LOG": str(log)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    client = App(server.url)
+    try:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
+        during = client.sync.enqueue_many([client.job("work", number, 2.0) for number in range(10)])
+        end = time.monotonic() + DEADLINE
+        while not log.exists() or len(log.read_text().split()) < 10:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        server.kill()
+        time.sleep(OUTAGE_SECONDS)  # what is tested is how long the server is away
+        server.start()
+        assert [handle.result(timeout=DEADLINE) for handle in during] == list(range(10))
+        after = client.sync.enqueue_many([client.job("work", number, 0.0) for number in range(10, 20)])
+        back = time.monotonic()
+        assert [handle.result(timeout=DEADLINE) for handle in after] == list(range(10, 20))
+        assert time.monotonic() - back < 10
+        assert worker.poll() is None
+        assert Counter(log.read_text().split()) == {str(number): 1 for number in range(20)}
+    finally:
+        client.sync.close()
+        worker.terminate()
+        said = worker.communicate(timeout=DEADLINE)[1]
+    assert len(said.splitlines()) <= 10, said
