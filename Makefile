@@ -25,7 +25,7 @@ export NO_MKDOCS_2_WARNING := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test soak check ruff mypy pyright site bench docs clean
+.PHONY: help demo test soak servers check ruff mypy pyright site bench docs clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; do \
@@ -34,11 +34,14 @@ help: ## Show this list
 demo: $(STAMPS)/core ## See it work: a worker, a few jobs, a cancelled tree
 	@$(PY) -m nursery_tasks demo
 
-test: $(STAMPS)/test $(STAMPS)/check ## Run the tests, in random order, on two processes (some of them run the type checkers)
+test: $(STAMPS)/test $(STAMPS)/check servers ## Run the tests, in random order, on two processes (some of them run the type checkers)
 	@$(PY) -m pytest -n 2 $(PYTEST_ARGS)
 
-soak: $(STAMPS)/test ## Run the long fault and endurance tests
+soak: $(STAMPS)/test servers ## Run the long fault and endurance tests
 	@$(PY) -m pytest -m soak --timeout 3600 -o faulthandler_timeout=0 $(PYTEST_ARGS)
+
+servers: # Redis, for the tests that start one: fast when it is there
+	@sh tests/install_servers.sh
 
 # One target per tool, so that `make -k check` runs them all and `make mypy` one.
 check: ruff mypy pyright site ## Lint, formatting, types, and the documentation's links

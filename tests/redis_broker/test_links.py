@@ -121,18 +121,30 @@ def test_a_listener_that_was_cut_off_looks_at_everything_and_hears_again(
     direct.close()
 
 
-def test_a_quiet_link_is_not_given_up(
+def test_a_quiet_link_is_asked_and_not_given_up(
     proxy: Proxy, broker: Broker, server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nursery_tasks.brokers.redis.hints.QUIET_SECONDS", 0.02)
     ear = Ear()
     broker.listen(["work"], ear)
-    links = server.command("INFO", "stats").split(b"total_connections_received:")[1].split(b"\r")[0]
-    time.sleep(0.5)  # some twenty times the quiet that is asked about
-    again = server.command("INFO", "stats").split(b"total_connections_received:")[1].split(b"\r")[0]
-    assert int(again) == int(links) + 1  # the one that asks
+    hearing = clients_that_listen(server)
+    assert len(hearing) == 1
+    end = time.monotonic() + 20
+    while calls_of_ping(server) < 10:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert clients_that_listen(server) == hearing  # the same link after all that silence
     assert ear.heard == []
     broker.close()
+
+
+def clients_that_listen(server: RedisServer) -> list[bytes]:
+    return [line.split()[0] for line in server.command("CLIENT", "LIST", "TYPE", "pubsub").splitlines() if b"sub=1" in line]
+
+
+def calls_of_ping(server: RedisServer) -> int:
+    found = server.command("INFO", "commandstats").partition(b"cmdstat_ping:calls=")[2]
+    return int(found.split(b",")[0] or b"0")
 
 
 def test_close_ends_the_thread_that_listens_at_once(broker: Broker) -> None:

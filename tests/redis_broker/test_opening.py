@@ -13,6 +13,7 @@ from threading import Thread
 import pytest
 from redis_server import RedisServer, free_port, need_server, open_redis_broker
 
+from nursery_tasks.brokers.redis import RedisBroker
 from nursery_tasks.brokers.redis.checks import find_problem
 from nursery_tasks.brokers.url import open_broker
 from nursery_tasks.errors import BrokerFull, BrokerUnavailable, BrokerUnreachable, InvalidBrokerUrl
@@ -165,13 +166,17 @@ def test_prefixes_keep_apps_apart(server: RedisServer) -> None:
         broker.close()
 
 
+def fill(broker: RedisBroker) -> None:
+    for number in range(1000):
+        broker.submit([job(f"big-{number}", b"x" * 10_000)])
+
+
 def test_a_full_server_refuses_new_jobs_and_ends_those_that_it_has(tmp_path: Path) -> None:
     with start(tmp_path, "--appendonly", "yes", "--maxmemory", "4mb") as server:
         broker = open_redis_broker(server.url)
         broker.submit([job("first"), job("second")])
         with pytest.raises(BrokerFull, match="raise its maxmemory"):
-            for number in range(1000):
-                broker.submit([job(f"big-{number}", b"x" * 10_000)])
+            fill(broker)
         stored = len(broker.jobs(JobFilter(), 10_000))
         deliveries = broker.claim(["work"], 2, "w", 15)
         assert [delivery.id for delivery in deliveries] == ["first", "second"]

@@ -36,11 +36,12 @@ class RedisAdmin:
         info = read_info(self._link)
         version = info.get("valkey_version")
         aof = "every write is logged" if info.get("aof_enabled") == "1" else "no log of writes (appendonly no)"
+        room = "without a limit" if info.get("maxmemory", "0") == "0" else f"of {info.get('maxmemory_human', '?')}"
         return {
             "Valkey" if version else "Redis": version or info.get("redis_version", "?"),
             "prefix": self._link.address.prefix,
             "persistence": aof,
-            "memory": f"{info.get('used_memory_human', '?')} of {info.get('maxmemory_human', '?')}",
+            "memory": f"{info.get('used_memory_human', '?')} {room}",
             "when it is full": info.get("maxmemory_policy", "?"),
             "clients": info.get("connected_clients", "?"),
         }
