@@ -157,6 +157,21 @@ def test_a_password_a_database_and_a_socket(tmp_path: Path) -> None:
         broker.close()
 
 
+def test_a_user_with_the_rights_of_the_how_to_page_can_do_everything(server: RedisServer) -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/use-redis.md").read_text()
+    (words,) = [line.split() for line in page.splitlines() if line.startswith("ACL SETUSER")]
+    assert server.command(*words).startswith(b"+OK")
+    broker = open_redis_broker(f"redis://jobs:secret@127.0.0.1:{server.port}/0")
+    broker.listen(["work"], lambda hint: None)
+    broker.submit([job("a")])
+    assert [delivery.id for delivery in broker.claim(["work"], 1, "w", 15)] == ["a"]
+    broker.sweep(10)
+    assert len(broker.jobs(JobFilter(), 10)) == len(broker.queues()) == 1
+    broker.close()
+    with pytest.raises(BrokerUnavailable, match="this user may not do that"):
+        open_redis_broker(f"redis://jobs:secret@127.0.0.1:{server.port}/0?prefix=other").submit([job("a")])
+
+
 def test_prefixes_keep_apps_apart(server: RedisServer) -> None:
     one, other = (open_redis_broker(f"{server.url}?prefix={prefix}") for prefix in ("one", "other"))
     one.submit([job("a")])

@@ -25,6 +25,7 @@ from .link import Link
 
 QUIET_SECONDS: Final = 5.0  # nothing came: ask; nothing again: the link is dead
 JOIN_SECONDS: Final = 3.0  # how long `join` waits until the server has noted the topics; hints before that are lost
+CLOSE_SECONDS: Final = 1.0  # it may be opening a connection that nobody answers; it says nothing more, and goes by itself
 FIRST_PAUSE_SECONDS: Final = 0.05
 LONGEST_PAUSE_SECONDS: Final = 2.0
 
@@ -73,7 +74,7 @@ class Audience:
             self._members = (*self._members, member)
             new = set(topics) - self._wanted
             self._wanted |= new
-            if self._thread is None and not self._closed:
+            if self._wanted and self._thread is None and not self._closed:
                 self._thread = Thread(target=self._serve, name="nursery-tasks redis hints", daemon=True)
                 self._thread.start()
             elif new and self._connection is not None:
@@ -98,7 +99,7 @@ class Audience:
         if connection is not None:
             _wake(connection)
         if thread is not None and thread is not current_thread():
-            thread.join(2 * JOIN_SECONDS)
+            thread.join(CLOSE_SECONDS)
 
     # --- in the thread ----------------------------------------------------------------------------
 

@@ -1,0 +1,89 @@
+"""Nothing is left of jobs that are gone: each index is emptied with them."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+from redis_server import RedisServer, open_redis_broker
+
+from nursery_tasks.brokers.redis import RedisBroker
+from nursery_tasks.model.delivery import Finished, Released, Retried, Started, Submission
+from nursery_tasks.model.listing import WorkerRecord
+from nursery_tasks.model.states import ENDED, WAITING, JobState
+from nursery_tasks.testing.contract import ManualClock
+from nursery_tasks.testing.contract.steps import packed
+
+
+def keys(server: RedisServer) -> list[str]:
+    with redis.Redis(port=server.port, protocol=2, decode_responses=True) as client:
+        return sorted(client.scan_iter("*"))
+
+
+def go_through_everything(broker: RedisBroker, clock: ManualClock) -> None:
+    """Make jobs that between them are in every index, and take most of them to an end."""
+    plain = {"queue": "work", "task": "t", "payload": b"{}", "keep_seconds": 5.0}
+    broker.submit([Submission(id=f"key-{n}", key=f"k{n}", tags=("x",), **plain) for n in range(4)])  # type: ignore[arg-type]
+    broker.submit([Submission(id="late", expires_seconds=3.0, **plain)])  # type: ignore[arg-type]
+    broker.submit([Submission(id="later", delay_seconds=30.0, **plain)])  # type: ignore[arg-type]
+    broker.submit([Submission(id="leased", owner=b"me", owner_seconds=5.0, priority=3, **plain)])  # type: ignore[arg-type]
+    *held, parent = broker.claim(["work"], 3, "worker", 15)
+    broker.submit([Submission(id="child", owner=parent.token, **plain)])  # type: ignore[arg-type]
+    broker.settle([Started(parent), *(Released(delivery, 1.0) for delivery in held[:1])])
+    broker.settle([Finished(parent, JobState.FAILED, packed(JobState.FAILED))])
+    broker.settle([Retried(delivery, 1.0, packed(JobState.FAILED)) for delivery in held[1:]])
+    broker.beat(WorkerRecord(name="worker", node="n", pid=1), 10)
+    broker.pause("work")
+    broker.resume("work")
+    clock.advance(6)
+    broker.sweep(100)
+    broker.requeue(["child", "late"])
+
+
+@pytest.mark.parametrize("how", ["swept", "purged"])
+def test_only_the_counter_stays_when_all_jobs_are_gone(server: RedisServer, how: str) -> None:
+    clock = ManualClock()
+    broker = open_redis_broker(server.url, clock)
+    go_through_everything(broker, clock)
+    assert len(keys(server)) > 8
+    if how == "purged":
+        broker.purge("work", WAITING | ENDED)
+        broker.beat(WorkerRecord(name="worker", node="n", pid=1), 0)
+        broker.hold([b"me"], 0)
+    else:
+        clock.advance(60)
+        broker.sweep(100)
+        for delivery in broker.claim(["work"], 100, "worker", 15):
+            broker.settle([Finished(delivery, JobState.SUCCEEDED, packed())])
+        clock.advance(15 * 86_400)
+        assert broker.sweep(100).dropped
+    assert keys(server) == ["{nursery-tasks}:seq"]
+    assert broker.queues() == []
+    broker.close()
+
+
+def test_a_job_whose_key_was_deleted_by_hand_does_not_stop_its_queue(server: RedisServer) -> None:
+    broker = open_redis_broker(server.url)
+    broker.submit([Submission(id=job_id, queue="work", task="t", payload=b"{}") for job_id in ("a", "b")])
+    with redis.Redis(port=server.port, protocol=2) as client:
+        client.delete("{nursery-tasks}:j:00000000000001")
+    assert [delivery.id for delivery in broker.claim(["work"], 10, "worker", 15)] == ["b"]
+    assert [found is None for found in broker.outcomes(["a", "b"])] == [True, False]
+    broker.close()
+
+
+def test_a_large_batch_is_one_step(server: RedisServer) -> None:
+    broker = open_redis_broker(server.url)
+    jobs = [Submission(id=f"job-{n}", queue="work", task="t", payload=b"{}", key=f"k{n}", owner=b"me", owner_seconds=60.0)
+            for n in range(10_000)]  # fmt: skip
+    assert all(receipt.created for receipt in broker.submit(jobs))
+    assert not any(receipt.created for receipt in broker.submit(jobs))
+    deliveries = broker.claim(["work"], 10_000, "worker", 15)
+    assert [delivery.id for delivery in deliveries] == [job.id for job in jobs]
+    assert len({delivery.token for delivery in deliveries}) == 10_000
+    assert all(broker.settle([Finished(delivery, JobState.SUCCEEDED, packed()) for delivery in deliveries[:9_000]]))
+    assert len(broker.renew(deliveries, 15)) == 10_000
+    found = broker.outcomes([job.id for job in jobs])
+    assert sum(each is not None and each.state is JobState.SUCCEEDED for each in found) == 9_000
+    assert broker.hold([b"me"], 0) == [True]
+    assert broker.purge("work", ENDED, 20_000) == 9_000
+    broker.close()
