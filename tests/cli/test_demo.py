@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cli_shell import Running, Shell, eventually
+from redis_server import fresh_url
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
 
@@ -55,6 +56,20 @@ def test_the_demo_shows_a_table_that_can_be_checked(demo_shell: Shell, loop: lis
     assert "flaky     failed twice with a ConnectionError" in ended.out
     assert "too_slow  wanted 60 s, has a timeout of 1 s" in ended.out
     assert "unexpected" not in ended.out
+
+
+def test_the_demo_works_with_a_server_and_shows_no_password(demo_shell: Shell, loop: list[str]) -> None:
+    with fresh_url() as url:
+        shown, secret = (url.replace("redis://", f"redis://default:{word}@") for word in ("***", "secret"))
+        ended = demo_shell("demo", "--files", "3", "--broker", secret, *loop)
+        assert (ended.code, ended.err) == (0, "")
+        assert f"the jobs go through {shown}, to a worker process" in ended.out
+        assert "all had ended" in ended.out
+        looked = [demo_shell(command, "--broker", secret).out for command in ("queues", "jobs", "doctor")]
+        assert "default" in looked[0]
+        assert len(looked[1].splitlines()) == 1 + 3 * 2 + 3 + 1 + 13
+        assert re.search(r"storage +(Redis|Valkey) ", looked[2])
+        assert "secret" not in "".join([ended.out, *looked])
 
 
 def test_the_demos_jobs_can_be_looked_at_afterwards(demo_shell: Shell) -> None:

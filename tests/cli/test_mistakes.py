@@ -18,6 +18,7 @@ SOURCES = {
     "no_directory.py": "from nursery_tasks import App\napp = App('sqlite:///missing/jobs.db')\n",
     "no_database.py": "from nursery_tasks import App\napp = App('sqlite:///single.py')\n",
     "a_directory.py": "from nursery_tasks import App\napp = App('sqlite:////')\n",
+    "no_server.py": "from nursery_tasks import App\napp = App('redis://me:secret@127.0.0.1:1/0')\n",
     "broken_resource.py": (
         "from contextlib import asynccontextmanager\nfrom nursery_tasks import App\napp = App('memory:')\n"
         "@app.lifespan\n@asynccontextmanager\nasync def pool(app):\n    raise OSError('no route')\n    yield\n"
@@ -56,6 +57,7 @@ def assert_short(ended: Ended, code: int, *texts: str) -> None:
         ("exits:app", ["'exits' cannot be imported: SystemExit: enough", "exits.py:2"]),
         ("bad_option:app", ["max_payload_bytes=-1", "bad_option.py:2"]),
         ("bad_url:app", ["broker URL 'nosuch://host'", "names no broker"]),
+        ("no_server:app", ["redis://me:***@127.0.0.1:1/0: no connection", "is the server running"]),
         ("no_directory:app", ["missing does not exist", "mkdir -p"]),
         ("no_database:app", ["single.py"]),
         ("a_directory:app", ["is a directory"]),

@@ -1,4 +1,4 @@
-"""Real worker processes on one SQLite file, killed and frozen. What was accepted runs; what is late is refused."""
+"""Real worker processes on one file or server, killed and frozen. What was accepted runs; what is late is refused."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Generator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import pytest
+from redis_server import fresh_url
 
 from nursery_tasks import App, Job, JobState
 from nursery_tasks.client.sync import SyncJobHandle
@@ -25,10 +26,10 @@ BACKENDS = ["asyncio", "uvloop", "trio"]
 
 
 class Fleet:
-    """Worker processes on one file, and a client."""
+    """Worker processes on one broker, and a client."""
 
-    def __init__(self, folder: Path) -> None:
-        self.url = f"sqlite:///{folder / 'jobs.db'}"
+    def __init__(self, folder: Path, url: str) -> None:
+        self.url = url
         self.log = folder / "log"
         self.client = App(self.url)
         self._stack = ExitStack()
@@ -66,12 +67,13 @@ class Fleet:
         self.client.sync.close()
 
 
-@pytest.fixture
-def fleet(tmp_path: Path) -> Generator[Fleet, None, None]:
+@pytest.fixture(params=["sqlite", "redis"])
+def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> Generator[Fleet, None, None]:
     """Workers for one test."""
-    fleet = Fleet(tmp_path)
-    yield fleet
-    fleet.close()
+    with fresh_url() if request.param == "redis" else nullcontext(f"sqlite:///{tmp_path / 'jobs.db'}") as url:
+        fleet = Fleet(tmp_path, url)
+        yield fleet
+        fleet.close()
 
 
 def until(condition: Callable[[], bool], what: str) -> None:

@@ -24,7 +24,7 @@ async def work(number: int, seconds: float) -> int:
 
 
 async def main() -> None:
-    async with app, app.open_worker(slots=20):
+    async with app, app.open_worker(slots=20, lease=float(os.environ.get("LEASE", "15"))):
         print("ready", flush=True)
         await anyio.sleep_forever()
 

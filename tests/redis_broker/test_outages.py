@@ -11,9 +11,10 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from anyio import fail_after
 from redis_server import RedisServer, open_redis_broker
 
-from nursery_tasks import App
+from nursery_tasks import App, JobState
 from nursery_tasks.errors import BrokerUnavailable
 from nursery_tasks.model.delivery import Submission
 
@@ -53,6 +54,19 @@ def test_what_was_accepted_is_there_after_a_kill(server: RedisServer) -> None:
     claimed = broker.claim(["work"], 20_000, "w", 15)
     assert {*accepted} <= {delivery.id for delivery in claimed}
     broker.close()
+
+
+async def test_who_submits_meanwhile_is_told_in_time_and_repeats_it(server: RedisServer) -> None:
+    app = App(f"{server.url}?timeout=1")
+    async with app:
+        await app.job("work", 1).enqueue()
+        server.kill()
+        with fail_after(5), pytest.raises(BrokerUnavailable, match="no connection"):
+            await app.job("work", 2).with_options(id="the same").enqueue()
+        server.start()
+        handle = await app.job("work", 2).with_options(id="the same").enqueue()
+        assert handle.id == "the same"
+        assert await handle.status() is JobState.READY
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
