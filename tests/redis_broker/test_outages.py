@@ -62,10 +62,10 @@ async def test_who_submits_meanwhile_is_told_in_time_and_repeats_it(server: Redi
         await app.job("work", 1).enqueue()
         server.kill()
         with fail_after(5), pytest.raises(BrokerUnavailable, match="no connection"):
-            await app.job("work", 2).with_options(id="the same").enqueue()
+            await app.job("work", 2).with_options(id="the-same").enqueue()
         server.start()
-        handle = await app.job("work", 2).with_options(id="the same").enqueue()
-        assert handle.id == "the same"
+        handle = await app.job("work", 2).with_options(id="the-same").enqueue()
+        assert handle.id == "the-same"
         assert await handle.status() is JobState.READY
 
 
