@@ -50,12 +50,19 @@ class Outage:
             self._say(now, f"cannot {self._what}, and go on trying: {error}")
         elif now - self._said_at >= SAY_AGAIN_SECONDS:
             self._say(now, f"cannot {self._what} for {now - self._since:.0f} s: {error}")
+        if not self._hurried:
+            self._hurry = Event()
         with move_on_after(FIRST_SECONDS if self._hurried else self._pause):
             await (sleep_forever() if self._hurried else self._hurry.wait())
 
     def hurry(self) -> None:
         """Try again at once, and from now on without growing pauses: the time is nearly over."""
         self._hurried = True
+        self._hurry.set()
+
+    def wake(self) -> None:
+        """Try again now: the broker is said to be back."""
+        self._pause = 0.0
         self._hurry.set()
 
     def over(self) -> None:

@@ -69,6 +69,8 @@ class Intake:
             self._dry = False
             self._hinted = True
             self._wake.set()
+        if names is None:  # a broker says so when its link is back
+            self._outage.wake()
 
     def capacity_freed(self) -> None:
         """Hear from a slot that it has finished a delivery; called for every job, so it is cheap."""

@@ -104,6 +104,10 @@ class Settler:
         while self.is_full:
             await self._stored.wait()
 
+    def wake(self) -> None:
+        """Try again to store what waits: the broker is said to be back."""
+        self._outage.wake()
+
     @property
     def is_full(self) -> bool:
         """Whether `wait_for_room` would wait."""

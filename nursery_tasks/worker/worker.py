@@ -33,6 +33,7 @@ from ..brokers.patience import Patience
 from ..brokers.posting import loop_name, loop_poster
 from ..events import EventKind, JobEvent
 from ..hidden import open_hidden_group
+from ..model.delivery import Topic
 from ..model.listing import WorkerRecord
 from .hand_over import HandOver
 from .held import Held, HeldJobs, boot_time
@@ -182,7 +183,7 @@ class Worker:
             Attempts are cancelled at once and their jobs given back; what can be stored within 2 s is stored.
         """
         topics: dict[str, Callable[..., None]] = {
-            "work": self._intake.on_work,
+            "work": self._on_work,
             "due": self._sweeper.on_due,
             "cancel": self._cancels.on_cancel,
         }
@@ -204,6 +205,11 @@ class Worker:
             await self._sweeper.sweep_all()  # before the first claim: what has lost its owner must not be started
             async with self._resources():
                 await self._serve_slots(task_status)
+
+    def _on_work(self, topic: Topic, names: set[str] | None) -> None:
+        self._intake.on_work(topic, names)
+        if names is None:
+            self._settler.wake()
 
     @asynccontextmanager
     async def _services(self) -> AsyncGenerator[Callable[[Callable[[], Awaitable[None]]], None], None]:

@@ -13,6 +13,7 @@ from threading import Thread
 import pytest
 from anyio import fail_after
 from redis_server import RedisServer, open_redis_broker
+from support import Gate, until, working
 
 from nursery_tasks import App, JobState
 from nursery_tasks.errors import BrokerUnavailable
@@ -67,6 +68,30 @@ async def test_who_submits_meanwhile_is_told_in_time_and_repeats_it(server: Redi
         handle = await app.job("work", 2).with_options(id="the-same").enqueue()
         assert handle.id == "the-same"
         assert await handle.status() is JobState.READY
+
+
+async def test_a_worker_does_not_wait_for_the_end_of_its_pause_when_the_server_is_back(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = App(server.url)
+    gate = Gate()
+
+    @app.task
+    async def wait() -> int:
+        await gate.pass_through()
+        return 1
+
+    async with working(app, slots=2):
+        first = await wait.enqueue()
+        await gate.wait_for(1)
+        with monkeypatch.context() as patch:
+            patch.setattr("nursery_tasks.worker.backoff.FIRST_SECONDS", 60.0)
+            server.kill()
+            gate.open()
+            await until(lambda: "cannot claim" in caplog.text and "cannot store outcomes" in caplog.text)
+            server.start()
+            assert await first == 1
+            assert await wait.run() == 1
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
