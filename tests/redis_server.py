@@ -52,6 +52,7 @@ class RedisServer:
         self.folder, self.settings = folder, settings
         self.port = free_port() if port is None else port
         self.process: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None  # ends the server when this process is killed
 
     @property
     def url(self) -> str:
@@ -63,6 +64,8 @@ class RedisServer:
         where = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder))
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen([program(), *where, *settings], stdout=log, stderr=log, start_new_session=True)
+        guard = ["sh", "-c", 'read _; kill -9 "$0"', str(self.process.pid)]
+        self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True)
         end = time.monotonic() + START_SECONDS
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > end:
@@ -92,6 +95,10 @@ class RedisServer:
         self.kill()
 
     def _end(self, number: signal.Signals) -> None:
+        if self._guard is not None:  # first: the server's number may be somebody else's soon
+            self._guard.kill()
+            self._guard.communicate()
+            self._guard = None
         if self.process is not None:
             self.process.send_signal(number)
             self.process.wait()
