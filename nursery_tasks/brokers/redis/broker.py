@@ -133,10 +133,11 @@ class RedisBroker(RedisAdmin):
         answers = self._run("renew", lease_seconds, *[_token(delivery) for delivery in deliveries])
         return [_to_renewal(answer) for answer in answers]
 
-    def cancel(self, ids: Sequence[str], reason: str | None) -> list[CancelAnswer]:
+    def cancel(self, ids: Sequence[str], reason: str | None, owner: bytes | None = None) -> list[CancelAnswer]:
         if not ids:
             return self._nothing()
-        return [_CANCELS[answer] for answer in self._run("cancel", reason or "", *ids)]
+        answers = self._run("cancel", reason or "", 0 if owner is None else 1, owner or b"", *ids)
+        return [_CANCELS[answer] for answer in answers]
 
     def hold(self, owners: Sequence[bytes], lease_seconds: float) -> list[bool]:
         if not owners:

@@ -114,7 +114,7 @@ local function place(job, state)
     if state == SCHEDULED then
         return P .. 'due', job.s[DUE]
     elseif state == READY then
-        return P .. 'ready:' .. meta(job)[QUEUE], (9 - meta(job)[PRIORITY]) * 70368744177664 + tonumber(job.n)
+        return P .. 'ready:' .. meta(job)[QUEUE], (19 - meta(job)[PRIORITY]) * 70368744177664 + tonumber(job.n)
     elseif state <= STARTED then
         return P .. 'lease', job.lease
     end
@@ -194,6 +194,15 @@ local function flush()
         end
         if before and s[OWNER] and before <= STARTED and after == before and s[CANCEL] and not job.asked then
             later(rem, P .. 'owned:' .. s[OWNER], n)
+        end
+        if job.disowned then
+            if before and before <= STARTED then
+                owners[job.disowned] = (owners[job.disowned] or 0) - 1
+                if not job.asked then
+                    later(rem, P .. 'owned:' .. job.disowned, n)
+                end
+            end
+            job.disowned = nil
         end
         local expiring = after and may_expire(s)
         if job.expiring and not expiring then
@@ -275,6 +284,12 @@ local function cancel(job, reason) -- 0 it had ended, 1 cancelled, 2 its worker 
     end
     finish_ours(job, CANCELLED)
     return 1
+end
+
+-- Take a job that has not ended away from its owner; it is not moved before the next `flush`.
+local function detach(job)
+    local s = change(job)
+    job.disowned, s[OWNER] = s[OWNER], false
 end
 
 -- Cancel what belongs to an owner, except for jobs that are being cancelled; return how many. Flush before.

@@ -36,7 +36,7 @@ for from = 1, count, AT_ONCE do
     end
     for place, n in ipairs(call('HMGET', P .. 'ids', unpack(asked))) do
         if n then
-            ids[asked[place]] = true
+            ids[asked[place]] = n
         end
     end
 end
@@ -44,19 +44,19 @@ end
 for i = 1, count do
     local raw = ARGV[2 + 2 * i]
     local m = decode(raw)
-    local stands
-    if ids[m[ID]] then
-        stands = m[ID]
-    elseif m[KEY] then
+    local each = how[i] or {}
+    local known = ids[m[ID]]
+    if not known and m[KEY] then
         local unique = m[TASK] .. '\0' .. m[KEY]
-        local n = keys[unique] or call('HGET', P .. 'keys', unique)
-        stands = n and meta(load(n))[ID]
+        known = keys[unique] or call('HGET', P .. 'keys', unique)
     end
-    if stands then
-        answers[i] = stands
+    local job = known and load(known)
+    if job then
+        if not each[4] and job.s[OWNER] and job.s[STATE] <= STARTED then
+            detach(job) -- somebody else may rely on it from now on
+        end
+        answers[i] = meta(job)[ID]
     else
-        ids[m[ID]] = true
-        local each = how[i] or {}
         local due = now
         if each[2] then
             due = math.max(now, each[2])
@@ -68,8 +68,8 @@ for i = 1, count do
             waits and SCHEDULED or READY, 0, 0, 0, due, each[3] and due + each[3] or false, now, false,
             false, false, false, false, false, each[4] or false, false,
         }
-        local job = { n = string.format('%014d', numbers + i), s = s, raw = raw, m = m, payload = ARGV[3 + 2 * i], dirty = true }
-        jobs[job.n] = job
+        job = { n = string.format('%014d', numbers + i), s = s, raw = raw, m = m, payload = ARGV[3 + 2 * i], dirty = true }
+        jobs[job.n], ids[m[ID]] = job, job.n
         dirty[#dirty + 1] = job
         if each[4] and each[5] <= 0 and not is_held(each[4]) then
             cancel(job, OWNER_GONE)
