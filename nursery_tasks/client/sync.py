@@ -1,55 +1,44 @@
 """The same names for programs without an event loop: Django, Flask, a script, a handler in a thread.
 
-A broker is a state machine of blocking calls, so nothing async is needed here: no loop, no portal. Waiting is pushed by hints,
-with polling as the net, like everywhere.
+A broker is a state machine of blocking calls, so nothing async is needed here: no loop, no portal.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from contextvars import Context
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
-from anyio import from_thread, move_on_after
+from anyio import move_on_after
 
 from ..brokers.protocol import Broker, BrokerAdmin
-from ..current import check_cancelled, current_job_or_none, distant_slot_given_back, owner_on
+from ..current import owner_on
 from ..errors import (
-    BrokerClosed,
     BrokerError,
     BrokerUnavailable,
     JobStillRunning,
     NotSupported,
     NoWorkers,
-    UnknownJob,
     WaitTimedOut,
 )
 from ..events import Events
-from ..model.delivery import CancelAnswer, Hint, Receipt, Stored, Submission
-from ..model.duration import Duration, to_optional_seconds, to_seconds
-from ..model.outcome import Outcome
+from ..model.delivery import CancelAnswer, Receipt, Stored, Submission
+from ..model.duration import Duration, to_optional_seconds
 from ..model.states import JobState
 from ..on_loop import call_on_loop, check_may_block
 from ..registry import Registry
-from .cancelling import CANCEL_WAIT_SECONDS, CLAIMED_WAIT_SECONDS, SWEEP_LIMIT, answer_of
 from .connection import ABANDONED, NESTED_PRIORITY, OWNED_GRACE_SECONDS, SUBMIT_CHUNK, Connection, check_served, tell_queued
-from .handle import JobHandle
 from .ids import new_job_id
 from .job import Connected, Job, check_job, check_jobs
 from .owner import OWNER_LEASE_SECONDS, OwnerLease
-from .results import ended_at_deadline, open_outcome, result_of
-from .waiting import POLL_SECONDS
+from .results import ended_at_deadline, result_of
+from .sync_handle import SyncJobHandle, connection_of_this_thread
 
 R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
-
-CHECK_SECONDS: Final = 0.02  # how late a waiting handler in a process sees its cancel
-
 _log = logging.getLogger("nursery_tasks.client")
 
 
@@ -199,164 +188,8 @@ class SyncClient:
         return submission
 
 
-def connection_of_this_thread(app: Connected) -> Connection | None:
-    """Return the app's open connection when this thread runs a `def` handler, or other work, for that connection's loop."""
-    connection = app.open_connection
-    if connection is None:
-        return None
-    try:
-        thread = from_thread.run_sync(threading.get_ident)
-    except RuntimeError:  # no loop waits for this thread
-        return None
-    return connection if thread == connection.thread else None
-
-
 async def _run_on_loop(connection: Connection, job: Job[R], seconds: float | None) -> R:
     job_id = job.options.job_id or connection.new_id()
     with move_on_after(seconds):
         return await connection.run(job, job_id)
     raise WaitTimedOut(job_id, job.task, seconds or 0.0, JobState.CANCELLED)
-
-
-def _pause(woken: threading.Event, seconds: float) -> None:
-    """Wait, and in a handler look now and then whether its job has been cancelled."""
-    if current_job_or_none() is None:
-        woken.wait(seconds)
-        return
-    check_cancelled()
-    woken.wait(min(seconds, CHECK_SECONDS))
-
-
-class SyncJobHandle(Generic[R_co]):
-    """One job, by its id; the blocking twin of `JobHandle`."""
-
-    __slots__ = ("_client", "created", "id", "returns", "task")
-
-    def __init__(self, client: SyncClient, job_id: str, task: str, returns: Any = Any, created: bool = True) -> None:
-        self._client = client
-        self.id = job_id
-        self.task = task
-        self.returns = returns
-        self.created = created  # False: an equal job was there already, and this is a handle on that one
-
-    def __repr__(self) -> str:
-        return f"<SyncJobHandle {self.task} {self.id}>"
-
-    def result(self, timeout: Duration | None = None) -> R_co:
-        """Wait until the job has ended, and return its result. Raises as `JobHandle.result` does, and:
-
-        Raises:
-            WouldBlockLoop: An event loop runs in this thread.
-        """
-        stored = self._wait_anywhere(to_optional_seconds("timeout", timeout))
-        result: R_co = result_of(stored, self.id, self.task, self.returns, self._client.app.registry)
-        return result
-
-    def outcome(self, timeout: Duration | None = None) -> Outcome:
-        """Wait until the job has ended, and return how."""
-        outcome = open_outcome(self._wait_anywhere(to_optional_seconds("timeout", timeout)))
-        assert outcome is not None
-        return outcome
-
-    def status(self) -> JobState:
-        """Return the job's state now. Raises `UnknownJob`."""
-        return self._look().state
-
-    def ready(self) -> bool:
-        """Say whether the job has ended, in whatever way."""
-        return self._look().state.ended
-
-    def succeeded(self) -> bool:
-        """Say whether the job has ended well."""
-        return self._look().state is JobState.SUCCEEDED
-
-    def failed(self) -> bool:
-        """Say whether the job has ended in any other way than well."""
-        state = self._look().state
-        return state.ended and state is not JobState.SUCCEEDED
-
-    def cancel(self, reason: str | None = None, *, wait: Duration = CANCEL_WAIT_SECONDS) -> CancelAnswer:
-        """Cancel the job, and wait for a running one to end. See `JobHandle.cancel`."""
-        [answer] = self._client.broker().cancel([self.id], reason)
-        if answer is not CancelAnswer.REQUESTED:
-            return answer
-        wait_seconds = to_seconds("wait", wait)
-        while True:
-            try:
-                return self._wait_answered(wait_seconds)
-            except WaitTimedOut as late:
-                if late.state is not JobState.CLAIMED:
-                    return answer
-                wait_seconds = CLAIMED_WAIT_SECONDS  # it must not start after this has returned
-                self._client.broker().sweep(SWEEP_LIMIT)  # its worker may be gone, and no other one there to see it
-
-    def cancel_owned(self, reason: str, owner: bytes | None, wait_seconds: float) -> CancelAnswer:
-        """Cancel the job if *owner* has it, and wait for its end, but no longer than that; for who leaves it."""
-        [answer] = self._client.broker().cancel([self.id], reason, owner)
-        if answer is not CancelAnswer.REQUESTED:
-            return answer
-        with suppress(WaitTimedOut):
-            return self._wait_answered(wait_seconds)
-        return answer
-
-    def _wait_answered(self, wait_seconds: float) -> CancelAnswer:
-        try:
-            return answer_of(self._wait_until(lambda stored: stored.state.ended or stored.unresponsive, wait_seconds))
-        except UnknownJob:
-            return CancelAnswer.UNKNOWN
-
-    def _look(self) -> Stored:
-        [stored] = self._client.broker().outcomes([self.id])
-        if stored is None:
-            raise UnknownJob(self.id)
-        return stored
-
-    def _wait_anywhere(self, timeout_seconds: float | None) -> Stored:
-        here = ("waiting for a job of app.sync", "await app.handle(job.id).result()")
-        check_may_block(*here)
-        connection = connection_of_this_thread(self._client.app)
-        if connection is None:
-            return self.wait_stored(timeout_seconds)
-        handle = JobHandle[Any](self._client.app, self.id, self.task)
-        return call_on_loop(*here, handle.wait_stored, timeout_seconds)
-
-    def wait_stored(self, timeout_seconds: float | None) -> Stored:
-        """Wait until the job has ended, in this very thread, and return what is stored of it."""
-        with distant_slot_given_back():
-            return self._wait_until(lambda stored: stored.state.ended, timeout_seconds)
-
-    def _wait_until(self, is_met: Callable[[Stored], bool], timeout_seconds: float | None) -> Stored:
-        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        woken = threading.Event()
-
-        def emit(hint: Hint) -> None:
-            if not hint.names or self.id in hint.names:
-                woken.set()
-
-        listener = self._client.broker().listen(["outcome"], emit)
-        try:
-            while True:
-                woken.clear()
-                away: BrokerError | None = None
-                try:
-                    stored = self._look()
-                    if is_met(stored):
-                        return stored
-                except BrokerClosed:
-                    raise
-                except BrokerError as error:  # a link that is down: the wait has its own deadline
-                    away = error
-                left = POLL_SECONDS if deadline is None else min(POLL_SECONDS, deadline - time.monotonic())
-                if left <= 0:
-                    raise away or self._timed_out(timeout_seconds)
-                _pause(woken, left)
-        finally:
-            listener.close()
-
-    def _timed_out(self, waited_seconds: float | None) -> WaitTimedOut:
-        state, workers = self._look().state, self._count_workers()
-        return WaitTimedOut(self.id, self.task, waited_seconds or 0.0, state, workers, self._client.broker().name)
-
-    def _count_workers(self) -> int | None:
-        broker = self._client.broker()
-        return len(broker.workers()) if isinstance(broker, BrokerAdmin) else None

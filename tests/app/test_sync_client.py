@@ -237,7 +237,7 @@ def test_a_local_job_goes_to_the_queue_of_this_node(app: App) -> None:
 
 
 def test_a_wait_survives_a_broker_that_is_away_for_a_while(memory_app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nursery_tasks.client.sync.POLL_SECONDS", 0.02)
+    monkeypatch.setattr("nursery_tasks.client.sync_handle.POLL_SECONDS", 0.02)
     broker = FaultyBroker(MemoryBroker(), threads=True)
     task = memory_app.task(name="t")(lambda: 3)
     with memory_app.use_broker(broker), worker_elsewhere(memory_app):

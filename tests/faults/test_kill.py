@@ -16,7 +16,7 @@ import pytest
 from redis_server import fresh_url
 
 from nursery_tasks import App, Job, JobState
-from nursery_tasks.client.sync import SyncJobHandle
+from nursery_tasks.client.sync_handle import SyncJobHandle
 
 from . import program
 

@@ -19,7 +19,7 @@ from nursery_tasks import (
     run_process,
     run_process_sync,
 )
-from nursery_tasks.client.sync import SyncJobHandle
+from nursery_tasks.client.sync_handle import SyncJobHandle
 from nursery_tasks.model.delivery import CancelAnswer
 
 app = App("memory:")
