@@ -194,18 +194,20 @@ class JobStillRunning(NurseryTasksError):
     """The caller of an owned job was cancelled, and the job, or something that it started, did not end within the grace.
 
     Attributes:
+        grace_seconds: How long was waited for it; None: not at all, because the broker could not be told.
         jobs: What had not ended, as (id, task, state, worker); empty when the broker could not be asked.
     """
 
     def __init__(
-        self, job_id: str, task: str, grace_seconds: float, jobs: Iterable[tuple[str, str, str, str]] = (), why: str = ""
+        self, job_id: str, task: str, grace_seconds: float | None, jobs: Iterable[tuple[str, str, str, str]] = (), why: str = ""
     ) -> None:
         self.job_id, self.task, self.grace_seconds, self.jobs = job_id, task, grace_seconds, tuple(jobs)
         listed = ", ".join(
             f"{name} ({one}) {state}{f' on {worker}' if worker else ''}" for one, name, state, worker in self.jobs
         )
         what = f"still running: {listed}" if listed else why
-        super().__init__(f"{task} ({job_id}) was cancelled and had not ended {grace_seconds:g} s later; {what}")
+        told = "its broker cannot be told" if grace_seconds is None else f"it had not ended {grace_seconds:g} s later"
+        super().__init__(f"the caller of {task} ({job_id}) was cancelled, and {told}; {what}")
 
 
 class NoWorkers(NurseryTasksError):

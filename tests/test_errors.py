@@ -118,11 +118,12 @@ MESSAGES: list[tuple[Callable[[], NurseryTasksError], str]] = [
     ),
     (
         lambda: JobStillRunning("7", "add", 8, [("7", "add", "started", "box-1"), ("8", "sum", "ready", "")]),
-        "add (7) was cancelled and had not ended 8 s later; still running: add (7) started on box-1, sum (8) ready",
+        "the caller of add (7) was cancelled, and it had not ended 8 s later; "
+        "still running: add (7) started on box-1, sum (8) ready",
     ),
     (
-        lambda: JobStillRunning("7", "add", 8, why="the broker is away"),
-        "add (7) was cancelled and had not ended 8 s later; the broker is away",
+        lambda: JobStillRunning("7", "add", None, why="it ends when the broker is back"),
+        "the caller of add (7) was cancelled, and its broker cannot be told; it ends when the broker is back",
     ),
     (
         lambda: WaitTimedOut("7", "add", 1, "ready", 0, "memory:"),

@@ -215,7 +215,7 @@ class Connection:
             except UnknownJob:  # it is gone for good
                 return
             except BrokerError as error:  # the cancelled caller must not wait for a broker that is away
-                why = f"it will be cancelled when the broker is back: {error}"
+                why = f"it will be cancelled when the broker is back, or when its owner's lease is over ({error})"
             finally:  # also when asyncio's own cancel has cut this short
                 if not is_sent and submission.owner == self.owner.id:
                     self.owner.abandon(submission.id, reason)
@@ -223,6 +223,7 @@ class Connection:
 
     async def _raise_still_running(self, submission: Submission, why: str) -> None:
         jobs: list[JobRecord] = []
+        grace_seconds = None if why else self.grace_seconds
         if not why:
             why = "what still runs cannot be listed"
             with move_on_after(LISTING_SECONDS, shield=True), suppress(BrokerError, NotSupported):
@@ -230,7 +231,7 @@ class Connection:
                 if not jobs:  # it has ended in the last moment
                     return
         listed = [(job.id, job.task, "unresponsive" if job.unresponsive else str(job.state), job.worker or "") for job in jobs]
-        raise JobStillRunning(submission.id, submission.task, self.grace_seconds, listed, why)
+        raise JobStillRunning(submission.id, submission.task, grace_seconds, listed, why)
 
     def _encode(self, job: Job[Any], job_id: str | None = None, remaining: float | None = None) -> Submission:
         submission = job.to_submission(job_id or self.new_id(), self.now(), self._limit_bytes, remaining)

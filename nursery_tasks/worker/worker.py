@@ -270,7 +270,6 @@ class Worker:
         finally:
             self._running = None
             self._drained.set()
-            self._give_back()  # also when it was cancelled from above
 
     def _start_slot(self) -> None:
         if self._running is not None:
