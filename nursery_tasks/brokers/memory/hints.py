@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from threading import Lock, RLock
+from threading import Lock
 
 from ...model.delivery import Hint, Topic
 from ..protocol import Emit
+from ..subscription import Subscription
 
 
 class Hints:
@@ -22,27 +23,6 @@ class Hints:
         return (Hint(topic, tuple(names)) for topic, names in self._names.items())
 
 
-class Subscription:
-    """One `listen`. Its lock is held while `emit` runs, so that `close` can promise that no call follows it."""
-
-    def __init__(self, audience: Audience, topics: Sequence[Topic], emit: Emit) -> None:
-        self._audience, self._topics, self._emit = audience, frozenset(topics), emit
-        self._telling = RLock()  # re-entrant: `emit` may close its own subscription
-        self._closed = False
-
-    def tell(self, hint: Hint) -> None:
-        if hint.topic not in self._topics:
-            return
-        with self._telling:
-            if not self._closed:
-                self._emit(hint)
-
-    def close(self) -> None:
-        with self._telling:
-            self._closed = True
-        self._audience.leave(self)
-
-
 class Audience:
     """All who listen."""
 
@@ -51,7 +31,7 @@ class Audience:
         self._members: tuple[Subscription, ...] = ()  # replaced, never changed: `tell` reads it without the lock
 
     def join(self, topics: Sequence[Topic], emit: Emit) -> Subscription:
-        member = Subscription(self, topics, emit)
+        member = Subscription(self.leave, topics, emit)
         with self._lock:
             self._members = (*self._members, member)
         return member

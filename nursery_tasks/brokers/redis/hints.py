@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from threading import Condition, Lock, RLock, Thread, current_thread
+from threading import Condition, Lock, Thread, current_thread
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +19,7 @@ import redis
 
 from ...model.delivery import Hint, Topic
 from ..protocol import Emit
+from ..subscription import Subscription
 from .address import Connection
 from .failures import DriverError
 from .link import Link
@@ -30,27 +31,6 @@ FIRST_PAUSE_SECONDS: Final = 0.05
 LONGEST_PAUSE_SECONDS: Final = 2.0
 
 _decode_names = msgspec.msgpack.Decoder(list[str]).decode
-
-
-class Subscription:
-    """One `listen`. Its lock is held while `emit` runs, so that `close` can promise that no call follows it."""
-
-    def __init__(self, audience: Audience, topics: Sequence[Topic], emit: Emit) -> None:
-        self._audience, self.topics, self._emit = audience, frozenset(topics), emit
-        self._telling = RLock()  # re-entrant: `emit` may close its own subscription
-        self._closed = False
-
-    def tell(self, hint: Hint) -> None:
-        if hint.topic not in self.topics:
-            return
-        with self._telling:
-            if not self._closed:
-                self._emit(hint)
-
-    def close(self) -> None:
-        with self._telling:
-            self._closed = True
-        self._audience.leave(self)
 
 
 class Audience:
@@ -69,7 +49,7 @@ class Audience:
 
     def join(self, topics: Sequence[Topic], emit: Emit) -> Subscription:
         """Add a listener; on return the server tells what happens, unless it cannot be reached at the moment."""
-        member = Subscription(self, topics, emit)
+        member = Subscription(self.leave, topics, emit)
         with self._lock:
             self._members = (*self._members, member)
             new = set(topics) - self._wanted
