@@ -18,12 +18,10 @@ import math
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, suppress
-from types import FrameType
-from typing import Any, Final
+from contextlib import ExitStack
+from typing import Final
 
 from anyio import CancelScope, Event, create_task_group, current_time, open_signal_receiver, sleep, wait_readable
 
@@ -32,74 +30,15 @@ from ..observability.logging import duration
 from ..supervisor import CANCEL, DRAIN, RECYCLE_CODE, Membership
 from ..worker import Worker, WorkerOptions
 from .display import Display
+from .leaving import SIGNALS, LastResort, Watchdog, leave, leave_at_once
 from .output import plural
-from .trouble import BY_SIGNAL, INTERRUPTED, OK, WEDGED
+from .trouble import INTERRUPTED, OK, WEDGED
 
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 NEXT_SIGNAL_SECONDS: Final = 0.5  # a signal that comes sooner belongs to the one before
 CLEAN_UP_SECONDS: Final = 5.0  # what a cancelled attempt may take to end
 STORE_SECONDS: Final = 4.0  # and then the worker, to store outcomes and say goodbye
 
 Announce = Callable[[Worker], None]
-
-
-class LastResort:
-    """Leaves at the third signal even when the loop cannot: Python calls a signal's handler between any two steps of its code.
-
-    Made while the signals are received, so that it stands before the handlers of the receiver and passes each signal on.
-    `signal.signal()` lets a signal interrupt a system call, which is wanted: a handler that waits in one is interrupted, too.
-    """
-
-    def __init__(self) -> None:
-        self._before: dict[signal.Signals, Any] = {}
-        self._count = 0
-        self._counted_at = 0.0
-
-    def __enter__(self) -> None:
-        for number in SIGNALS:
-            self._before[number] = signal.getsignal(number)
-            signal.signal(number, self._on_signal)
-
-    def __exit__(self, *exc_info: object) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, before)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if not self._count or now - self._counted_at >= NEXT_SIGNAL_SECONDS:
-            self._count, self._counted_at = self._count + 1, now
-        if self._count == 3:
-            leave_at_once(number)
-        before = self._before[signal.Signals(number)]
-        if callable(before):  # Trio's; asyncio and uvloop hear of it through a file descriptor
-            before(number, frame)
-
-
-class Watchdog:
-    """Ends the process when the worker does not: an OS thread, because the loop may be what hangs.
-
-    Args:
-        running: Says which jobs run, as (id, task).
-    """
-
-    def __init__(self, running: Callable[[], dict[str, str]]) -> None:
-        self._running = running
-        self._timer: threading.Timer | None = None
-
-    def set(self, seconds: float) -> None:
-        """End the process in this time, and not when it was set to before."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = threading.Timer(seconds, self._end)
-        self._timer.daemon = True  # it must not keep alive what it waits for
-        self._timer.start()
-
-    def _end(self) -> None:
-        jobs = [f"{task} {job_id}" for job_id, task in self._running().items()]
-        what = f"{plural(len(jobs), 'job')} did not end after being cancelled: {', '.join(jobs)}" if jobs else "it does not end"
-        leave(
-            WEDGED, f"giving up: {what}\n  a def handler ends early when it calls check_cancelled(); its job comes back later"
-        )
 
 
 class Stages:
@@ -209,7 +148,7 @@ async def serve_worker(
         Exception: The broker cannot be opened, a resource of the app failed, or the worker broke.
     """
     began, interrupted, recycling = time.monotonic(), 0, None
-    with open_signal_receiver(*SIGNALS) as signals, LastResort(), ExitStack() as listening:
+    with open_signal_receiver(*SIGNALS) as signals, LastResort(NEXT_SIGNAL_SECONDS), ExitStack() as listening:
         async with create_task_group() as around:
             with CancelScope() as starting:
                 stages = Stages(display, drain_seconds, starting)
@@ -267,18 +206,3 @@ def _on_wedged(stalled_seconds: float) -> None:
     leave(
         WEDGED, f"giving up: a job has held the event loop for {stalled_seconds:.0f} s; the stack of the first thread shows it"
     )
-
-
-def leave_at_once(number: int) -> None:
-    """End the process because of a third signal."""
-    leave(BY_SIGNAL + number, "left at once: jobs that ran come back when their leases run out")
-
-
-def leave(code: int, text: str) -> None:
-    """End the process now, from any thread or signal handler, without waiting for other threads."""
-    try:
-        with suppress(Exception):  # a signal handler may have interrupted another print, and two at once are refused
-            print(f"error: {text}", file=sys.stderr, flush=True)
-            sys.stdout.flush()
-    finally:
-        os._exit(code)

@@ -23,8 +23,9 @@ from .. import __version__
 from ..observability.logging import duration
 from ..supervisor import Invitation, Member, Output, Supervisor
 from .display import Facts, format_summary
+from .leaving import SIGNALS, leave_at_once
 from .output import clock_time, format_facts, has_colour, plural
-from .serve import CLEAN_UP_SECONDS, NEXT_SIGNAL_SECONDS, SIGNALS, STORE_SECONDS, leave_at_once
+from .serve import CLEAN_UP_SECONDS, NEXT_SIGNAL_SECONDS, STORE_SECONDS
 from .tally import ENDS, Tally
 from .trouble import FAILED, Trouble
 

@@ -24,6 +24,7 @@ DEADLINE_SECONDS = 20.0  # a shared machine may take its time
 MODULE = '''
 """Tasks for the tests."""
 
+import ctypes
 import os
 import time
 from pathlib import Path
@@ -67,6 +68,14 @@ def polite() -> None:
 @app.task
 async def hold_the_loop(seconds: float) -> None:
     time.sleep(seconds)
+
+
+@app.task
+async def hold_the_loop_for_ever() -> None:
+    """Deadlock in a library: Python's own handlers of signals do not get a turn any more."""
+    lock, mutex = ctypes.CDLL(None).pthread_mutex_lock, ctypes.create_string_buffer(64)
+    lock(mutex)
+    lock(mutex)
 
 
 @app.task

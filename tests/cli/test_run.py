@@ -118,11 +118,11 @@ def test_a_third_signal_leaves_at_once_while_a_job_holds_the_loop(
 ) -> None:
     # A signal is met in this process by a thread that says so, since the loop cannot: the next one is sent only then.
     seen = (
-        "from nursery_tasks.cli import serve; serve.NEXT_SIGNAL_SECONDS = 0.0; before = serve.LastResort._on_signal;"
-        "serve.LastResort._on_signal = lambda self, *a: (before(self, *a), print('met', self._count, flush=True))"
+        f"{QUICK_SECOND_SIGNAL}; last = serve.LastResort; before = last._count_signal;"
+        "last._count_signal = lambda self, number: (before(self, number), print('met', self._count, flush=True))"
     )
     worker = shell.worker("--json", *loop, before=seen)
-    shell.app.sync.enqueue(shell.app.job("hold_the_loop", 600.0))
+    shell.app.sync.enqueue(shell.app.job("hold_the_loop_for_ever"))
     worker.wait_for('"started"')
     for met in ("met 1", "met 2"):
         worker.send(number)
