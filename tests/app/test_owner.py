@@ -215,7 +215,8 @@ async def test_a_detached_job_with_the_same_key_keeps_an_owned_one_alive(app: Ap
         assert await job == "done"
 
 
-async def test_leaving_the_app_ends_what_others_still_await(app: App, tmp_path: Path) -> None:
+@pytest.mark.parametrize("url", ["sqlite", "redis"], indirect=True)  # a broker in memory ends with its app
+async def test_leaving_the_app_ends_what_others_still_await(app: App) -> None:
     gate = Gate()
 
     @app.task
@@ -226,9 +227,7 @@ async def test_leaving_the_app_ends_what_others_still_await(app: App, tmp_path: 
         with pytest.raises(BrokerClosed):
             await hang.run()
 
-    other = App(f"sqlite:///{tmp_path}/jobs.db?synchronous=normal") if app.url.startswith("sqlite") else None
-    if other is None:
-        pytest.skip("a broker in memory ends with its app")
+    other = App(app.url)
     other.task(name="hang")(hang.spec.function)
     with fail_after(DEADLINE):
         async with other, other.open_worker(), create_task_group() as tg:
