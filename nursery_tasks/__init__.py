@@ -21,6 +21,7 @@ from .shell import CompletedRun as CompletedRun
 from .shell import run_process as run_process
 from .shell import run_process_sync as run_process_sync
 from .task import Task as Task
+from .task import Workflow as Workflow
 from .taskclass import TaskClass as TaskClass
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Retry",
     "Task",
     "TaskClass",
+    "Workflow",
     "__version__",
     "check_cancelled",
     "current_job",

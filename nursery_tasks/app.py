@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from anyio import CancelScope, CapacityLimiter, move_on_after, to_thread
@@ -26,9 +27,9 @@ from .model.duration import Duration, to_seconds
 from .model.listing import JobFilter, WorkerRecord
 from .model.options import GivenOptions, JobOptions, check_name, check_options
 from .program import check_can_be_reached, check_is_guarded
-from .registry import Registry, is_async, make_spec
+from .registry import Registry, TaskSpec, is_async, make_spec
 from .resources import Lifespan, inject, open_resources
-from .task import AsyncTask, SyncTask, Task
+from .task import AsyncTask, SyncTask, Task, Workflow
 from .taskclass import HasRun, read_class
 
 if TYPE_CHECKING:
@@ -50,6 +51,12 @@ class TaskOptions(GivenOptions, total=False):
     name: str
     run_in: str
     kill_after: Duration
+
+
+class WorkflowOptions(GivenOptions, total=False):
+    """The keywords of `@app.workflow(...)`: those of a job, and what belongs to the workflow."""
+
+    name: str
 
 
 class App:
@@ -163,6 +170,38 @@ class App:
             check_options({word: value for word, value in given.items() if word not in _OWN_WORDS})
         return _Decorator(lambda target: self._register(target, dict(given)))
 
+    @overload
+    def workflow(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
+    @overload
+    def workflow(self, /, **given: Unpack[WorkflowOptions]) -> _WorkflowDecorator: ...
+    def workflow(self, function: Callable[..., Any] | None = None, /, **given: Any) -> Any:
+        """Register an `async def` as a workflow, with or without parentheses: a task whose work is to run other tasks.
+
+            @app.workflow
+            async def movie(scene: str, frames: int) -> int:
+                async with app.create_task_group() as group:
+                    parts = [group.start_soon(render, scene, frame) for frame in range(frames)]
+                return sum(len(part.return_value) for part in parts)
+
+        Inside, everything is plain Python: `await task.run(...)`, loops, `try`, AnyIO's scopes, other workflows. What it awaits
+        belongs to it and ends with it, and while it waits it holds no slot. It is submitted, awaited and cancelled like a task.
+
+        Args:
+            function: The function.
+            name: What messages call it; default: the function's name.
+            given: The defaults for its jobs; see `Task.options`.
+
+        Raises:
+            InvalidOptions: It is no `async def`, or a value is out of its range.
+            DuplicateTask: The name is taken.
+        """
+        if function is not None:
+            _check_callable(function)
+            return self._register_workflow(function, dict(given))
+        if not given.keys() <= _WORKFLOW_WORDS:
+            check_options({word: value for word, value in given.items() if word not in _WORKFLOW_WORDS})
+        return _WorkflowDecorator(lambda target: self._register_workflow(target, dict(given)))
+
     def error(self, cls: E) -> E:
         """Register an exception class of yours, so that jobs' errors come back as it; also usable as a decorator."""
         self.registry.add_error(cls)
@@ -273,6 +312,8 @@ class App:
         spec = self.registry.tasks.get(name)
         if spec is None:
             raise UnknownTask(name, self.registry.tasks)
+        if spec.workflow:
+            return Workflow(self, spec)
         return AsyncTask(self, spec) if spec.kind == "loop" else SyncTask(self, spec)
 
     async def workers(self) -> list[WorkerRecord]:
@@ -390,14 +431,26 @@ class App:
             function, of_class = read_class(function, _TASK_WORDS)
             given = of_class | given
         name, run_in, kill_after = (given.pop(word, None) for word in _OWN_WORDS)
-        retry = given.get("retry")
         options = JobOptions(**check_options(given))
         function = inject(function, self.lifespans, run_in)
         spec = make_spec(function, name, run_in, options, kill_after)
-        self.registry.add(spec)
-        for cls in getattr(retry, "classes", ()):  # errors that a policy names are known here
-            self.error(cls)
+        self._add(spec, given)
         return AsyncTask(self, spec) if is_async(function) else SyncTask(self, spec)
+
+    def _register_workflow(self, function: Callable[..., Any], given: dict[str, Any]) -> Workflow[Any, Any]:
+        if isinstance(function, type) or not is_async(function):
+            place = getattr(function, "__qualname__", repr(function))
+            raise InvalidOptions("function", place, "an async def: a workflow awaits what it runs; other functions are tasks")
+        name = given.pop("name", None)
+        options = JobOptions(**check_options(given))
+        spec = make_spec(inject(function, self.lifespans, None), name, None, options)
+        self._add(replace(spec, workflow=True), given)
+        return Workflow(self, self.registry.tasks[spec.name])
+
+    def _add(self, spec: TaskSpec, given: dict[str, Any]) -> None:
+        self.registry.add(spec)
+        for cls in getattr(given.get("retry"), "classes", ()):  # errors that a policy names are known here
+            self.error(cls)
 
     def _sync_broker(self) -> Broker:
         check_is_guarded("app.sync was used")
@@ -424,6 +477,17 @@ class _Decorator:
     def __call__(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
     def __call__(self, function: Callable[..., Any], /) -> Any:
         return self._register(function)
+
+
+class _WorkflowDecorator:
+    """What `@app.workflow(...)` with parentheses gives."""
+
+    def __init__(self, register: Callable[[Callable[..., Any]], Any]) -> None:
+        self._register = register
+
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]:
+        workflow: Workflow[P, R] = self._register(function)
+        return workflow
 
 
 class _SharedBroker:
@@ -493,3 +557,4 @@ def _check_callable(function: object) -> None:
 
 _OWN_WORDS = ("name", "run_in", "kill_after")  # what belongs to the task and not to each job
 _TASK_WORDS = GivenOptions.__annotations__.keys() | set(_OWN_WORDS)
+_WORKFLOW_WORDS = GivenOptions.__annotations__.keys() | {"name"}

@@ -34,6 +34,8 @@ class TaskSpec:
         signature: Its parameters.
         doc: The first line of its docstring.
         kill_after_seconds: How long a handler in a process may take to end when it has been asked to.
+        workflow: It was registered by `@app.workflow`.
+        durable: A workflow that goes on where it was when its worker dies.
     """
 
     name: str
@@ -43,6 +45,8 @@ class TaskSpec:
     signature: TaskSignature
     doc: str
     kill_after_seconds: float = KILL_AFTER_SECONDS
+    workflow: bool = False
+    durable: bool = False
 
     @property
     def address(self) -> tuple[str, str]:

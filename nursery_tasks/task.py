@@ -145,6 +145,18 @@ class AsyncTask(Task[P, R]):
         return coroutine
 
 
+class Workflow(AsyncTask[P, R]):
+    """A task made by `@app.workflow`: an `async def` that runs other tasks. It is submitted, awaited and cancelled like any."""
+
+    @property
+    def durable(self) -> bool:
+        """Whether it goes on where it was when its worker dies."""
+        return self.spec.durable
+
+    def __repr__(self) -> str:
+        return f"<Workflow {self.name}>"
+
+
 class SyncTask(Task[P, R]):
     """A task made from a `def`."""
 

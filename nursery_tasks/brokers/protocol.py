@@ -42,6 +42,7 @@ class Feature(StrEnum):
     LISTING = "listing jobs"  # also by its id, queues and their counts, purge, requeue
     WORKERS = "listing workers"
     DURABLE = "durable storage"
+    WORKFLOWS = "durable workflows"  # records, jobs as owners, and outcomes that are kept for them
     SHARED = "sharing between processes"
 
 
@@ -77,6 +78,8 @@ class Broker(Protocol):
         A job with an *owner* belongs to it until it ends: see `hold`, and `settle` for owners that are deliveries. When a
         detached submission is a repetition, the job that stands for it becomes detached too, in the same step, unless it has
         ended: it was promised to somebody who is not its owner. An owned repetition leaves the job whose it is.
+
+        With `Feature.WORKFLOWS` a submission with `ended` is stored as a job that has ended, and its outcome is hinted at.
         """
         ...
 
@@ -97,7 +100,8 @@ class Broker(Protocol):
         takes it back. A second `Started` changes nothing and is True.
 
         In the same step as a `Finished`, `Retried` or `Released`, the jobs that have not ended and whose owner is this
-        delivery's token are cancelled, as by `cancel(ids, OWNER_ENDED)`.
+        delivery's token are cancelled, as by `cancel(ids, OWNER_ENDED)`. In that of a `Finished` so are those whose owner is
+        the job itself (`job_owner`), and its lease is let go.
 
         Raises:
             ValueError: A `Finished` names a state that is no end; nothing of the whole batch was done.
@@ -140,6 +144,10 @@ class Broker(Protocol):
         Before that, the jobs of owners whose lease is over are cancelled (`OWNER_GONE`). So are those that a delivery owns
         whose lease is over (`OWNER_ENDED`), and the job itself is only taken back when they have ended, or
         `OWNED_GRACE_SECONDS` after its lease ran out: it is not tried again beside what its last attempt has started.
+
+        The lease of an owner that is a job (`job_owner`) is prolonged here to `JOB_OWNER_SECONDS` from now instead, for as long
+        as that job has not ended; and until then the outcomes of what it owns are not dropped, however short they should be
+        kept, nor purged.
         """
         ...
 

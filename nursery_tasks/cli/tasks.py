@@ -29,7 +29,7 @@ def tasks(
     rows = [
         [
             f"{task.name}{task.spec.signature}",
-            task.spec.kind,
+            task.spec.kind if not task.spec.workflow else "loop, durable" if task.spec.durable else "loop, workflow",
             task.spec.options.queue,
             _timeout(task.spec.options.timeout_seconds, asked=task.spec.kind == "thread"),
             _retry(task.spec.options.retry),
@@ -48,6 +48,8 @@ def _data(task: Task[Any, Any]) -> dict[str, Any]:
         "name": spec.name,
         "doc": spec.doc,
         "kind": spec.kind,
+        "workflow": spec.workflow,
+        "durable": spec.durable,
         "queue": spec.options.queue,
         "place": spec.place,
         "parameters": [_parameter(parameter) for parameter in spec.signature.signature.parameters.values()],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -38,6 +38,8 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
         owner_seconds: Above 0, *owner* is a lease of this length, made or prolonged by this very submission. 0: it is a
             delivery's token; when no held job has it, the job is stored as cancelled (`OWNER_GONE`), so it never starts.
         tags: Words to find the job by.
+        ended: Set: it is a *record*, stored as a job that has ended in this state, with *outcome* as its packed outcome. Nobody
+            runs it; like any id it is stored once.
     """
 
     id: str
@@ -55,6 +57,8 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
     owner: bytes | None = None
     owner_seconds: float = 0.0
     tags: tuple[str, ...] = ()
+    ended: JobState | None = None
+    outcome: bytes = b""
 
     def keep_seconds_after(self, state: JobState) -> float:
         """Return how long the outcome is kept when the job ends in *state*."""
@@ -64,6 +68,23 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
 def keep_seconds_after(state: JobState, keep_seconds: float) -> float:
     """Return how long an outcome is kept: jobs that a person should look at stay longer."""
     return max(keep_seconds, DEAD_TTL_SECONDS) if state in (JobState.FAILED, JobState.DEAD) else keep_seconds
+
+
+JOB_OWNER: Final = b"job:"  # what an owner begins with that is a job, whichever of its attempts runs
+JOB_OWNER_SECONDS: Final = 10.0  # the length of its lease: how often a sweep looks whether the job has ended
+KEPT_SECONDS: Final = 600.0  # for how long a sweep spares an outcome that an unfinished job needs, before it looks again
+
+
+def job_owner(job_id: str) -> bytes:
+    """Return the owner of jobs that belong to a job until it has ended, over all its attempts."""
+    return JOB_OWNER + job_id.encode()
+
+
+def owning_job(owner: bytes | None) -> str | None:
+    """Return the id of the job that an owner is; None: it is something else."""
+    if owner is None or not owner.startswith(JOB_OWNER):
+        return None
+    return owner[len(JOB_OWNER) :].decode(errors="replace")
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):

@@ -131,6 +131,25 @@ def check_green() -> None:
     assert_type(current_job().wait(add.run, 1, 2), int)
 
 
+@app.workflow
+async def plain(n: int) -> str:
+    return await shout.run(str(n))
+
+
+@app.workflow(queue="flows", timeout=60, name="other")
+async def with_words(n: int, *, loud: bool = False) -> list[int]:
+    return [await add.run(n, 1), len(await plain.run(n))]
+
+
+async def check_workflows() -> None:
+    assert_type(await plain.run(1), str)
+    assert_type(await plain(1), str)
+    assert_type(await with_words.options(priority=1).enqueue(1, loud=True), JobHandle[list[int]])
+    assert_type(plain.job(2), Job[str])
+    async with app.create_task_group() as group:
+        assert_type((await group.start_soon(with_words, 1, loud=True)), list[int])
+
+
 def check_sync() -> None:
     assert_type(app.sync.enqueue(shout.job("x")), SyncJobHandle[str])
     assert_type(app.sync.enqueue(shout.job("x")).result(timeout=1), str)

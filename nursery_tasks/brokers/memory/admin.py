@@ -70,8 +70,9 @@ class MemoryAdmin:
         hints = Hints()
         with self._lock:
             self._check_open()
-            jobs = self._table.jobs.values()
-            found = (job for job in jobs if job.state in states and job.submitted.queue == queue)
+            table = self._table
+            jobs = table.jobs.values()
+            found = (job for job in jobs if job.state in states and job.submitted.queue == queue and not table.is_needed(job))
             purged = list(islice(found, max(limit, 0)))
             for job in purged:
                 self._table.drop(job)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...model.delivery import (
+    KEPT_SECONDS,
     CancelAnswer,
     Delivery,
     Finished,
@@ -21,6 +22,8 @@ from ...model.delivery import (
     Submission,
     Swept,
     Topic,
+    job_owner,
+    owning_job,
 )
 from ...model.reasons import OWNER_ENDED, OWNER_GONE, pack_dead, pack_expired
 from ...model.states import ENDED, JobState
@@ -76,6 +79,9 @@ class MemoryBroker(MemoryMoves):
             for settlement, done in zip(settlements, answers, strict=True):
                 if done and isinstance(settlement, Finished | Retried | Released):
                     self._cancel_owned(settlement.delivery.token, OWNER_ENDED, now, hints)
+                if done and isinstance(settlement, Finished):
+                    self._cancel_owned(job_owner(settlement.delivery.id), OWNER_ENDED, now, hints)
+                    self._leases.let_go(job_owner(settlement.delivery.id))
         self._audience.tell(hints)
         return answers
 
@@ -149,13 +155,18 @@ class MemoryBroker(MemoryMoves):
     def _sweep_owned(self, limit: int, now: float, hints: Hints) -> int:
         """Cancel what belongs to owners whose lease is over, and to deliveries whose lease is."""
         left = limit
-        for owner in self._leases.take_over(now):
+        for owner in self._leases.take_over(now, self._owns_on):
             left -= self._cancel_owned(owner, OWNER_GONE, now, hints, left)
             if left > 0:
                 self._leases.let_go(owner)
         for job in self._lost(now):
             left -= self._cancel_owned(job.token, OWNER_ENDED, now, hints, left)
         return limit - left
+
+    def _owns_on(self, owner: bytes) -> bool:
+        """Whether an owner is a job that has not ended."""
+        job_id = owning_job(owner)
+        return job_id is not None and self._table.lives(job_id)
 
     def _sweep_due(self, limit: int, now: float, hints: Hints) -> int:
         due = 0
@@ -203,8 +214,11 @@ class MemoryBroker(MemoryMoves):
     def _sweep_kept(self, limit: int, now: float) -> int:
         dropped = 0
         for job in self._table.take_kept_enough(limit, now):
-            dropped += 1
-            self._table.drop(job)
+            if self._table.is_needed(job):
+                self._table.spare(job, now + KEPT_SECONDS)
+            else:
+                dropped += 1
+                self._table.drop(job)
         return dropped
 
 

@@ -36,6 +36,9 @@ class MemoryMoves(MemoryAdmin):
                 self._table.detach(known)
             return Receipt(known.submitted.id, False)
         job = self._table.add(submission, now)
+        if job.state.ended:
+            hints.add("outcome", submission.id)
+            return Receipt(submission.id, True)
         if not self._has_owner(submission):
             self._cancel_one(submission.id, OWNER_GONE, now, hints)
             return Receipt(submission.id, True)

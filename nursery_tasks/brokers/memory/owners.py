@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+from ...model.delivery import JOB_OWNER_SECONDS
 
 
 class Leases:
@@ -32,9 +34,18 @@ class Leases:
     def let_go(self, owner: bytes) -> None:
         self._until.pop(owner, None)
 
-    def take_over(self, now: float) -> Iterator[bytes]:
-        """Take the leases that are over, those that are gone first; whoever has cancelled all its jobs lets it go."""
-        over = [(until or 0.0, owner) for owner, until in self._until.items() if until is None or until <= now]
+    def take_over(self, now: float, lives: Callable[[bytes], bool]) -> Iterator[bytes]:
+        """Take the leases that are over, those that are gone first; whoever has cancelled all its jobs lets it go.
+
+        Args:
+            lives: Says of an owner whether it is a job that has not ended, whose lease goes on.
+        """
+        over: list[tuple[float, bytes]] = []
+        for owner, until in self._until.items():
+            if until is not None and until <= now and lives(owner):
+                self._until[owner] = now + JOB_OWNER_SECONDS
+            elif until is None or until <= now:
+                over.append((until or 0.0, owner))
         for _, owner in over:
             self._until[owner] = None
         return (owner for _, owner in sorted(over))

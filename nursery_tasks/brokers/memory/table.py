@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
 
-from ...model.delivery import Delivery, Submission
+from ...model.delivery import Delivery, Submission, owning_job
 from ...model.listing import JobRecord
 from ...model.states import ENDED, HELD, WAITING, JobState, is_legal
 
@@ -48,6 +48,7 @@ class Job:
     cancel_reason: str | None = None
     unresponsive: bool = False  # only while it is held
     progress: bytes | None = None
+    spared_until: float = 0.0  # an ended job that another one needs is not dropped before
     outcome: bytes | None = None  # of the job once it has ended; before that, of the last attempt that failed
 
     @property
@@ -58,7 +59,7 @@ class Job:
     @property
     def drop_at(self) -> float:
         """When its outcome has been kept long enough; asked only once it has ended."""
-        return (self.ended_at or 0.0) + self.submitted.keep_seconds_after(self.state)
+        return max((self.ended_at or 0.0) + self.submitted.keep_seconds_after(self.state), self.spared_until)
 
     @property
     def unique(self) -> tuple[str, str] | None:
@@ -118,6 +119,8 @@ class JobTable:
         expires_at = None if submitted.expires_seconds is None else due_at + submitted.expires_seconds
         state = JobState.SCHEDULED if due_at > now else JobState.READY
         job = Job(submitted, next(self._sequence), now, due_at, expires_at, state, submitted.owner)
+        if submitted.ended is not None:
+            job.state, job.ended_at, job.outcome = submitted.ended, now, submitted.outcome
         self.jobs[submitted.id] = job
         self._enter(job)
         return job
@@ -135,6 +138,21 @@ class JobTable:
         """Take a job that has not ended away from its owner."""
         self._disown(job)
         job.owner = None
+
+    def is_needed(self, job: Job) -> bool:
+        """Whether an ended job belongs to a job that has not ended, which may ask for its outcome again."""
+        job_id = owning_job(job.owner)
+        return job_id is not None and self.lives(job_id)
+
+    def lives(self, job_id: str) -> bool:
+        """Whether a job is known and has not ended."""
+        job = self.jobs.get(job_id)
+        return job is not None and job.state not in ENDED
+
+    def spare(self, job: Job, until: float) -> None:
+        """Keep an ended job, which `take_kept_enough` has given, for some more time."""
+        job.spared_until = until
+        heappush(self._ended, (job.drop_at, job.sequence, job))
 
     def drop(self, job: Job) -> None:
         """Forget a job that nobody holds."""

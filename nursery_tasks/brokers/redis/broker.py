@@ -92,14 +92,14 @@ class RedisBroker(RedisAdmin):
             return self._nothing()
         values: list[Any] = []
         hows: dict[int, How] = {}
-        owners: dict[bytes, int] = {}
+        blobs: dict[bytes, int] = {}
         for place, job in enumerate(jobs, 1):
-            how = how_to_store(job, owners)
+            how = how_to_store(job, blobs)
             if how is not None:
                 hows[place] = how
             values.append(encode(describe(job)))
             values.append(job.payload)
-        answers = self._run("submit", encode(hows) if hows else _EMPTY, len(jobs), *values, *owners)
+        answers = self._run("submit", encode(hows) if hows else _EMPTY, len(jobs), *values, *blobs)
         return [
             Receipt(job.id, True) if answer == 1 else Receipt(answer.decode(), False)
             for job, answer in zip(jobs, answers, strict=True)

@@ -11,7 +11,8 @@ All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says
     ended            ZSET    n of ended jobs, scored with the moment when they may be dropped
     expiring         ZSET    n of jobs that wait for their first attempt and may do so only until the score
     keys             HASH    task, NUL, key -> n of the job that has not ended
-    owners           ZSET    owners' leases, scored with their end; 0: it is gone, and sweeps cancel what belongs to it
+    owners           ZSET    owners' leases, scored with their end; 0: it is gone, and sweeps cancel what belongs to it; an
+                             owner that begins with `job:` is the job with the id that follows
     owned:<owner>    ZSET    n of the owner's jobs that have not ended and were not told to
     parents          HASH    owner -> how many of its jobs have not ended
     counts           HASH    digit of a state and queue -> how many jobs
@@ -81,18 +82,27 @@ def describe(job: Submission) -> Description:
     )
 
 
-# delay, start_at, expires, the owner's place among the owners from 1, owner's lease
-How = tuple[float, float | None, float | None, int | None, float]
+# delay, start_at, expires, the owner's place among the blobs from 1, owner's lease, the state of a record, its outcome's place
+How = tuple[float, float | None, float | None, int | None, float, int | None, int | None]
 
 
-def how_to_store(job: Submission, owners: dict[bytes, int]) -> How | None:
-    """Return what a submission says of its beginning; None: what nearly all of them say, which is nothing."""
-    if job.owner is not None:
-        place = owners.setdefault(job.owner, len(owners) + 1)
-        return job.delay_seconds, job.start_at, job.expires_seconds, place, job.owner_seconds
-    if job.delay_seconds or job.start_at is not None or job.expires_seconds is not None:
-        return job.delay_seconds, job.start_at, job.expires_seconds, None, 0.0
-    return None
+def how_to_store(job: Submission, blobs: dict[bytes, int]) -> How | None:
+    """Return what a submission says of its beginning; None: what nearly all of them say, which is nothing.
+
+    Args:
+        blobs: Bytes that are sent beside it, with their places: owners and outcomes.
+    """
+
+    def place(blob: bytes) -> int:
+        return blobs.setdefault(blob, len(blobs) + 1)
+
+    is_timed = job.delay_seconds or job.start_at is not None or job.expires_seconds is not None
+    if job.owner is None and job.ended is None and not is_timed:
+        return None
+    owner = None if job.owner is None else place(job.owner)
+    state = None if job.ended is None else NUMBERS[job.ended]
+    outcome = None if job.ended is None else place(job.outcome)
+    return job.delay_seconds, job.start_at, job.expires_seconds, owner, job.owner_seconds, state, outcome
 
 
 encode: Final = msgspec.msgpack.Encoder().encode

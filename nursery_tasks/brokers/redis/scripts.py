@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final
 
+from ...model.delivery import JOB_OWNER_SECONDS, KEPT_SECONDS
 from ...model.options import DEAD_TTL_SECONDS
 from ...model.reasons import OWNER_ENDED, OWNER_GONE
 from ..protocol import OWNED_GRACE_SECONDS
@@ -34,6 +35,7 @@ def read_scripts(version: tuple[int, ...]) -> dict[str, Script]:
     folder = files(__name__.rpartition(".")[0]) / "lua"
     constants = {state.upper(): number for state, number in NUMBERS.items()}
     constants |= {"DEAD_TTL_SECONDS": int(DEAD_TTL_SECONDS), "OWNED_GRACE_SECONDS": int(OWNED_GRACE_SECONDS)}
+    constants |= {"JOB_OWNER_SECONDS": int(JOB_OWNER_SECONDS), "KEPT_SECONDS": int(KEPT_SECONDS)}
     head = f"local {', '.join(constants)} = {', '.join(str(value) for value in constants.values())}\n"
     head += f"local OWNER_GONE, OWNER_ENDED = {OWNER_GONE!r}, {OWNER_ENDED!r}\n"
     head += (folder / "common.lua").read_text()

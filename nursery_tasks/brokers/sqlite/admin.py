@@ -15,12 +15,16 @@ from .database import Database
 from .describing import describe_storage
 from .hints import Hints
 from .listing import find_job, list_jobs, list_queues, list_workers
-from .schema import ENDED, NOT_ENDED, NUMBERS, READY, SUCCEEDED
+from .schema import ENDED, NOT_ENDED, NUMBERS, READY, SUCCEEDED, is_needed
 from .statements import execute, fetch, fetch_value
 from .wakeup import Audience
 
-_PURGE: Final = """
-    DELETE FROM job WHERE seq IN (SELECT seq FROM job WHERE queue = ? AND state IN ({}) ORDER BY seq LIMIT ?) RETURNING id
+_PURGE: Final = f"""
+    DELETE FROM job WHERE seq IN (
+        SELECT seq FROM job AS purged WHERE queue = ? AND state IN ({{}}) AND ({NOT_ENDED} OR owner IS NULL
+            OR NOT ({is_needed("purged")}))
+        ORDER BY seq LIMIT ?
+    ) RETURNING id
 """
 _PAUSE: Final = "INSERT INTO paused (queue) VALUES (?) ON CONFLICT DO NOTHING"
 _RESUME: Final = "DELETE FROM paused WHERE queue = ?"

@@ -10,7 +10,7 @@ from typing import Final
 
 import apsw
 
-from ...model.delivery import Submission
+from ...model.delivery import JOB_OWNER_SECONDS, Submission, job_owner
 from ...model.reasons import OWNER_ENDED, OWNER_GONE
 from .cancelling import cancel_jobs
 from .hints import Hints
@@ -20,6 +20,7 @@ from .statements import BatchStatement, array, execute, fetch, fetch_value, inte
 TOKEN_BYTES: Final = 16  # of a claim; the digits after them are the job's `seq`
 _MAX_DIGITS: Final = 18
 
+_ANY_JOB: Final = "SELECT EXISTS (SELECT 1 FROM owner WHERE id >= x'6a6f623a' AND id < x'6a6f623b')"
 _ANYTHING: Final = f"SELECT EXISTS (SELECT 1 FROM job WHERE {OWNED})"
 _ORPHAN: Final = f"job.owner IS NOT NULL AND job.{NOT_ENDED} AND job.cancel IS NULL"
 _FIND: Final = f"SELECT id FROM carray(?) AS owners CROSS JOIN job WHERE job.owner = owners.value AND {_ORPHAN} ORDER BY seq"
@@ -41,7 +42,12 @@ _MAKE: Final = BatchStatement(
 )
 _PROLONG: Final = "UPDATE owner SET until = ?2 WHERE id = ?1 AND until > 0"
 _LET_GO: Final = "DELETE FROM owner WHERE id = ? AND until > 0"
+_LET_GO_ALL: Final = "DELETE FROM owner WHERE id IN (SELECT value FROM carray(?)) AND until > 0 RETURNING id"
 _SAY_GONE: Final = "UPDATE owner SET until = 0 WHERE until <= ?"
+_GO_ON: Final = f"""
+    UPDATE owner SET until = ?1 + {JOB_OWNER_SECONDS} WHERE until > 0 AND until <= ?1 AND id >= x'6a6f623a' AND id < x'6a6f623b'
+        AND EXISTS (SELECT 1 FROM job WHERE job.id = CAST(substr(owner.id, 5) AS TEXT) AND job.{NOT_ENDED})
+"""
 _DROP_GONE: Final = "DELETE FROM owner WHERE until <= ?"
 
 
@@ -50,10 +56,22 @@ def is_anything_owned(cursor: apsw.Cursor) -> bool:
     return bool(fetch_value(cursor, _ANYTHING))
 
 
+def is_any_owner_a_job(cursor: apsw.Cursor) -> bool:
+    """Look whether any job owns others over all its attempts."""
+    return bool(fetch_value(cursor, _ANY_JOB))
+
+
 def cancel_owned(cursor: apsw.Cursor, now: float, owners: Sequence[bytes], reason: str, hints: Hints) -> None:
     """Cancel what belongs to *owners*, except for jobs that are being cancelled, in a transaction."""
     if owners:
         _cancel(cursor, now, [job_id for (job_id,) in fetch(cursor, _FIND, array(owners))], reason, hints)
+
+
+def let_jobs_go(cursor: apsw.Cursor, now: float, ids: Sequence[str], hints: Hints) -> None:
+    """Cancel what belongs to jobs that have ended, in a transaction, and let their leases go."""
+    owners = [job_owner(job_id) for job_id in ids]
+    held = [owner for (owner,) in fetch(cursor, _LET_GO_ALL, array(owners))] if owners else []
+    cancel_owned(cursor, now, held, OWNER_ENDED, hints)
 
 
 def welcome_owners(cursor: apsw.Cursor, now: float, jobs: Sequence[Submission], hints: Hints) -> set[bytes]:
@@ -85,6 +103,7 @@ def hold_leases(cursor: apsw.Cursor, now: float, owners: Sequence[bytes], lease_
 
 def sweep_owned(cursor: apsw.Cursor, now: float, limit: int, hints: Hints) -> int:
     """Cancel what belongs to owners whose lease is over, and to deliveries whose lease is; return how many jobs."""
+    execute(cursor, _GO_ON, now)  # owners that are jobs, and have not ended
     found = [job_id for (job_id,) in fetch(cursor, _FIND_OF_GONE, now, limit)]
     _cancel(cursor, now, found, OWNER_GONE, hints)
     execute(cursor, _DROP_GONE if len(found) < limit else _SAY_GONE, now)

@@ -17,7 +17,8 @@ Columns of `job`. Moments are epoch seconds on the broker's clock.
     lapses       leases on it that ran out, started or not
     expires      when it ends if no attempt was made; NULL: never
     token        16 random bytes of the claim that holds it, then `seq` in digits; NULL while nobody does
-    owner        the id of a row in `owner`, or the token of another job; NULL: it is detached
+    owner        the id of a row in `owner`, or the token of another job; NULL: it is detached; `job:` and a job's id: it
+                 belongs to that job, which has a row in `owner` too
     unresponsive 1: the worker that holds it said that the handler does not end; stale while nobody holds it
     worker       who held it last
     cancel       NULL: nobody asked for a cancel; else the reason, which may be empty
@@ -61,6 +62,13 @@ _STATE_NAMES: Final = " ".join(f"WHEN {number} THEN '{state}'" for number, state
 def to_state(number: int) -> JobState:
     """Return the state that is stored as *number*."""
     return STATES[number]
+
+
+def is_needed(job: str) -> str:
+    """Return the condition that a row called *job* belongs to a job that has not ended, which may ask for its outcome."""
+    its_owner = f"needs.id = CAST(substr({job}.owner, 5) AS TEXT)"
+    is_a_job = f"{job}.owner >= x'6a6f623a' AND {job}.owner < x'6a6f623b'"  # it begins with `job:`
+    return f"{is_a_job} AND EXISTS (SELECT 1 FROM job AS needs WHERE {its_owner} AND needs.{NOT_ENDED})"
 
 
 def _readable(column: str) -> str:

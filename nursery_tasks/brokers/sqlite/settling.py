@@ -17,7 +17,7 @@ from ...model.reasons import OWNER_ENDED, pack_cancelled
 from ...model.states import ENDED as ENDED_STATES
 from .database import begin_again
 from .hints import Hints
-from .owning import cancel_owned, is_anything_owned
+from .owning import cancel_owned, is_any_owner_a_job, is_anything_owned, let_jobs_go
 from .schema import CANCELLED, CLAIMED, DEAD, FAILED, HELD, NUMBERS, READY, SCHEDULED, STARTED
 from .statements import BatchStatement, execute, fetch
 
@@ -100,6 +100,9 @@ def settle_jobs(cursor: apsw.Cursor, now: float, settlements: Sequence[Settlemen
         settled = zip(settlements, answers, strict=True)
         owners = [item.delivery.token for item, done in settled if done and isinstance(item, _GIVES_BACK)]
         cancel_owned(cursor, now, owners, OWNER_ENDED, hints)
+    if is_any_owner_a_job(cursor):
+        settled = zip(settlements, answers, strict=True)
+        let_jobs_go(cursor, now, [item.delivery.id for item, done in settled if done and isinstance(item, Finished)], hints)
     return answers, hints
 
 

@@ -15,7 +15,7 @@ from .cancelling import cancel_jobs
 from .database import Database, begin_again
 from .hints import Hints
 from .owning import welcome_owners
-from .schema import NOT_ENDED, OWNED, READY, SCHEDULED
+from .schema import NOT_ENDED, NUMBERS, OWNED, READY, SCHEDULED
 from .statements import BatchStatement, Row, execute, fetch
 
 _COLUMNS: Final = (
@@ -25,6 +25,11 @@ _INSERT: Final = BatchStatement(
     f"INSERT INTO job ({_COLUMNS}) SELECT * FROM",
     "WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING",  # the id is known, or the key is taken
     width=16,
+)
+_INSERT_ENDED: Final = BatchStatement(
+    f"INSERT INTO job ({_COLUMNS}, ended, outcome) SELECT * FROM",
+    "WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING",
+    width=18,
 )
 _BY_ID: Final = f"SELECT id, {OWNED} FROM job WHERE id = ?"
 _BY_KEY: Final = f"SELECT id, {OWNED} FROM job WHERE task = ? AND key = ? AND key IS NOT NULL AND {NOT_ENDED}"
@@ -47,7 +52,8 @@ def submit_jobs(cursor: apsw.Cursor, now: float, jobs: Sequence[Submission]) -> 
     rows = [to_row(job, now) for job in jobs]
     hints = Hints()
     gone = _welcome_owners(cursor, now, jobs, hints)
-    if not gone and _INSERT.run(cursor, rows) == len(rows):
+    are_new = all(job.ended is None for job in jobs)
+    if not gone and are_new and _INSERT.run(cursor, rows) == len(rows):
         receipts = [Receipt(job.id, True) for job in jobs]
     else:  # some are repetitions, or too late, and only one by one shows which
         begin_again(cursor)
@@ -55,7 +61,9 @@ def submit_jobs(cursor: apsw.Cursor, now: float, jobs: Sequence[Submission]) -> 
         gone = _welcome_owners(cursor, now, jobs, hints)
         receipts = [_insert_one(cursor, now, job, row, gone, hints) for job, row in zip(jobs, rows, strict=True)]
     for job, row, receipt in zip(jobs, rows, receipts, strict=True):
-        if receipt.created and job.owner not in gone:
+        if receipt.created and job.ended is not None:
+            hints.add("outcome", job.id)
+        elif receipt.created and job.owner not in gone:
             hints.add("work" if row[3] == READY else "due", job.queue)
     return receipts, hints
 
@@ -69,8 +77,8 @@ def _insert_one(
     cursor: apsw.Cursor, now: float, job: Submission, row: Row, gone: Collection[bytes | None], hints: Hints
 ) -> Receipt:
     """Store one job, or find the one that stands for it."""
-    if _INSERT.run(cursor, [row]):
-        if job.owner in gone:
+    if (_INSERT if job.ended is None else _INSERT_ENDED).run(cursor, [row]):
+        if job.owner in gone and job.ended is None:
             cancel_jobs(cursor, now, [job.id], OWNER_GONE, hints)
         return Receipt(job.id, True)
     found = fetch(cursor, _BY_ID, job.id) or fetch(cursor, _BY_KEY, job.task, job.key)
@@ -84,13 +92,20 @@ def to_row(job: Submission, now: float) -> Row:
     """Return what is stored of a new job, in the order of `_COLUMNS`."""
     due = max(now, now + job.delay_seconds if job.start_at is None else job.start_at)
     waits = due > now
+    if job.ended is not None:
+        keep_until = now + job.keep_seconds_after(job.ended)
+        return (*_columns(job, now, NUMBERS[job.ended], keep_until, now), now, job.outcome)
+    return _columns(job, now, SCHEDULED if waits else READY, due if waits else None, due)
+
+
+def _columns(job: Submission, now: float, state: int, at: float | None, due: float) -> Row:
     return (
         job.id,
         job.queue,
         job.task,
-        SCHEDULED if waits else READY,
+        state,
         job.priority,
-        due if waits else None,
+        at,
         due,
         None if job.expires_seconds is None else due + job.expires_seconds,
         job.max_crashes,

@@ -6,13 +6,13 @@ from typing import Final
 
 import apsw
 
-from ...model.delivery import Swept
+from ...model.delivery import KEPT_SECONDS, Swept
 from ...model.options import DEAD_TTL_SECONDS
 from ...model.reasons import pack_dead, pack_expired
 from ..protocol import OWNED_GRACE_SECONDS
 from .hints import Hints
 from .owning import sweep_owned
-from .schema import CLAIMED, DEAD, ENDED, EXPIRED, HELD, MAY_EXPIRE, NOT_ENDED, READY, SCHEDULED, STARTED
+from .schema import CLAIMED, DEAD, ENDED, EXPIRED, HELD, MAY_EXPIRE, NOT_ENDED, READY, SCHEDULED, STARTED, is_needed
 from .settling import end_cancelled
 from .statements import BatchStatement, Row, execute, fetch, fetch_value
 
@@ -66,6 +66,13 @@ _BURY: Final = BatchStatement(
 )
 
 _DROP: Final = f"DELETE FROM job WHERE seq IN (SELECT seq FROM job WHERE {ENDED} AND at <= ? ORDER BY at, seq LIMIT ?)"
+# What an unfinished job may still ask for is spared, out of those that would be dropped.
+_SPARE: Final = f"""
+    UPDATE job SET at = ?1 + {KEPT_SECONDS} WHERE seq IN (
+        SELECT seq FROM (SELECT seq, owner FROM job WHERE {ENDED} AND at <= ?1 ORDER BY at, seq LIMIT ?2) AS kept
+        WHERE {is_needed("kept")}
+    )
+"""
 _DROP_WORKERS: Final = "DELETE FROM worker WHERE until <= ?"
 
 
@@ -91,6 +98,7 @@ def sweep_jobs(cursor: apsw.Cursor, now: float, limit: int, *, trust_leases: boo
     due = _sweep_due(cursor, now, limit, hints)
     expired = _sweep_expired(cursor, now, limit, hints)
     returned, died = _sweep_leases(cursor, now, limit, hints) if trust_leases else (0, 0)
+    execute(cursor, _SPARE, now, limit)
     dropped = execute(cursor, _DROP, now, limit)
     execute(cursor, _DROP_WORKERS, now)
     swept = Swept(

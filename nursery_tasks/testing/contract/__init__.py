@@ -39,6 +39,7 @@ from . import (
     settle,
     stale,
     workers,
+    workflows,
 )
 from .harness import Check as Check
 from .harness import ContractClock as ContractClock
@@ -80,6 +81,7 @@ _TOPICS = (
     listing,
     requeue,
     workers,
+    workflows,
     hints,
     close,
 )

@@ -146,6 +146,9 @@ local function flush()
             later(drop, P .. 'ids', meta(job)[ID])
         elseif not before then
             call('HSET', key, 's', encode(s), 'm', job.raw, 'p', job.payload)
+            if job.outcome then -- a record
+                call('HSET', key, 'o', job.outcome)
+            end
             later(add, P .. 'all', tonumber(n), n)
             later(set, P .. 'ids', meta(job)[ID], n)
         elseif job.outcome then
@@ -284,6 +287,17 @@ local function cancel(job, reason) -- 0 it had ended, 1 cancelled, 2 its worker 
     end
     finish_ours(job, CANCELLED)
     return 1
+end
+
+-- Whether an owner is a job that has not ended.
+local function lives(owner)
+    local job = string.sub(owner, 1, 4) == 'job:' and find(string.sub(owner, 5))
+    return job and job.s[STATE] <= STARTED
+end
+
+-- Whether an ended job belongs to a job that has not ended, which may ask for its outcome again.
+local function is_needed(job)
+    return job.s[OWNER] and job.s[STATE] > STARTED and lives(job.s[OWNER])
 end
 
 -- Take a job that has not ended away from its owner; it is not moved before the next `flush`.

@@ -3,7 +3,7 @@
 -- without a failure to show, L released. delays: msgpack, place in the batch -> seconds, where it is not 0.
 -- Returns 1 or 0 for each.
 
-local kinds, delays, answers, given_back = ARGV[2], decode(ARGV[3]), {}, {}
+local kinds, delays, answers, given_back, ended = ARGV[2], decode(ARGV[3]), {}, {}, {}
 
 for i = 1, #kinds do
     local token, body, kind = ARGV[2 + 2 * i], ARGV[3 + 2 * i], string.sub(kinds, i, i)
@@ -36,6 +36,7 @@ for i = 1, #kinds do
                     give_back(job, delays[i] or 0)
                 else
                     finish(job, tonumber(kind))
+                    ended[#ended + 1] = job
                 end
             end
         end
@@ -45,6 +46,12 @@ flush()
 if #given_back > 0 and call('EXISTS', P .. 'parents') == 1 then
     for _, token in ipairs(given_back) do
         cancel_owned(token, OWNER_ENDED)
+    end
+    for _, job in ipairs(ended) do
+        local owner = 'job:' .. meta(job)[ID]
+        if call('HEXISTS', P .. 'parents', owner) == 1 then
+            cancel_owned(owner, OWNER_ENDED)
+        end
     end
 end
 return done(answers)

@@ -1,6 +1,7 @@
--- ARGV: now, how, the number of jobs, then for each job its description and its payload, then owners.
--- how: msgpack, place in the batch -> {delay, start_at, expires, owner, owner_seconds}, for jobs where any of these is set;
--- owner: the place among the owners, which are bytes, and the server's msgpack knows only text
+-- ARGV: now, how, the number of jobs, then for each job its description and its payload, then blobs.
+-- how: msgpack, place in the batch -> {delay, start_at, expires, owner, owner_seconds, state, outcome}, for jobs where any of
+-- these is set; owner, outcome: the place among the blobs, which are bytes, and the server's msgpack knows only text. state: it
+-- is stored as a job that has ended like that
 -- Returns for each job 1, or the id of the job that stands for it.
 
 local how, answers = decode(ARGV[2]), {}
@@ -56,6 +57,16 @@ for i = 1, count do
             detach(job) -- somebody else may rely on it from now on
         end
         answers[i] = meta(job)[ID]
+    elseif each[6] then
+        local s = {
+            each[6], 0, 0, 0, now, false, now, false, false, now, false, false, false, each[4] or false, false,
+        }
+        job = { n = string.format('%014d', numbers + i), s = s, raw = raw, m = m, payload = ARGV[3 + 2 * i], dirty = true }
+        job.outcome = ARGV[3 + 2 * count + each[7]]
+        jobs[job.n], ids[m[ID]] = job, job.n
+        dirty[#dirty + 1] = job
+        hint('outcome', m[ID])
+        answers[i] = 1
     else
         local due = now
         if each[2] then

@@ -12,11 +12,15 @@ end
 local left = limit
 local gone = call('ZRANGEBYSCORE', P .. 'owners', '-inf', now, 'LIMIT', 0, LOOK)
 for _, owner in ipairs(gone) do
-    left = left - cancel_owned(owner, OWNER_GONE, left)
-    if left > 0 then
-        call('ZREM', P .. 'owners', owner)
+    if lives(owner) then
+        call('ZADD', P .. 'owners', now + JOB_OWNER_SECONDS, owner)
     else
-        call('ZADD', P .. 'owners', 0, owner) -- nobody can prolong it; another sweep goes on
+        left = left - cancel_owned(owner, OWNER_GONE, left)
+        if left > 0 then
+            call('ZREM', P .. 'owners', owner)
+        else
+            call('ZADD', P .. 'owners', 0, owner) -- nobody can prolong it; another sweep goes on
+        end
     end
 end
 if call('EXISTS', P .. 'parents') == 1 then
@@ -69,10 +73,16 @@ end
 flush()
 
 local kept = call('ZRANGEBYSCORE', P .. 'ended', '-inf', now, 'LIMIT', 0, limit)
+local dropped = 0
 for _, n in ipairs(kept) do
     local job = load(n)
-    change(job)
-    job.dropped = true
+    if is_needed(job) then
+        call('ZADD', P .. 'ended', now + KEPT_SECONDS, n)
+    else
+        change(job)
+        job.dropped = true
+        dropped = dropped + 1
+    end
 end
 for _, worker in ipairs(call('ZRANGEBYSCORE', P .. 'beats', '-inf', now, 'LIMIT', 0, limit)) do
     call('ZREM', P .. 'beats', worker)
@@ -81,4 +91,4 @@ end
 flush()
 local next_due = call('ZRANGE', P .. 'due', 0, 0, 'WITHSCORES')[2]
 next_due = next_due and math.max(0, tonumber(next_due) - now) or -1
-return done(encode({ #due, returned, died, #expired, limit - left, #kept, next_due }))
+return done(encode({ #due, returned, died, #expired, limit - left, dropped, next_due }))
