@@ -9,6 +9,7 @@ from .client import ChildJob as ChildJob
 from .client import Job as Job
 from .client import JobGroup as JobGroup
 from .client import JobHandle as JobHandle
+from .client import PartialJob as PartialJob
 from .current import CurrentJob as CurrentJob
 from .current import check_cancelled as check_cancelled
 from .current import current_job as current_job
@@ -23,6 +24,10 @@ from .shell import run_process_sync as run_process_sync
 from .task import Task as Task
 from .task import Workflow as Workflow
 from .taskclass import TaskClass as TaskClass
+from .workflows import Flow as Flow
+from .workflows import parallel as parallel
+from .workflows import parallel_map as parallel_map
+from .workflows import sequence as sequence
 
 __all__ = [
     "App",
@@ -31,10 +36,12 @@ __all__ = [
     "ChildJob",
     "CompletedRun",
     "CurrentJob",
+    "Flow",
     "Job",
     "JobGroup",
     "JobHandle",
     "JobState",
+    "PartialJob",
     "Retry",
     "Task",
     "TaskClass",
@@ -42,7 +49,10 @@ __all__ = [
     "__version__",
     "check_cancelled",
     "current_job",
+    "parallel",
+    "parallel_map",
     "resource",
     "run_process",
     "run_process_sync",
+    "sequence",
 ]

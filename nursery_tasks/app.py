@@ -423,7 +423,9 @@ class App:
         `WorkerOptions` for what can be set.
         """
         from .worker import open_worker  # late: only this method needs the worker, and the worker is built on the app's parts
+        from .workflows import register_flows
 
+        register_flows(self)
         return open_worker(self, **options)
 
     def _register(self, function: Callable[..., Any], given: dict[str, Any]) -> Task[Any, Any]:

@@ -31,9 +31,9 @@ class InvalidOptions(NurseryTasksError, ValueError):
 class InvalidArguments(NurseryTasksError, TypeError):
     """The arguments do not fit the task's signature; nothing was sent, or the job failed without being tried again."""
 
-    def __init__(self, task: str, problem: str, signature: str) -> None:
-        self.task, self.problem, self.signature = task, problem, signature
-        super().__init__(f"{task}: {problem}; the task is {task}{signature}")
+    def __init__(self, task: str, problem: str, signature: str, what: str = "task") -> None:
+        self.task, self.problem, self.signature, self.what = task, problem, signature, what
+        super().__init__(f"{task}: {problem}; the {what} is {task}{signature}")
 
 
 class NotSerializable(NurseryTasksError, TypeError):

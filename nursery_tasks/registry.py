@@ -76,6 +76,7 @@ class Registry:
 
     def __init__(self, form: Format = "json") -> None:
         self.tasks: dict[str, TaskSpec] = {}
+        self.own: dict[str, TaskSpec] = {}  # tasks of nursery-tasks itself: run like others, and in no listing of tasks
         self.errors: dict[str, type[BaseException]] = {qualified_name(cls): cls for cls in OWN_ERRORS}
         self.codec = Codec(form)
         self._types: tuple[CustomType, ...] = ()

@@ -57,6 +57,14 @@ class TaskSignature:
             return  # the common case, at a tenth of the price of bind()
         self._bind(args, kwargs)
 
+    def takes(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        """Say whether the function can be called like this."""
+        try:
+            self.signature.bind(*args, **kwargs)
+        except TypeError:
+            return False
+        return True
+
     def convert(self, args: list[Any], kwargs: dict[str, Any], codec: Codec) -> tuple[Sequence[Any], dict[str, Any]]:
         """Convert decoded arguments to the annotated types; returns the arguments to call with.
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import functools
 import typing
-from collections.abc import Callable, Coroutine
-from typing import Any, Generic, ParamSpec, TypeVar, Unpack
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
 
-from .client import Job, JobHandle
+from .client import Job, JobHandle, PartialJob
 from .client.job import Connected
 from .current import current_job_or_none
+from .errors import InvalidArguments
 from .model.message import Message
 from .model.options import GivenOptions, JobOptions
 from .registry import AWAY, TaskSpec
 from .resources import resources_of
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")
 
 
@@ -56,12 +58,27 @@ class Bound(Generic[P, R]):
         """
         return Bound(self._app, self.spec, self._options.changed_by(given))
 
-    def job(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
-        """Return the unsent job.
+    @overload
+    def job(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]: ...
+    @overload
+    def job(self: Bound[Concatenate[Any, Q], R], *args: Q.args, **kwargs: Q.kwargs) -> PartialJob[R]: ...
+    def job(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the unsent job. Where only the first argument is missing, it is a `PartialJob`, for a step of a `sequence`.
 
         Raises:
             InvalidArguments: The arguments do not fit the function (a `TypeError`).
         """
+        signature = self.spec.signature
+        job: Job[R] = Job(self._app, self.spec.name, args, kwargs, self._options, signature.returns)
+        try:
+            signature.check(args, kwargs)
+        except InvalidArguments as missing:
+            if not signature.takes((None, *args), kwargs):
+                raise
+            return PartialJob(job, missing)
+        return job
+
+    def _whole_job(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Job[R]:
         self.spec.signature.check(args, kwargs)
         return Job(self._app, self.spec.name, args, kwargs, self._options, self.spec.signature.returns)
 
@@ -75,7 +92,7 @@ class Bound(Generic[P, R]):
                 call can be repeated safely.
             AppNotOpen: There is no `async with app` around this.
         """
-        return await self.job(*args, **kwargs).enqueue()
+        return await self._whole_job(args, kwargs).enqueue()
 
     async def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Submit a job, owned, and wait for its result: the job belongs to the scope around this `await`.
@@ -87,7 +104,7 @@ class Bound(Generic[P, R]):
         Cancellation:
             Cancels the job, and waits until it is gone (at most 10 s) before the cancellation goes on.
         """
-        return await self.job(*args, **kwargs).run()
+        return await self._whole_job(args, kwargs).run()
 
     async def run_local(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the task here, in this program, without a broker: same conversions, same timeout, no retries.
@@ -101,6 +118,10 @@ class Bound(Generic[P, R]):
             JobTimedOut: It ran longer than its timeout.
             Exception: What the function raised.
         """
+        return await self.attempt_local(args, kwargs)
+
+    async def attempt_local(self, args: Sequence[Any], kwargs: Mapping[str, Any], attempt: int = 1) -> R:
+        """Do the same as attempt number *attempt*; for flows."""
         from .execution.here import run_away, run_here
 
         codec, signature = self._app.registry.codec, self.spec.signature
@@ -111,12 +132,12 @@ class Bound(Generic[P, R]):
         converted, named = signature.convert(received.args, received.kwargs, codec)
         result: R
         if self.spec.kind in AWAY:
-            result = await run_away(self.spec, payload, self._app.registry, self._options.timeout_seconds)
+            result = await run_away(self.spec, payload, self._app.registry, self._options.timeout_seconds, attempt)
             return result
         around = current_job_or_none()
         state = dict(around.state) if around else {}
         async with self._app.open_resources(resources_of(self.spec.function).values(), state):
-            result = await run_here(self.spec, converted, named, self._options.timeout_seconds, state)
+            result = await run_here(self.spec, converted, named, self._options.timeout_seconds, state, attempt)
         return result
 
     def handle(self, job_id: str) -> JobHandle[R]:

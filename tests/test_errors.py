@@ -55,6 +55,10 @@ MESSAGES: list[tuple[Callable[[], NurseryTasksError], str]] = [
         "add: missing a required argument: 'b'; the task is add(a: int, b: int)",
     ),
     (
+        lambda: InvalidArguments("parallel_map", "it takes a list, and got int 3", "(items)", "flow"),
+        "parallel_map: it takes a list, and got int 3; the flow is parallel_map(items)",
+    ),
+    (
         lambda: NotSerializable("the result of add", "no encoding for socket"),
         "the result of add cannot be encoded: no encoding for socket; use JSON-like values, dataclasses, msgspec structs or "
         "pydantic models, or App.register_type()",

@@ -5,3 +5,4 @@ from .group import ChildJob as ChildJob
 from .group import JobGroup as JobGroup
 from .handle import JobHandle as JobHandle
 from .job import Job as Job
+from .job import PartialJob as PartialJob

@@ -10,7 +10,7 @@ from anyio import CancelScope, Event, create_task_group, get_cancelled_exc_class
 from anyio.abc import TaskGroup
 
 from ..errors import JobCancelled, NotFinished
-from .job import Job
+from .job import Job, check_job
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -158,6 +158,7 @@ def _to_job(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Job[Any
         job = task
     elif callable(getattr(task, "job", None)):
         job = task.job(*args, **kwargs)
+        check_job("start_soon()", job)
     else:
         expected = "start_soon(task, *args) or start_soon(task.job(*args)); for a plain function use anyio.create_task_group()"
         raise TypeError(f"{task!r} is not a task: expected {expected}")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar, Unpack, cast
 
 from ..current import current_job_or_none
-from ..errors import NotAJob, PayloadTooLarge
+from ..errors import InvalidArguments, NotAJob, PayloadTooLarge
 from ..model.delivery import Submission
 from ..model.message import Message
 from ..model.options import GivenOptions, JobOptions
@@ -83,6 +83,15 @@ class Job(Generic[R_co]):
         """Return a copy with other options."""
         return Job(self._app, self.task, self.args, self.kwargs, self.options.changed_by(given), self.returns)
 
+    @property
+    def app(self) -> Connected:
+        """The app that it is a job of."""
+        return self._app
+
+    def with_first(self, *given: Any) -> Job[R_co]:
+        """Return a copy with *given* put before its own arguments; for flows."""
+        return Job(self._app, self.task, (*given, *self.args), self.kwargs, self.options, self.returns)
+
     async def enqueue(self) -> JobHandle[R_co]:
         """Submit it, detached: it outlives this caller. See `Task.enqueue`."""
         return await self._app.connection.enqueue(self)
@@ -136,14 +145,75 @@ class Job(Generic[R_co]):
         )
 
 
+class PartialJob(Generic[R_co]):
+    """A job that lacks its first argument: what `task.job(...)` gives when only that one is missing.
+
+    In a `sequence` the result of the step before becomes that argument. `partial.job(value)` completes it by hand.
+    """
+
+    __slots__ = ("_job", "_missing")
+
+    def __init__(self, job: Job[R_co], missing: InvalidArguments) -> None:
+        self._job = job
+        self._missing = missing  # what to raise where the argument does not come
+
+    def __repr__(self) -> str:
+        return f"<PartialJob{repr(self._job).removeprefix('<Job')}"
+
+    def __await__(self) -> Generator[Any, Any, R_co]:
+        """Refuse, as a `Job` does."""
+        raise self._missing.with_traceback(None)
+
+    @property
+    def unfilled(self) -> Job[R_co]:
+        """The job without its first argument; for flows."""
+        return self._job
+
+    def refuse(self) -> NoReturn:
+        """Raise what is wrong with it outside of a flow.
+
+        Raises:
+            InvalidArguments: The first argument is missing.
+        """
+        raise self._missing.with_traceback(None)
+
+    def with_options(self, **given: Unpack[GivenOptions]) -> PartialJob[R_co]:
+        """Return a copy with other options."""
+        return PartialJob(self._job.with_options(**given), self._missing)
+
+    def job(self, *given: Any) -> Job[R_co]:
+        """Return the whole job, with *given* as its first argument.
+
+        Raises:
+            InvalidArguments: Nothing was given.
+            TypeError: It is more than one.
+        """
+        if not given:
+            self.refuse()
+        if len(given) > 1:
+            raise TypeError(f"{self!r} lacks one argument, and got {len(given)}")
+        return self._job.with_first(*given)
+
+    async def run(self, *given: Any) -> R_co:
+        """Run it, owned, with *given* as its first argument. See `Task.run`."""
+        return await self.job(*given).run()
+
+    async def enqueue(self, *given: Any) -> JobHandle[R_co]:
+        """Submit it, detached, with *given* as its first argument. See `Task.enqueue`."""
+        return await self.job(*given).enqueue()
+
+
 def check_job(call: str, given: object) -> None:
     """Check that *given* is an unsent job; *call* is what the user called.
 
     Raises:
         NotAJob: It is something else, and the message says how to make one.
+        InvalidArguments: It is one that lacks an argument.
     """
     if isinstance(given, Job):
         return
+    if isinstance(given, PartialJob):
+        given.refuse()
     if isinstance(given, Coroutine):
         given.close()  # else Python would warn, far from here, that it was never awaited
         name = getattr(cast("object", given), "__name__", "task")

@@ -33,7 +33,12 @@ class Callee(Protocol):
 
 
 async def run_here(
-    task: Callee, args: Sequence[Any], kwargs: dict[str, Any], timeout_seconds: float | None, state: dict[str, Any]
+    task: Callee,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    timeout_seconds: float | None,
+    state: dict[str, Any],
+    attempt: int = 1,
 ) -> Any:
     """Run *task* here and return its result.
 
@@ -44,7 +49,7 @@ async def run_here(
         JobTimedOut: It ran longer than its timeout, by the clock, whatever it returned.
         Exception: What it raised.
     """
-    job, result = CurrentJob(id=LOCAL, task=task.name, state=state), None
+    job, result = CurrentJob(id=LOCAL, task=task.name, attempt=attempt, state=state), None
     with move_on_after(timeout_seconds) as clock:
         if task.kind == "loop":
             result = await call_in_loop(task.function, args, kwargs, job)
@@ -55,7 +60,7 @@ async def run_here(
     return result
 
 
-async def run_away(spec: TaskSpec, payload: bytes, registry: Registry, timeout_seconds: float | None) -> Any:
+async def run_away(spec: TaskSpec, payload: bytes, registry: Registry, timeout_seconds: float | None, attempt: int = 1) -> Any:
     """Run a task of a process or an interpreter in one that is made for this call.
 
     Args:
@@ -70,8 +75,8 @@ async def run_away(spec: TaskSpec, payload: bytes, registry: Registry, timeout_s
     """
     encoded: Encoded | None = None
     failed: ForeignError | None = None
-    job = CurrentJob(id=LOCAL, task=spec.name)
-    work = Work(LOCAL, spec.name, *spec.address, form=registry.codec.form, limit_bytes=MAX_BODY)
+    job = CurrentJob(id=LOCAL, task=spec.name, attempt=attempt)
+    work = Work(LOCAL, spec.name, *spec.address, form=registry.codec.form, limit_bytes=MAX_BODY, attempt=attempt)
     async with AsyncExitStack() as stack:
         place: Place | None = None
         if spec.kind == "process":

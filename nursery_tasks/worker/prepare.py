@@ -94,7 +94,7 @@ class Preparer:
             message = self._registry.codec.decode_message(delivery.payload)
         except Undecodable as error:
             return Bury(f"undecodable: {error}")
-        spec = self._registry.tasks.get(message.task)
+        spec = self._registry.tasks.get(message.task) or self._registry.own.get(message.task)
         if spec is None:
             return self._judge_unknown(delivery.id, message.task, now)
         args: Any = message.args

@@ -16,6 +16,7 @@ from ..current import CurrentJob
 from ..errors import JobTimedOut, NotSerializable, PayloadTooLarge
 from ..events import EventKind, Events, JobEvent
 from ..execution.results import encode_result
+from ..model.again import Again, decide_retry
 from ..model.codec import pack_outcome
 from ..model.delivery import Finished, Retried
 from ..model.failure import Failure, ForeignError, describe_safely
@@ -30,7 +31,7 @@ from .executors import Execute, Executors
 from .hand_over import HandOver
 from .held import Held
 from .hold import AttemptHold
-from .judge import Again, Ending, Interrupted, Raised, Returned, WasCancelled, decide_retry
+from .judge import Ending, Interrupted, Raised, Returned, WasCancelled
 from .options import WorkerSettings
 from .prepare import Bury, Call, GiveBack, Preparer, Refuse
 from .settler import Settler

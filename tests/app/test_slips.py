@@ -12,9 +12,9 @@ from support import working
 
 from nursery_tasks import App, Backoff, Retry
 from nursery_tasks.errors import InvalidBrokerUrl, InvalidOptions, JobError, NotAJob, NoWorkers, WaitTimedOut
+from nursery_tasks.model.again import Again, decide_retry
 from nursery_tasks.model.retry import RetryRule
 from nursery_tasks.testing import open_lab
-from nursery_tasks.worker.judge import Again, decide_retry
 
 # --- what is no job ----------------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from nursery_tasks import App, Retry, TaskClass, current_job, resource, run_process
+from nursery_tasks import App, Retry, TaskClass, current_job, parallel, parallel_map, resource, run_process, sequence
 
 app = App("memory:")
 
@@ -73,6 +73,16 @@ async def wrong() -> None:
 
 @app.task(timeot=3)  # wrong: no such option
 async def typo() -> None: ...
+
+
+async def wrong_flows() -> None:
+    add.job("1")  # wrong: not an int
+    sequence(add, 3)  # wrong: 3 cannot run
+    parallel([add, add])  # wrong: a list
+    parallel(add, policy="first")  # wrong: no such policy
+    parallel_map(add, then=3)  # wrong: 3 cannot run
+    text: str = await sequence(shout, add.job(1)).run("a")  # wrong: the result is an int
+    print(text)
 
 
 async def wrong_groups() -> None:

@@ -10,14 +10,19 @@ from typing import Any, assert_type
 from nursery_tasks import (
     App,
     CompletedRun,
+    Flow,
     Job,
     JobHandle,
+    PartialJob,
     Retry,
     TaskClass,
     current_job,
+    parallel,
+    parallel_map,
     resource,
     run_process,
     run_process_sync,
+    sequence,
 )
 from nursery_tasks.client.sync_handle import SyncJobHandle
 from nursery_tasks.model.delivery import CancelAnswer
@@ -159,6 +164,31 @@ def check_sync() -> None:
 def check_current_job() -> None:
     assert_type(current_job().id, str)
     assert_type(current_job().queue, str | None)
+
+
+async def flows() -> None:
+    assert_type(parse.job(), PartialJob[dict[str, int]])
+    assert_type(add.job(1), PartialJob[int])
+    assert_type(await add.job(1).run(2), int)
+    assert_type(sequence(fetch.job("https://a"), parse), Flow[dict[str, int]])
+    assert_type(sequence(fetch, parse.job(), len, add.job(3)), Flow[int])
+    assert_type(sequence(add.job(1, 2), parallel(add, add)), Flow[list[int]])
+    assert_type(parallel(add, add.job(1), sequence(add, add), policy="wait_all"), Flow[list[int]])
+    assert_type(parallel(add, add, policy="first_success"), Flow[int])
+    assert_type(parallel(fetch, print, then=parse, limit=3), Flow[dict[str, int]])
+    assert_type(parallel_map(fetch.options(timeout=3)), Flow[list[bytes]])
+    assert_type(parallel_map(fetch, then=parse), Flow[dict[str, int]])
+    assert_type(parallel_map(fetch, then=join), Flow[str])
+    flow = sequence(fetch, parse)
+    assert_type(await flow.run("https://a"), dict[str, int])
+    assert_type(await flow.run_local("https://a"), dict[str, int])
+    assert_type(await flow.enqueue("https://a"), JobHandle[dict[str, int]])
+    assert_type(flow.job("https://a").with_options(timeout=3), Job[dict[str, int]])
+    assert_type(flow.to_mermaid(), str)
+
+
+async def join(bodies: list[bytes]) -> str:
+    return str(bodies)
 
 
 async def groups() -> None:
