@@ -14,6 +14,8 @@ from .current import CurrentJob as CurrentJob
 from .current import check_cancelled as check_cancelled
 from .current import current_job as current_job
 from .model.delivery import CancelAnswer as CancelAnswer
+from .model.limits import Concurrency as Concurrency
+from .model.limits import RateLimit as RateLimit
 from .model.retry import Backoff as Backoff
 from .model.retry import Retry as Retry
 from .model.states import JobState as JobState
@@ -35,6 +37,7 @@ __all__ = [
     "CancelAnswer",
     "ChildJob",
     "CompletedRun",
+    "Concurrency",
     "CurrentJob",
     "Flow",
     "Job",
@@ -42,6 +45,7 @@ __all__ = [
     "JobHandle",
     "JobState",
     "PartialJob",
+    "RateLimit",
     "Retry",
     "Task",
     "TaskClass",

@@ -158,12 +158,15 @@ def make_spec(
         raise InvalidOptions("kill_after", kill_after, expected)
     if options.timeout_seconds is not None:
         _check_timeout(task_name, kind, options.timeout_seconds)
+    signature = TaskSignature(task_name, function)
+    for limit in options.limits:
+        limit.check_parameters(task_name, signature.parameters)
     return TaskSpec(
         name=check_name("name", task_name),
         function=function,
         kind=kind,
         options=options,
-        signature=TaskSignature(task_name, function),
+        signature=signature,
         doc=(inspect.getdoc(function) or "").partition("\n")[0],
         kill_after_seconds=KILL_AFTER_SECONDS if kill_after is None else to_seconds("kill_after", kill_after),
     )

@@ -52,11 +52,17 @@ class Bound(Generic[P, R]):
             id: The job's id; submitting the same id again stores nothing, so a submission can be repeated safely.
             tags: Words to find the job by.
             max_crashes: After how many workers that died under it the job is put aside (default 3).
+            limits: `Concurrency(...)` and `RateLimit(...)`: how many jobs may run at once, or start in a time. They replace
+                those of the task.
 
         Raises:
             InvalidOptions: A value is out of its range, or an option does not exist.
         """
-        return Bound(self._app, self.spec, self._options.changed_by(given))
+        options = self._options.changed_by(given)
+        if "limits" in given:
+            for limit in options.limits:
+                limit.check_parameters(self.name, self.spec.signature.parameters)
+        return Bound(self._app, self.spec, options)
 
     @overload
     def job(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]: ...

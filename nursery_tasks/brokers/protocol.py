@@ -25,10 +25,11 @@ from ..model.delivery import (
     Swept,
     Topic,
 )
-from ..model.listing import JobFilter, JobRecord, QueueRecord, WorkerRecord
+from ..model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, WorkerRecord
 from ..model.states import JobState
 
 OWNED_GRACE_SECONDS = 10.0  # how long a job of a worker that died waits for the jobs that it owned to end
+CLAIM_LOOKS = 500  # jobs without room in a limit that one claim looks at in each queue
 
 
 class Feature(StrEnum):
@@ -44,6 +45,8 @@ class Feature(StrEnum):
     DURABLE = "durable storage"
     WORKFLOWS = "durable workflows"  # records, jobs as owners, and outcomes that are kept for them
     SHARED = "sharing between processes"
+    LIMITS = "limits of jobs"
+    LOCKS = "locks"
 
 
 class Listener(Protocol):
@@ -88,6 +91,12 @@ class Broker(Protocol):
 
         Paused queues and jobs past their `expires` give nothing. A job that came back (retried, released, taken from a
         worker that died) keeps its place in the order of submission. Scheduled jobs wait for `sweep`, also when they are due.
+
+        A job with *limits* is passed over while one of them has no room. It takes room in all of them, or in none: a place in
+        each that counts what is held, until it is held no more; and one start in each that is a rate, which nothing gives
+        back. A limit that rejects is looked at in the same way; the first without room, in the job's own order, makes the job
+        `cancelled` for `no_room(name)`. One call looks at a bounded number of jobs without room, and hints at `work`
+        when there are more.
         """
         ...
 
@@ -148,6 +157,8 @@ class Broker(Protocol):
         The lease of an owner that is a job (`job_owner`) is prolonged here to `JOB_OWNER_SECONDS` from now instead, for as long
         as that job has not ended; and until then the outcomes of what it owns are not dropped, however short they should be
         kept, nor purged.
+
+        Rates that have room again for jobs that wait are hinted at as `work`. Locks whose lease is over are free.
         """
         ...
 
@@ -160,6 +171,48 @@ class Broker(Protocol):
 
     def close(self) -> None:
         """Give back files, sockets and threads. Later calls raise `BrokerClosed`; closing again does nothing."""
+        ...
+
+
+@runtime_checkable
+class BrokerLimits(Protocol):
+    """What people see of limits. Implemented by the same object as `Broker`, where it has `Feature.LIMITS`."""
+
+    def limits(self, limit: int) -> list[LimitRecord]:
+        """List at most *limit* of the limits that hold jobs, or that jobs wait for, by name."""
+        ...
+
+
+@runtime_checkable
+class BrokerLocks(Protocol):
+    """Locks with a lease. Implemented by the same object as `Broker`, where it has `Feature.LOCKS`.
+
+    Whoever wants a lock stands in line under an id of its own (`holder`), with a lease of its own, too: one that died does not
+    hold up those behind it for longer.
+    """
+
+    def lock(self, name: str, holder: bytes, lease_seconds: float, wait: bool) -> int:
+        """Take a lock, or look whether one's turn has come; returns the fencing token, 0: somebody else has it.
+
+        Tokens are above 0 and grow from one holder of a lock to the next. Leases that are over end here. With *wait*, whoever
+        does not get it stands in line for *lease_seconds* from now; each further call prolongs that and keeps the place.
+        Without, nobody who was not in line is put there. A holder that asks again gets its token again.
+        """
+        ...
+
+    def relock(self, holds: Sequence[tuple[str, bytes]], lease_seconds: float) -> list[bool]:
+        """Prolong the leases of holders to *lease_seconds* from now. False: it is not (any more) the holder.
+
+        A lease that ran out while nobody else asked for the lock, and that nobody swept, is still held.
+        """
+        ...
+
+    def unlock(self, holds: Sequence[tuple[str, bytes]]) -> list[bool]:
+        """Give locks back, or leave the line, and hint at `lock`. False: there was nothing to give back."""
+        ...
+
+    def locks(self, limit: int) -> list[LockRecord]:
+        """List at most *limit* locks that somebody holds or waits for, by name."""
         ...
 
 

@@ -15,6 +15,7 @@ from anyio import CancelScope, current_effective_deadline, current_time, move_on
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from ..brokers.gateway import Gateway
+from ..brokers.protocol import Broker, Feature
 from ..current import owner_on, slot_given_back
 from ..errors import (
     BrokerClosed,
@@ -235,6 +236,8 @@ class Connection:
 
     def _encode(self, job: Job[Any], job_id: str | None = None, remaining: float | None = None) -> Submission:
         submission = job.to_submission(job_id or self.new_id(), self.now(), self._limit_bytes, remaining)
+        if submission.limits:
+            check_limits_are_held(self.gateway.broker)
         if job.options.local:
             return msgspec.structs.replace(submission, queue=f"{submission.queue}@{self._node}")
         return submission
@@ -274,6 +277,16 @@ def check_served(submissions: Iterable[Submission], workers: Iterable[WorkerReco
     served = {queue for worker in workers for queue in worker.queues}
     for queue in sorted({submission.queue for submission in submissions} - served):
         raise NoWorkers(queue, broker)
+
+
+def check_limits_are_held(broker: Broker) -> None:
+    """Check that a broker holds limits: one that does not would run the jobs as if they had none.
+
+    Raises:
+        NotSupported: It does not.
+    """
+    if Feature.LIMITS not in broker.features:
+        raise NotSupported(broker.name, Feature.LIMITS)
 
 
 def tell_queued(events: Events, submissions: Sequence[Submission], receipts: Iterable[Receipt], now: float) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar, Unp
 from ..current import current_job_or_none
 from ..errors import InvalidArguments, NotAJob, PayloadTooLarge
 from ..model.delivery import Submission
+from ..model.limits import Limit, limits_for_job
 from ..model.message import Message
 from ..model.options import GivenOptions, JobOptions
 from ..model.retry import RetryRule
@@ -109,6 +110,7 @@ class Job(Generic[R_co]):
         Raises:
             NotSerializable: An argument cannot travel.
             PayloadTooLarge: The message is larger than *limit_bytes*.
+            InvalidOptions: The key of a limit cannot be made of the arguments.
         """
         options = self.options
         changed = options.changed
@@ -142,7 +144,17 @@ class Job(Generic[R_co]):
             tags=options.tags,
             keep_seconds=options.result_ttl_seconds,
             max_crashes=options.max_crashes,
+            limits=self._limits() if options.limits else (),
         )
+
+    def _limits(self) -> tuple[Limit, ...]:
+        """Make the limits of this job out of its arguments."""
+        spec = self._app.registry.tasks.get(self.task)
+
+        def by_name() -> dict[str, Any]:
+            return dict(self.kwargs) if spec is None else spec.signature.by_name(self.args, self.kwargs)
+
+        return limits_for_job(self.options.limits, self.task, self.args, self.kwargs, by_name)
 
 
 class PartialJob(Generic[R_co]):

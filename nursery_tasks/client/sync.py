@@ -31,7 +31,16 @@ from ..model.duration import Duration, to_optional_seconds
 from ..model.states import JobState
 from ..on_loop import call_on_loop, check_may_block
 from ..registry import Registry
-from .connection import ABANDONED, NESTED_PRIORITY, OWNED_GRACE_SECONDS, SUBMIT_CHUNK, Connection, check_served, tell_queued
+from .connection import (
+    ABANDONED,
+    NESTED_PRIORITY,
+    OWNED_GRACE_SECONDS,
+    SUBMIT_CHUNK,
+    Connection,
+    check_limits_are_held,
+    check_served,
+    tell_queued,
+)
 from .ids import new_job_id
 from .job import Connected, Job, check_job, check_jobs
 from .owner import OWNER_LEASE_SECONDS, OwnerLease
@@ -183,6 +192,8 @@ class SyncClient:
 
     def _encode(self, job: Job[Any], remaining_seconds: float | None = None) -> Submission:
         submission = job.to_submission(new_job_id(), time.time(), self._limit_bytes, remaining_seconds)
+        if submission.limits:
+            check_limits_are_held(self.broker())
         if job.options.local:
             return msgspec.structs.replace(submission, queue=f"{submission.queue}@{self._node}")
         return submission

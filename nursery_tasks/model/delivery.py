@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from .limits import Limit
 from .options import DEAD_TTL_SECONDS, MAX_CRASHES, RESULT_TTL_SECONDS
 from .states import JobState
 
@@ -40,6 +41,7 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
         tags: Words to find the job by.
         ended: Set: it is a *record*, stored as a job that has ended in this state, with *outcome* as its packed outcome. Nobody
             runs it; like any id it is stored once.
+        limits: What must have room when a worker claims it, all of them at once; each has a name of its own.
     """
 
     id: str
@@ -59,6 +61,7 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
     tags: tuple[str, ...] = ()
     ended: JobState | None = None
     outcome: bytes = b""
+    limits: tuple[Limit, ...] = ()
 
     def keep_seconds_after(self, state: JobState) -> float:
         """Return how long the outcome is kept when the job ends in *state*."""
@@ -219,6 +222,7 @@ class Swept(msgspec.Struct, frozen=True, gc=False):
         dropped: Ended jobs whose outcome had been kept long enough.
         more: Whether the limit was reached: sweep again soon.
         next_due_seconds: When the next scheduled job is due, from now; None: there is none.
+        next_room_seconds: When the next rate has room for jobs that wait for it, from now; None: nobody waits for one.
     """
 
     due: int = 0
@@ -229,17 +233,19 @@ class Swept(msgspec.Struct, frozen=True, gc=False):
     dropped: int = 0
     more: bool = False
     next_due_seconds: float | None = None
+    next_room_seconds: float | None = None
 
 
-Topic = Literal["work", "due", "cancel", "outcome"]
+Topic = Literal["work", "due", "cancel", "outcome", "lock"]
 
 
 class Hint(msgspec.Struct, frozen=True):
     """Something happened that a listener may want to look at. Hints can be lost; nothing may depend on one.
 
     Attributes:
-        topic: `work`: jobs became ready; `due`: a job was scheduled; `cancel`: a cancel was asked for; `outcome`: jobs ended.
-        names: Queues for work and due, job ids for cancel and outcome. Empty: look at everything.
+        topic: `work`: jobs became ready, or a limit has room for some that wait; `due`: a job was scheduled, or waits for a
+            rate; `cancel`: a cancel was asked for; `outcome`: jobs ended; `lock`: somebody may have it now.
+        names: Queues for work and due, job ids for cancel and outcome, locks. Empty: look at everything.
     """
 
     topic: Topic

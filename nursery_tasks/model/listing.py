@@ -22,6 +22,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         cancel_reason: Set once a cancel was asked for; empty when no reason was given.
         progress: What the handler said last, as JSON.
         outcome: The packed outcome, once it has ended; before that, of the last attempt that failed.
+        waits_for: The name of the limit that it is ready and waits for, when that had no room when a worker last looked.
     """
 
     id: str
@@ -46,6 +47,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     progress: bytes | None = None
     outcome: bytes | None = None
     payload: bytes = b""
+    waits_for: str | None = None
 
 
 class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +71,37 @@ class QueueRecord(msgspec.Struct, frozen=True, kw_only=True):
     def depth(self) -> int:
         """How many jobs wait to be started now."""
         return self.counts.get(JobState.READY, 0)
+
+
+class LimitRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One limit that is in use. A limit is known only while it holds jobs, or jobs wait for it.
+
+    Attributes:
+        name: As in `Limit.name`: its kind, and what is counted together.
+        running: How many jobs of those that workers hold count; always 0 for a rate.
+        waiting: How many ready jobs stand in line for it.
+        opens_at: When it has room for the next of them; None: now, or when one that runs has ended.
+    """
+
+    name: str
+    running: int = 0
+    waiting: int = 0
+    opens_at: float | None = None
+
+
+class LockRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One lock that somebody holds or waits for.
+
+    Attributes:
+        token: The fencing token of the holder; 0: nobody has it at the moment.
+        until: When the lease of its holder is over, or of the first who waits.
+        waiting: How many stand in line for it.
+    """
+
+    name: str
+    token: int = 0
+    until: float = 0.0
+    waiting: int = 0
 
 
 class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):

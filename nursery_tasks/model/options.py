@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypedDict, cast
 
 from ..errors import InvalidOptions
 from .duration import Duration, to_optional_seconds, to_seconds
+from .limits import AnyLimit, check_limits
 from .retry import Retry, RetryRule
 
 Kind = Literal["loop", "thread", "process", "interpreter"]
@@ -45,6 +47,7 @@ class JobOptions:
         job_id: The job's id, for submitting again safely; None: a new one.
         tags: Words to find the job by.
         max_crashes: After how many dead workers the job is put aside.
+        limits: How many may run at once, or start in a time.
     """
 
     queue: str = DEFAULT_QUEUE
@@ -60,6 +63,7 @@ class JobOptions:
     job_id: str | None = None
     tags: tuple[str, ...] = ()
     max_crashes: int = MAX_CRASHES
+    limits: tuple[AnyLimit, ...] = ()
     changed: frozenset[str] = field(default=frozenset(), compare=False)  # what differs from the task: only that travels
 
     def changed_by(self, given: GivenOptions) -> JobOptions:
@@ -88,6 +92,7 @@ class GivenOptions(TypedDict, total=False):
     id: str
     tags: tuple[str, ...] | list[str]
     max_crashes: int
+    limits: Sequence[AnyLimit] | AnyLimit
 
 
 def check_options(given: dict[str, Any]) -> dict[str, Any]:
@@ -187,6 +192,7 @@ _CHECKS: dict[str, tuple[str, Any]] = {  # public word -> (field of JobOptions, 
     "id": ("job_id", check_name),
     "tags": ("tags", _check_tags),
     "max_crashes": ("max_crashes", _check_count),
+    "limits": ("limits", check_limits),
 }
 
 assert {target for target, _ in _CHECKS.values()} <= {field.name for field in fields(JobOptions)}

@@ -22,10 +22,10 @@ from contextlib import contextmanager
 from threading import Event, Lock
 from typing import Any, Final, TypeVar
 
-from ..brokers.protocol import Broker, BrokerAdmin, Emit, Feature, Listener
+from ..brokers.protocol import Broker, BrokerAdmin, BrokerLimits, BrokerLocks, Emit, Feature, Listener
 from ..errors import BrokerUnavailable, NotSupported
 from ..model.delivery import CancelAnswer, Delivery, Hint, Receipt, Renewal, Settlement, Stored, Submission, Swept, Topic
-from ..model.listing import JobFilter, JobRecord, QueueRecord, WorkerRecord
+from ..model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, WorkerRecord
 from ..model.states import JobState
 
 T = TypeVar("T")
@@ -229,6 +229,31 @@ class FaultyBroker:
 
     def workers(self) -> list[WorkerRecord]:
         return self._call("workers", self._admin.workers)
+
+    # --- BrokerLimits and BrokerLocks ----------------------------------------------------------------------------------------
+
+    def limits(self, limit: int) -> list[LimitRecord]:
+        if not isinstance(self._broker, BrokerLimits):
+            raise NotSupported(self.name, Feature.LIMITS)
+        return self._call("limits", self._broker.limits, limit)
+
+    def lock(self, name: str, holder: bytes, lease_seconds: float, wait: bool) -> int:
+        return self._call("lock", self._locks.lock, name, holder, lease_seconds, wait)
+
+    def relock(self, holds: Sequence[tuple[str, bytes]], lease_seconds: float) -> list[bool]:
+        return self._call("relock", self._locks.relock, holds, lease_seconds)
+
+    def unlock(self, holds: Sequence[tuple[str, bytes]]) -> list[bool]:
+        return self._call("unlock", self._locks.unlock, holds)
+
+    def locks(self, limit: int) -> list[LockRecord]:
+        return self._call("locks", self._locks.locks, limit)
+
+    @property
+    def _locks(self) -> BrokerLocks:
+        if not isinstance(self._broker, BrokerLocks):
+            raise NotSupported(self.name, Feature.LOCKS)
+        return self._broker
 
     @property
     def _admin(self) -> BrokerAdmin:

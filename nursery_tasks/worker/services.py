@@ -20,6 +20,7 @@ from .leases import LeaseKeeper
 
 SWEEP_SECONDS: Final = 1.0  # at least this often
 FIRST_SWEEPS: Final = 20
+ROOM_SECONDS: Final = 0.02  # at most this often for rates: what they let start meanwhile goes out together
 SWEEP_LIMIT: Final = 500  # jobs of each kind in one call
 BEAT_SECONDS: Final = 5.0
 BEAT_TTL_SECONDS: Final = 15.0
@@ -72,8 +73,9 @@ class Sweeper:
             self._outage.over()
             if swept.more:
                 continue
-            due = swept.next_due_seconds
-            wait = self._every_seconds if due is None else min(self._every_seconds, due)
+            wait = self._every_seconds if swept.next_due_seconds is None else min(self._every_seconds, swept.next_due_seconds)
+            if swept.next_room_seconds is not None:
+                wait = min(wait, max(swept.next_room_seconds, ROOM_SECONDS))
             # A timer may fire a little early; a millisecond more is cheaper than a sweep for nothing.
             with move_on_after(max(wait, 0.0) + 0.001):
                 await self._wake.wait()

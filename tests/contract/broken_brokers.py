@@ -6,13 +6,15 @@ forgotten, a sweep without a bound.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from nursery_tasks.brokers.memory import MemoryBroker
+from nursery_tasks.brokers.memory.gates import Gate, Gates
 from nursery_tasks.brokers.memory.hints import Hints
+from nursery_tasks.brokers.memory.lines import Lines
 from nursery_tasks.brokers.memory.table import Job, JobTable
 from nursery_tasks.brokers.protocol import OWNED_GRACE_SECONDS
 from nursery_tasks.model.delivery import (
@@ -31,6 +33,7 @@ from nursery_tasks.model.delivery import (
     Swept,
     Unresponsive,
 )
+from nursery_tasks.model.limits import Limit
 from nursery_tasks.model.listing import JobFilter, JobRecord
 from nursery_tasks.model.reasons import OWNER_ENDED, OWNER_GONE, pack_expired
 from nursery_tasks.model.states import ENDED, WAITING, JobState
@@ -57,7 +60,7 @@ class _WithTable(MemoryBroker):
 @mutant
 class LastInFirstOut(_WithTable):
     class table(JobTable):  # noqa: N801
-        def take_ready(self, queue: str, limit: int, now: float) -> Iterator[Job]:
+        def take_ready(self, queue: str, limit: int, now: float, refuse: Callable[[Job, Limit], None]) -> Iterator[Job]:
             for job in reversed(list(self.jobs.values())):
                 if job.state is JobState.READY and job.submitted.queue == queue and limit > 0:
                     limit -= 1
@@ -94,8 +97,8 @@ class LimitPerQueue(MemoryBroker):
 @mutant
 class LateJobsAreClaimed(_WithTable):
     class table(JobTable):  # noqa: N801
-        def take_ready(self, queue: str, limit: int, now: float) -> Iterator[Job]:
-            return super().take_ready(queue, limit, 0.0)
+        def take_ready(self, queue: str, limit: int, now: float, refuse: Callable[[Job, Limit], None]) -> Iterator[Job]:
+            return super().take_ready(queue, limit, 0.0, refuse)
 
 
 @mutant
@@ -827,3 +830,172 @@ class OutcomesAreRewritten(MemoryBroker):
         if isinstance(settlement, Finished):
             settlement = msgspec.structs.replace(settlement, outcome=settlement.outcome + b" ")
         return super()._settle_one(settlement, now, hints)
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+
+class _WithGates(MemoryBroker):
+    gates: type[Gates]  # what the mutant bends
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how)
+        self._table.gates = self.gates()
+
+
+@mutant
+class LimitsAreIgnored(MemoryBroker):
+    def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
+        return super().submit([msgspec.structs.replace(job, limits=()) for job in jobs])
+
+
+@mutant
+class OneTooManyRuns(_WithGates):
+    class gates(Gates):  # noqa: N801
+        def has_room(self, limit: Limit, now: float) -> bool:
+            return super().has_room(msgspec.structs.replace(limit, most=limit.most and limit.most + 1), now)
+
+
+@mutant
+class OnlyTheFirstLimitCounts(_WithGates):
+    class gates(Gates):  # noqa: N801
+        def blocker(self, job: Job, now: float) -> Limit | None:
+            blocker = super().blocker(job, now)
+            return blocker if blocker is job.submitted.limits[0] else None
+
+
+@mutant
+class LimitsCountPerQueue(MemoryBroker):
+    def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
+        return super().submit(
+            [msgspec.structs.replace(job, limits=tuple(_of_queue(each, job.queue) for each in job.limits)) for job in jobs]
+        )
+
+
+def _of_queue(limit: Limit, queue: str) -> Limit:
+    return msgspec.structs.replace(limit, name=f"{limit.name} {queue}")
+
+
+@mutant
+class PlacesAreLost(_WithGates):
+    class gates(Gates):  # noqa: N801
+        def give_back(self, job: Job) -> None:
+            """Forget it, but keep what it holds, as a counter does that somebody forgot to lower."""
+            if job.state is JobState.STARTED:
+                super().give_back(job)
+            else:
+                for limit in job.submitted.limits:
+                    self.held.setdefault(limit.name, {})[f"ghost {job.submitted.id}"] = job
+                super().give_back(job)
+
+
+@mutant
+class GatesStayClosed(_WithGates):
+    class gates(Gates):  # noqa: N801
+        def _do_open(self, gate: Gate) -> None:
+            if gate.opens_at is not None:
+                super()._do_open(gate)
+
+
+@mutant
+class OpeningIsNotTold(MemoryBroker):
+    def _tell_opened(self, hints: Hints) -> None:
+        self._table.gates.opened.clear()
+        super()._tell_opened(hints)
+
+
+@mutant
+class ExcessWaitsAlways(MemoryBroker):
+    def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
+        return super().submit(
+            [
+                msgspec.structs.replace(job, limits=tuple(msgspec.structs.replace(each, rejects=False) for each in job.limits))
+                for job in jobs
+            ]
+        )
+
+
+@mutant
+class RatesHaveNoBurst(_WithGates):
+    class gates(Gates):  # noqa: N801
+        def has_room(self, limit: Limit, now: float) -> bool:
+            return super().has_room(msgspec.structs.replace(limit, tolerance_seconds=0.0), now)
+
+
+@mutant
+class RatesSaveUp(_WithGates):
+    class gates(Gates):  # noqa: N801
+        def count_start(self, job: Job, now: float) -> None:
+            before = dict(self._full_at)
+            super().count_start(job, now)
+            for limit in job.submitted.limits:
+                if not limit.most and limit.name in before:
+                    self._full_at[limit.name] = before[limit.name] + limit.interval_seconds
+
+        def forget(self, now: float) -> None:
+            """Keep them: what was not used is saved up."""
+
+
+@mutant
+class RatesCountWhatIsBlocked(_WithGates):
+    class gates(Gates):  # noqa: N801
+        def blocker(self, job: Job, now: float) -> Limit | None:
+            blocker = super().blocker(job, now)
+            if blocker is not None:
+                self.count_start(job, now)
+            return blocker
+
+
+# --- locks ----------------------------------------------------------------------------------------
+
+
+class _WithLines(MemoryBroker):
+    lines: type[Lines]  # what the mutant bends
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how)
+        self._lines = self.lines()
+
+
+@mutant
+class LocksAreForAll(_WithLines):
+    class lines(Lines):  # noqa: N801
+        def lock(self, name: str, holder: bytes, now: float, lease_seconds: float, wait: bool) -> int:
+            return super().lock(f"{name} {holder!r}", holder, now, lease_seconds, wait)
+
+
+@mutant
+class LocksHaveNoLease(_WithLines):
+    class lines(Lines):  # noqa: N801
+        def drop(self, name: str, now: float) -> bool:
+            return False
+
+
+@mutant
+class LocksAreUnfair(_WithLines):
+    class lines(Lines):  # noqa: N801
+        def lock(self, name: str, holder: bytes, now: float, lease_seconds: float, wait: bool) -> int:
+            line = self._lines.get(name, {})
+            if line and not next(iter(line.values())).token:  # free just now: whoever asks first has it
+                line.clear()
+            return super().lock(name, holder, now, lease_seconds, wait)
+
+
+@mutant
+class TokensStayTheSame(_WithLines):
+    class lines(Lines):  # noqa: N801
+        def lock(self, name: str, holder: bytes, now: float, lease_seconds: float, wait: bool) -> int:
+            return min(1, super().lock(name, holder, now, lease_seconds, wait))
+
+
+@mutant
+class RenewalsRevive(_WithLines):
+    class lines(Lines):  # noqa: N801
+        def relock(self, name: str, holder: bytes, until: float) -> bool:
+            return super().relock(name, holder, until) or bool(self._lines.get(name))
+
+
+@mutant
+class FreedLocksAreNotTold(MemoryBroker):
+    def unlock(self, holds: Sequence[tuple[str, bytes]]) -> list[bool]:
+        return [self._lines.unlock(name, holder) for name, holder in holds]

@@ -70,7 +70,25 @@ class MemoryMachine(BrokerMachine):
         assert [job.sequence for job in jobs] == sorted(job.sequence for job in jobs)
         for state, heaps in ((JobState.READY, table._ready.values()), (JobState.SCHEDULED, [table._due])):
             queued = {entry[2].submitted.id for heap in heaps for entry in heap}
-            assert {job.submitted.id for job in jobs if job.state is state} <= queued
+            assert {job.submitted.id for job in jobs if job.state is state and job.gate is None} <= queued
+        gates = table.gates
+        assert all((job.gate is not None) == (job.state is JobState.READY and bool(job.submitted.limits)) for job in jobs)
+        lines = {
+            gate.id: {entry[2].submitted.id for entry in gate.line if entry[2].gate is gate} for gate in gates._gates.values()
+        }
+        assert {job.submitted.id: job.gate.id for job in jobs if job.gate} == {
+            job_id: gate_id for gate_id, line in lines.items() for job_id in line
+        }
+        assert {gate.id: gate.count for gate in gates._gates.values()} == {
+            gate_id: len(line) for gate_id, line in lines.items()
+        }
+        held = [(limit.name, job.submitted.id) for job in table.held.values() for limit in job.submitted.limits if limit.most]
+        assert sorted((name, job_id) for name, group in gates.held.items() for job_id in group) == sorted(held)
+        now = self.twins.now()
+        for gate in gates._gates.values():
+            is_due = gate.opens_at is not None and gate.opens_at <= now
+            assert gate.is_open or is_due or not gates.has_room(gate.limit, now)
+            assert not gate.is_open or any(entry[1] == gate.id for entry in gates._open[gate.queue])
 
 
 class SqliteMachine(BrokerMachine):

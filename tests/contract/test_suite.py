@@ -46,6 +46,7 @@ def test_a_report_names_what_was_left_out_and_why() -> None:
         Feature.PAUSE,
         Feature.LISTING,
         Feature.DELAYS,
+        Feature.LOCKS,
     }
     assert "the broker declares no durable storage" in str(report)
     assert str(report).endswith(f"{len(report.kept)} kept, 0 broken, {len(report.left_out)} left out")

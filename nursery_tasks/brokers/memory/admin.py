@@ -11,9 +11,10 @@ from typing import Final
 import msgspec
 
 from ...errors import BrokerClosed, InvalidOptions
-from ...model.listing import JobFilter, JobRecord, QueueRecord, WorkerRecord
+from ...model.listing import JobFilter, JobRecord, LimitRecord, QueueRecord, WorkerRecord
 from ...model.states import HELD, JobState, is_legal
 from .hints import Audience, Hints
+from .lines import Lines
 from .owners import Leases
 from .table import Job, JobTable
 
@@ -35,6 +36,7 @@ class MemoryAdmin:
         self._closed = False
         self._table = JobTable()
         self._leases = Leases()
+        self._lines = Lines()
         self._audience = Audience()
         self._paused: set[str] = set()
         self._workers: dict[str, tuple[float, WorkerRecord]] = {}  # name -> (counts until, record)
@@ -63,6 +65,11 @@ class MemoryAdmin:
                 QueueRecord(name=name, counts=dict(self._table.counts.get(name, {})), paused=name in self._paused)
                 for name in sorted(self._table.counts.keys() | self._paused)
             ]
+
+    def limits(self, limit: int) -> list[LimitRecord]:
+        with self._lock:
+            self._check_open()
+            return list(islice(self._table.gates.records(), max(limit, 0)))
 
     def purge(self, queue: str, states: frozenset[JobState], limit: int = 10_000) -> int:
         if states & HELD:

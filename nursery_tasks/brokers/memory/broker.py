@@ -7,6 +7,7 @@ listener may call the broker again, and nobody who listens can hold up another t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from ...model.delivery import (
     KEPT_SECONDS,
@@ -55,17 +56,23 @@ class MemoryBroker(MemoryMoves):
         return receipts
 
     def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Delivery]:
+        hints = Hints()
         with self._lock:
             self._check_open()
             now = self._clock()
+            self._table.gates.open_due(now)
+            self._table.gates.opened.clear()
             deliveries: list[Delivery] = []
             for queue in queues:
                 if queue in self._paused:
                     continue
-                for job in self._table.take_ready(queue, limit - len(deliveries), now):
+                refuse = partial(self._refuse, now=now, hints=hints)
+                for job in self._table.take_ready(queue, limit - len(deliveries), now, refuse):
                     self._lease(job, worker, now + lease_seconds)
                     deliveries.append(_to_delivery(job, now))
-            return deliveries
+            self._tell_opened(hints)
+        self._audience.tell(hints)
+        return deliveries
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         for settlement in settlements:  # before the first change: a call happens completely or not at all
@@ -82,6 +89,7 @@ class MemoryBroker(MemoryMoves):
                 if done and isinstance(settlement, Finished):
                     self._cancel_owned(job_owner(settlement.delivery.id), OWNER_ENDED, now, hints)
                     self._leases.let_go(job_owner(settlement.delivery.id))
+            self._tell_opened(hints)
         self._audience.tell(hints)
         return answers
 
@@ -127,7 +135,8 @@ class MemoryBroker(MemoryMoves):
             expired = self._sweep_expired(limit, now, hints)
             returned, died = self._sweep_leases(limit, now, hints)
             dropped = self._sweep_kept(limit, now)
-            next_due_at = self._table.next_due_at()
+            self._sweep_limits(now, hints)
+            next_due_at, next_room_at = self._table.next_due_at(), self._table.gates.next_room_at()
         self._audience.tell(hints)
         return Swept(
             due=due,
@@ -138,6 +147,7 @@ class MemoryBroker(MemoryMoves):
             dropped=dropped,
             more=max(orphaned, due, expired, returned + died, dropped) >= limit,
             next_due_seconds=None if next_due_at is None else max(0.0, next_due_at - now),
+            next_room_seconds=None if next_room_at is None else max(0.0, next_room_at - now),
         )
 
     def listen(self, topics: Sequence[Topic], emit: Emit) -> Listener:
@@ -220,6 +230,14 @@ class MemoryBroker(MemoryMoves):
                 dropped += 1
                 self._table.drop(job)
         return dropped
+
+    def _sweep_limits(self, now: float, hints: Hints) -> None:
+        """Open the gates of rates with room, forget those that are as good as new, and free locks whose lease is over."""
+        self._table.gates.open_due(now)
+        self._table.gates.forget(now)
+        self._tell_opened(hints)
+        for name in self._lines.drop_all(now):
+            hints.add("lock", name)
 
 
 def _to_stored(job: Job | None) -> Stored | None:

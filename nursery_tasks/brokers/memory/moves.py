@@ -19,14 +19,15 @@ from ...model.delivery import (
     Submission,
     Unresponsive,
 )
+from ...model.limits import Limit, no_room
 from ...model.reasons import OWNER_GONE, pack_cancelled
 from ...model.states import JobState
-from .admin import MemoryAdmin
 from .hints import Hints
+from .locks import MemoryLocks
 from .table import Job
 
 
-class MemoryMoves(MemoryAdmin):
+class MemoryMoves(MemoryLocks):
     """What the calls of a worker and a client are made of."""
 
     def _submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
@@ -130,6 +131,20 @@ class MemoryMoves(MemoryAdmin):
             return CancelAnswer.REQUESTED
         self._end_cancelled(job, "cancel", now, hints)
         return CancelAnswer.CANCELLED
+
+    def _refuse(self, job: Job, limit: Limit, now: float, hints: Hints) -> None:
+        """End a ready job that a limit has no room for."""
+        self._cancel_one(job.submitted.id, no_room(limit.name), now, hints)
+
+    def _tell_opened(self, hints: Hints) -> None:
+        """Tell of queues where a limit has room for some who waited for it, or will have some at a known time."""
+        gates = self._table.gates
+        for queue in gates.opened:
+            hints.add("work", queue)
+        for queue in gates.closed:
+            hints.add("due", queue)
+        gates.opened.clear()
+        gates.closed.clear()
 
     # --- owners -----------------------------------------------------------------------------------
 

@@ -16,8 +16,11 @@ from heapq import heappop, heappush
 from itertools import count
 
 from ...model.delivery import Delivery, Submission, owning_job
+from ...model.limits import Limit
 from ...model.listing import JobRecord
 from ...model.states import ENDED, HELD, WAITING, JobState, is_legal
+from ..protocol import CLAIM_LOOKS
+from .gates import Gate, Gates
 
 
 @dataclass(slots=True, eq=False)
@@ -26,7 +29,8 @@ class Job:
 
     `due_at` moves on when the job comes back; `expires_at` stays where the submission put it, until a requeue takes it
     away, and so does the owner, unless `detach` is first. `created_at` is when it was submitted or requeued. `token` is empty
-    while nobody holds the job.
+    while nobody holds the job. `gate` is where a ready job with limits stands in line; `waits_at` says for which of them, also
+    when it comes back.
     """
 
     submitted: Submission
@@ -50,6 +54,8 @@ class Job:
     progress: bytes | None = None
     spared_until: float = 0.0  # an ended job that another one needs is not dropped before
     outcome: bytes | None = None  # of the job once it has ended; before that, of the last attempt that failed
+    gate: Gate | None = None
+    waits_at: Limit | None = None
 
     @property
     def can_expire(self) -> bool:
@@ -91,7 +97,12 @@ class Job:
             progress=self.progress,
             outcome=self.outcome,
             payload=submitted.payload,
+            waits_for=None if self.gate is None or self.gate.is_open else self.gate.limit.name,
         )
+
+    def is_late(self, now: float) -> bool:
+        """Whether it has waited for its first attempt for too long."""
+        return self.can_expire and self.expires_at is not None and now >= self.expires_at
 
 
 _Timed = list[tuple[float, int, Job]]  # heap of (moment, sequence, job)
@@ -106,7 +117,8 @@ class JobTable:
         self.owned: dict[bytes, dict[str, Job]] = {}  # owner -> id -> job that has not ended
         self.keys: dict[tuple[str, str], str] = {}  # (task, key) -> id of the job that has not ended
         self.counts: dict[str, Counter[JobState]] = {}  # queue -> jobs in each state
-        self._ready: dict[str, list[tuple[int, int, Job]]] = {}  # queue -> heap of (-priority, sequence, job)
+        self.gates = Gates()  # of ready jobs with limits
+        self._ready: dict[str, list[tuple[int, int, Job]]] = {}  # queue -> heap of (-priority, sequence, job); without limits
         self._due: _Timed = []
         self._expiring: _Timed = []
         self._ended: _Timed = []
@@ -168,22 +180,64 @@ class JobTable:
         """Return the jobs of an owner that have not ended, in the order of submission."""
         return sorted(self.owned.get(owner, {}).values(), key=lambda job: job.sequence)
 
-    def take_ready(self, queue: str, limit: int, now: float) -> Iterator[Job]:
-        """Take the next ready jobs of a queue, in their order; the caller moves each one on."""
+    def take_ready(self, queue: str, limit: int, now: float, refuse: Callable[[Job, Limit], None]) -> Iterator[Job]:
+        """Take the next ready jobs of a queue, in their order; the caller moves each one on.
+
+        Args:
+            refuse: Called with jobs that are to end because a limit rejects them, in its turn.
+        """
         heap = self._ready.get(queue, [])
         late: list[tuple[int, int, Job]] = []
-        while heap and limit > 0:
-            entry = heappop(heap)
-            job = entry[2]
-            if not self._is_there(job, JobState.READY):
-                continue
-            if job.can_expire and job.expires_at is not None and now >= job.expires_at:
-                late.append(entry)  # the sweep ends it; it stays until then, in case that the clock is set back
-                continue
+        passed: list[tuple[Gate, tuple[int, int, Job]]] = []
+        looks = CLAIM_LOOKS
+        while limit > 0:
+            while heap and not self._is_there(heap[0][2], JobState.READY):
+                heappop(heap)
+            found = self.gates.first_open(queue)
+            if found is not None and (not heap or found[0] < heap[0][:2]):
+                if not looks:
+                    self.gates.opened.add(queue)  # another claim goes on
+                    break
+                job, entry = self._look_at(found[1], now, refuse)
+                looks -= job is None
+                if entry is not None:
+                    passed.append((found[1], entry))
+                if job is None:
+                    continue
+            elif heap:
+                job = heap[0][2]
+                entry = heappop(heap)
+                if job.is_late(now):
+                    late.append(entry)  # the sweep ends it; it stays until then, in case that the clock is set back
+                    continue
+            else:
+                break
             limit -= 1
             yield job
         for entry in late:
             heappush(heap, entry)
+        for gate, entry in passed:
+            self.gates.put_back(gate, [entry])
+
+    def _look_at(
+        self, gate: Gate, now: float, refuse: Callable[[Job, Limit], None]
+    ) -> tuple[Job | None, tuple[int, int, Job] | None]:
+        """Look at the first of those who stand at an open gate; return it if it may go, or its entry if it is too late."""
+        if not gate.limit.rejects and not self.gates.has_room(gate.limit, now):
+            self.gates.close(gate)
+            return None, None
+        job = gate.line[0][2]
+        if job.is_late(now):
+            return None, heappop(gate.line)
+        blocker = self.gates.blocker(job, now)
+        if blocker is None:
+            self.gates.count_start(job, now)
+            return job, None
+        if blocker.rejects:
+            refuse(job, blocker)
+        else:
+            self.gates.move(job, blocker)
+        return None, None
 
     def take_due(self, limit: int, now: float) -> Iterator[Job]:
         return self._take(self._due, limit, now, lambda job: job.due_at if job.state is JobState.SCHEDULED else None)
@@ -219,8 +273,12 @@ class JobTable:
         self.counts.setdefault(submitted.queue, Counter())[state] += 1
         if state in HELD:
             self.held[submitted.id] = job
+            if submitted.limits:
+                self.gates.hold(job)
         elif state in ENDED:
             heappush(self._ended, (job.drop_at, sequence, job))
+        elif state is JobState.READY and submitted.limits:
+            self.gates.enter(job)
         elif state is JobState.READY:
             heappush(self._ready.setdefault(submitted.queue, []), (-submitted.priority, sequence, job))
         else:
@@ -240,7 +298,10 @@ class JobTable:
             del counts[job.state]
         if not counts:
             del self.counts[job.submitted.queue]
-        self.held.pop(job.submitted.id, None)
+        if self.held.pop(job.submitted.id, None) is not None and job.submitted.limits:
+            self.gates.give_back(job)
+        if job.gate is not None:
+            self.gates.leave(job)
         if job.state not in ENDED and job.unique is not None:
             del self.keys[job.unique]
         if job.state not in ENDED:

@@ -63,7 +63,7 @@ class RedisBroker(RedisAdmin):
     """
 
     blocking = True
-    features: frozenset[Feature] = frozenset(Feature)
+    features: frozenset[Feature] = frozenset(Feature) - {Feature.LIMITS, Feature.LOCKS}
 
     def __init__(self, address: Address, *, name: str, clock: Callable[[], float] | None = None) -> None:
         self.name = name

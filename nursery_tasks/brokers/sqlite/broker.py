@@ -61,7 +61,7 @@ class SqliteBroker(SqliteAdmin):
     """
 
     blocking = True
-    features: frozenset[Feature] = frozenset(Feature)
+    features: frozenset[Feature] = frozenset(Feature) - {Feature.LIMITS, Feature.LOCKS}
 
     def __init__(
         self,

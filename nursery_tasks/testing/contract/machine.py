@@ -16,6 +16,7 @@ Needs the package `hypothesis`; the package around this module does not import i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -35,6 +36,7 @@ from .samples import (
     filters,
     leases,
     limits,
+    lock_calls,
     orders,
     owner_leases,
     picks,
@@ -60,6 +62,7 @@ class BrokerMachine(RuleBasedStateMachine):
         ids: All job ids so far.
         holders: Job id -> the delivery that holds it.
         states: Job id -> where the job was after the last step.
+        submitted: Job id -> what was said of it when it was stored.
     """
 
     exact_sweeps = True
@@ -71,6 +74,7 @@ class BrokerMachine(RuleBasedStateMachine):
         self.ids: list[str] = []
         self.holders: dict[str, Pair] = {}
         self.states: dict[str, JobState] = {}
+        self.submitted: dict[str, Submission] = {}
 
     def new_harness(self) -> ContractHarness:
         """Return a harness with an empty broker on a clock of its own."""
@@ -154,6 +158,18 @@ class BrokerMachine(RuleBasedStateMachine):
             else:
                 self.requeue(self._name(data.draw(which_ids)))
 
+    @rule(calls=st.lists(lock_calls, min_size=1, max_size=4))
+    def use_locks(self, calls: list[tuple[str, str, bytes, float, bool]]) -> None:
+        """Take locks, keep them and give them back."""
+        if Feature.LOCKS in self.twins.features:
+            for call, name, holder, lease_seconds, wait in calls:
+                if call == "lock":
+                    self.twins.lock(name, holder, lease_seconds, wait)
+                elif call == "relock":
+                    self.twins.relock([(name, holder)], lease_seconds)
+                else:
+                    self.twins.unlock([(name, holder)])
+
     @rule(wanted=filters, limit=limits, after=which_ids, newest_first=st.booleans(), worker=worker_records, ttl=leases)
     def look_around(
         self, wanted: JobFilter, limit: int, after: list[int], newest_first: bool, worker: WorkerRecord, ttl: float
@@ -175,6 +191,8 @@ class BrokerMachine(RuleBasedStateMachine):
             fits = receipt.created == (receipt.id == job.id and job.id not in known)
             expect(fits, f"{job} got {receipt}")
             known.add(receipt.id)
+            if receipt.created:
+                self.submitted[job.id] = job
         self._look("cancel", new=True)
 
     def claim(self, queues: list[str], limit: int, lease_seconds: float) -> list[Pair]:
@@ -185,8 +203,32 @@ class BrokerMachine(RuleBasedStateMachine):
             expect(all(token != old[1].token for old in self.pairs if old[1].id == job_id), f"{job_id} has an old token")
             self.holders[job_id] = pair
             self.pairs.append(pair)
-        self._look("claim")
+        self._look("claim", "cancel")
+        self._expect_room_is_used(queues, full=len(pairs) == limit)
         return pairs
+
+    def _expect_room_is_used(self, queues: list[str], full: bool) -> None:
+        """After a claim: no limit holds too many, and who was passed over has no room."""
+        held = Counter(limit.name for job_id in self.holders for limit in self.submitted[job_id].limits)
+        for job_id in self.holders:
+            limits = self.submitted[job_id].limits
+            allowed = {
+                limit.name: max(
+                    other.most for each in self.holders for other in self.submitted[each].limits if other.name == limit.name
+                )
+                for limit in limits
+                if limit.most
+            }
+            expect(all(held[name] <= most for name, most in allowed.items()), f"{job_id} is beyond its limits: {held}")
+        if full or Feature.LIMITS not in self.twins.features:
+            return
+        paused = {queue.name for queue in self.twins.oracle.queues() if queue.paused}
+        for record in self.twins.oracle.jobs(JobFilter(states=frozenset({JobState.READY})), 10_000):
+            job = self.submitted[record.id]
+            if record.queue in queues and record.queue not in paused and job.expires_seconds is None:
+                rates = [limit for limit in job.limits if not limit.most]
+                blocked = any(limit.most and held[limit.name] >= limit.most for limit in job.limits)
+                expect(bool(rates) or blocked, f"{record.id} has room in its limits and was passed over: {held}")
 
     def settle(self, batch: list[tuple[Word, Pair]]) -> None:
         items = [(self._possible(word), pair) for word, pair in batch]
@@ -294,6 +336,7 @@ class BrokerMachine(RuleBasedStateMachine):
             owner=job.owner,
             owner_seconds=job.owner_seconds,
             tags=job.tags,
+            limits=job.limits if Feature.LIMITS in features else (),
         )
         return submission, awaited_by
 

@@ -8,12 +8,24 @@ from typing import Literal
 from hypothesis import strategies as st
 
 from ...model.delivery import Delivery, Finished, Progressed, Released, Retried, Settlement, Started, Submission, Unresponsive
+from ...model.limits import Limit
 from ...model.listing import JobFilter, WorkerRecord
 from ...model.states import ENDED, JobState
 from .steps import packed
 
 QUEUES = ["a", "b"]
 OWNERS = [b"owner-1", b"owner-2"]
+LIMITS = [
+    Limit("concurrency:x", most=1),
+    Limit("concurrency:x", most=2),
+    Limit("concurrency:y 1", most=2),
+    Limit("concurrency:y 1", most=1, rejects=True),
+    Limit("rate/s:x", interval_seconds=1.0),
+    Limit("rate/m:y", interval_seconds=5.0, tolerance_seconds=5.0),
+    Limit("rate/m:y", interval_seconds=5.0, rejects=True),
+]
+LOCKS = ["l1", "l2"]
+LOCKERS = [b"h1", b"h2", b"h3"]
 
 
 @dataclass(frozen=True)
@@ -84,10 +96,21 @@ wishes = st.builds(
         owner=st.sampled_from([None, None, None, *OWNERS]),
         owner_seconds=st.sampled_from([1.0, 5.0, 15.0, 15.0]),
         tags=st.sampled_from([(), (), ("x",), ("x", 'y"')]),
+        limits=st.one_of(
+            st.just(()),
+            st.lists(st.sampled_from(LIMITS), min_size=1, max_size=3, unique_by=lambda limit: limit.name).map(tuple),
+        ),
     ),
     again=st.sampled_from([None, None, None, None, 0, 1, 2, 5]),
     start_after=st.sampled_from([None, None, None, -5.0, 0.0, 7.0]),
     awaited_by=st.one_of(st.none(), st.none(), picks),
+)
+lock_calls = st.tuples(
+    st.sampled_from(["lock", "lock", "lock", "relock", "unlock", "unlock"]),
+    st.sampled_from(LOCKS),
+    st.sampled_from(LOCKERS),
+    leases,
+    st.booleans(),
 )
 filters = st.builds(
     JobFilter,

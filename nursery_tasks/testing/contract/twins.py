@@ -12,9 +12,9 @@ from typing import TypeVar
 import msgspec
 
 from ...brokers.memory import MemoryBroker
-from ...brokers.protocol import Broker, BrokerAdmin, Feature
+from ...brokers.protocol import Broker, BrokerAdmin, BrokerLimits, BrokerLocks, Feature
 from ...model.delivery import CancelAnswer, Delivery, Receipt, Renewal, Settlement, Stored, Submission, Swept
-from ...model.listing import JobFilter, JobRecord, QueueRecord, WorkerRecord
+from ...model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, WorkerRecord
 from ...model.states import JobState
 from .harness import ContractHarness
 
@@ -37,6 +37,7 @@ class Twins:
         self._subject = harness.open()
         self.oracle = MemoryBroker(clock=harness.now)
         self.features = harness.features
+        self._tokens: dict[int, int] = {}  # of locks: the oracle's -> the subject's
 
     @property
     def subject(self) -> Broker:
@@ -112,6 +113,23 @@ class Twins:
     def beat(self, worker: WorkerRecord, ttl_seconds: float) -> None:
         self._same_for_people("beat", lambda people: people.beat(worker, ttl_seconds))
 
+    def lock(self, name: str, holder: bytes, lease_seconds: float, wait: bool) -> int:
+        """Take a lock; returns the subject's token."""
+        ours = self.oracle.lock(name, holder, lease_seconds, wait)
+        theirs = self._lockable().lock(name, holder, lease_seconds, wait)
+        _compare("lock", ours > 0, theirs > 0)
+        if ours:
+            before = self._tokens.setdefault(ours, theirs)
+            if before != theirs or (theirs < max(self._tokens.values()) and ours == max(self._tokens)):
+                raise AssertionError(f"lock: the token of a holder stays, and each new one is the greatest; {theirs} is not")
+        return theirs
+
+    def relock(self, holds: Sequence[tuple[str, bytes]], lease_seconds: float) -> list[bool]:
+        return _compare("relock", self.oracle.relock(holds, lease_seconds), self._lockable().relock(holds, lease_seconds))
+
+    def unlock(self, holds: Sequence[tuple[str, bytes]]) -> list[bool]:
+        return _compare("unlock", self.oracle.unlock(holds), self._lockable().unlock(holds))
+
     # --- looks ------------------------------------------------------------------------------------
 
     def jobs(
@@ -128,6 +146,21 @@ class Twins:
     def workers(self) -> list[WorkerRecord]:
         return self._same_for_people("workers", lambda people: people.workers())
 
+    def limits(self) -> list[LimitRecord]:
+        if not isinstance(self._subject, BrokerLimits):
+            raise AssertionError(f"{self._subject.name} declares limits and does not list them")
+        return _compare("limits", self.oracle.limits(100), self._subject.limits(100))
+
+    def locks(self) -> list[LockRecord]:
+        """Compare the locks; the subject's tokens are its own."""
+        ours = [msgspec.structs.replace(each, token=self._tokens.get(each.token, 0)) for each in self.oracle.locks(100)]
+        return _compare("locks", ours, self._lockable().locks(100))
+
+    def _lockable(self) -> BrokerLocks:
+        if not isinstance(self._subject, BrokerLocks):
+            raise AssertionError(f"{self._subject.name} declares locks and does not have their methods")
+        return self._subject
+
     def compare_all(self, ids: Sequence[str]) -> None:
         """Compare everything that can be seen of the two; *ids* are those that were ever submitted."""
         self.outcomes(ids)
@@ -138,6 +171,10 @@ class Twins:
             self.queues()
         if Feature.WORKERS in self.features:
             self.workers()
+        if Feature.LIMITS in self.features:
+            self.limits()
+        if Feature.LOCKS in self.features:
+            self.locks()
 
     def _same(self, call: str, make: Callable[[Broker], T]) -> T:
         return _compare(call, make(self.oracle), make(self._subject))
