@@ -57,7 +57,6 @@ class TaskSignature:
             return  # the common case, at a tenth of the price of bind()
         self._bind(args, kwargs)
 
-<<<<<<< HEAD
     def takes(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
         """Say whether the function can be called like this."""
         try:
@@ -65,7 +64,7 @@ class TaskSignature:
         except TypeError:
             return False
         return True
-=======
+
     def by_name(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return all arguments of a call by the names of their parameters, defaults included.
 
@@ -80,7 +79,6 @@ class TaskSignature:
     def parameters(self) -> list[str]:
         """The names of what can be sent; resources are not."""
         return [name for name in self.signature.parameters if name not in self._injected]
->>>>>>> 55689b0 (Let jobs have limits, and give locks with a lease, in memory)
 
     def convert(self, args: list[Any], kwargs: dict[str, Any], codec: Codec) -> tuple[Sequence[Any], dict[str, Any]]:
         """Convert decoded arguments to the annotated types; returns the arguments to call with.
