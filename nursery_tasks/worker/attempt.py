@@ -26,6 +26,7 @@ from ..model.reasons import DEADLINE_OVER
 from .executors import Execute
 from .held import Held
 from .judge import Ending, Interrupted, Raised, Returned, WasCancelled
+from .leaks import close_leaked
 from .prepare import Call
 
 
@@ -72,7 +73,10 @@ async def _run_in_scopes(held: Held, call: Call, job: CurrentJob, execute: Execu
             raise
         return Raised(SystemError("the handler raised KeyboardInterrupt"))
     except BaseException as error:  # nothing is swallowed: it becomes the job's outcome, or the scope above cancels us again
-        return _judge_error(error, held, call, clock)
+        leaked = close_leaked(scope, error)
+        if leaked is not None:
+            leaked.__cause__ = error
+        return _judge_error(leaked or error, held, call, clock)
     if held.cancelled and scope.cancelled_caught:  # and not late, although its clean-up may have lasted
         return _cancelled(held)
     if held.time_limit != math.inf and current_time() >= held.time_limit:

@@ -11,11 +11,11 @@ from typing import Any, NoReturn
 
 import anyio
 import pytest
-from anyio import CancelScope, create_task_group, fail_after
+from anyio import CancelScope, Event, create_task_group, current_time, fail_after, sleep, sleep_forever
 from anyio.lowlevel import checkpoint
 from support import DEADLINE, Gate, History, gather, states, working
 
-from nursery_tasks import App, JobState, Retry, current_job
+from nursery_tasks import App, JobState, Retry, Task, current_job
 from nursery_tasks.errors import JobTimedOut, RemoteError
 from nursery_tasks.events import EventKind
 
@@ -434,3 +434,51 @@ async def test_ten_timeouts_at_the_same_time_are_ten_timeouts(memory_app: App) -
     async with working(memory_app, slots=10):
         assert all(await gather(*[run] * 10))
     assert history.count(EventKind.FAILED) == 10
+
+
+@pytest.mark.parametrize("timeout", [None, 5])
+async def test_a_scope_that_a_handler_leaves_open_costs_no_slot(memory_app: App, timeout: float | None) -> None:
+    # As an async generator leaves it that yields inside of one and is not read to its end: PEP 789.
+    @memory_app.task(timeout=timeout)
+    async def leak() -> None:
+        CancelScope(deadline=current_time() + 0.05).__enter__()
+        await checkpoint()
+
+    async with working(memory_app, slots=1):
+        await check_that_it_leaked_and_the_slot_goes_on(memory_app, leak)
+
+
+@pytest.mark.parametrize("anyio_backend", ASYNCIO)
+async def test_on_asyncio_a_group_that_a_handler_leaves_open_costs_no_slot(memory_app: App) -> None:
+    ended = Event()
+
+    async def hang() -> None:
+        try:
+            await sleep_forever()
+        finally:
+            ended.set()
+
+    @memory_app.task
+    async def leak() -> None:
+        group = create_task_group()
+        await group.__aenter__()
+        group.start_soon(hang)
+        await checkpoint()
+
+    async with working(memory_app, slots=1):
+        await check_that_it_leaked_and_the_slot_goes_on(memory_app, leak)
+        await ended.wait()
+
+
+async def check_that_it_leaked_and_the_slot_goes_on(app: App, leak: Task[[], None]) -> None:
+    @app.task
+    async def outlast() -> str:
+        await sleep(0.1)
+        return "done"
+
+    outcome = await (await leak.enqueue()).outcome()
+    assert outcome.state is JobState.FAILED
+    assert outcome.error is not None
+    assert "left a cancel scope open" in outcome.error.text
+    for _ in range(2):
+        assert await (await outlast.enqueue()) == "done"
