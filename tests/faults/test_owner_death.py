@@ -36,10 +36,12 @@ def owner(broker: SqliteBroker, tmp_path: Path) -> Generator[subprocess.Popen[st
     """The program, once it has submitted its jobs."""
     command = [sys.executable, str(Path(owner_program.__file__)), str(tmp_path / "jobs.db"), str(LEASE)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        yield process
-        process.kill()
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
 
 
 def next_hold(owner: subprocess.Popen[str]) -> None:

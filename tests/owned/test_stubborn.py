@@ -35,9 +35,11 @@ def supervised(fleet: Fleet, loop: str) -> Generator[subprocess.Popen[str], None
         stderr=subprocess.DEVNULL,
         text=True,
     ) as process:
-        yield process
-        process.terminate()
-        process.wait(DEADLINE)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(DEADLINE)
 
 
 async def wait_worker(app: App, other_than: int = 0) -> WorkerRecord:
