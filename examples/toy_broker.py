@@ -127,6 +127,7 @@ class ToyBroker:
             age_seconds=now - entry.submitted_at,
             owned=entry.owner is not None,
             waited_seconds=now - entry.ready_at,
+            raw=job.raw,
         )
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:

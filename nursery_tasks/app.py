@@ -51,6 +51,8 @@ class TaskOptions(GivenOptions, total=False):
     name: str
     run_in: str
     kill_after: Duration
+    raw: bool
+    reply_to: str | None
 
 
 class WorkflowOptions(GivenOptions, total=False):
@@ -157,6 +159,9 @@ class App:
             run_in: `thread` (default), `process` or `interpreter` for a `def`; `loop` for an `async def`.
             kill_after: How long a handler in a process that was cancelled, or whose time is over, may take to end when
                 `check_cancelled()` asks it to (default 2 s); then its processes are killed.
+            raw: Other programs may put anything into the task's queue, and it becomes the one argument: as it is where the
+                parameter is `bytes`, as text where it is `str`, and else as JSON of the parameter's type.
+            reply_to: Where the results of what is raw go, for the other programs to read.
             given: The defaults for its jobs; see `Task.options`.
 
         Raises:
@@ -432,10 +437,10 @@ class App:
         if isinstance(function, type):
             function, of_class = read_class(function, _TASK_WORDS)
             given = of_class | given
-        name, run_in, kill_after = (given.pop(word, None) for word in _OWN_WORDS)
+        name, run_in, kill_after, raw, reply_to = (given.pop(word, None) for word in _OWN_WORDS)
         options = JobOptions(**check_options(given))
         function = inject(function, self.lifespans, run_in)
-        spec = make_spec(function, name, run_in, options, kill_after)
+        spec = make_spec(function, name, run_in, options, kill_after, raw=raw, reply_to=reply_to)
         self._add(spec, given)
         return AsyncTask(self, spec) if is_async(function) else SyncTask(self, spec)
 
@@ -557,6 +562,6 @@ def _check_callable(function: object) -> None:
         )
 
 
-_OWN_WORDS = ("name", "run_in", "kill_after")  # what belongs to the task and not to each job
+_OWN_WORDS = ("name", "run_in", "kill_after", "raw", "reply_to")  # what belongs to the task and not to each job
 _TASK_WORDS = GivenOptions.__annotations__.keys() | set(_OWN_WORDS)
 _WORKFLOW_WORDS = GivenOptions.__annotations__.keys() | {"name"}

@@ -8,7 +8,7 @@ import os
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from . import errors, program
 from .errors import DuplicateTask, InvalidOptions, UnknownTask
@@ -20,6 +20,9 @@ from .model.retry import qualified_name
 from .signature import TaskSignature
 
 _log = logging.getLogger("nursery_tasks.registry")
+
+
+RawBody = Literal["bytes", "str", "json"]  # what a task makes of a body that another program has put in
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,8 @@ class TaskSpec:
         kill_after_seconds: How long a handler in a process may take to end when it has been asked to.
         workflow: It was registered by `@app.workflow`.
         durable: A workflow that goes on where it was when its worker dies.
+        raw: How it takes what is raw on its queue; None: it does not.
+        reply_to: Where the answers to raw bodies go; None: nowhere.
     """
 
     name: str
@@ -47,6 +52,8 @@ class TaskSpec:
     kill_after_seconds: float = KILL_AFTER_SECONDS
     workflow: bool = False
     durable: bool = False
+    raw: RawBody | None = None
+    reply_to: str | None = None
 
     @property
     def address(self) -> tuple[str, str]:
@@ -77,6 +84,7 @@ class Registry:
     def __init__(self, form: Format = "json") -> None:
         self.tasks: dict[str, TaskSpec] = {}
         self.own: dict[str, TaskSpec] = {}  # tasks of nursery-tasks itself: run like others, and in no listing of tasks
+        self.raw: dict[str, TaskSpec] = {}  # queue -> the task that takes what is raw there
         self.errors: dict[str, type[BaseException]] = {qualified_name(cls): cls for cls in OWN_ERRORS}
         self.codec = Codec(form)
         self._types: tuple[CustomType, ...] = ()
@@ -88,11 +96,19 @@ class Registry:
 
         Raises:
             DuplicateTask: Another function has that name already.
+            InvalidOptions: Another task takes what is raw on that queue.
         """
         known = self.tasks.get(spec.name)
         if known is not None and not _is_same(known.function, spec.function):
             raise DuplicateTask(spec.name, known.place, spec.place)
+        other = self.raw.get(spec.options.queue) if spec.raw else None
+        if other is not None and other.name != spec.name:
+            expected = (
+                f"another queue for {spec.name}: on {spec.options.queue!r} {other.name} ({other.place}) takes what is raw"
+            )
+            raise InvalidOptions("raw", True, expected)
         self.tasks[spec.name] = spec
+        self.raw = {each.options.queue: each for each in self.tasks.values() if each.raw}
 
     def find(self, name: str) -> TaskSpec:
         """Look a task up.
@@ -143,11 +159,14 @@ def make_spec(
     run_in: str | None,
     options: JobOptions,
     kill_after: Duration | None = None,
+    *,
+    raw: object = None,
+    reply_to: object = None,
 ) -> TaskSpec:
     """Describe a function as a task.
 
     Raises:
-        InvalidOptions: `run_in`, `kill_after` or the timeout does not suit the function, or the name is none.
+        InvalidOptions: `run_in`, `kill_after`, `raw` or the timeout does not suit the function, or the name is none.
     """
     task_name = name or getattr(function, "__name__", "")
     if not task_name or task_name == "<lambda>":
@@ -161,6 +180,12 @@ def make_spec(
     signature = TaskSignature(task_name, function)
     for limit in options.limits:
         limit.check_parameters(task_name, signature.parameters)
+    if raw not in (None, False, True):
+        raise InvalidOptions("raw", raw, "True: the task takes what is raw on its queue; the queue is named by queue=")
+    if reply_to is not None and not raw:
+        raise InvalidOptions("reply_to", reply_to, "raw=True beside it; a message says itself where its answer goes")
+    if raw and options.limits:
+        raise InvalidOptions("limits", options.limits, "no limits for a raw task: what is put in by others has none")
     return TaskSpec(
         name=check_name("name", task_name),
         function=function,
@@ -169,7 +194,17 @@ def make_spec(
         signature=signature,
         doc=(inspect.getdoc(function) or "").partition("\n")[0],
         kill_after_seconds=KILL_AFTER_SECONDS if kill_after is None else to_seconds("kill_after", kill_after),
+        raw=_raw_body(signature) if raw else None,
+        reply_to=None if reply_to is None else check_name("reply_to", reply_to),
     )
+
+
+def _raw_body(signature: TaskSignature) -> RawBody:
+    """Say how a task takes a raw body: by the annotation of its one parameter."""
+    wanted = signature.wants_of_one()
+    if wanted is bytes:
+        return "bytes"
+    return "str" if wanted is str else "json"
 
 
 def _check_timeout(task: str, kind: Kind, timeout_seconds: float) -> None:

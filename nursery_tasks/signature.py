@@ -47,6 +47,23 @@ class TaskSignature:
     def __str__(self) -> str:
         return self._text
 
+    def wants_of_one(self) -> Any:
+        """Return the type of the parameter that gets the argument where there is only one.
+
+        Raises:
+            InvalidOptions: The task cannot be called with one argument, or nothing says of which type.
+        """
+        try:
+            name, *_ = self.signature.bind(None).arguments
+        except (TypeError, ValueError):
+            expected = f"a task that can be called with one argument, the body; this is {self.name}{self._text}"
+            raise InvalidOptions("raw", True, expected) from None
+        if self.signature.parameters[name].annotation is inspect.Parameter.empty:
+            expected = f"an annotation of {name!r}: bytes, str, or what the JSON is to become; this is {self.name}{self._text}"
+            raise InvalidOptions("raw", True, expected)
+        wanted = self._wanted[name]
+        return typing.get_args(wanted)[0] if typing.get_origin(wanted) is typing.Annotated else wanted
+
     def check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Check that the function can be called like this.
 

@@ -66,6 +66,8 @@ class TaskClass:
     result_ttl: ClassVar[Duration]
     max_crashes: ClassVar[int]
     kill_after: ClassVar[Duration]
+    raw: ClassVar[bool]
+    reply_to: ClassVar[str | None]
 
     @property
     def job(self) -> CurrentJob:

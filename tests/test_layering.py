@@ -52,13 +52,16 @@ ROOMS: dict[str, Room] = {
     "hidden": room(libraries="anyio"),  # a nursery that its body does not see
     "brokers": room(),  # the folder's own __init__: a door, nothing behind it
     "brokers.protocol": room("errors model", never=LOOPS),
+    "brokers.letters": room("errors model", libraries="msgspec", never=LOOPS),  # what other programs put in
     "brokers.subscription": room("model brokers.protocol", never=LOOPS),  # of hints; what two backends have in common
     # One backend each: plain blocking code and its one driver. They know neither each other nor who calls them.
     # (msgspec, here and below, is for the model's records: changing one field of a struct is a function of msgspec.)
     "brokers.memory": room("errors model brokers.protocol brokers.subscription", libraries="msgspec", never=LOOPS),
-    "brokers.sqlite": room("errors model brokers.protocol", libraries="msgspec apsw", never=LOOPS),
+    "brokers.sqlite": room("errors model brokers.protocol brokers.letters", libraries="msgspec apsw", never=LOOPS),
     "brokers.redis": room("errors model brokers.protocol brokers.subscription", libraries="msgspec redis", never=LOOPS),
-    "brokers.amqp": room("errors model brokers.protocol", libraries="msgspec aio_pika"),  # its driver only knows asyncio
+    "brokers.amqp": room(
+        "errors model brokers.protocol brokers.letters", libraries="msgspec aio_pika"
+    ),  # its driver only knows asyncio
     "brokers.url": room("errors model brokers.protocol"),
     # The border between blocking and async code: inwards one door, outwards a way to post to the loop.
     "brokers.posting": room("errors model", libraries="anyio"),

@@ -28,6 +28,8 @@ from ..model.delivery import (
 from ..model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, WorkerRecord
 from ..model.states import JobState
 
+REPLIES_KEPT = 10_000  # for each name; then the oldest goes
+REPLY_SECONDS = 86_400.0  # after the last one of a name; then all of them go
 OWNED_GRACE_SECONDS = 10.0  # how long a job of a worker that died waits for the jobs that it owned to end
 CLAIM_LOOKS = 500  # jobs without room in a limit that one claim looks at in each queue
 
@@ -47,6 +49,7 @@ class Feature(StrEnum):
     SHARED = "sharing between processes"
     LIMITS = "limits of jobs"
     LOCKS = "locks"
+    REPLIES = "replies to other programs"
 
 
 class Listener(Protocol):
@@ -107,6 +110,9 @@ class Broker(Protocol):
 
         An attempt counts from its `Started`, or from its `Finished` or `Retried` when no `Started` came before; `Released`
         takes it back. A second `Started` changes nothing and is True.
+
+        The reply of a `Finished` goes to its list in the same step: never without the outcome, and never twice. A list keeps
+        the newest `REPLIES_KEPT`, each for `REPLY_SECONDS`, or as long as its last one. A broker without `REPLIES` drops them.
 
         In the same step as a `Finished`, `Retried` or `Released`, the jobs that have not ended and whose owner is this
         delivery's token are cancelled, as by `cancel(ids, OWNER_ENDED)`. In that of a `Finished` so are those whose owner is
@@ -222,6 +228,22 @@ class Describes(Protocol):
 
     def describe(self) -> dict[str, str]:
         """Return facts about where the jobs are kept: a version, a mode, a size."""
+        ...
+
+
+@runtime_checkable
+class HasInbox(Protocol):
+    """What a broker has where other programs put jobs in without a word to anybody."""
+
+    look_seconds: float  # how often a worker at rest claims, to find them
+
+
+@runtime_checkable
+class HasReplies(Protocol):
+    """What a broker with `Feature.REPLIES` has beside."""
+
+    def take_replies(self, name: str, limit: int) -> list[bytes]:
+        """Take up to *limit* replies out of a list, the oldest first, as other programs do."""
         ...
 
 

@@ -64,7 +64,7 @@ class Codec:
         self._types = {check_custom(custom).cls: custom for custom in types}
         module = msgspec.json if form == "json" else msgspec.msgpack
         self._encode: Callable[[object], bytes] = module.Encoder(enc_hook=self._to_plain).encode
-        self._to_json = msgspec.json.Encoder(enc_hook=self._to_plain).encode
+        self._as_json: Callable[[object], bytes] = msgspec.json.Encoder(enc_hook=self._to_plain).encode
         self._to_msgpack = msgspec.msgpack.Encoder(enc_hook=self._to_plain).encode
         self._from_json = msgspec.json.Decoder(Message).decode
         self._from_msgpack = msgspec.msgpack.Decoder(Message).decode
@@ -90,9 +90,20 @@ class Codec:
             NotSerializable: Something inside cannot travel.
         """
         try:
-            return msgspec.json.decode(self._to_json(value))
+            return msgspec.json.decode(self._as_json(value))
         except Exception as error:
             raise NotSerializable("a value", str(error) or type(error).__name__) from None
+
+    def to_json(self, what: str, value: object) -> bytes:
+        """Encode *value* as JSON, whatever this app writes; *what* names it in the error.
+
+        Raises:
+            NotSerializable: Something inside cannot travel.
+        """
+        try:
+            return self._as_json(value)
+        except Exception as error:
+            raise NotSerializable(what, str(error) or type(error).__name__) from None
 
     def _has_lost_a_number(self, value: object) -> bool:
         """Say whether one of the nulls was NaN or an infinity; the look at msgpack's bytes spares almost all the long way."""

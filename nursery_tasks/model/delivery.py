@@ -42,6 +42,8 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
         ended: Set: it is a *record*, stored as a job that has ended in this state, with *outcome* as its packed outcome. Nobody
             runs it; like any id it is stored once.
         limits: What must have room when a worker claims it, all of them at once; each has a name of its own.
+        raw: The payload is no message but what another program has put in, as it came: the worker finds the task that takes
+            what is raw on this queue.
     """
 
     id: str
@@ -62,6 +64,7 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
     ended: JobState | None = None
     outcome: bytes = b""
     limits: tuple[Limit, ...] = ()
+    raw: bool = False
 
     def keep_seconds_after(self, state: JobState) -> float:
         """Return how long the outcome is kept when the job ends in *state*."""
@@ -111,6 +114,7 @@ class Delivery(msgspec.Struct, frozen=True):
         age_seconds: How long ago it was submitted, on the broker's clock.
         owned: Whether it has an owner.
         waited_seconds: How long it could have been started before this claim, since its last return if there was one.
+        raw: As submitted.
         address: The broker's own way to find the job again; nobody else reads it.
     """
 
@@ -126,6 +130,7 @@ class Delivery(msgspec.Struct, frozen=True):
     age_seconds: float = 0.0
     owned: bool = False
     waited_seconds: float = 0.0
+    raw: bool = False
     address: Any = None
 
 
@@ -148,12 +153,20 @@ class Unresponsive(msgspec.Struct, frozen=True, gc=False):
     delivery: Delivery
 
 
+class Reply(msgspec.Struct, frozen=True, gc=False):
+    """An answer to another program, in the words of `model/reply.py`: *to* names the list or queue that it reads."""
+
+    to: str
+    body: bytes
+
+
 class Finished(msgspec.Struct, frozen=True, gc=False):
-    """The job has ended. *outcome* is packed by `codec.pack_outcome`."""
+    """The job has ended. *outcome* is packed by `codec.pack_outcome`; *reply* goes out in the same step, or not at all."""
 
     delivery: Delivery
     state: JobState
     outcome: bytes
+    reply: Reply | None = None
 
 
 class Retried(msgspec.Struct, frozen=True, gc=False):

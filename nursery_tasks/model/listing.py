@@ -23,6 +23,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         progress: What the handler said last, as JSON.
         outcome: The packed outcome, once it has ended; before that, of the last attempt that failed.
         waits_for: The name of the limit that it is ready and waits for, when that had no room when a worker last looked.
+        raw: The payload is no message, but what another program has put in.
     """
 
     id: str
@@ -48,6 +49,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     outcome: bytes | None = None
     payload: bytes = b""
     waits_for: str | None = None
+    raw: bool = False
 
 
 class JobFilter(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,6 +31,8 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         deadline: The same as a moment, in epoch seconds on the caller's clock; for display only.
         tags: Words to find the job by.
         sent_at: When it was made, in epoch seconds on the submitter's clock; for display only.
+        id: The job's id as another program gave it; brokers heed it, and an answer repeats it.
+        reply_to: Where another program waits for the answer.
     """
 
     v: int = VERSION
@@ -44,3 +46,5 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     deadline: float | None = None
     tags: tuple[str, ...] = ()
     sent_at: float | None = None
+    id: str | int | None = None
+    reply_to: str | None = None

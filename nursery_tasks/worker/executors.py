@@ -75,7 +75,7 @@ class Executors:
             yield execute
 
     async def _reserve(self, stack: AsyncExitStack, held: Held, call: Call) -> Execute:
-        payload = held.delivery.payload
+        payload = held.delivery.payload if call.payload is None else call.payload
         if self.hosts is not None and call.spec.kind == "process":
             place = await stack.enter_async_context(self.hosts.reserved())
 

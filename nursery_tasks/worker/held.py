@@ -11,6 +11,7 @@ from anyio import CancelScope
 from ..current import Hold
 from ..model.delivery import Delivery
 from ..model.outcome import LEASE_LOST
+from ..model.reply import Address
 from .prepare import Call
 
 
@@ -38,10 +39,12 @@ class Held:
         began_at, call: When the attempt began, in epoch seconds, and what it calls.
         over: The handler has returned; until then it may still do something.
         hold: What the running handler holds of its worker.
+        address: Where the answer goes, once that is known.
         watched: How often the watchdog has acted on it: 1 warned, 2 given up.
     """
 
     __slots__ = (
+        "address",
         "began_at",
         "call",
         "cancel_reason",
@@ -77,6 +80,7 @@ class Held:
         self.began_at = 0.0
         self.call: Call | None = None
         self.hold: Hold | None = None
+        self.address: Address | None = None
         self.watched = 0
 
     def cancel(self, reason: str | None) -> None:

@@ -8,13 +8,15 @@ from typing import Any, Final
 
 import msgspec
 
-from ..errors import InvalidArguments
+from ..errors import InvalidArguments, NotSerializable
 from ..model.codec import Undecodable
 from ..model.delivery import Delivery
 from ..model.message import Message
 from ..model.options import KINDS, Kind
+from ..model.reply import Address
 from ..model.retry import RetryRule
-from ..registry import Registry, TaskSpec
+from ..registry import AWAY, Registry, TaskSpec
+from .foreign import address_of, raw_message, raw_task, read_body
 
 UNKNOWN_DELAY_SECONDS: Final = 30.0  # another worker may know the task
 UNKNOWN_GRACE_SECONDS: Final = 600.0  # time to deploy the newer code
@@ -22,7 +24,10 @@ UNKNOWN_LIMIT: Final = 10_000  # jobs that are remembered
 
 
 class Call(msgspec.Struct, frozen=True):  # made for every job: a frozen dataclass takes three times as long
-    """What to call, and under which rules."""
+    """What to call, and under which rules.
+
+    *payload* is the message for another process, where the delivery's own is none. *address*: where the answer goes.
+    """
 
     spec: TaskSpec
     message: Message
@@ -31,6 +36,8 @@ class Call(msgspec.Struct, frozen=True):  # made for every job: a frozen datacla
     timeout_seconds: float | None
     retry: RetryRule | None
     deadline: float | None  # of the caller who awaits it, on the loop's clock
+    payload: bytes | None = None
+    address: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,7 @@ class Bury:
     """Put the job aside: it cannot be run by anybody."""
 
     reason: str
+    address: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +61,7 @@ class Refuse:
     """The job has failed, and trying again would not help."""
 
     error: InvalidArguments
-    message: Message
+    address: Address | None = None
 
 
 def deadline_of(remaining_seconds: float, delivery: Delivery, since: float) -> float | None:
@@ -90,13 +98,18 @@ class Preparer:
         size = len(delivery.payload)
         if size > self._limit_bytes:
             return Bury(f"oversize: {size:,} bytes, this app's max_payload_bytes is {self._limit_bytes:,}")
+        raw = raw_task(self._registry, delivery) if delivery.raw else None
+        if raw is not None:
+            return self._prepare_raw(delivery, raw)
         try:
             message = self._registry.codec.decode_message(delivery.payload)
+            address = None if message.reply_to is None else address_of(message, delivery)
         except Undecodable as error:
-            return Bury(f"undecodable: {error}")
+            more = f"; and no task here takes what is raw on queue {delivery.queue!r}" if delivery.raw else ""
+            return Bury(f"undecodable: {error}{more}")
         spec = self._registry.tasks.get(message.task) or self._registry.own.get(message.task)
         if spec is None:
-            return self._judge_unknown(delivery.id, message.task, now)
+            return self._judge_unknown(delivery.id, message.task, now, address)
         args: Any = message.args
         kwargs = message.kwargs
         try:
@@ -105,13 +118,44 @@ class Preparer:
             else:
                 spec.signature.check(args, kwargs)
         except InvalidArguments as error:
-            return Refuse(error, message)
+            return Refuse(error, address)
         defaults = spec.options
         timeout = defaults.timeout_seconds if message.timeout is None else message.timeout or None
         deadline = None if message.remaining is None else deadline_of(message.remaining, delivery, since)
-        return Call(spec, message, args, kwargs, timeout, message.retry or defaults.retry, deadline)
+        return Call(spec, message, args, kwargs, timeout, message.retry or defaults.retry, deadline, address=address)
 
-    def _judge_unknown(self, job_id: str, task: str, now: float) -> Bury | GiveBack:
+    def find_address(self, delivery: Delivery) -> Address | None:
+        """Return where the answer to a delivery goes that is not even prepared; None: nowhere, or nobody can tell."""
+        raw = raw_task(self._registry, delivery) if delivery.raw else None
+        if len(delivery.payload) > self._limit_bytes:
+            return None
+        try:
+            if raw is not None and raw.raw is not None:
+                message = raw_message(raw, read_body(delivery.payload, raw.raw))
+            else:
+                message = self._registry.codec.decode_message(delivery.payload)
+            return address_of(message, delivery)
+        except Undecodable:
+            return None
+
+    def _prepare_raw(self, delivery: Delivery, spec: TaskSpec) -> Call | Bury | Refuse:
+        """Make a call of what another program has put in, as it came. What does not fit is put aside: nobody sees the error."""
+        assert spec.raw is not None
+        codec = self._registry.codec
+        address = address_of(raw_message(spec, None), delivery)
+        payload: bytes | None = None
+        try:
+            message = raw_message(spec, read_body(delivery.payload, spec.raw))
+            address = address_of(message, delivery)
+            args, kwargs = spec.signature.convert(message.args, {}, codec)
+            if spec.kind in AWAY:
+                payload = codec.encode(f"the argument of {spec.name}", message)
+        except (Undecodable, InvalidArguments, NotSerializable) as error:
+            return Bury(f"undecodable for {spec.name}: {error}", address)
+        options = spec.options
+        return Call(spec, message, args, kwargs, options.timeout_seconds, options.retry, None, payload, address)
+
+    def _judge_unknown(self, job_id: str, task: str, now: float, address: Address | None) -> Bury | GiveBack:
         """Give a job back for other workers, or bury it when its time is over."""
         first = self._first_seen.setdefault(job_id, now)
         if now - first < UNKNOWN_GRACE_SECONDS:
@@ -119,4 +163,4 @@ class Preparer:
                 del self._first_seen[next(iter(self._first_seen))]
             return GiveBack(UNKNOWN_DELAY_SECONDS, f"no task is named {task!r} here")
         del self._first_seen[job_id]
-        return Bury(f"unknown task {task!r}: no worker knew it for {UNKNOWN_GRACE_SECONDS:g} s")
+        return Bury(f"unknown task {task!r}: no worker knew it for {UNKNOWN_GRACE_SECONDS:g} s", address)

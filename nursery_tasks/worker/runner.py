@@ -18,16 +18,18 @@ from ..events import EventKind, Events, JobEvent
 from ..execution.results import encode_result
 from ..model.again import Again, decide_retry
 from ..model.codec import pack_outcome
-from ..model.delivery import Finished, Retried
+from ..model.delivery import Finished, Reply, Retried
 from ..model.failure import Failure, ForeignError, describe_safely
 from ..model.options import KINDS, MAX_PROGRESS_BYTES
 from ..model.outcome import LEASE_LOST, NOTHING, TIMED_OUT, Outcome
 from ..model.reasons import DEADLINE_OVER, NOT_STARTED_IN_TIME
+from ..model.reply import pack_error
 from ..model.retry import Retry, told_by
 from ..model.states import JobState
 from ..registry import HERE, Registry
 from .attempt import run_attempt
 from .executors import Execute, Executors
+from .foreign import pack_answer
 from .hand_over import HandOver
 from .held import Held
 from .hold import AttemptHold
@@ -165,6 +167,7 @@ class Runner:
             return None
         step = self._preparer.prepare(delivery, now, held.since)
         if isinstance(step, Call):
+            held.address = step.address
             if step.deadline is None or now < step.deadline:
                 return step
             self._finish(held, JobState.CANCELLED, reason=DEADLINE_OVER)
@@ -173,8 +176,10 @@ class Runner:
             self._settler.release(held, step.delay_seconds)
             self._tell(held, EventKind.RELEASED, detail=step.detail, wait_seconds=step.delay_seconds)
         elif isinstance(step, Bury):
+            held.address = step.address
             self._finish(held, JobState.DEAD, reason=step.reason)
         elif isinstance(step, Refuse):
+            held.address = step.address
             self._finish(held, JobState.FAILED, error=self._describe(step.error), attempt=delivery.attempt)
         return None
 
@@ -183,8 +188,10 @@ class Runner:
         if self._is_late is not None and self._is_late(held):
             held.lose()
         if held.cancelled:
+            held.address = self._preparer.find_address(held.delivery)
             self._settle_cancelled(held)
         elif held.expires_deadline is not None and (current_time() if now is None else now) >= held.expires_deadline:
+            held.address = self._preparer.find_address(held.delivery)
             self._finish(held, JobState.EXPIRED, reason=NOT_STARTED_IN_TIME)
         else:
             return False
@@ -250,10 +257,12 @@ class Runner:
     def _settle_value(self, held: Held, call: Call, value: Any, began_at: float) -> None:
         try:
             encoded = encode_result(call.spec, value, self._registry.codec, self._limit_bytes)
+            address = held.address
+            answer = None if address is None else pack_answer(address, call.spec, value, self._registry.codec)
         except (NotSerializable, PayloadTooLarge) as error:  # trying again would give the same
             self._fail(held, error, began_at)
             return
-        self._finish(held, JobState.SUCCEEDED, value=encoded, attempt=held.delivery.attempt, began_at=began_at)
+        self._finish(held, JobState.SUCCEEDED, value=encoded, attempt=held.delivery.attempt, began_at=began_at, answer=answer)
 
     def _settle_error(self, held: Held, call: Call, error: BaseException, began_at: float, reason: str | None) -> None:
         again = decide_retry(error, held.delivery.attempt, call.retry, self._fraction())
@@ -298,6 +307,7 @@ class Runner:
         reason: str | None = None,
         attempt: int = 0,
         began_at: float | None = None,
+        answer: bytes | None = None,
     ) -> None:
         outcome = Outcome(
             state=state,
@@ -310,7 +320,11 @@ class Runner:
             ended_at=self._now(),
         )
         form = self._registry.codec.form if value is not None else "json"
-        self._settler.settle(held, Finished(held.delivery, state, pack_outcome(outcome, form)))
+        address = held.address
+        reply = None
+        if address is not None:
+            reply = Reply(address.to, pack_error(address, outcome) if answer is None else answer)
+        self._settler.settle(held, Finished(held.delivery, state, pack_outcome(outcome, form), reply))
         if self._events.listeners:
             detail = reason or (f"{error.type}: {error.text}" if error else None)
             self._tell(held, EventKind(state), attempt=attempt, detail=detail, began_at=began_at, failure=error)

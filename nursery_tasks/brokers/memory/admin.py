@@ -16,6 +16,7 @@ from ...model.states import HELD, JobState, is_legal
 from .hints import Audience, Hints
 from .lines import Lines
 from .owners import Leases
+from .replies import Replies
 from .table import Job, JobTable
 
 _BEGAN: Final = time.time() - time.monotonic()
@@ -37,6 +38,7 @@ class MemoryAdmin:
         self._table = JobTable()
         self._leases = Leases()
         self._lines = Lines()
+        self._replies = Replies()
         self._audience = Audience()
         self._paused: set[str] = set()
         self._workers: dict[str, tuple[float, WorkerRecord]] = {}  # name -> (counts until, record)
@@ -57,6 +59,11 @@ class MemoryAdmin:
                 turn = (job for job in jobs if job.sequence > after)
             found = (job for job in turn if _is_wanted(job, wanted))
             return [job.to_record() for job in islice(found, max(limit, 0))]
+
+    def take_replies(self, name: str, limit: int) -> list[bytes]:
+        with self._lock:
+            self._check_open()
+            return self._replies.take(name, limit, self._clock())
 
     def queues(self) -> list[QueueRecord]:
         with self._lock:

@@ -137,6 +137,7 @@ class MemoryBroker(MemoryMoves):
             dropped = self._sweep_kept(limit, now)
             self._sweep_limits(now, hints)
             next_due_at, next_room_at = self._table.next_due_at(), self._table.gates.next_room_at()
+            self._replies.drop_old(now)
         self._audience.tell(hints)
         return Swept(
             due=due,
@@ -262,4 +263,5 @@ def _to_delivery(job: Job, now: float) -> Delivery:
         age_seconds=max(0.0, now - job.created_at),
         owned=job.owner is not None,
         waited_seconds=max(0.0, now - job.due_at),
+        raw=submitted.raw,
     )

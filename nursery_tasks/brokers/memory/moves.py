@@ -76,6 +76,8 @@ class MemoryMoves(MemoryLocks):
         elif isinstance(settlement, Finished):
             self._count_attempt(job)
             self._end(job, "finish", settlement.state, settlement.outcome, now, hints)
+            if settlement.reply is not None:
+                self._replies.add(settlement.reply, now)
         elif isinstance(settlement, Retried):
             self._count_attempt(job)
             job.outcome = settlement.failure

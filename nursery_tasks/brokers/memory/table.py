@@ -98,6 +98,7 @@ class Job:
             outcome=self.outcome,
             payload=submitted.payload,
             waits_for=None if self.gate is None or self.gate.is_open else self.gate.limit.name,
+            raw=submitted.raw,
         )
 
     def is_late(self, now: float) -> bool:

@@ -60,6 +60,12 @@ class RedisAdmin:
             cursor = answer[0].decode()
         return found
 
+    def take_replies(self, name: str, limit: int) -> list[bytes]:
+        if limit <= 0:
+            return []
+        found: list[bytes] | None = self._link.call("LPOP", f"{self._link.key}out:{name}", limit)
+        return found or []
+
     def queues(self) -> list[QueueRecord]:
         return to_queues(self._run("queues"))
 

@@ -117,6 +117,7 @@ class RedisBroker(RedisAdmin):
         kinds: list[str] = []
         delays: dict[int, float] = {}
         values: list[bytes] = []
+        replies: list[Any] = []
         for place, item in enumerate(settlements, 1):
             kind, body, delay = _say(item)
             kinds.append(kind)
@@ -124,7 +125,9 @@ class RedisBroker(RedisAdmin):
             values.append(body)
             if delay:
                 delays[place] = delay
-        answers = self._run("settle", "".join(kinds), encode(delays) if delays else _EMPTY, *values)
+            if isinstance(item, Finished) and item.reply is not None:
+                replies += (place, item.reply.to, item.reply.body)
+        answers = self._run("settle", "".join(kinds), encode(delays) if delays else _EMPTY, *values, *replies)
         return [answer == 1 for answer in answers]
 
     def renew(self, deliveries: Sequence[Delivery], lease_seconds: float) -> list[Renewal]:

@@ -19,6 +19,7 @@ All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says
     paused           SET     queues from which nobody may claim
     workers          HASH    worker -> when it was seen, a space, its description of itself as JSON
     beats            ZSET    workers, scored with the moment until which they count
+    out:<name>       LIST    replies to other programs, which take them from its left; it has a time to live
     seq              STRING  the last n; the one key that stays when everything else is gone
 
     hint:<topic>     channel msgpack, a list of names: see `Hint`
@@ -74,11 +75,12 @@ class Description(msgspec.Struct, frozen=True, array_like=True, gc=False):
     key: str | None = None
     parent: str | None = None
     tags: tuple[str, ...] = ()
+    raw: bool = False
 
 
 def describe(job: Submission) -> Description:
     return Description(
-        job.id, job.queue, job.task, job.priority, job.keep_seconds, job.max_crashes, job.key, job.parent, job.tags
+        job.id, job.queue, job.task, job.priority, job.keep_seconds, job.max_crashes, job.key, job.parent, job.tags, job.raw
     )
 
 

@@ -44,6 +44,7 @@ def to_deliveries(answer: Sequence[bytes], random: bytes) -> list[Delivery]:
                 age_seconds=max(0.0, now - created),
                 owned=bool(owned),
                 waited_seconds=max(0.0, now - due),
+                raw=about.raw,
                 address=address,
             )
         )
@@ -94,6 +95,7 @@ def to_record(fields: Sequence[bytes | None]) -> JobRecord:
         progress=progress,
         outcome=outcome,
         payload=payload or b"",
+        raw=about.raw,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from ...model.delivery import JOB_OWNER_SECONDS, KEPT_SECONDS
 from ...model.options import DEAD_TTL_SECONDS
 from ...model.reasons import OWNER_ENDED, OWNER_GONE
-from ..protocol import OWNED_GRACE_SECONDS
+from ..protocol import OWNED_GRACE_SECONDS, REPLIES_KEPT, REPLY_SECONDS
 from .layout import NUMBERS
 
 # While the server has no memory left (`maxmemory`), new jobs are refused, and those that exist go on to their end.
@@ -34,6 +34,7 @@ def read_scripts(version: tuple[int, ...]) -> dict[str, Script]:
     """Put the scripts together for a server of this version."""
     folder = files(__name__.rpartition(".")[0]) / "lua"
     constants = {state.upper(): number for state, number in NUMBERS.items()}
+    constants |= {"REPLIES_KEPT": REPLIES_KEPT, "REPLY_SECONDS": int(REPLY_SECONDS)}
     constants |= {"DEAD_TTL_SECONDS": int(DEAD_TTL_SECONDS), "OWNED_GRACE_SECONDS": int(OWNED_GRACE_SECONDS)}
     constants |= {"JOB_OWNER_SECONDS": int(JOB_OWNER_SECONDS), "KEPT_SECONDS": int(KEPT_SECONDS)}
     head = f"local {', '.join(constants)} = {', '.join(str(value) for value in constants.values())}\n"

@@ -15,6 +15,7 @@ from .database import Database
 from .describing import describe_storage
 from .hints import Hints
 from .listing import find_job, list_jobs, list_queues, list_workers
+from .outbox import take_replies
 from .schema import ENDED, NOT_ENDED, NUMBERS, READY, SUCCEEDED, is_needed
 from .statements import execute, fetch, fetch_value
 from .wakeup import Audience
@@ -56,6 +57,9 @@ class SqliteAdmin:
 
     def jobs(self, wanted: JobFilter, limit: int, after: int = 0, newest_first: bool = False) -> list[JobRecord]:
         return self._database.browse(lambda cursor: list_jobs(cursor, wanted, limit, after, newest_first))
+
+    def take_replies(self, name: str, limit: int) -> list[bytes]:
+        return self._database.write(lambda cursor, now: take_replies(cursor, name, limit), durable=True)
 
     def queues(self) -> list[QueueRecord]:
         return self._database.browse(list_queues)

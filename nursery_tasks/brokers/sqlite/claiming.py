@@ -45,6 +45,7 @@ _MARKED: Final = PackedQuery(
         "due",
         "created",
         "owner IS NOT NULL",
+        "raw",
     ),
     "payload",
     f"FROM job WHERE {HELD} AND at = ?1 AND substr(token, 1, {TOKEN_BYTES}) = ?2",
@@ -92,9 +93,10 @@ def claim_jobs(
             age_seconds=max(0.0, now - created),
             owned=bool(owned),
             waited_seconds=max(0.0, now - due),
+            raw=bool(raw),
             address=seq,
         )
-        for _, seq, job_id, queue, task, attempts, crashes, lapses, expires, due, created, owned, payload in found
+        for _, seq, job_id, queue, task, attempts, crashes, lapses, expires, due, created, owned, raw, payload in found
     ]
 
 

@@ -16,7 +16,7 @@ from .statements import PackedQuery, Row, array, fetch
 
 _COLUMNS: Final = (
     "seq, id, queue, task, state, priority, attempts, crashes, created, due, started, ended, worker, key, parent, tags, "
-    f"owner IS NOT NULL, unresponsive AND {HELD}, cancel, progress, outcome, payload"
+    f"owner IS NOT NULL, unresponsive AND {HELD}, cancel, progress, outcome, raw, payload"
 )
 _ONE: Final = f"SELECT {_COLUMNS} FROM job WHERE id = ?"
 _STORED: Final = PackedQuery(
@@ -83,7 +83,7 @@ def _numbers(states: frozenset[JobState]) -> str:
 
 def _to_record(row: Row) -> JobRecord:
     seq, job_id, queue, task, number, priority, attempts, crashes, created, due, started, ended, *more = row
-    worker, key, parent, tags, owned, unresponsive, cancel, progress, outcome, payload = more
+    worker, key, parent, tags, owned, unresponsive, cancel, progress, outcome, raw, payload = more
     return JobRecord(
         id=job_id,
         queue=queue,
@@ -107,4 +107,5 @@ def _to_record(row: Row) -> JobRecord:
         progress=progress,
         outcome=outcome,
         payload=payload,
+        raw=bool(raw),
     )

@@ -4,7 +4,8 @@
     owner(id, until)               owners' leases; until 0: it is gone, and sweeps are cancelling what belongs to it
     paused(queue)                  queues from which nobody may claim
     worker(name, until, record)    the last heartbeat of each worker, as JSON
-    inbox(seq, queue, body)        what other programs put in; a claim or a sweep makes jobs of it
+    inbox(seq, queue, body, raw)   what other programs put in; a claim or a sweep makes jobs of it
+    outbox(seq, name, body, at)    replies to them; they take them out
     meta(name, value)              `clock`: the latest moment that any process has seen, against clocks that are set back
     jobs                           a view of `job` with words for states and readable times, for people
 
@@ -24,13 +25,14 @@ Columns of `job`. Moments are epoch seconds on the broker's clock.
     cancel       NULL: nobody asked for a cancel; else the reason, which may be empty
     created      when it was submitted, or requeued
     tags         as a JSON array; NULL for none
+    raw          1: the payload is no message, but what another program put in
     keep         seconds that an outcome is kept
     outcome      packed; of the job once it has ended, before that of the last attempt that failed
     payload      the message, as it came
 
 Columns that every call reads come first, because SQLite decodes a row from the left; the payload, which may be large, comes
-last. (In a file that was made by version 1, what version 2 added comes after it.) The indexes are partial, so that a job is
-only in those that its state needs, and new entries go to their ends.
+last. (In a file that was made by an older version, what was added since then comes after it.)
+The indexes are partial, so that a job is only in those that its state needs, and new entries go to their ends.
 
 Plain tables and not STRICT ones: the file is meant to be opened by other programs, and SQLite before 3.37, which is what some
 of them have, could not read it at all.
@@ -43,7 +45,7 @@ from typing import Final
 from ...model.states import JobState
 
 APPLICATION_ID: Final = 0x4E755461  # "NuTa" in the file's header, so that `file` and this broker know whose it is
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 STATES: Final = tuple(JobState)  # number -> state
 NUMBERS: Final = {state: number for number, state in enumerate(STATES)}
@@ -78,6 +80,10 @@ def _readable(column: str) -> str:
 _OWNERS: Final = f"""
 CREATE INDEX job_owner ON job(owner) WHERE {OWNED};
 CREATE TABLE owner (id BLOB PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
+"""
+_OUTBOX: Final = """
+CREATE TABLE outbox (seq INTEGER PRIMARY KEY, name TEXT NOT NULL, body BLOB NOT NULL, at REAL NOT NULL);
+CREATE INDEX outbox_name ON outbox(name, seq);
 """
 _VIEW: Final = f"""
 CREATE VIEW jobs AS SELECT
@@ -115,6 +121,7 @@ CREATE TABLE job (
     key TEXT,
     parent TEXT,
     tags TEXT,
+    raw INTEGER NOT NULL DEFAULT 0,
     progress BLOB,
     outcome BLOB,
     payload BLOB NOT NULL
@@ -129,11 +136,19 @@ CREATE UNIQUE INDEX job_key ON job(task, key) WHERE key IS NOT NULL AND {NOT_END
 CREATE INDEX job_parent ON job(parent) WHERE parent IS NOT NULL;
 CREATE TABLE paused (queue TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE worker (name TEXT PRIMARY KEY, until REAL NOT NULL, record BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE inbox (seq INTEGER PRIMARY KEY, queue TEXT, body NOT NULL);
+CREATE TABLE inbox (seq INTEGER PRIMARY KEY, queue TEXT, body NOT NULL, raw INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 PRAGMA application_id = {APPLICATION_ID};
 {_OWNERS}
+{_OUTBOX}
 {_VIEW}
+"""
+
+_TO_3: Final = f"""
+ALTER TABLE job ADD COLUMN raw INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE inbox ADD COLUMN raw INTEGER NOT NULL DEFAULT 0;
+{_OUTBOX}
+PRAGMA user_version = {SCHEMA_VERSION};
 """
 
 # version -> how a file of that version becomes one of this version, while older programs may have it open
@@ -145,5 +160,7 @@ ALTER TABLE job ADD COLUMN tags TEXT;
 DROP VIEW jobs;
 {_OWNERS}
 {_VIEW}
+{_TO_3}
 """,
+    2: _TO_3,
 }

@@ -17,6 +17,7 @@ from ...model.reasons import OWNER_ENDED, pack_cancelled
 from ...model.states import ENDED as ENDED_STATES
 from .database import begin_again
 from .hints import Hints
+from .outbox import put_replies
 from .owning import cancel_owned, is_any_owner_a_job, is_anything_owned, let_jobs_go
 from .schema import CANCELLED, CLAIMED, DEAD, FAILED, HELD, NUMBERS, READY, SCHEDULED, STARTED
 from .statements import BatchStatement, execute, fetch
@@ -162,6 +163,7 @@ def _finish(cursor: apsw.Cursor, now: float, group: Sequence[Finished], hints: H
     rows = [(item.delivery.address, item.delivery.token, NUMBERS[item.state], item.outcome) for item in group]
     fitted = _FINISH.run(cursor, rows, now) == len(rows)
     if fitted:
+        put_replies(cursor, now, [item.reply for item in group if item.reply is not None])
         hints.add_all("outcome", [item.delivery.id for item in group])
     return fitted
 

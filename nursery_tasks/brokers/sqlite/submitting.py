@@ -19,17 +19,17 @@ from .schema import NOT_ENDED, NUMBERS, OWNED, READY, SCHEDULED
 from .statements import BatchStatement, Row, execute, fetch
 
 _COLUMNS: Final = (
-    "id, queue, task, state, priority, at, due, expires, max_crashes, keep, created, key, parent, owner, tags, payload"
+    "id, queue, task, state, priority, at, due, expires, max_crashes, keep, created, key, parent, owner, tags, raw, payload"
 )
 _INSERT: Final = BatchStatement(
     f"INSERT INTO job ({_COLUMNS}) SELECT * FROM",
     "WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING",  # the id is known, or the key is taken
-    width=16,
+    width=17,
 )
 _INSERT_ENDED: Final = BatchStatement(
     f"INSERT INTO job ({_COLUMNS}, ended, outcome) SELECT * FROM",
     "WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING",
-    width=18,
+    width=19,
 )
 _BY_ID: Final = f"SELECT id, {OWNED} FROM job WHERE id = ?"
 _BY_KEY: Final = f"SELECT id, {OWNED} FROM job WHERE task = ? AND key = ? AND key IS NOT NULL AND {NOT_ENDED}"
@@ -115,5 +115,6 @@ def _columns(job: Submission, now: float, state: int, at: float | None, due: flo
         job.parent,
         job.owner,
         msgspec.json.encode(job.tags).decode() if job.tags else None,
+        int(job.raw),
         job.payload,
     )

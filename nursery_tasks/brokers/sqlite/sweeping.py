@@ -11,6 +11,7 @@ from ...model.options import DEAD_TTL_SECONDS
 from ...model.reasons import pack_dead, pack_expired
 from ..protocol import OWNED_GRACE_SECONDS
 from .hints import Hints
+from .outbox import HAS_OLD, drop_replies
 from .owning import sweep_owned
 from .schema import CLAIMED, DEAD, ENDED, EXPIRED, HELD, MAY_EXPIRE, NOT_ENDED, READY, SCHEDULED, STARTED, is_needed
 from .settling import end_cancelled
@@ -22,6 +23,7 @@ _ANYTHING: Final = f"""
         OR EXISTS (SELECT 1 FROM owner WHERE until <= ?1)
         OR EXISTS (SELECT 1 FROM job WHERE {ENDED} AND at <= ?1)
         OR EXISTS (SELECT 1 FROM job WHERE {MAY_EXPIRE} AND expires <= ?1)
+        OR {HAS_OLD}
 """
 _NEXT_DUE: Final = f"SELECT min(at) FROM job WHERE state = {SCHEDULED}"
 
@@ -101,6 +103,7 @@ def sweep_jobs(cursor: apsw.Cursor, now: float, limit: int, *, trust_leases: boo
     execute(cursor, _SPARE, now, limit)
     dropped = execute(cursor, _DROP, now, limit)
     execute(cursor, _DROP_WORKERS, now)
+    drop_replies(cursor, now)
     swept = Swept(
         due=due,
         returned=returned,

@@ -28,6 +28,7 @@ from . import (
     deliver,
     detach,
     expiry,
+    foreign,
     hints,
     lease,
     limits,
@@ -88,6 +89,7 @@ _TOPICS = (
     limits,
     rates,
     locks,
+    foreign,
     hints,
     close,
 )

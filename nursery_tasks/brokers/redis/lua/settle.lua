@@ -1,4 +1,5 @@
--- ARGV: now, kinds, delays, then for each settlement the token and a body (progress, outcome, failure or nothing).
+-- ARGV: now, kinds, delays, then for each settlement the token and a body (progress, outcome, failure or nothing), then for each
+-- reply the place of its settlement, its list and its body.
 -- kinds: a letter for each: S started, P progressed, U unresponsive, 4 to 8 finished in this state, R retried, r retried
 -- without a failure to show, L released. delays: msgpack, place in the batch -> seconds, where it is not 0.
 -- Returns 1 or 0 for each.
@@ -43,6 +44,18 @@ for i = 1, #kinds do
     end
 end
 flush()
+for i = 4 + 2 * #kinds, #ARGV, 3 do
+    if answers[tonumber(ARGV[i])] == 1 then
+        local key = P .. 'out:' .. ARGV[i + 1]
+        local kept = redis.pcall('RPUSH', key, ARGV[i + 2]) -- not `call`: somebody may have made another thing of this key
+        if type(kept) == 'number' then
+            if kept > REPLIES_KEPT then
+                call('LTRIM', key, -REPLIES_KEPT, -1)
+            end
+            call('EXPIRE', key, REPLY_SECONDS)
+        end
+    end
+end
 if #given_back > 0 and call('EXISTS', P .. 'parents') == 1 then
     for _, token in ipairs(given_back) do
         cancel_owned(token, OWNER_ENDED)
