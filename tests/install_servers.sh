@@ -1,5 +1,6 @@
 #!/bin/sh
-# Install the servers that the tests start: Redis, or Valkey. Quick and silent when one is there.
+# Install the servers that the tests start: Redis, or Valkey. Quick and silent when one is there. (A Valkey beside it comes with
+# the extra `test`, as a Python package.)
 #
 # The tests start servers of their own, on free ports and with temporary folders. So what a package brings along as a service
 # of the system is stopped and does not start again.

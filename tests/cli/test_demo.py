@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from cli_shell import Running, Shell, eventually
-from redis_server import fresh_url
+from redis_server import fresh_url, need_server
+from redis_topologies import Watched, fresh_cluster_url
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
 
@@ -58,9 +62,26 @@ def test_the_demo_shows_a_table_that_can_be_checked(demo_shell: Shell, loop: lis
     assert "unexpected" not in ended.out
 
 
-def test_the_demo_works_with_a_server_and_shows_no_password(demo_shell: Shell, loop: list[str]) -> None:
-    with fresh_url() as url:
-        shown, secret = (url.replace("redis://", f"redis://default:{word}@") for word in ("***", "secret"))
+@contextmanager
+def watched_url() -> Generator[str, None, None]:
+    need_server()
+    with TemporaryDirectory() as folder, Watched(Path(folder)) as watched:
+        yield f"{watched.url}?replicas=1"
+
+
+SERVERS = [
+    pytest.param(fresh_url, ["--backend", "trio"], id="server-trio"),
+    pytest.param(fresh_cluster_url, ["--uvloop"], id="cluster-uvloop"),
+    pytest.param(watched_url, ["--backend", "asyncio"], id="sentinel-asyncio"),
+]
+
+
+@pytest.mark.parametrize(("fresh", "loop"), SERVERS)
+def test_the_demo_works_with_a_server_and_shows_no_password(
+    demo_shell: Shell, fresh: Callable[[], AbstractContextManager[str]], loop: list[str]
+) -> None:
+    with fresh() as url:
+        shown, secret = (url.replace("://", f"://default:{word}@") for word in ("***", "secret"))
         ended = demo_shell("demo", "--files", "3", "--broker", secret, *loop)
         assert (ended.code, ended.err) == (0, "")
         assert f"the jobs go through {shown}, to a worker process" in ended.out

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from redis_server import fresh_url, open_redis_broker
+from redis_topologies import fresh_cluster_url
 
 from nursery_tasks.brokers.memory import MemoryBroker
 from nursery_tasks.brokers.protocol import Feature
@@ -28,9 +29,21 @@ def open_sqlite(folder: Path) -> ContractHarness:
 
 
 def open_redis(folder: Path) -> ContractHarness:
+    return on_a_server(fresh_url())
+
+
+def open_valkey(folder: Path) -> ContractHarness:
+    return on_a_server(fresh_url("valkey-server"))
+
+
+def open_cluster(folder: Path) -> ContractHarness:
+    return on_a_server(fresh_cluster_url())
+
+
+def on_a_server(fresh: AbstractContextManager[str]) -> ContractHarness:
     clock = ManualClock()
     stack = ExitStack()
-    url = stack.enter_context(fresh_url())
+    url = stack.enter_context(fresh)
     return ContractHarness(lambda: open_redis_broker(url, clock), clock=clock, clean_up=stack.close)
 
 
@@ -53,6 +66,8 @@ BROKERS = {
     "memory": Candidate(open_memory, MemoryBroker.features),
     "sqlite": Candidate(open_sqlite, SqliteBroker.features),
     "redis": Candidate(open_redis, RedisBroker.features),
+    "valkey": Candidate(open_valkey, RedisBroker.features),
+    "cluster": Candidate(open_cluster, RedisBroker.features),
     "toy": Candidate(open_toy, frozenset()),
 }
 PAIRS = [

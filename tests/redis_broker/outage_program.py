@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from pathlib import Path
 
 import anyio
@@ -17,10 +18,21 @@ LOG = Path(os.environ.get("LOG", "log"))
 
 @app.task(name="work")
 async def work(number: int, seconds: float) -> int:
-    with LOG.open("ab", buffering=0) as log:
-        log.write(b"%d\n" % number)
+    note(number)
     await anyio.sleep(seconds)
     return number
+
+
+@app.task(name="block")
+async def block(number: int, seconds: float) -> int:
+    note(number)
+    time.sleep(seconds)  # noqa: ASYNC251 - the subject of a test
+    return number
+
+
+def note(number: int) -> None:
+    with LOG.open("ab", buffering=0) as log:
+        log.write(b"%d\n" % number)
 
 
 async def main() -> None:
@@ -31,4 +43,5 @@ async def main() -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    anyio.run(main, backend=sys.argv[1])
+    uvloop = sys.argv[1] == "uvloop"
+    anyio.run(main, backend="asyncio" if uvloop else sys.argv[1], backend_options={"use_uvloop": True} if uvloop else {})

@@ -84,7 +84,8 @@ def test_a_server_that_says_nothing_is_given_up_in_time() -> None:
     ("info", "durable", "problem", "step"),
     [
         ({"redis_version": "6.0.16"}, False, "version is 6.0.16", "update"),
-        ({"cluster_enabled": "1"}, False, "part of a Cluster", "stands alone"),
+        ({"cluster_enabled": "1"}, False, "part of a Cluster", "redis+cluster://"),
+        ({"redis_mode": "sentinel"}, False, "this is a Sentinel", "redis+sentinel://"),
         ({"role": "slave", "master_host": "a", "master_port": "1"}, False, "a replica of a:1", "name the primary"),
         ({"maxmemory_policy": "allkeys-lru"}, False, "allkeys-lru", "set maxmemory-policy noeviction"),
         ({"aof_enabled": "0"}, True, "does not log", "set appendonly yes"),

@@ -39,12 +39,21 @@ class RedisAdmin:
         room = "without a limit" if info.get("maxmemory", "0") == "0" else f"of {info.get('maxmemory_human', '?')}"
         return {
             "Valkey" if version else "Redis": version or info.get("redis_version", "?"),
+            **self._topology(info),
             "prefix": self._link.address.prefix,
             "persistence": aof,
             "memory": f"{info.get('used_memory_human', '?')} {room}",
             "when it is full": info.get("maxmemory_policy", "?"),
             "clients": info.get("connected_clients", "?"),
         }
+
+    def _topology(self, info: Mapping[str, str]) -> dict[str, str]:
+        address = self._link.address
+        found = address.route.describe()
+        if found or address.replicas:
+            waits = f"what is accepted is on {address.replicas} of them" if address.replicas else "nothing waits for them"
+            found["replicas"] = f"{info.get('connected_slaves', '?')}, and {waits}"
+        return found
 
     def job(self, job_id: str) -> JobRecord | None:
         answer = self._run("job", job_id)

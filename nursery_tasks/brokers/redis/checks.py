@@ -28,7 +28,7 @@ def check_server(link: Link) -> tuple[int, ...]:
             raise
         raise BrokerUnreachable(error.broker, error.problem, error.step) from error
     version = tuple(int(part) for part in info.get("redis_version", "0").split(".") if part.isdigit())
-    problem, step = find_problem(info, version, durable=link.address.durable)
+    problem, step = find_problem(info, version, durable=link.address.durable, cluster=link.address.cluster)
     if problem:
         raise BrokerUnreachable(link.name, problem, step)
     if not saves and link.name not in _warned:
@@ -40,14 +40,16 @@ def check_server(link: Link) -> tuple[int, ...]:
     return version
 
 
-def find_problem(info: Mapping[str, str], version: tuple[int, ...], *, durable: bool) -> tuple[str, str]:
+def find_problem(info: Mapping[str, str], version: tuple[int, ...], *, durable: bool, cluster: bool = False) -> tuple[str, str]:
     """Return why a server is refused, and the setting to change; empty: it is not."""
     policy = info.get("maxmemory_policy", "noeviction")
     if version < MINIMUM:
         found = ".".join(map(str, version))
         return f"the server's version is {found}, and 6.2 is the first that can do this", "update the server"
-    if info.get("cluster_enabled") == "1":
-        return "the server is a part of a Cluster, which this version cannot use", "name a server that stands alone"
+    if info.get("redis_mode") == "sentinel":
+        return "this is a Sentinel", "write the URL as redis+sentinel://host:26379/SERVICE/0"
+    if info.get("cluster_enabled") == "1" and not cluster:
+        return "the server is a part of a Cluster", "write the URL as redis+cluster://host:port"
     if info.get("role", "master") != "master":
         primary = f"{info.get('master_host')}:{info.get('master_port')}"
         return f"the server is a replica of {primary} and takes no writes", "name the primary in the URL"

@@ -8,8 +8,14 @@ import redis
 from redis import exceptions
 
 from ...errors import BrokerError, BrokerFull, BrokerUnavailable
+from .route import NoRoute, is_alone
 
 DriverError: Final = (redis.RedisError, OSError)
+
+
+class TooFewReplicas(redis.RedisError):
+    """`?replicas=`: so many did not have it in time."""
+
 
 # What the server's answer begins with, or has inside (a script's error, before version 7) -> the problem, the next step.
 _NO_ROOM: Final = (
@@ -22,6 +28,11 @@ _TABLE: Final[tuple[tuple[type[Exception], str, str], ...]] = (
     (redis.AuthenticationError, "the server refuses the user or the password", "check those in the URL"),
     (exceptions.NoPermissionError, "this user may not do that", "see ACL GETUSER; the how-to page has the rights"),
     (redis.ReadOnlyError, "the server is a replica and takes no writes", "name the primary in the URL"),
+    (exceptions.MovedError, "the keys are on another node of a Cluster", "write the URL as redis+cluster://host:port"),
+    (exceptions.AskError, "the slot of this prefix is on the way to another node", "calls go through when that is done"),
+    (exceptions.TryAgainError, "the slot of this prefix is on the way to another node", "calls go through when that is done"),
+    (exceptions.ClusterError, "the Cluster takes no calls at the moment", "see redis-cli --cluster check"),
+    (TooFewReplicas, "it is stored, but too few replicas have it", "do they run? see ?replicas="),
     (redis.BusyLoadingError, "the server is still loading its data", "it will answer when that is done"),
     (redis.TimeoutError, "no answer in time", "is the server busy, or the network broken? see ?timeout="),
     (redis.ConnectionError, "no connection", "is the server running, and is this its address?"),
@@ -29,7 +40,7 @@ _TABLE: Final[tuple[tuple[type[Exception], str, str], ...]] = (
     (TimeoutError, "no answer in time", "is the server busy, or the network broken? see ?timeout="),
     (OSError, "no connection", "is the server running, and is this its address?"),
 )
-_OF_A_CLUSTER: Final = (exceptions.AskError, exceptions.ClusterError)
+_ALONE: Final = ("the server misses its replicas (min-replicas-to-write) and takes no writes", "do they run?")
 
 
 def to_broker_error(name: str, error: Exception) -> BrokerError:
@@ -38,8 +49,10 @@ def to_broker_error(name: str, error: Exception) -> BrokerError:
     for mark, problem, step in _NO_ROOM:
         if mark in text:
             return BrokerFull(name, problem, step)
-    if isinstance(error, _OF_A_CLUSTER):
-        return BrokerUnavailable(name, f"the server is a part of a Cluster ({text})", "name a server that stands alone")
+    if isinstance(error, NoRoute):
+        return BrokerUnavailable(name, text, error.step)
+    if isinstance(error, redis.ResponseError) and is_alone(error):
+        return BrokerUnavailable(name, f"{_ALONE[0]} ({text})", _ALONE[1])
     for driver_error, problem, step in _TABLE:
         if isinstance(error, driver_error):
             return BrokerUnavailable(name, f"{problem} ({text})" if text else problem, step)

@@ -3,6 +3,9 @@
 The thread starts with the first listener. When its connection breaks it opens another, with growing pauses, and then tells
 everybody to look at everything: nobody knows what was said meanwhile. A connection on which nothing comes is asked whether it
 is still there (`PING`), because one that is half open looks just like one on which nothing happens.
+
+In a Cluster every node hears what is published on any. The connection is to the slot's owner all the same: its address is
+known.
 """
 
 from __future__ import annotations
@@ -20,9 +23,9 @@ import redis
 from ...model.delivery import Hint, Topic
 from ..protocol import Emit
 from ..subscription import Subscription
-from .address import Connection
 from .failures import DriverError
 from .link import Link
+from .route import Connection
 
 QUIET_SECONDS: Final = 5.0  # nothing came: ask; nothing again: the link is dead
 JOIN_SECONDS: Final = 3.0  # how long `join` waits until the server has noted the topics; hints before that are lost
@@ -99,7 +102,8 @@ class Audience:
 
     def _hear(self, again: bool) -> Iterator[None]:
         """Open a connection and hear on it until it breaks; yields after each thing that was heard."""
-        connection = self._link.address.connect()
+        route = self._link.address.route
+        connection, epoch = route.connect(), route.epoch
         try:
             connection.connect()
             with self._lock:
@@ -115,6 +119,8 @@ class Audience:
                     yield
                 elif asked_at is not None:
                     raise redis.TimeoutError("no answer to a PING")
+                elif route.epoch != epoch:
+                    raise redis.ConnectionError("the calls go to another server now")
                 else:
                     asked_at = time.monotonic()
                     with self._lock:

@@ -36,7 +36,9 @@ The fields of a job are few, because each one costs the server more than its byt
 
 The prefix is one hash tag, so all of it is in one slot, and a script may touch jobs of several queues in one step: claims
 from several queues, keys that are unique over all of them, owners whose jobs are anywhere. A Cluster is used by several
-apps with a prefix each; this version does not speak the protocol of one.
+apps with a prefix each.
+
+Each script declares one key, the prefix in braces and the colon, under which nothing is ever stored: `cluster` says why.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@
 - **A connection belongs to the process that opened it.** In a child of a fork the broker refuses all calls.
 - **An idle connection may be dead**: the server was restarted, or has a `timeout`. One that was not used for a moment is
   looked at before it is used.
+- **The server may be another one.** When it refuses a call because it is no primary, or not of this slot, it has done nothing,
+  and the call is repeated where the route leads. All else is unknown, and up to whoever called.
 """
 
 from __future__ import annotations
@@ -22,12 +24,16 @@ import redis
 from redis.exceptions import NoScriptError
 
 from ...errors import BrokerClosed, BrokerUnavailable
-from .address import Address, Connection
-from .failures import DriverError, to_broker_error
+from .address import Address
+from .failures import DriverError, TooFewReplicas, to_broker_error
+from .route import Connection, ask
 from .scripts import Script
 
 LOOK_SECONDS: Final = 1.0  # idle for longer: it is looked at
 KEPT: Final = 8  # idle connections; more callers at the same time open more
+FOLLOW_SECONDS: Final = 1.5  # how long a call is repeated that a server refuses because another one should have it
+PAUSE_SECONDS: Final = 0.05
+REPLICAS_SHARE: Final = 0.8  # of the time for an answer: how long the server waits for its replicas
 
 
 class Link:
@@ -53,10 +59,12 @@ class Link:
             BrokerUnavailable: No answer; whether it took effect is unknown. Or the server refuses.
             BrokerFull: The server has no room, and nothing was stored.
         """
+        replicas = self.address.replicas if script.promises else 0
         try:
-            return self._call(("EVALSHA", script.sha, 1, self.key, *values))
-        except NoScriptError:
-            return self.call("EVAL", script.text, 1, self.key, *values)
+            try:
+                return self._call(("EVALSHA", script.sha, 1, self.key, *values), replicas)
+            except NoScriptError:
+                return self._call(("EVAL", script.text, 1, self.key, *values), replicas)
         except DriverError as error:
             raise to_broker_error(self.name, error) from error
 
@@ -83,23 +91,51 @@ class Link:
         if not self.forked:
             self._drop_idle()
 
-    def _call(self, command: tuple[Any, ...]) -> Any:
-        connection = self._take()
-        try:
-            connection.send_command(*command)
-            answer = connection.read_response(disable_decoding=True)
-        except redis.ResponseError as error:
-            if isinstance(error, redis.ReadOnlyError):  # what was the primary is one no more: ask for the address again
-                self._end(connection)
+    def _call(self, command: tuple[Any, ...], replicas: int = 0) -> Any:
+        """Make a call, and repeat it elsewhere when a server says that it is not the one, until `FOLLOW_SECONDS` are over."""
+        until: float | None = None
+        while True:
+            connection = self._take()
+            try:
+                connection.send_command(*command)
+                answer = connection.read_response(disable_decoding=True)
+                if replicas:
+                    self._wait_for_replicas(connection, replicas)
+            except redis.ResponseError as error:
+                if not self._may_repeat(connection, error):
+                    raise
+                if until is None:
+                    until = time.monotonic() + FOLLOW_SECONDS
+                elif time.monotonic() > until:
+                    raise
+                else:
+                    time.sleep(PAUSE_SECONDS)
+            except BaseException:
+                self._leave(connection)  # the others lead to the same place
+                self.address.route.lost()
+                raise
             else:
                 self._give_back(connection)
-            raise
-        except BaseException:
-            self._end(connection)
-            self._drop_idle()  # the others lead to the same place
-            raise
-        self._give_back(connection)
-        return answer
+                return answer
+
+    def _may_repeat(self, connection: Connection, error: redis.ResponseError) -> bool:
+        verdict = self.address.route.judge(error)
+        if verdict.keep:
+            self._give_back(connection)
+        else:
+            self._leave(connection)
+        return verdict.repeat
+
+    def _wait_for_replicas(self, connection: Connection, replicas: int) -> None:
+        """Wait until so many replicas have what was written on this connection.
+
+        Raises:
+            TooFewReplicas: They had not in time. It is written, and they may get it later.
+        """
+        wait_ms = int(1000 * REPLICAS_SHARE * self.address.timeout_seconds)
+        reached = ask(connection, "WAIT", replicas, wait_ms)
+        if reached < replicas:
+            raise TooFewReplicas(f"{reached} of {replicas}")
 
     def _take(self) -> Connection:
         self.check_usable()
@@ -107,7 +143,7 @@ class Link:
             try:
                 since, connection = self.idle.pop()
             except IndexError:
-                return self.address.connect()
+                return self.address.route.connect()
             if time.monotonic() - since < LOOK_SECONDS or _is_quiet(connection):
                 return connection
             self._end(connection)
@@ -117,6 +153,10 @@ class Link:
             self._end(connection)
         else:
             self.idle.append((time.monotonic(), connection))
+
+    def _leave(self, connection: Connection) -> None:
+        self._end(connection)
+        self._drop_idle()
 
     def _drop_idle(self) -> None:
         while True:

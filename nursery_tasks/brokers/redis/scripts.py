@@ -15,6 +15,8 @@ from .layout import NUMBERS
 
 # While the server has no memory left (`maxmemory`), new jobs are refused, and those that exist go on to their end.
 _NEEDS_MEMORY: Final = frozenset({"submit", "beat"})
+# What somebody relies on when the call has returned; with `?replicas=` it waits for them.
+_PROMISES: Final = frozenset({"submit", "settle", "cancel", "requeue"})
 _ALLOW: Final = "#!lua flags=allow-oom\n"  # since 7.0; before that the server refuses what writes
 _NAMES: Final = (
     *("submit", "claim", "settle", "renew", "cancel", "hold", "outcomes", "sweep"),
@@ -28,6 +30,7 @@ class Script:
 
     text: str
     sha: str
+    promises: bool = False
 
 
 def read_scripts(version: tuple[int, ...]) -> dict[str, Script]:
@@ -44,5 +47,6 @@ def read_scripts(version: tuple[int, ...]) -> dict[str, Script]:
     for name in _NAMES:
         begin = _ALLOW if version >= (7,) and name not in _NEEDS_MEMORY else ""
         text = begin + head + (folder / f"{name}.lua").read_text()
-        scripts[name] = Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+        sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+        scripts[name] = Script(text, sha, name in _PROMISES)
     return scripts
