@@ -1,4 +1,4 @@
-"""A file that was made by version 1 of the tables: it is brought up to this one, and nothing in it is lost."""
+"""Files that were made by older versions of the tables: they are brought up to this one, and nothing in them is lost."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from nursery_tasks.brokers.sqlite import SqliteBroker, connection
 from nursery_tasks.brokers.sqlite.schema import MIGRATIONS, SCHEMA_VERSION
 from nursery_tasks.errors import BrokerUnreachable
 from nursery_tasks.model.delivery import Delivery, LeaseState, Renewal
+from nursery_tasks.model.limits import Limit
 from nursery_tasks.model.listing import JobFilter
 from nursery_tasks.model.reasons import OWNER_ENDED
 from nursery_tasks.model.states import JobState
@@ -24,11 +25,12 @@ from nursery_tasks.testing.contract.steps import (
     ids_of,
     job,
     settle,
+    settle_stale,
     submit,
     succeeded,
 )
 
-TABLES = (Path(__file__).parent / "version_1.sql").read_text()
+TABLES = {number: (Path(__file__).parent / f"version_{number}.sql").read_text() for number in MIGRATIONS}
 JOBS = """
 INSERT INTO job (id, queue, task, state, priority, attempts, at, due, token, worker, max_crashes, keep, created, key, payload)
 VALUES
@@ -41,16 +43,22 @@ VALUES
 DELETE FROM job WHERE id IN ('gone', 'newest');
 """
 NOW = 1_700_000_000.0
-INSERT_OF_VERSION_1 = """
+INSERT_OF_OLD_VERSIONS = """
     INSERT INTO job (id, queue, task, state, priority, at, due, expires, max_crashes, keep, created, key, parent, payload)
     VALUES ('late', 'work', 't', 1, 0, NULL, 0, NULL, 3, 60, 0, NULL, NULL, x'65')
 """
 
 
-def make_old_file(path: Path, rows: str = "") -> None:
-    old = sqlite3.connect(path)
-    old.executescript(TABLES + rows)
-    old.close()
+@pytest.fixture(params=MIGRATIONS)
+def old(request: pytest.FixtureRequest) -> int:
+    number: int = request.param
+    return number
+
+
+def make_old_file(path: Path, number: int, rows: str = "") -> None:
+    file = sqlite3.connect(path)
+    file.executescript(TABLES[number] + rows)
+    file.close()
 
 
 def describe(path: Path) -> dict[str, set[str]]:
@@ -70,16 +78,16 @@ def version(path: Path) -> int:
     return found
 
 
-def test_an_old_file_gets_the_tables_of_a_new_one(tmp_path: Path) -> None:
-    make_old_file(tmp_path / "old.db")
+def test_an_old_file_gets_the_tables_of_a_new_one(tmp_path: Path, old: int) -> None:
+    make_old_file(tmp_path / "old.db", old)
     for name in ("old.db", "new.db"):
         SqliteBroker(tmp_path / name).close()
     assert describe(tmp_path / "old.db") == describe(tmp_path / "new.db")
     assert version(tmp_path / "old.db") == version(tmp_path / "new.db") == SCHEMA_VERSION
 
 
-def test_jobs_of_an_old_file_go_on(path: Path) -> None:
-    make_old_file(path, JOBS)
+def test_jobs_of_an_old_file_go_on(path: Path, old: int) -> None:
+    make_old_file(path, old, JOBS)
     broker = SqliteBroker(path, clock=ManualClock(NOW))
     try:
         found = {record.id: record for record in broker.jobs(JobFilter(), 10)}
@@ -101,13 +109,13 @@ def test_jobs_of_an_old_file_go_on(path: Path) -> None:
         broker.close()
 
 
-def test_a_program_of_the_old_version_may_have_it_open(path: Path) -> None:
-    make_old_file(path)
+def test_a_program_of_the_old_version_may_have_it_open(path: Path, old: int) -> None:
+    make_old_file(path, old)
     theirs = apsw.Connection(str(path))
     assert theirs.execute("SELECT count(*) FROM job").get == 0
     broker = SqliteBroker(path)
     try:
-        theirs.execute(INSERT_OF_VERSION_1)
+        theirs.execute(INSERT_OF_OLD_VERSIONS)
         expect_claimable(broker, "late")
         assert theirs.execute("SELECT id, state FROM job").fetchall() == [("late", 2)]
     finally:
@@ -115,8 +123,8 @@ def test_a_program_of_the_old_version_may_have_it_open(path: Path) -> None:
         theirs.close()
 
 
-def test_many_open_an_old_file_at_once(path: Path) -> None:
-    make_old_file(path, JOBS)
+def test_many_open_an_old_file_at_once(path: Path, old: int) -> None:
+    make_old_file(path, old, JOBS)
     barrier = Barrier(8)
     found: list[list[str]] = []
 
@@ -134,13 +142,13 @@ def test_many_open_an_old_file_at_once(path: Path) -> None:
     assert found == [["done", "held", "ready"]] * 8
 
 
-def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_old_file(path, JOBS)
+def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path, old: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_old_file(path, old, JOBS)
     before = describe(path)
-    monkeypatch.setattr(connection, "MIGRATIONS", {1: f"{MIGRATIONS[1]}; INSERT INTO no_such_table VALUES (1)"})
+    monkeypatch.setattr(connection, "MIGRATIONS", {old: f"{MIGRATIONS[old]}; INSERT INTO no_such_table VALUES (1)"})
     with pytest.raises(BrokerUnreachable):
         SqliteBroker(path)
-    assert (describe(path), version(path)) == (before, 1)
+    assert (describe(path), version(path)) == (before, old)
     monkeypatch.undo()
     SqliteBroker(path).close()
     assert version(path) == SCHEMA_VERSION
@@ -148,10 +156,30 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path, monkeypatc
 
 @pytest.mark.parametrize("check", checks, ids=lambda check: f"{check.topic}-{check.name}".replace(" ", "_"))
 def test_an_old_file_keeps_the_contract(check: Check, path: Path) -> None:
-    make_old_file(path)
+    make_old_file(path, 1)
     clock = ManualClock()
     harness = ContractHarness(lambda: SqliteBroker(path, clock=clock), clock=clock)
     try:
         check.run(harness)
     finally:
         harness.close()
+
+
+def test_a_program_of_an_older_version_that_has_it_open_leaves_no_gate_and_no_place_behind(path: Path, old: int) -> None:
+    make_old_file(path, old)
+    theirs = apsw.Connection(str(path))
+    broker = SqliteBroker(path)
+    one = Limit("concurrency:one", most=1)
+    try:
+        submit(broker, *[job(name, limits=(one,)) for name in "abc"])
+        a = claim_one(broker, "a")
+        expect_claimable(broker)
+        theirs.execute("UPDATE job SET state = 2, token = x'00', at = 0 WHERE id = 'b'")  # it does not heed limits
+        theirs.execute("UPDATE job SET state = 4, token = NULL, at = 0 WHERE id IN ('a', 'b')")
+        settle_stale(broker, succeeded(a))
+        settle(broker, succeeded(claim_one(broker, "c")))
+        assert broker.limits(10) == []
+        assert [theirs.execute(f"SELECT count(*) FROM {table}").get for table in ("gate", "held")] == [0, 0]
+    finally:
+        broker.close()
+        theirs.close()

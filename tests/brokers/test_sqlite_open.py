@@ -142,7 +142,8 @@ def test_a_database_of_another_program_stays_untouched(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "age", "advice"), [(1, "a newer", "upgrade this program"), (-3, "an older", "remove it once its jobs have ended")]
+    ("step", "age", "advice"),
+    [(1, "a newer", "upgrade this program"), (-SCHEMA_VERSION, "an older", "remove it once its jobs have ended")],
 )
 def test_tables_of_another_version_are_refused(broker: SqliteBroker, path: Path, step: int, age: str, advice: str) -> None:
     broker.close()

@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 
 from ...errors import InvalidOptions
-from ...model.listing import JobFilter, JobRecord, QueueRecord, WorkerRecord
+from ...model.listing import JobFilter, JobRecord, LimitRecord, QueueRecord, WorkerRecord
 from ...model.states import HELD, JobState
 from .checks import read_info
 from .hints import Audience
 from .link import Link
-from .records import to_digits, to_queues, to_record, to_wanted, to_workers
+from .records import to_digits, to_limits, to_queues, to_record, to_wanted, to_workers
 from .scripts import Script
 
 
@@ -77,6 +77,9 @@ class RedisAdmin:
 
     def queues(self) -> list[QueueRecord]:
         return to_queues(self._run("queues"))
+
+    def limits(self, limit: int) -> list[LimitRecord]:
+        return to_limits(self._run("limits", limit))
 
     def purge(self, queue: str, states: frozenset[JobState], limit: int = 10_000) -> int:
         if states & HELD:

@@ -27,11 +27,11 @@ from ...model.delivery import (
 from ...model.states import ENDED
 from ..protocol import Emit, Feature, Listener
 from .address import Address, read_address
-from .admin import RedisAdmin
 from .checks import check_server
 from .hints import Audience
 from .layout import NUMBERS, TOKEN_BYTES, How, decode_any, describe, encode, how_to_store
 from .link import Link
+from .locks import RedisLocks
 from .records import to_deliveries, to_stored
 from .scripts import read_scripts
 
@@ -47,7 +47,7 @@ _LOST: Final = Renewal(LeaseState.LOST)
 _EMPTY: Final = encode({})
 
 
-class RedisBroker(RedisAdmin):
+class RedisBroker(RedisLocks):
     """A broker on a Redis or Valkey server, for any number of processes on any number of machines.
 
     Args:
@@ -63,7 +63,7 @@ class RedisBroker(RedisAdmin):
     """
 
     blocking = True
-    features: frozenset[Feature] = frozenset(Feature) - {Feature.LIMITS, Feature.LOCKS}
+    features: frozenset[Feature] = frozenset(Feature)
 
     def __init__(self, address: Address, *, name: str, clock: Callable[[], float] | None = None) -> None:
         self.name = name
@@ -157,7 +157,7 @@ class RedisBroker(RedisAdmin):
         return found
 
     def sweep(self, limit: int) -> Swept:
-        due, returned, died, expired, orphaned, dropped, next_due = decode_any(self._run("sweep", limit))
+        due, returned, died, expired, orphaned, dropped, next_due, next_room = decode_any(self._run("sweep", limit))
         return Swept(
             due=due,
             returned=returned,
@@ -167,6 +167,7 @@ class RedisBroker(RedisAdmin):
             dropped=dropped,
             more=max(orphaned, due, expired, returned + died, dropped) >= limit,
             next_due_seconds=None if next_due < 0 else float(next_due),
+            next_room_seconds=None if next_room < 0 else float(next_room),
         )
 
     def listen(self, topics: Sequence[Topic], emit: Emit) -> Listener:

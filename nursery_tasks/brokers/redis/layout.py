@@ -5,7 +5,7 @@ All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says
     j:<n>            HASH    one job, from its submission until its outcome has been kept long enough
     ids              HASH    job id -> n
     all              ZSET    every n, scored by itself: the listing
-    ready:<queue>    ZSET    n of ready jobs, scored (19 - priority) * 2^46 + n
+    ready:<queue>    ZSET    n of ready jobs without limits, scored (19 - priority) * 2^46 + n
     due              ZSET    n of scheduled jobs, scored with the moment when they are due
     lease            ZSET    n of claimed and started jobs, scored with the end of the lease
     ended            ZSET    n of ended jobs, scored with the moment when they may be dropped
@@ -20,9 +20,26 @@ All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says
     workers          HASH    worker -> when it was seen, a space, its description of itself as JSON
     beats            ZSET    workers, scored with the moment until which they count
     out:<name>       LIST    replies to other programs, which take them from its left; it has a time to live
-    seq              STRING  the last n; the one key that stays when everything else is gone
+    seq              STRING  the last n, and the last token of a lock; the one key that stays when everything else is gone
+
+    line:<gate>      ZSET    n of ready jobs that stand at a gate, scored as in `ready`
+    open:<queue>     ZSET    gates of the queue that may have room, scored with the score of their first, or a lower one
+    closed           ZSET    gates that wait for a rate, scored with the moment when it has room again
+    gates:<limit>    SET     gates of a limit at which somebody stands
+    held:<limit>     SET     n of the limit's jobs that workers hold
+    rates            ZSET    limits that are rates, scored with `full_at`: see `model.limits`; until that has passed
+    limits           ZSET    limits that have gates or hold jobs, all scored 0: the listing
+
+    lock:<name>      ZSET    who stands in line for a lock, scored with the order of arrival; the first may have it
+    lockers:<name>   ZSET    the same, scored with the ends of their leases
+    tokens           HASH    lock -> the token of the first in its line, once that was told
+    locks            ZSET    locks where somebody stands, scored with the first end of a lease there
 
     hint:<topic>     channel msgpack, a list of names: see `Hint`
+
+A gate is where the jobs of one queue stand in line that wait for the same limit under the same rule: the rule, a space, the
+queue, a space, and the limit's name. `brokers/memory/gates.py` says how gates open and close; here a gate at which somebody
+stands and that is not among the open ones is closed.
 
 `n` is the order of submission, in 14 digits so that equal scores sort by it. Moments are epoch seconds on the server's clock.
 The fields of a job are few, because each one costs the server more than its bytes:
@@ -44,12 +61,13 @@ Each script declares one key, the prefix in braces and the colon, under which no
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from ...model.delivery import Submission
+from ...model.limits import Limit
 from ...model.states import JobState
 
 DEFAULT_PREFIX: Final = "nursery-tasks"
@@ -80,9 +98,21 @@ class Description(msgspec.Struct, frozen=True, array_like=True, gc=False):
     raw: bool = False
 
 
+class LimitedDescription(Description, frozen=True, array_like=True, gc=False):
+    """The same of a job with limits."""
+
+    limits: tuple[tuple[str, str, int, float, float, bool], ...] = ()  # name, rule, most, interval, tolerance, rejects
+
+
 def describe(job: Submission) -> Description:
-    return Description(
-        job.id, job.queue, job.task, job.priority, job.keep_seconds, job.max_crashes, job.key, job.parent, job.tags, job.raw
+    key, parent, tags, raw = job.key, job.parent, job.tags, job.raw
+    facts = (job.id, job.queue, job.task, job.priority, job.keep_seconds, job.max_crashes, key, parent, tags, raw)
+    return LimitedDescription(*facts, _to_places(job.limits)) if job.limits else Description(*facts)
+
+
+def _to_places(limits: Sequence[Limit]) -> tuple[tuple[str, str, int, float, float, bool], ...]:
+    return tuple(
+        (each.name, each.rule, each.most, each.interval_seconds, each.tolerance_seconds, each.rejects) for each in limits
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ...model.delivery import Delivery, Stored
-from ...model.listing import JobFilter, JobRecord, QueueRecord, WorkerRecord
+from ...model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, WorkerRecord
 from ...model.reasons import pack_cancelled, pack_dead, pack_expired
 from ...model.states import JobState
 from .layout import NUMBERS, decode_any, decode_description, encode, to_state
@@ -67,9 +67,8 @@ def to_record(fields: Sequence[bytes | None]) -> JobRecord:
     """Read the five fields of a job that `job.lua` and `jobs.lua` return."""
     raw, rest, progress, stored, payload = fields
     about = decode_description(raw or b"")
-    n, number, attempts, crashes, created, due, started, ended_at, worker, owned, unresponsive, cancel, ours = decode_any(
-        rest or b""
-    )
+    n, number, attempts, crashes, created, due, started, ended_at, worker, *more = decode_any(rest or b"")
+    owned, unresponsive, cancel, ours, waits_for = more
     state = to_state(number)
     outcome = _outcome(state, crashes, attempts, worker, ended_at, cancel, stored) if ours else stored
     return JobRecord(
@@ -96,6 +95,7 @@ def to_record(fields: Sequence[bytes | None]) -> JobRecord:
         outcome=outcome,
         payload=payload or b"",
         raw=about.raw,
+        waits_for=None if waits_for is False else waits_for,
     )
 
 
@@ -128,6 +128,24 @@ def to_workers(answer: Sequence[bytes]) -> list[WorkerRecord]:
     for text in answer:
         seen_at, _, record = text.partition(b" ")
         records.append(msgspec.structs.replace(_decode_worker(record), seen_at=float(seen_at)))
+    return sorted(records, key=lambda record: record.name)
+
+
+def to_limits(answer: Sequence[bytes]) -> list[LimitRecord]:
+    """Read what `limits.lua` returns."""
+    records: list[LimitRecord] = []
+    for name, packed in zip(answer[::2], answer[1::2], strict=True):
+        running, waiting, opens_at = decode_any(packed)
+        records.append(LimitRecord(name=name.decode(), running=running, waiting=waiting, opens_at=_moment(opens_at)))
+    return records
+
+
+def to_locks(answer: Sequence[bytes]) -> list[LockRecord]:
+    """Read what `locks.lua` returns."""
+    records: list[LockRecord] = []
+    for name, packed in zip(answer[::2], answer[1::2], strict=True):
+        token, until, standing = decode_any(packed)
+        records.append(LockRecord(name=name.decode(), token=token, until=float(until), waiting=standing - (token > 0)))
     return sorted(records, key=lambda record: record.name)
 
 

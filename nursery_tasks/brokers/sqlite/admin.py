@@ -9,12 +9,12 @@ import apsw
 import msgspec
 
 from ...errors import InvalidOptions
-from ...model.listing import JobFilter, JobRecord, QueueRecord, WorkerRecord
+from ...model.listing import JobFilter, JobRecord, LimitRecord, QueueRecord, WorkerRecord
 from ...model.states import HELD, JobState
 from .database import Database
 from .describing import describe_storage
 from .hints import Hints
-from .listing import find_job, list_jobs, list_queues, list_workers
+from .listing import find_job, list_jobs, list_limits, list_queues, list_workers
 from .outbox import take_replies
 from .schema import ENDED, NOT_ENDED, NUMBERS, READY, SUCCEEDED, is_needed
 from .statements import execute, fetch, fetch_value
@@ -63,6 +63,9 @@ class SqliteAdmin:
 
     def queues(self) -> list[QueueRecord]:
         return self._database.browse(list_queues)
+
+    def limits(self, limit: int) -> list[LimitRecord]:
+        return self._database.browse(lambda cursor: list_limits(cursor, limit))
 
     def purge(self, queue: str, states: frozenset[JobState], limit: int = 10_000) -> int:
         if states & HELD:

@@ -24,26 +24,27 @@ from ...model.delivery import (
     Topic,
 )
 from ..protocol import Emit, Feature, Listener
-from .admin import SqliteAdmin
 from .cancelling import cancel_jobs
 from .checks import check_driver, check_place
-from .claiming import claim_jobs, is_anything_ready, renew_leases
+from .claiming import claim_jobs, look, renew_leases
 from .connection import BUSY_SECONDS, Synchronous
 from .database import Database
 from .hints import Hints
 from .inbox import inbox_has_mail, read_letters, store_letters
+from .limiting import claim_in_order
 from .listing import find_outcomes
+from .locking import SqliteLocks
 from .maintenance import Maintenance
 from .owning import hold_leases
 from .settling import check_settlements, needs_disk, settle_jobs
 from .submitting import check_room, submit_jobs
-from .sweeping import is_anything_to_do, next_due_seconds, sweep_jobs
+from .sweeping import is_anything_to_do, next_due_seconds, next_room_seconds, sweep_jobs
 from .wakeup import Audience
 
 _OPTIONS: Final = ("synchronous", "busy_timeout")
 
 
-class SqliteBroker(SqliteAdmin):
+class SqliteBroker(SqliteLocks):
     """A broker in one SQLite file, for any number of processes on one machine.
 
     Args:
@@ -61,7 +62,7 @@ class SqliteBroker(SqliteAdmin):
     """
 
     blocking = True
-    features: frozenset[Feature] = frozenset(Feature) - {Feature.LIMITS, Feature.LOCKS}
+    features: frozenset[Feature] = frozenset(Feature)
 
     def __init__(
         self,
@@ -124,13 +125,20 @@ class SqliteBroker(SqliteAdmin):
     def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Delivery]:
         if limit <= 0 or not queues:
             return self._nothing()
-        if self._backlog or self._is_worth_a_claim(queues):
+        found = self._look(queues)
+        if not found:
+            return []
+        if found == 2:
+            deliveries, hints = self._database.write(
+                lambda cursor, now: claim_in_order(cursor, now, queues, limit, worker, lease_seconds)
+            )
+            self._audience.tell(hints)
+        else:
             deliveries = self._database.write_alone(
                 lambda cursor, now: claim_jobs(cursor, now, queues, limit, worker, lease_seconds)
             )
-            self._backlog = len(deliveries) == limit
-            return deliveries
-        return []
+        self._backlog = len(deliveries) == limit
+        return deliveries
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         if not settlements:
@@ -187,7 +195,8 @@ class SqliteBroker(SqliteAdmin):
             )
             self._audience.tell(hints)
         next_due = database.read(lambda cursor: next_due_seconds(cursor, database.clock()))
-        return msgspec.structs.replace(swept, next_due_seconds=next_due)
+        next_room = database.read(lambda cursor: next_room_seconds(cursor, database.clock()))
+        return msgspec.structs.replace(swept, next_due_seconds=next_due, next_room_seconds=next_room)
 
     def listen(self, topics: Sequence[Topic], emit: Emit) -> Listener:
         self._database.check_usable()
@@ -197,12 +206,12 @@ class SqliteBroker(SqliteAdmin):
         self._audience.close()
         self._database.close()
 
-    def _is_worth_a_claim(self, queues: Sequence[str]) -> bool:
-        """Look, without a lock, whether a claim would find something; most claims of an idle worker would not."""
+    def _look(self, queues: Sequence[str]) -> int:
+        """Look, without a lock, what a claim would find; most claims of an idle worker would find nothing. See `look`."""
         database = self._database
-        if database.read(inbox_has_mail):
+        if not self._backlog and database.read(inbox_has_mail):
             self._take_in()
-        return database.read(lambda cursor: is_anything_ready(cursor, queues, database.clock()))
+        return database.read(lambda cursor: look(cursor, queues, database.clock()))
 
     def _take_in(self) -> None:
         """Make jobs of what is in the inbox. While the disk is full it stays there, and the call at hand goes on."""

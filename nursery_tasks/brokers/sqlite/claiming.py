@@ -16,14 +16,22 @@ import apsw
 
 from ...model.delivery import Delivery, LeaseState, Renewal
 from .owning import TOKEN_BYTES
-from .schema import CLAIMED, HELD, READY
+from .schema import CLAIMED, HELD, PLAIN
 from .statements import BatchStatement, PackedQuery, array, execute, fetch, fetch_value
 
-_STARTABLE: Final = f"state = {READY} AND (expires IS NULL OR expires > ?2 OR attempts > 0 OR crashes > 0)"
-_ANYTHING: Final = f"""
-    SELECT EXISTS (
-        SELECT 1 FROM carray(?1) AS queues CROSS JOIN job
-        WHERE job.queue = queues.value AND job.{_STARTABLE} AND queues.value NOT IN (SELECT queue FROM paused)
+IN_TIME: Final = "(expires IS NULL OR expires > ?2 OR attempts > 0 OR crashes > 0)"
+_STARTABLE: Final = f"{PLAIN} AND {IN_TIME}"
+_LOOK: Final = f"""
+    SELECT iif(
+        EXISTS (
+            SELECT 1 FROM carray(?1) AS queues CROSS JOIN gate
+            WHERE gate.queue = queues.value AND gate.opens = 0 AND queues.value NOT IN (SELECT queue FROM paused)
+        ) OR EXISTS (SELECT 1 FROM gate WHERE opens > 0 AND opens <= ?2),
+        2,
+        EXISTS (
+            SELECT 1 FROM carray(?1) AS queues CROSS JOIN job
+            WHERE job.queue = queues.value AND {_STARTABLE} AND queues.value NOT IN (SELECT queue FROM paused)
+        )
     )
 """
 _MARK: Final = f"""
@@ -59,9 +67,10 @@ _RENEW: Final = BatchStatement(
 _RENEW_ONE: Final = f"UPDATE job SET at = ? WHERE seq = ? AND token = ? AND {HELD} RETURNING cancel"
 
 
-def is_anything_ready(cursor: apsw.Cursor, queues: Sequence[str], now: float) -> bool:
-    """Say whether a claim from *queues* would find something."""
-    return bool(fetch_value(cursor, _ANYTHING, array(queues), now))
+def look(cursor: apsw.Cursor, queues: Sequence[str], now: float) -> int:
+    """Say whether a claim from *queues* would find something. 0: no; 1: yes; 2: it has to look at gates, see `limiting`."""
+    found: int = fetch_value(cursor, _LOOK, array(queues), now)
+    return found
 
 
 def claim_jobs(
@@ -74,9 +83,17 @@ def claim_jobs(
     for queue in order:
         if left <= 0:
             break
-        left -= execute(cursor, _MARK, queue, now, token, worker, until, left)
-    if left == limit:
-        return []
+        left -= mark(cursor, now, queue, token, worker, until, left)
+    return read_marked(cursor, now, order, token, until) if left < limit else []
+
+
+def mark(cursor: apsw.Cursor, now: float, queue: str, token: bytes, worker: str, until: float, limit: int) -> int:
+    """Mark jobs without limits, the first in their queue; return how many."""
+    return execute(cursor, _MARK, queue, now, token, worker, until, limit)
+
+
+def read_marked(cursor: apsw.Cursor, now: float, order: dict[str, int], token: bytes, until: float) -> list[Delivery]:
+    """Return what a claim has marked."""
     found = _MARKED.fetch(cursor, until, token)
     found.sort(key=lambda row: (order[row[3]], -row[0], row[1]))
     return [

@@ -9,20 +9,28 @@ import apsw
 import msgspec
 
 from ...model.delivery import Stored
-from ...model.listing import JobFilter, JobRecord, QueueRecord, WorkerRecord
+from ...model.listing import JobFilter, JobRecord, LimitRecord, QueueRecord, WorkerRecord
 from ...model.states import JobState
-from .schema import HELD, NUMBERS, SUCCEEDED, to_state
+from .schema import HELD, IN_LINE, NUMBERS, READY, SUCCEEDED, to_state
 from .statements import PackedQuery, Row, array, fetch
 
 _COLUMNS: Final = (
     "seq, id, queue, task, state, priority, attempts, crashes, created, due, started, ended, worker, key, parent, tags, "
-    f"owner IS NOT NULL, unresponsive AND {HELD}, cancel, progress, outcome, raw, payload"
+    f"owner IS NOT NULL, unresponsive AND {HELD}, cancel, progress, outcome, raw, payload, "
+    f"iif({IN_LINE} AND EXISTS (SELECT 1 FROM gate AS its WHERE its.id = job.gate AND (its.opens IS NULL OR its.opens > 0)), "
+    "substr(gate, instr(gate, ' ') + length(queue) + 2), NULL)"
 )
 _ONE: Final = f"SELECT {_COLUMNS} FROM job WHERE id = ?"
 _STORED: Final = PackedQuery(
     ("id", "state", f"unresponsive AND {HELD}"), "outcome", "FROM job WHERE id IN (SELECT value FROM carray(?))"
 )
 _COUNTS: Final = "SELECT queue, state, count(*) FROM job GROUP BY queue, state"
+_LIMITS: Final = f"""
+    SELECT name, (SELECT count(*) FROM held WHERE held.name = used.name),
+        (SELECT count(*) FROM gate CROSS JOIN job WHERE gate.name = used.name AND job.gate = gate.id AND job.state = {READY}),
+        (SELECT min(opens) FROM gate WHERE gate.name = used.name AND opens > 0)
+    FROM (SELECT name FROM held UNION SELECT name FROM gate) AS used ORDER BY name LIMIT ?
+"""
 _PAUSED: Final = "SELECT queue FROM paused"
 _WORKERS: Final = "SELECT record FROM worker WHERE until > ? ORDER BY name"
 
@@ -72,6 +80,14 @@ def list_queues(cursor: apsw.Cursor) -> list[QueueRecord]:
     ]
 
 
+def list_limits(cursor: apsw.Cursor, limit: int) -> list[LimitRecord]:
+    """List the limits that are in use."""
+    return [
+        LimitRecord(name=name, running=running, waiting=waiting, opens_at=opens_at)
+        for name, running, waiting, opens_at in fetch(cursor, _LIMITS, max(limit, 0))
+    ]
+
+
 def list_workers(cursor: apsw.Cursor, now: float) -> list[WorkerRecord]:
     """List the workers whose heartbeat still counts."""
     return [_DECODE_WORKER(record) for (record,) in fetch(cursor, _WORKERS, now)]
@@ -83,7 +99,7 @@ def _numbers(states: frozenset[JobState]) -> str:
 
 def _to_record(row: Row) -> JobRecord:
     seq, job_id, queue, task, number, priority, attempts, crashes, created, due, started, ended, *more = row
-    worker, key, parent, tags, owned, unresponsive, cancel, progress, outcome, raw, payload = more
+    worker, key, parent, tags, owned, unresponsive, cancel, progress, outcome, raw, payload, waits_for = more
     return JobRecord(
         id=job_id,
         queue=queue,
@@ -108,4 +124,5 @@ def _to_record(row: Row) -> JobRecord:
         outcome=outcome,
         payload=payload,
         raw=bool(raw),
+        waits_for=waits_for,
     )

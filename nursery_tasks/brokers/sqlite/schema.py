@@ -6,7 +6,12 @@
     worker(name, until, record)    the last heartbeat of each worker, as JSON
     inbox(seq, queue, body, raw)   what other programs put in; a claim or a sweep makes jobs of it
     outbox(seq, name, body, at)    replies to them; they take them out
-    meta(name, value)              `clock`: the latest moment that any process has seen, against clocks that are set back
+    gate(id, queue, ...)           where ready jobs stand in line for a limit: see `brokers/memory/gates.py`; while any do
+    held(name, seq)                the jobs of each limit that workers hold, if it counts what is held
+    rate(name, full_at)            how far a limit that is a rate is used up: see `model.limits`
+    lock(name, place, ...)         who stands in line for a lock; the first has it, once there is a token
+    meta(name, value)              `clock`: the latest moment that any process has seen, against clocks that are set back;
+                                   `token`: the last one of a lock
     jobs                           a view of `job` with words for states and readable times, for people
 
 Columns of `job`. Moments are epoch seconds on the broker's clock.
@@ -26,9 +31,20 @@ Columns of `job`. Moments are epoch seconds on the broker's clock.
     created      when it was submitted, or requeued
     tags         as a JSON array; NULL for none
     raw          1: the payload is no message, but what another program put in
+    gate         where it stands in line while it is ready, or will; NULL: it has no limits
+    limits       as a JSON array of `Limit`; NULL for none
     keep         seconds that an outcome is kept
     outcome      packed; of the job once it has ended, before that of the last attempt that failed
     payload      the message, as it came
+
+Columns of `gate`.
+
+    id           the rule, a space, the queue, a space, and the limit's name
+    first        the first who stands there: (19 - priority) * 2^46 + seq
+    opens        0: it is open; NULL: when a held job gives its place back; else the moment when its rate has room
+
+Gates and places are kept by triggers, so that no statement that moves jobs can forget them, also none of an older program that
+has the file open. (A program of version 3 does not heed limits itself.)
 
 Columns that every call reads come first, because SQLite decodes a row from the left; the payload, which may be large, comes
 last. (In a file that was made by an older version, what was added since then comes after it.)
@@ -45,7 +61,7 @@ from typing import Final
 from ...model.states import JobState
 
 APPLICATION_ID: Final = 0x4E755461  # "NuTa" in the file's header, so that `file` and this broker know whose it is
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 
 STATES: Final = tuple(JobState)  # number -> state
 NUMBERS: Final = {state: number for number, state in enumerate(STATES)}
@@ -56,6 +72,8 @@ HELD: Final = f"state IN ({CLAIMED}, {STARTED})"
 ENDED: Final = f"state > {STARTED}"
 NOT_ENDED: Final = f"state <= {STARTED}"
 OWNED: Final = f"owner IS NOT NULL AND {NOT_ENDED}"
+PLAIN: Final = f"state = {READY} AND gate IS NULL"
+IN_LINE: Final = f"state = {READY} AND gate IS NOT NULL"
 MAY_EXPIRE: Final = f"expires IS NOT NULL AND state < {CLAIMED} AND attempts = 0 AND crashes = 0"
 
 _STATE_NAMES: Final = " ".join(f"WHEN {number} THEN '{state}'" for number, state in enumerate(STATES))
@@ -85,11 +103,62 @@ _OUTBOX: Final = """
 CREATE TABLE outbox (seq INTEGER PRIMARY KEY, name TEXT NOT NULL, body BLOB NOT NULL, at REAL NOT NULL);
 CREATE INDEX outbox_name ON outbox(name, seq);
 """
+_READY: Final = f"CREATE INDEX job_ready ON job(queue, priority DESC, seq) WHERE {PLAIN};"
+
+
+def _score(row: str) -> str:
+    return f"(19 - {row}.priority) * 70368744177664 + {row}.seq"
+
+
+_ENTER: Final = f"""
+    INSERT INTO gate (id, queue, name, first, opens) VALUES
+        (new.gate, new.queue, substr(new.gate, instr(new.gate, ' ') + length(new.queue) + 2), {_score("new")}, 0)
+        ON CONFLICT DO UPDATE SET first = min(first, excluded.first);
+"""
+_LEAVE: Final = f"""
+    DELETE FROM gate WHERE id = old.gate AND NOT EXISTS (SELECT 1 FROM job WHERE job.gate = old.gate AND job.state = {READY});
+    UPDATE gate SET first = (
+        SELECT {_score("job")} FROM job WHERE job.gate = old.gate AND job.state = {READY} ORDER BY priority DESC, seq LIMIT 1
+    ) WHERE id = old.gate AND first = {_score("old")};
+"""
+_LIMITS: Final = f"""
+CREATE INDEX job_gate ON job(gate, priority DESC, seq) WHERE {IN_LINE};
+CREATE TABLE gate (
+    id TEXT PRIMARY KEY, queue TEXT NOT NULL, name TEXT NOT NULL, first INTEGER NOT NULL, opens REAL
+) WITHOUT ROWID;
+CREATE INDEX gate_open ON gate(queue, first) WHERE opens = 0;
+CREATE INDEX gate_closed ON gate(opens) WHERE opens > 0;
+CREATE INDEX gate_name ON gate(name);
+CREATE TABLE held (name TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (name, seq)) WITHOUT ROWID;
+CREATE INDEX held_seq ON held(seq);
+CREATE TABLE rate (name TEXT PRIMARY KEY, full_at REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE lock (
+    name TEXT NOT NULL, place INTEGER NOT NULL, holder BLOB NOT NULL, until REAL NOT NULL, token INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (name, place)
+) WITHOUT ROWID;
+CREATE INDEX lock_until ON lock(until);
+CREATE TRIGGER job_enters AFTER INSERT ON job WHEN new.gate IS NOT NULL AND new.state = {READY}
+BEGIN {_ENTER} END;
+CREATE TRIGGER job_comes_back AFTER UPDATE OF state, gate ON job
+    WHEN new.gate IS NOT NULL AND new.state = {READY} AND (old.state <> {READY} OR old.gate <> new.gate)
+BEGIN {_ENTER} END;
+CREATE TRIGGER job_leaves AFTER UPDATE OF state, gate ON job
+    WHEN old.gate IS NOT NULL AND old.state = {READY} AND (new.state <> {READY} OR old.gate <> new.gate)
+BEGIN {_LEAVE} END;
+CREATE TRIGGER job_goes AFTER DELETE ON job WHEN old.gate IS NOT NULL AND old.state = {READY}
+BEGIN {_LEAVE} END;
+CREATE TRIGGER job_is_given_back AFTER UPDATE OF state ON job
+    WHEN old.gate IS NOT NULL AND old.{HELD} AND new.state NOT IN ({CLAIMED}, {STARTED})
+BEGIN
+    UPDATE gate SET opens = 0 WHERE opens IS NULL AND name IN (SELECT held.name FROM held WHERE held.seq = old.seq);
+    DELETE FROM held WHERE seq = old.seq;
+END;
+"""
 _VIEW: Final = f"""
 CREATE VIEW jobs AS SELECT
     seq, id, queue, task, CASE state {_STATE_NAMES} END AS state, unresponsive AND {HELD} AS unresponsive, priority, attempts,
     crashes, {_readable("created")}, {_readable("due")}, {_readable("started")}, {_readable("ended")},
-    worker, cancel AS cancel_reason, key, parent, owner IS NOT NULL AS owned, tags,
+    worker, cancel AS cancel_reason, key, parent, owner IS NOT NULL AS owned, tags, limits,
     CAST(progress AS TEXT) AS progress, CAST(outcome AS TEXT) AS outcome, CAST(payload AS TEXT) AS message
 FROM job;
 PRAGMA user_version = {SCHEMA_VERSION};
@@ -122,12 +191,14 @@ CREATE TABLE job (
     parent TEXT,
     tags TEXT,
     raw INTEGER NOT NULL DEFAULT 0,
+    gate TEXT,
+    limits TEXT,
     progress BLOB,
     outcome BLOB,
     payload BLOB NOT NULL
 );
 CREATE UNIQUE INDEX job_id ON job(id);
-CREATE INDEX job_ready ON job(queue, priority DESC, seq) WHERE state = {READY};
+{_READY}
 CREATE INDEX job_due ON job(at) WHERE state = {SCHEDULED};
 CREATE INDEX job_lease ON job(at) WHERE {HELD};
 CREATE INDEX job_kept ON job(at) WHERE {ENDED};
@@ -141,6 +212,7 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 PRAGMA application_id = {APPLICATION_ID};
 {_OWNERS}
 {_OUTBOX}
+{_LIMITS}
 {_VIEW}
 """
 
@@ -148,7 +220,15 @@ _TO_3: Final = f"""
 ALTER TABLE job ADD COLUMN raw INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE inbox ADD COLUMN raw INTEGER NOT NULL DEFAULT 0;
 {_OUTBOX}
-PRAGMA user_version = {SCHEMA_VERSION};
+"""
+_TO_4: Final = f"""
+ALTER TABLE job ADD COLUMN gate TEXT;
+ALTER TABLE job ADD COLUMN limits TEXT;
+DROP INDEX job_ready;
+{_READY}
+{_LIMITS}
+DROP VIEW jobs;
+{_VIEW}
 """
 
 # version -> how a file of that version becomes one of this version, while older programs may have it open
@@ -157,10 +237,10 @@ MIGRATIONS: Final = {
 ALTER TABLE job ADD COLUMN owner BLOB;
 ALTER TABLE job ADD COLUMN unresponsive INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE job ADD COLUMN tags TEXT;
-DROP VIEW jobs;
 {_OWNERS}
-{_VIEW}
 {_TO_3}
+{_TO_4}
 """,
-    2: _TO_3,
+    2: f"{_TO_3}{_TO_4}",
+    3: _TO_4,
 }

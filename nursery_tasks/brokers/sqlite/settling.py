@@ -61,6 +61,8 @@ _END_CANCELLED: Final = f"""
 """
 
 
+_OPEN: Final = "SELECT DISTINCT queue FROM gate WHERE opens = 0"
+
 _NOTES: Final = (Progressed, Unresponsive)  # of a delivery that stays held
 _GIVES_BACK: Final = (Finished, Retried, Released)
 
@@ -104,7 +106,13 @@ def settle_jobs(cursor: apsw.Cursor, now: float, settlements: Sequence[Settlemen
     if is_any_owner_a_job(cursor):
         settled = zip(settlements, answers, strict=True)
         let_jobs_go(cursor, now, [item.delivery.id for item, done in settled if done and isinstance(item, Finished)], hints)
+    tell_openings(cursor, hints)
     return answers, hints
+
+
+def tell_openings(cursor: apsw.Cursor, hints: Hints) -> None:
+    """Hint at work in queues where a gate is open: what was given back may have opened it, and it costs nothing to look."""
+    hints.add_all("work", [queue for (queue,) in fetch(cursor, _OPEN)])
 
 
 def _settle_by_kind(cursor: apsw.Cursor, now: float, settlements: Sequence[Settlement], hints: Hints) -> bool:

@@ -26,7 +26,7 @@ from typing import Final
 
 from ...model.delivery import Hint, Topic
 
-LETTERS: Final[dict[Topic, str]] = {"work": "w", "due": "d", "cancel": "c", "outcome": "o"}
+LETTERS: Final[dict[Topic, str]] = {"work": "w", "due": "d", "cancel": "c", "outcome": "o", "lock": "l"}
 TOPICS: Final[dict[str, Topic]] = {letter: topic for topic, letter in LETTERS.items()}
 
 MAX_DATAGRAM_BYTES: Final = 32 * 1024  # a hint with more names says "anything" instead

@@ -10,6 +10,7 @@ import msgspec
 
 from ...errors import BrokerFull
 from ...model.delivery import Receipt, Submission
+from ...model.limits import gate_of
 from ...model.reasons import OWNER_GONE
 from .cancelling import cancel_jobs
 from .database import Database, begin_again
@@ -25,6 +26,11 @@ _INSERT: Final = BatchStatement(
     f"INSERT INTO job ({_COLUMNS}) SELECT * FROM",
     "WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING",  # the id is known, or the key is taken
     width=17,
+)
+_INSERT_LIMITED: Final = BatchStatement(
+    f"INSERT INTO job ({_COLUMNS}, gate, limits) SELECT * FROM",
+    "WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING",
+    width=19,
 )
 _INSERT_ENDED: Final = BatchStatement(
     f"INSERT INTO job ({_COLUMNS}, ended, outcome) SELECT * FROM",
@@ -53,7 +59,7 @@ def submit_jobs(cursor: apsw.Cursor, now: float, jobs: Sequence[Submission]) -> 
     hints = Hints()
     gone = _welcome_owners(cursor, now, jobs, hints)
     are_new = all(job.ended is None for job in jobs)
-    if not gone and are_new and _INSERT.run(cursor, rows) == len(rows):
+    if not gone and are_new and _insert_all(cursor, jobs, rows) == len(rows):
         receipts = [Receipt(job.id, True) for job in jobs]
     else:  # some are repetitions, or too late, and only one by one shows which
         begin_again(cursor)
@@ -68,6 +74,19 @@ def submit_jobs(cursor: apsw.Cursor, now: float, jobs: Sequence[Submission]) -> 
     return receipts, hints
 
 
+def _insert_all(cursor: apsw.Cursor, jobs: Sequence[Submission], rows: Sequence[Row]) -> int:
+    if any(job.limits for job in jobs):
+        return _INSERT_LIMITED.run(cursor, [(*row, *_line_of(job)) for job, row in zip(jobs, rows, strict=True)])
+    return _INSERT.run(cursor, rows)
+
+
+def _line_of(job: Submission) -> tuple[str | None, str | None]:
+    """Return what is stored of a job's limits: the gate where it stands first, and all of them."""
+    if not job.limits:
+        return None, None
+    return gate_of(job.limits[0], job.queue), msgspec.json.encode(job.limits).decode()
+
+
 def _welcome_owners(cursor: apsw.Cursor, now: float, jobs: Sequence[Submission], hints: Hints) -> Collection[bytes | None]:
     """Return the owners that are no more."""
     return welcome_owners(cursor, now, jobs, hints) if any(job.owner is not None for job in jobs) else ()
@@ -77,7 +96,7 @@ def _insert_one(
     cursor: apsw.Cursor, now: float, job: Submission, row: Row, gone: Collection[bytes | None], hints: Hints
 ) -> Receipt:
     """Store one job, or find the one that stands for it."""
-    if (_INSERT if job.ended is None else _INSERT_ENDED).run(cursor, [row]):
+    if _INSERT_ENDED.run(cursor, [row]) if job.ended is not None else _insert_all(cursor, [job], [row]):
         if job.owner in gone and job.ended is None:
             cancel_jobs(cursor, now, [job.id], OWNER_GONE, hints)
         return Receipt(job.id, True)

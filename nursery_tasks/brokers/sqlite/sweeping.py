@@ -11,11 +11,15 @@ from ...model.options import DEAD_TTL_SECONDS
 from ...model.reasons import pack_dead, pack_expired
 from ..protocol import OWNED_GRACE_SECONDS
 from .hints import Hints
+from .limiting import open_due
+from .locking import drop_all_lockers
 from .outbox import HAS_OLD, drop_replies
 from .owning import sweep_owned
 from .schema import CLAIMED, DEAD, ENDED, EXPIRED, HELD, MAY_EXPIRE, NOT_ENDED, READY, SCHEDULED, STARTED, is_needed
-from .settling import end_cancelled
+from .settling import end_cancelled, tell_openings
 from .statements import BatchStatement, Row, execute, fetch, fetch_value
+
+RATE_KEPT_SECONDS: Final = 60.0  # how long a rate that is as good as new stays, if nothing else makes a sweep write
 
 _ANYTHING: Final = f"""
     SELECT EXISTS (SELECT 1 FROM job WHERE state = {SCHEDULED} AND at <= ?1)
@@ -24,7 +28,12 @@ _ANYTHING: Final = f"""
         OR EXISTS (SELECT 1 FROM job WHERE {ENDED} AND at <= ?1)
         OR EXISTS (SELECT 1 FROM job WHERE {MAY_EXPIRE} AND expires <= ?1)
         OR {HAS_OLD}
+        OR EXISTS (SELECT 1 FROM gate WHERE opens > 0 AND opens <= ?1)
+        OR EXISTS (SELECT 1 FROM lock WHERE until <= ?1)
+        OR EXISTS (SELECT 1 FROM rate WHERE full_at <= ?1 - {RATE_KEPT_SECONDS})
 """
+_NEXT_ROOM: Final = "SELECT min(opens) FROM gate WHERE opens > 0"
+_FORGET_RATES: Final = "DELETE FROM rate WHERE full_at <= ?"
 _NEXT_DUE: Final = f"SELECT min(at) FROM job WHERE state = {SCHEDULED}"
 
 _FIND_DUE: Final = f"SELECT seq, queue FROM job WHERE state = {SCHEDULED} AND at <= ? ORDER BY at, seq LIMIT ?"
@@ -89,6 +98,12 @@ def next_due_seconds(cursor: apsw.Cursor, now: float) -> float | None:
     return None if due is None else max(0.0, due - now)
 
 
+def next_room_seconds(cursor: apsw.Cursor, now: float) -> float | None:
+    """Say when the next rate has room for jobs that wait for it, from now."""
+    opens = fetch_value(cursor, _NEXT_ROOM)
+    return None if opens is None else max(0.0, opens - now)
+
+
 def sweep_jobs(cursor: apsw.Cursor, now: float, limit: int, *, trust_leases: bool = True) -> tuple[Swept, Hints]:
     """Do everything once, in a transaction.
 
@@ -104,6 +119,11 @@ def sweep_jobs(cursor: apsw.Cursor, now: float, limit: int, *, trust_leases: boo
     dropped = execute(cursor, _DROP, now, limit)
     execute(cursor, _DROP_WORKERS, now)
     drop_replies(cursor, now)
+    hints.add_all("work", open_due(cursor, now))
+    tell_openings(cursor, hints)
+    execute(cursor, _FORGET_RATES, now)
+    if trust_leases:
+        hints.add_all("lock", drop_all_lockers(cursor, now))
     swept = Swept(
         due=due,
         returned=returned,

@@ -6,48 +6,212 @@ local limit, worker, until_, random = tonumber(ARGV[2]), ARGV[3], now + tonumber
 local rows, answer, leases, expiring, counts = {}, { false }, {}, {}, {}
 local LOOK = 1000 -- expired jobs that one claim passes over in a queue; the sweep ends them
 
-for i = 6, #ARGV do
-    local queue = ARGV[i]
+local function expiry_of(s)
+    return s[EXPIRES] and s[ATTEMPTS] == 0 and s[CRASHES] == 0 and s[EXPIRES]
+end
+
+local function take(n, s, raw, payload, queue)
+    local expires = expiry_of(s)
+    rows[#rows + 1] = {
+        tonumber(n), s[ATTEMPTS], s[CRASHES], s[LAPSES], expires or -1, s[DUE], s[CREATED], s[OWNER] and 1 or 0,
+    }
+    answer[#answer + 1] = raw
+    answer[#answer + 1] = payload
+    s[STATE], s[TOKEN], s[WORKER], s[BEGUN] = CLAIMED, random .. n, worker, false
+    call('HSET', P .. 'j:' .. n, 's', encode(s))
+    leases[#leases + 1] = until_
+    leases[#leases + 1] = n
+    counts[queue] = (counts[queue] or 0) + 1
+    if expires then
+        expiring[#expiring + 1] = n
+    end
+end
+
+-- Take jobs without limits from a queue where nobody else stands at an open gate.
+local function take_plain(queue)
     local key, passed, taken = P .. 'ready:' .. queue, 0, {}
-    while #rows < limit and passed < LOOK and call('SISMEMBER', P .. 'paused', queue) == 0 do
+    while #rows < limit and passed < LOOK do
         local found = call('ZRANGE', key, passed, passed + math.min(limit - #rows, AT_ONCE) - 1)
         if #found == 0 then
             break
         end
         for _, n in ipairs(found) do
-            local job = P .. 'j:' .. n
-            local fields = call('HMGET', job, 's', 'm', 'p')
+            local fields = call('HMGET', P .. 'j:' .. n, 's', 'm', 'p')
             local s = fields[1] and decode(fields[1])
-            local expires = s and s[EXPIRES] and s[ATTEMPTS] == 0 and s[CRASHES] == 0 and s[EXPIRES]
+            local expires = s and expiry_of(s)
             if not s then
                 call('ZREM', key, n) -- somebody has deleted the job's key by hand
             elseif expires and now >= expires then
                 passed = passed + 1
             else
-                rows[#rows + 1] = {
-                    tonumber(n), s[ATTEMPTS], s[CRASHES], s[LAPSES], expires or -1, s[DUE], s[CREATED], s[OWNER] and 1 or 0,
-                }
-                answer[#answer + 1] = fields[2]
-                answer[#answer + 1] = fields[3]
-                s[STATE], s[TOKEN], s[WORKER], s[BEGUN] = CLAIMED, random .. n, worker, false
-                call('HSET', job, 's', encode(s))
-                leases[#leases + 1] = until_
-                leases[#leases + 1] = n
+                take(n, s, fields[2], fields[3], queue)
                 taken[#taken + 1] = n
-                if expires then
-                    expiring[#expiring + 1] = n
-                end
             end
         end
         many('ZREM', key, taken)
-        if #taken > 0 then
-            counts[queue] = (counts[queue] or 0) + #taken
-        end
         taken = {}
     end
 end
-if #rows == 0 then
-    return {}
+
+-- Jobs with limits: one after the other, in one order with those that have none.
+
+local function full_at(name)
+    return tonumber(call('ZSCORE', P .. 'rates', name) or -math.huge)
+end
+
+local function has_room(each)
+    if each[MOST] > 0 then
+        return call('SCARD', P .. 'held:' .. each[NAME]) < each[MOST]
+    end
+    return now >= full_at(each[NAME]) - each[TOLERANCE]
+end
+
+local shut = {} -- gates that this claim has closed
+
+local function close(gate, each, queue)
+    shut[gate] = true
+    call('ZREM', P .. 'open:' .. queue, gate)
+    if each[MOST] == 0 then
+        call('ZADD', P .. 'closed', full_at(each[NAME]) - each[TOLERANCE], gate)
+        hint('due', queue)
+    end
+end
+
+-- Let a ready job stand in line for another of its limits, which has no room.
+local function move(job, each, queue)
+    local before, after = job.s[GATE], gate_of(each, queue)
+    local _, score = place(job, READY)
+    call('ZREM', P .. 'line:' .. before, job.n)
+    left_line(before)
+    job.s[GATE] = after
+    call('HSET', P .. 'j:' .. job.n, 's', encode(job.s))
+    call('ZADD', P .. 'line:' .. after, score, job.n)
+    entered(after, score)
+    if call('ZSCORE', P .. 'open:' .. queue, after) then
+        close(after, each, queue)
+    end
+end
+
+local function take_limited(job, gate, queue)
+    for _, each in ipairs(meta(job)[LIMITS]) do
+        if each[MOST] > 0 then
+            call('SADD', P .. 'held:' .. each[NAME], job.n)
+            call('ZADD', P .. 'limits', 0, each[NAME])
+        else
+            call('ZADD', P .. 'rates', math.max(full_at(each[NAME]), now) + each[INTERVAL], each[NAME])
+        end
+    end
+    call('ZREM', P .. 'line:' .. gate, job.n)
+    left_line(gate)
+    take(job.n, job.s, job.raw, call('HGET', P .. 'j:' .. job.n, 'p'), queue)
+end
+
+local function take_in_order(queue)
+    local key, open, late = P .. 'ready:' .. queue, P .. 'open:' .. queue, {}
+    local page, at, passed, looks = {}, 1, 0, CLAIM_LOOKS
+
+    -- The open gate whose first comes before those of the others, with that job's score and number.
+    local function first_open()
+        while true do
+            local found = call('ZRANGE', open, 0, 0, 'WITHSCORES')
+            local gate = found[1]
+            if not gate then
+                return nil
+            end
+            local first = call('ZRANGE', P .. 'line:' .. gate, late[gate] or 0, late[gate] or 0, 'WITHSCORES')
+            if not first[1] then
+                call('ZREM', open, gate) -- it comes back below
+            elseif first[2] == found[2] then
+                return gate, tonumber(first[2]), first[1]
+            else
+                call('ZADD', open, first[2], gate)
+            end
+        end
+    end
+
+    local function first_plain()
+        if not page[at] and passed < LOOK then
+            page = call('ZRANGE', key, passed, passed + math.min(limit - #rows, 100) - 1, 'WITHSCORES')
+            at = 1
+        end
+        return page[at], tonumber(page[at + 1])
+    end
+
+    local function look_at(gate, n)
+        local job = load(n)
+        if not job then
+            call('ZREM', P .. 'line:' .. gate, n)
+            return left_line(gate)
+        end
+        local blocker
+        for _, each in ipairs(meta(job)[LIMITS]) do
+            local has = has_room(each)
+            if not has and not each[REJECTS] and gate_of(each, queue) == gate then
+                return close(gate, each, queue)
+            end
+            blocker = blocker or (not has and each)
+        end
+        local expires = expiry_of(job.s)
+        if expires and now >= expires then
+            late[gate] = (late[gate] or 0) + 1
+        elseif not blocker then
+            return take_limited(job, gate, queue)
+        elseif blocker[REJECTS] then
+            cancel(job, NO_ROOM .. blocker[NAME])
+            flush()
+        else
+            move(job, blocker, queue)
+        end
+    end
+
+    while #rows < limit do
+        local gate, score, n = first_open()
+        local plain, plain_score = first_plain()
+        if gate and (not plain or score < plain_score) then
+            if looks == 0 then
+                hint('work', queue) -- another claim goes on
+                break
+            end
+            local before = #rows
+            look_at(gate, n)
+            looks = looks - (#rows == before and 1 or 0)
+        elseif plain then
+            at = at + 2
+            local fields = call('HMGET', P .. 'j:' .. plain, 's', 'm', 'p')
+            local s = fields[1] and decode(fields[1])
+            local expires = s and expiry_of(s)
+            if expires and now >= expires then
+                passed = passed + 1
+            else
+                call('ZREM', key, plain)
+                if s then
+                    take(plain, s, fields[2], fields[3], queue)
+                end
+            end
+        else
+            break
+        end
+    end
+    for gate in pairs(late) do -- whoever was passed over stands in front again
+        local first = not shut[gate] and call('ZRANGE', P .. 'line:' .. gate, 0, 0, 'WITHSCORES')
+        if first and first[1] then
+            call('ZADD', open, first[2], gate)
+        end
+    end
+end
+
+for _, gate in ipairs(call('ZRANGEBYSCORE', P .. 'closed', '-inf', now, 'LIMIT', 0, LOOK)) do
+    open_gate(gate)
+end
+for i = 6, #ARGV do
+    local queue = ARGV[i]
+    if #rows < limit and call('SISMEMBER', P .. 'paused', queue) == 0 then
+        if call('EXISTS', P .. 'open:' .. queue) == 0 then
+            take_plain(queue)
+        else
+            take_in_order(queue)
+        end
+    end
 end
 many('ZADD', P .. 'lease', leases)
 many('ZREM', P .. 'expiring', expiring)
@@ -55,5 +219,9 @@ for queue, number in pairs(counts) do
     add_number(P .. 'counts', READY .. queue, -number)
     add_number(P .. 'counts', CLAIMED .. queue, number)
 end
-answer[1] = encode({ now, rows })
-return answer
+if #rows == 0 then
+    answer = {}
+else
+    answer[1] = encode({ now, rows })
+end
+return next(hints) and done(answer) or answer

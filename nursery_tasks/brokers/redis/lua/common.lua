@@ -18,8 +18,11 @@ end
 -- s
 local STATE, ATTEMPTS, CRASHES, LAPSES, DUE, EXPIRES, CREATED, WORKER = 1, 2, 3, 4, 5, 6, 7, 8
 local BEGUN, ENDED_AT, TOKEN, CANCEL, UNRESPONSIVE, OWNER, OURS = 9, 10, 11, 12, 13, 14, 15
+local GATE = 16 -- of a job with limits: where it stands in line while it is ready, or will
 -- meta
 local ID, QUEUE, TASK, PRIORITY, KEEP, MAX_CRASHES, KEY, PARENT, TAGS = 1, 2, 3, 4, 5, 6, 7, 8, 9
+local LIMITS = 11 -- not there, or a list of limits; 10 is for clients
+local NAME, RULE, MOST, INTERVAL, TOLERANCE, REJECTS = 1, 2, 3, 4, 5, 6 -- of a limit
 
 local AT_ONCE = 2000 -- arguments of one command: Lua's unpack() fails above 8000
 local jobs, dirty, hints = {}, {}, {}
@@ -109,12 +112,17 @@ local function add_number(hash, field, number)
     end
 end
 
+local function ready_key(job)
+    local gate = job.s[GATE]
+    return P .. (gate and 'line:' .. gate or 'ready:' .. meta(job)[QUEUE])
+end
+
 -- The index that holds a job in a state, and the job's score there.
 local function place(job, state)
     if state == SCHEDULED then
         return P .. 'due', job.s[DUE]
     elseif state == READY then
-        return P .. 'ready:' .. meta(job)[QUEUE], (19 - meta(job)[PRIORITY]) * 70368744177664 + tonumber(job.n)
+        return ready_key(job), (19 - meta(job)[PRIORITY]) * 70368744177664 + tonumber(job.n)
     elseif state <= STARTED then
         return P .. 'lease', job.lease
     end
@@ -129,13 +137,89 @@ local function index_of(job, state)
     if state == SCHEDULED then
         return P .. 'due'
     elseif state == READY then
-        return P .. 'ready:' .. meta(job)[QUEUE]
+        return ready_key(job)
     end
     return P .. (state <= STARTED and 'lease' or 'ended')
 end
 
+-- Gates: see `layout.py`. A gate is named by the rule, the queue and the name of its limit.
+
+local function gate_of(limit, queue)
+    return limit[RULE] .. ' ' .. queue .. ' ' .. limit[NAME]
+end
+
+local function gate_parts(gate) -- queue, name of the limit
+    local _, queue, name = string.match(gate, '^(%S+) (%S+) (.*)$')
+    return queue, name
+end
+
+local function forget_limit(name)
+    if call('EXISTS', P .. 'gates:' .. name, P .. 'held:' .. name) == 0 then
+        call('ZREM', P .. 'limits', name)
+    end
+end
+
+-- A job with this score has come to stand at a gate, which is open if it is new; returns whether it is.
+local function entered(gate, score)
+    local queue, name = gate_parts(gate)
+    if call('SADD', P .. 'gates:' .. name, gate) == 1 then
+        call('ZADD', P .. 'limits', 0, name)
+        call('ZADD', P .. 'open:' .. queue, score, gate)
+        return true
+    end
+    call('ZADD', P .. 'open:' .. queue, 'XX', 'LT', score, gate)
+    return false
+end
+
+-- Jobs have gone from a gate, which is no more when nobody stands there.
+local function left_line(gate)
+    if call('EXISTS', P .. 'line:' .. gate) == 0 then
+        local queue, name = gate_parts(gate)
+        call('SREM', P .. 'gates:' .. name, gate)
+        call('ZREM', P .. 'open:' .. queue, gate)
+        call('ZREM', P .. 'closed', gate)
+        forget_limit(name)
+    end
+end
+
+-- Open a gate, if somebody stands there and it is closed; returns its queue, or nothing.
+local function open_gate(gate)
+    local queue = gate_parts(gate)
+    local first = call('ZRANGE', P .. 'line:' .. gate, 0, 0, 'WITHSCORES')
+    call('ZREM', P .. 'closed', gate)
+    if first[1] and call('ZADD', P .. 'open:' .. queue, 'NX', first[2], gate) == 1 then
+        return queue
+    end
+end
+
+-- A worker does not hold a job any more: its places are free.
+local function give_places_back(job)
+    for _, limit in ipairs(meta(job)[LIMITS]) do
+        local name = limit[NAME]
+        if limit[MOST] > 0 and call('SREM', P .. 'held:' .. name, job.n) == 1 then
+            for _, gate in ipairs(call('SMEMBERS', P .. 'gates:' .. name)) do
+                local queue = open_gate(gate)
+                if queue then
+                    hint('work', queue)
+                end
+            end
+            forget_limit(name)
+        end
+    end
+end
+
+-- The limit that a ready job waits for, when that had no room at the last look; else false.
+local function waits_for(job)
+    local gate = job.s[GATE]
+    if job.s[STATE] ~= READY or not gate then
+        return false
+    end
+    local queue, name = gate_parts(gate)
+    return not call('ZSCORE', P .. 'open:' .. queue, gate) and name
+end
+
 local function flush()
-    local rem, add, drop, set, counts, owners, gone = {}, {}, {}, {}, {}, {}, {}
+    local rem, add, drop, set, counts, owners, gone, limited = {}, {}, {}, {}, {}, {}, {}, nil
     for _, job in ipairs(dirty) do
         local s, n, before = job.s, job.n, job.before
         local after = not job.dropped and s[STATE] or nil
@@ -160,6 +244,10 @@ local function flush()
             end
         end
         if before ~= after then
+            if s[GATE] then
+                limited = limited or {}
+                limited[#limited + 1] = { job, before, after }
+            end
             local queue = meta(job)[QUEUE]
             local from = before and index_of(job, before)
             local to, score
@@ -221,6 +309,20 @@ local function flush()
     dirty = {}
     run('ZREM', rem)
     run('ZADD', add)
+    for _, each in ipairs(limited or {}) do
+        local job, before, after = each[1], each[2], each[3]
+        if before == READY then
+            left_line(job.s[GATE])
+        elseif before == CLAIMED or before == STARTED then
+            if after ~= CLAIMED and after ~= STARTED then
+                give_places_back(job)
+            end
+        end
+        if after == READY then
+            local _, score = place(job, READY)
+            entered(job.s[GATE], score)
+        end
+    end
     run('HDEL', drop)
     run('HSET', set)
     for field, number in pairs(counts) do
@@ -318,3 +420,31 @@ local function cancel_owned(owner, reason, limit)
     return #found
 end
 
+
+-- Locks: see `layout.py`.
+
+-- Note when the first lease at a lock is over, or that nobody is there any more.
+local function note_lock(name)
+    local first = call('ZRANGE', P .. 'lockers:' .. name, 0, 0, 'WITHSCORES')
+    if first[1] then
+        call('ZADD', P .. 'locks', first[2], name)
+    else
+        call('ZREM', P .. 'locks', name)
+    end
+end
+
+local function leave_lock(name, holder)
+    local key = P .. 'lock:' .. name
+    if call('ZRANGE', key, 0, 0)[1] == holder then
+        call('HDEL', P .. 'tokens', name)
+    end
+    call('ZREM', P .. 'lockers:' .. name, holder)
+    return call('ZREM', key, holder)
+end
+
+local function drop_lockers(name)
+    for _, holder in ipairs(call('ZRANGEBYSCORE', P .. 'lockers:' .. name, '-inf', now)) do
+        leave_lock(name, holder)
+    end
+    note_lock(name)
+end

@@ -42,7 +42,7 @@ for _, n in ipairs(found) do
         answer[#answer + 1] = job.raw
         answer[#answer + 1] = encode({
             tonumber(n), s[STATE], s[ATTEMPTS], s[CRASHES], s[CREATED], s[DUE], s[BEGUN], s[ENDED_AT], s[WORKER],
-            s[OWNER] and true or false, s[UNRESPONSIVE], s[CANCEL], s[OURS],
+            s[OWNER] and true or false, s[UNRESPONSIVE], s[CANCEL], s[OURS], waits_for(job),
         })
         answer[#answer + 1] = fields[1]
         answer[#answer + 1] = fields[2]

@@ -11,7 +11,12 @@ for i = 2, #ARGV do
     answers[#answers + 1] = may and 1 or 0
     if may then
         change(job)
+        local gate = job.s[GATE]
+        if not gate and meta(job)[LIMITS] then -- it was stored as a job that had ended
+            gate = gate_of(meta(job)[LIMITS][1], meta(job)[QUEUE])
+        end
         job.s = { READY, 0, 0, 0, now, false, now, false, false, false, false, false, false, false, false }
+        job.s[GATE] = gate
         call('HDEL', P .. 'j:' .. job.n, 'o', 'g')
         hint('work', meta(job)[QUEUE])
         flush() -- the next one may have the same key

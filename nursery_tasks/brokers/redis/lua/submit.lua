@@ -79,6 +79,9 @@ for i = 1, count do
             waits and SCHEDULED or READY, 0, 0, 0, due, each[3] and due + each[3] or false, now, false,
             false, false, false, false, false, each[4] or false, false,
         }
+        if m[LIMITS] then
+            s[GATE] = gate_of(m[LIMITS][1], m[QUEUE])
+        end
         job = { n = string.format('%014d', numbers + i), s = s, raw = raw, m = m, payload = ARGV[3 + 2 * i], dirty = true }
         jobs[job.n], ids[m[ID]] = job, job.n
         dirty[#dirty + 1] = job

@@ -1,5 +1,5 @@
 -- ARGV: now, limit
--- Returns msgpack {due, returned, died, expired, orphaned, dropped, next due or -1}
+-- Returns msgpack {due, returned, died, expired, orphaned, dropped, next due or -1, next room or -1}
 
 local limit = tonumber(ARGV[2])
 local LOOK = 1000 + limit -- lost jobs that one sweep looks at: some of them wait for what they own
@@ -89,6 +89,20 @@ for _, worker in ipairs(call('ZRANGEBYSCORE', P .. 'beats', '-inf', now, 'LIMIT'
     call('HDEL', P .. 'workers', worker)
 end
 flush()
+
+for _, gate in ipairs(call('ZRANGEBYSCORE', P .. 'closed', '-inf', now, 'LIMIT', 0, LOOK)) do
+    local queue = open_gate(gate)
+    if queue then
+        hint('work', queue)
+    end
+end
+call('ZREMRANGEBYSCORE', P .. 'rates', '-inf', now)
+for _, name in ipairs(call('ZRANGEBYSCORE', P .. 'locks', '-inf', now, 'LIMIT', 0, LOOK)) do
+    drop_lockers(name)
+    hint('lock', name)
+end
+local next_room = call('ZRANGE', P .. 'closed', 0, 0, 'WITHSCORES')[2]
+next_room = next_room and math.max(0, tonumber(next_room) - now) or -1
 local next_due = call('ZRANGE', P .. 'due', 0, 0, 'WITHSCORES')[2]
 next_due = next_due and math.max(0, tonumber(next_due) - now) or -1
-return done(encode({ #due, returned, died, #expired, limit - left, dropped, next_due }))
+return done(encode({ #due, returned, died, #expired, limit - left, dropped, next_due, next_room }))
