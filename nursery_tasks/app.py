@@ -14,7 +14,7 @@ from anyio import CancelScope, CapacityLimiter, move_on_after, to_thread
 
 from .brokers.gateway import Gateway
 from .brokers.protocol import Broker, Describes
-from .brokers.url import DEFAULT_URL, default_url, open_broker, redacted
+from .brokers.url import DEFAULT_URL, default_url, open_broker, redacted, with_store
 from .client import Connection, Job, JobGroup, JobHandle
 from .client.cancelling import CANCEL_WAIT_SECONDS, UNFINISHED
 from .client.owner import OWNER_LEASE_SECONDS
@@ -69,6 +69,7 @@ class App:
 
     Args:
         url: Which broker; default: the environment variable NURSERY_TASKS_BROKER, else `sqlite:///nursery-tasks.db`.
+        store: The URL of the broker that keeps the jobs, where *url* is RabbitMQ (`amqp://`), which only moves messages.
         codec: What is written, `json` or `msgpack`; both are always understood.
         max_payload_bytes: Larger messages and results are refused (default 1 MiB, at most 16 MiB).
         node: This machine's name, for `.options(local=True)`; default: NURSERY_TASKS_NODE, else the host's name.
@@ -85,6 +86,7 @@ class App:
         self,
         url: str | None = None,
         *,
+        store: str | None = None,
         codec: Format = "json",
         max_payload_bytes: int = MAX_PAYLOAD_BYTES,
         node: str | None = None,
@@ -97,6 +99,8 @@ class App:
             raise InvalidOptions("max_payload_bytes", max_payload_bytes, f"1 to {HARD_PAYLOAD_BYTES:,} bytes")
         owner_lease_seconds = to_seconds("owner_lease", owner_lease, at_least=0.5)
         self.url = url or default_url()
+        if store is not None:
+            self.url = with_store(self.url, store)
         self.registry = Registry(codec)
         self.events = Events()
         self.lifespans: dict[str, Lifespan] = {}  # in the order in which they are opened

@@ -35,6 +35,19 @@ if sys.version_info >= (3, 12):
     BACKENDS.append(pytest.param(("asyncio", {"loop_factory": eager_loop}), id="asyncio-eager"))
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what would be tested twice: RabbitMQ's driver has a loop of its own, whichever loop asyncio has outside."""
+    left_out = [item for item in items if "amqp" in (words := _parameters(item)) and words & {"uvloop", "asyncio-eager"}]
+    if left_out:
+        gone = set(left_out)
+        items[:] = [item for item in items if item not in gone]
+        config.hook.pytest_deselected(items=left_out)
+
+
+def _parameters(item: pytest.Item) -> set[str]:
+    return set(item.callspec.id.split("-")) if isinstance(item, pytest.Function) and hasattr(item, "callspec") else set()
+
+
 @pytest.fixture(scope="module", params=BACKENDS)  # module: AnyIO's own has this scope, so wider fixtures may use it
 def anyio_backend(request: pytest.FixtureRequest) -> Backend:
     """Run the test once on each event loop; a test for one of them parametrizes this name itself."""

@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar, Unpack
 
 import pytest
 from anyio import Event, create_task_group, fail_after, sleep
+from rabbit_server import fresh_rabbit_url
 from redis_server import fresh_url
 
 from nursery_tasks import App, JobState
@@ -26,11 +27,14 @@ DEADLINE = 10.0  # seconds; what should happen at once fails after this long
 SECONDS_APART = 0.005  # between two looks at something that tells nobody when it changes
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
+@pytest.fixture(params=["memory", "sqlite", "redis", "amqp"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Generator[str, None, None]:
     """Run the test once on each broker."""
     if request.param == "redis":
         with fresh_url() as url:
+            yield url
+    elif request.param == "amqp":
+        with fresh_rabbit_url(f"sqlite:///{tmp_path}/jobs.db?synchronous=normal") as url:
             yield url
     else:
         yield "memory:" if request.param == "memory" else f"sqlite:///{tmp_path}/jobs.db?synchronous=normal"

@@ -31,7 +31,7 @@ from ..model.delivery import (
 from .lanes import Lane
 from .patience import Patience
 from .posting import HintPost
-from .protocol import Broker, BrokerAdmin
+from .protocol import Broker, BrokerAdmin, Listener, Pushes
 from .threads import Call, Threads
 
 CALL_SECONDS: Final = 10.0  # how long one call may take before it counts as lost
@@ -198,11 +198,26 @@ class Gateway:
         try:
             yield
         finally:
-            # In a thread: close() waits for the listener's own thread, which may be waiting for something itself.
-            with move_on_after(CLOSE_SECONDS, shield=True):
-                if self.broker.blocking:
-                    closed = Event()
-                    self._threads.start(Call(listener.close, (), lambda _: closed.set()))
-                    await closed.wait()
-                else:
-                    listener.close()
+            await self._close(listener)
+
+    @asynccontextmanager
+    async def feeding(self, queues: Sequence[str], slots: int) -> AsyncGenerator[None, None]:
+        """Let a broker that brings work by itself know who wants it, while the context is open. See `Pushes`."""
+        if not isinstance(self.broker, Pushes):
+            yield
+            return
+        listener = await self.call(self.broker.feed, queues, slots)
+        try:
+            yield
+        finally:
+            await self._close(listener)
+
+    async def _close(self, listener: Listener) -> None:
+        # In a thread: close() waits for the listener's own thread, which may be waiting for something itself.
+        with move_on_after(CLOSE_SECONDS, shield=True):
+            if self.broker.blocking:
+                closed = Event()
+                self._threads.start(Call(listener.close, (), lambda _: closed.set()))
+                await closed.wait()
+            else:
+                listener.close()

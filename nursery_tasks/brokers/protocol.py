@@ -223,6 +223,19 @@ class BrokerLocks(Protocol):
 
 
 @runtime_checkable
+class Pushes(Protocol):
+    """What a broker may have beside: it brings work to the workers before they claim it."""
+
+    def feed(self, queues: Sequence[str], slots: int) -> Listener:
+        """Take note that a worker claims from *queues* from now on, and can run *slots* jobs, until the listener is closed.
+
+        Claims may then be answered from what has come here by itself, and `work` hints tell of what comes. What has come and
+        was not claimed when the listener is closed goes back to where others can have it.
+        """
+        ...
+
+
+@runtime_checkable
 class Describes(Protocol):
     """What a broker may have beside: facts for a person who looks for what is wrong."""
 

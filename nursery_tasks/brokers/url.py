@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from typing import Final
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, unquote, urlencode
 
 from ..errors import BrokerUnreachable, InvalidBrokerUrl
 from .protocol import Broker
@@ -24,6 +24,13 @@ def default_url() -> str:
     return os.environ.get(ENVIRONMENT) or DEFAULT_URL
 
 
+def with_store(url: str, store: str) -> str:
+    """Return a broker's URL that says where its jobs are kept, in place of what it says of that."""
+    place, _, query = url.partition("?")
+    options = [(name, value) for name, value in parse_qsl(query, keep_blank_values=True) if name != "store"]
+    return f"{place}?{urlencode([*options, ('store', store)])}"
+
+
 def open_broker(url: str) -> Broker:
     """Open the broker that *url* names.
 
@@ -32,6 +39,8 @@ def open_broker(url: str) -> Broker:
     `rediss://` (TLS) and `unix:///path/of/the.sock` are a Redis or Valkey server, with `?prefix=`, `?durable=yes`, `?timeout=`;
     `redis+sentinel://host:26379,host:26379/SERVICE/0` is one that Sentinels watch, and `redis+cluster://host:port,host:port` a
     Cluster, both with `rediss+` for TLS and with `?replicas=`.
+    `amqp://user:password@host:5672/vhost` and `amqps://` are a RabbitMQ server, with `?store=`: the URL, percent-encoded, of
+    the broker that keeps the jobs; and with options for the exchanges and queues, which the how-to page lists.
 
     Raises:
         InvalidBrokerUrl: The URL makes no sense.
@@ -55,10 +64,29 @@ def open_broker(url: str) -> Broker:
         return SqliteBroker.from_options(unquote(place[3:]), options, url)
     if scheme in _REDIS:
         return _open_redis(url, options)
+    if scheme in ("amqp", "amqps"):
+        return _open_amqp(url, options)
     if url and not _SCHEME.match(url):  # it looks like a path
         raise InvalidBrokerUrl(url, f"it has no scheme; did you mean sqlite:///{url}?")
-    known = "is a broker of a later version" if scheme in ("amqp", "amqps") else "names no broker"
-    raise InvalidBrokerUrl(redacted(url), f"{scheme + ':' if scheme else 'an empty URL'} {known}")
+    raise InvalidBrokerUrl(redacted(url), f"{scheme + ':' if scheme else 'an empty URL'} names no broker")
+
+
+def _open_amqp(url: str, options: dict[str, str]) -> Broker:
+    name = redacted(url.partition("?")[0])
+    try:
+        from .amqp import AmqpBroker
+        from .amqp.address import read_address
+    except ModuleNotFoundError as error:
+        if error.name not in ("aiormq", "pamqp"):
+            raise
+        raise BrokerUnreachable(name, "the package aiormq is not installed", "pip install 'nursery-tasks[rabbitmq]'") from None
+    address = read_address(url, options, name)
+    store = options.get("store", "")
+    if not store:
+        raise InvalidBrokerUrl(name, "it says nothing of a store, which keeps the jobs; App(..., store='sqlite:///jobs.db')")
+    if store.startswith(("amqp:", "amqps:")):
+        raise InvalidBrokerUrl(name, "its store is an AMQP server, too; name a sqlite: or redis: broker")
+    return AmqpBroker(address, open_broker(store))
 
 
 def _open_redis(url: str, options: dict[str, str]) -> Broker:

@@ -83,12 +83,13 @@ class Intake:
         Cancellation:
             A claim under way is finished, and what it brought lies in the hand-over, where the worker takes it back.
         """
-        while True:
-            room = self._room()
-            if room >= self._least() and not self._dry:
-                await self._claim(room)
-            else:
-                await self._wait()
+        async with self._gateway.feeding(self._settings.queues, self._settings.slots):
+            while True:
+                room = self._room()
+                if room >= self._least() and not self._dry:
+                    await self._claim(room)
+                else:
+                    await self._wait()
 
     def _room(self) -> int:
         """How many deliveries may be added: free slots plus the prefetch, minus what waits for a slot.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from rabbit_server import fresh_rabbit
 from redis_server import fresh_url, open_redis_broker
 from redis_topologies import fresh_cluster_url
 
@@ -47,6 +48,21 @@ def on_a_server(fresh: AbstractContextManager[str]) -> ContractHarness:
     return ContractHarness(lambda: open_redis_broker(url, clock), clock=clock, clean_up=stack.close)
 
 
+def open_amqp_sqlite(folder: Path) -> ContractHarness:
+    clock = ManualClock()
+    stack = ExitStack()
+    open_amqp = stack.enter_context(fresh_rabbit(lambda: SqliteBroker(folder / "jobs.db", clock=clock)))
+    return ContractHarness(open_amqp, clock=clock, clean_up=stack.close)
+
+
+def open_amqp_redis(folder: Path) -> ContractHarness:
+    clock = ManualClock()
+    stack = ExitStack()
+    url = stack.enter_context(fresh_url())
+    open_amqp = stack.enter_context(fresh_rabbit(lambda: open_redis_broker(url, clock), "classic"))
+    return ContractHarness(open_amqp, clock=clock, clean_up=stack.close)
+
+
 def open_toy(folder: Path) -> ContractHarness:
     from toy_broker import ToyBroker
 
@@ -68,6 +84,8 @@ BROKERS = {
     "redis": Candidate(open_redis, RedisBroker.features),
     "valkey": Candidate(open_valkey, RedisBroker.features),
     "cluster": Candidate(open_cluster, RedisBroker.features),
+    "amqp with sqlite": Candidate(open_amqp_sqlite, SqliteBroker.features),
+    "amqp with redis": Candidate(open_amqp_redis, RedisBroker.features),
     "toy": Candidate(open_toy, frozenset()),
 }
 PAIRS = [

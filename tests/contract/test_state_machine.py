@@ -24,6 +24,7 @@ from broken_brokers import (
 )
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import invariant, run_state_machine_as_test
+from rabbit_server import fresh_rabbit
 from redis_server import fresh_url, open_redis_broker
 
 from nursery_tasks.brokers.memory import MemoryBroker
@@ -108,6 +109,17 @@ class RedisMachine(BrokerMachine):
         return ContractHarness(lambda: open_redis_broker(url, clock), clock=clock, clean_up=stack.close)
 
 
+class AmqpMachine(BrokerMachine):
+    """RabbitMQ with a store that is in order by itself, so what is wrong is what comes between the two."""
+
+    def new_harness(self) -> ContractHarness:
+        clock = ManualClock()
+        stack = ExitStack()
+        store = MemoryBroker(clock=clock)
+        open_amqp = stack.enter_context(fresh_rabbit(lambda: store, "classic"))
+        return ContractHarness(open_amqp, clock=clock, clean_up=stack.close)
+
+
 class ToyMachine(BrokerMachine):
     exact_sweeps = False
 
@@ -124,6 +136,10 @@ MACHINES = {"memory": MemoryMachine, "sqlite": SqliteMachine, "redis": RedisMach
 @pytest.mark.parametrize("name", MACHINES)
 def test_a_broker_answers_as_the_memory_broker_does(name: str) -> None:
     run_state_machine_as_test(MACHINES[name], settings=QUICK)
+
+
+def test_rabbitmq_answers_as_its_store_does() -> None:
+    run_state_machine_as_test(AmqpMachine, settings=settings(QUICK, max_examples=15))
 
 
 @pytest.mark.usefixtures("examples_can_be_imported")

@@ -63,7 +63,7 @@ async def test_a_job_ends_at_its_callers_deadline_even_when_nobody_tells_it(app:
 
     async with working(app) as worker:
         connection = app.connection
-        submission = hang.job().to_submission("1", time.time(), 10_000, 0.2)
+        submission = hang.job().to_submission("1", time.time(), 10_000, 0.5)
         await connection.gateway.submit([_owned(submission)])
         with pytest.raises(JobCancelled, match=LEFT):
             await app.handle("1")

@@ -131,11 +131,17 @@ async def test_too_many_lost_slots_recycle_the_worker(app: App, stubborn: Stubbo
 
 
 async def test_who_awaits_it_hears_what_is_still_running(app: App, stubborn: Stubborn) -> None:
-    async with working(app, slots=2, cleanup=CLEANUP) as worker:
+    scope = anyio.CancelScope()
+
+    async def cancel_when_entered() -> None:
+        await until(stubborn.entered.is_set)
+        scope.cancel()
+
+    async with working(app, slots=2, cleanup=CLEANUP) as worker, anyio.create_task_group() as tg:
+        tg.start_soon(cancel_when_entered)
         app.connection.grace_seconds = 0.5
-        with pytest.raises(JobStillRunning) as caught:
-            with anyio.move_on_after(0.1):
-                await stubborn.task.run()
+        with pytest.raises(JobStillRunning) as caught, scope:
+            await stubborn.task.run()
         [(job_id, task, state, where)] = caught.value.jobs
         assert (task, state, where) == ("stubborn", "unresponsive", worker.name)
         assert f"still running: stubborn ({job_id}) unresponsive on {worker.name}" in str(caught.value)

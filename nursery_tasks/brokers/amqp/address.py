@@ -1,0 +1,167 @@
+"""What a URL says: where the server is, and which exchanges and queues of it are ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import unquote, urlencode, urlsplit
+
+from ...errors import InvalidBrokerUrl
+
+DEFAULT_PREFIX: Final = "nursery-tasks"
+CALL_SECONDS: Final = 4.0  # connecting and calling stay below the gateway's 10 s together
+HEARTBEAT_SECONDS: Final = 15
+QUEUE: Final = "{queue}"  # stands for the queue's name among the jobs
+
+_WHERE: Final = ("prefix", "store", "timeout", "heartbeat")
+_TLS: Final = ("cafile", "capath", "certfile", "keyfile", "no_verify_ssl")
+_PLACE: Final = (
+    "exchange",
+    "exchange_type",
+    "queue",
+    "routing_key",
+    "durable",
+    "queue_type",
+    "declare",
+    "prefetch",
+    "global_qos",
+)
+_EXCHANGE_TYPES: Final = ("direct", "topic", "fanout", "headers")
+_QUEUE_TYPES: Final = ("quorum", "classic")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the messages of one queue go.
+
+    Attributes:
+        queue: The queue's name among the jobs.
+        exchange, exchange_type: Where messages are published; an empty name is the server's default exchange.
+        name, key: The queue's name at the server, and the routing key that leads to it.
+        durable: Whether both outlive a restart of the server.
+        arguments: Of the queue, `x-queue-type` among them.
+        declare: False: use what exists, and declare nothing.
+        prefetch: How many messages a worker holds at most; None: as many as it can run.
+        global_qos: Whether that number counts for all of a worker's queues together.
+    """
+
+    queue: str
+    exchange: str
+    exchange_type: str
+    name: str
+    key: str
+    durable: bool
+    arguments: Mapping[str, Any]
+    declare: bool
+    prefetch: int | None
+    global_qos: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the server is, and what is ours there.
+
+    Attributes:
+        url: For the driver, with the password.
+        name: For people, without it.
+        timeout_seconds: How long one step of a call may wait for the server.
+        options: The options about places, as they stand in the URL: `exchange`, or `exchange.mails` for one queue.
+    """
+
+    url: str
+    name: str
+    prefix: str = DEFAULT_PREFIX
+    timeout_seconds: float = CALL_SECONDS
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def place(self, queue: str) -> Place:
+        """Return where the messages of *queue* go."""
+
+        def option(name: str, default: str) -> str:
+            return self.options.get(f"{name}.{queue}", self.options.get(name, default))
+
+        quorum = option("queue_type", "quorum")
+        arguments: dict[str, Any] = {"x-queue-type": quorum}
+        for given, value in self.options.items():
+            name, _, only = given.partition(".")
+            if name.startswith("x-") and only in ("", queue):
+                arguments[name] = int(value) if value.lstrip("-").isdigit() else value
+        prefetch = option("prefetch", "")
+        return Place(
+            queue=queue,
+            exchange=option("exchange", self.prefix).replace(QUEUE, queue),
+            exchange_type=option("exchange_type", "direct"),
+            name=option("queue", f"{self.prefix}.{QUEUE}").replace(QUEUE, queue),
+            key=option("routing_key", QUEUE).replace(QUEUE, queue),
+            durable=option("durable", "yes") == "yes",
+            arguments=arguments,
+            declare=option("declare", "yes") == "yes",
+            prefetch=int(prefetch) if prefetch else None,
+            global_qos=option("global_qos", "no") == "yes",
+        )
+
+
+def read_address(url: str, options: Mapping[str, str], name: str) -> Address:
+    """Read an `amqp://` or `amqps://` URL; *options* are its query, *name* is the URL without the password.
+
+    Raises:
+        InvalidBrokerUrl: It makes no sense.
+    """
+    parts = urlsplit(url)
+    places: dict[str, str] = {}
+    known = _WHERE + (_TLS if parts.scheme == "amqps" else ()) + _PLACE
+    for option, value in options.items():
+        word = option.partition(".")[0]
+        if word in _PLACE or word.startswith("x-"):
+            places[option] = value
+            _check_place(word, option, value, name)
+        elif option not in known:
+            raise InvalidBrokerUrl(name, f"{parts.scheme}: has no option {option!r}, only {', '.join(known)} and x-...")
+    seconds = _number(options.get("timeout", str(CALL_SECONDS)))
+    if not 0 < seconds < 3600:
+        raise InvalidBrokerUrl(name, f"timeout={options['timeout']!r} is no number of seconds from 0 to 3600")
+    heartbeat = _number(options.get("heartbeat", str(HEARTBEAT_SECONDS)))
+    if not 1 <= heartbeat < 3600 or heartbeat != int(heartbeat):
+        raise InvalidBrokerUrl(name, f"heartbeat={options['heartbeat']!r} is no whole number of seconds from 1 to 3600")
+    prefix = options.get("prefix", DEFAULT_PREFIX)
+    if not 0 < len(prefix.encode()) <= 64 or "{" in prefix:
+        raise InvalidBrokerUrl(name, f"prefix={prefix!r} is no name of 1 to 64 bytes")
+    try:
+        port = parts.port or (5671 if parts.scheme == "amqps" else 5672)
+    except ValueError:
+        raise InvalidBrokerUrl(name, "its port is no number from 1 to 65535") from None
+    host = parts.hostname or "localhost"
+    user = f"{parts.username or 'guest'}:{parts.password if parts.password is not None else 'guest'}"
+    query = {"heartbeat": str(int(heartbeat)), **{option: options[option] for option in _TLS if option in options}}
+    vhost = parts.path if unquote(parts.path) not in ("", "/") else "/%2F"
+    driver = f"{parts.scheme}://{user}@{f'[{host}]' if ':' in host else host}:{port}{vhost}?{urlencode(query)}"
+    return Address(driver, name, prefix, seconds, places)
+
+
+def _check_place(word: str, option: str, value: str, name: str) -> None:
+    """Refuse what a place cannot have.
+
+    Raises:
+        InvalidBrokerUrl: It cannot.
+    """
+    expected = ""
+    if word in ("durable", "declare", "global_qos") and value not in ("yes", "no"):
+        expected = "yes nor no"
+    elif word == "queue_type" and value not in _QUEUE_TYPES:
+        expected = " nor ".join(_QUEUE_TYPES)
+    elif word == "exchange_type" and value not in _EXCHANGE_TYPES:
+        expected = " nor ".join(_EXCHANGE_TYPES)
+    if expected:
+        raise InvalidBrokerUrl(name, f"{option}={value!r} is neither {expected}")
+    if word == "prefetch" and not (value.isdigit() and 0 < int(value) < 65536):
+        raise InvalidBrokerUrl(name, f"{option}={value!r} is no number from 1 to 65535")
+    if word == "queue" and not value:
+        raise InvalidBrokerUrl(name, f"{option}= names no queue")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return -1.0

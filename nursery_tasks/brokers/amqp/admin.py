@@ -1,0 +1,74 @@
+"""What people look at and change: the half of the broker behind `BrokerAdmin`. The store knows all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...errors import NotSupported
+from ...model.listing import JobFilter, JobRecord, QueueRecord, WorkerRecord
+from ...model.states import JobState
+from ..protocol import Broker, BrokerAdmin, Describes
+from .transport import Transport
+
+
+class AmqpAdmin:
+    """The store and the transport, which both halves share, and the calls for people."""
+
+    name: str
+
+    def __init__(self, store: Broker, transport: Transport) -> None:
+        self._store = store
+        self._transport = transport
+
+    def describe(self) -> dict[str, str]:
+        server = self._transport.server
+        facts = {
+            str(server.get("product", "AMQP server")): str(server.get("version", "?")),
+            "cluster": str(server.get("cluster_name", "?")),
+            "prefix": self._transport.address.prefix,
+            "store": self._store.name,
+        }
+        if isinstance(self._store, Describes):
+            facts |= {f"store: {name}": value for name, value in self._store.describe().items()}
+        return facts
+
+    def job(self, job_id: str) -> JobRecord | None:
+        return self._people().job(job_id)
+
+    def jobs(self, wanted: JobFilter, limit: int, after: int = 0, newest_first: bool = False) -> list[JobRecord]:
+        return self._people().jobs(wanted, limit, after, newest_first)
+
+    def queues(self) -> list[QueueRecord]:
+        return self._people().queues()
+
+    def purge(self, queue: str, states: frozenset[JobState], limit: int = 10_000) -> int:
+        return self._people().purge(queue, states, limit)
+
+    def pause(self, queue: str) -> None:
+        self._people().pause(queue)
+
+    def resume(self, queue: str) -> None:
+        self._people().resume(queue)
+
+    def requeue(self, ids: Sequence[str]) -> list[bool]:
+        answers = self._people().requeue(ids)
+        again = [job_id for job_id, done in zip(ids, answers, strict=True) if done]
+        records = [record for job_id in again if (record := self._people().job(job_id)) is not None]
+        self._call_for({record.queue: sum(other.queue == record.queue for other in records) for record in records})
+        return answers
+
+    def beat(self, worker: WorkerRecord, ttl_seconds: float) -> None:
+        self._people().beat(worker, ttl_seconds)
+
+    def workers(self) -> list[WorkerRecord]:
+        return self._people().workers()
+
+    def _people(self) -> BrokerAdmin:
+        self._transport.check_usable()
+        if not isinstance(self._store, BrokerAdmin):
+            raise NotSupported(self.name, "listings")
+        return self._store
+
+    def _call_for(self, numbers: dict[str, int]) -> None:
+        """Publish so many messages to each of these queues. Implemented by the other half."""
+        raise NotImplementedError

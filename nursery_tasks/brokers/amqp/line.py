@@ -1,0 +1,172 @@
+"""One connection with one channel on it, opened again and again for as long as it is kept.
+
+Publishing and consuming have a line each: a server that is short of memory stops reading from those who publish, and must
+not stop the acknowledgements with it. All of it runs on the portal's loop.
+
+Each opening has a number, its *generation*. A delivery tag is only a number in a channel: on the next channel the same number
+is another message's. So whoever keeps a tag keeps the generation with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final, Protocol
+
+import aiormq
+from aiormq.abc import AbstractChannel, AbstractConnection
+
+from .address import Address
+from .failures import blocked, to_broker_error
+from .portal import guarded
+
+FIRST_PAUSE_SECONDS: Final = 0.05
+LONGEST_PAUSE_SECONDS: Final = 2.0
+CLOSE_SECONDS: Final = 1.0
+
+for _name in ("aiormq.connection", "aiormq.channel"):  # it logs what it also raises, with its traceback
+    if logging.getLogger(_name).level == logging.NOTSET:
+        logging.getLogger(_name).setLevel(logging.CRITICAL)
+
+
+class OnOpen(Protocol):
+    """Hears of each opening; an error makes the line break again."""
+
+    async def __call__(self, channel: AbstractChannel, generation: int) -> None: ...
+
+
+class Line:
+    """One connection to the server.
+
+    Args:
+        role: What it is for, as the server's list of connections shows it.
+        on_open: Called with each new channel, before anybody else gets it.
+        on_lost: Called when the connection has broken.
+
+    Attributes:
+        generation: How often it was opened.
+        connection: The connection while it is up.
+        server: What the server says of itself.
+    """
+
+    def __init__(
+        self, address: Address, role: str, on_open: OnOpen | None = None, on_lost: Callable[[], None] | None = None
+    ) -> None:
+        self._address = address
+        self._url = f"{address.url}&name=nursery-tasks+{role}"
+        self._on_open, self._on_lost = on_open, on_lost
+        self.generation = 0
+        self.connection: AbstractConnection | None = None
+        self.server: dict[str, Any] = {}
+        self._channel: AbstractChannel | None = None
+        self._changed = asyncio.Event()  # of the fields below; replaced each time
+        self._problem: BaseException | None = None
+
+    async def keep(self) -> None:
+        """Open it, wait until it breaks, and begin again, until cancelled."""
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                await guarded(self._open(), self._address.timeout_seconds)
+            except Exception as error:  # whoever waits for the line gets it
+                await self._let_go(error)
+            else:
+                pause = FIRST_PAUSE_SECONDS
+                try:
+                    await self._wait_broken()
+                finally:
+                    await self._let_go(None)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    async def channel(self, *, at_once: bool = False) -> AbstractChannel:
+        """Return the channel; wait for the line to open, or say why it does not.
+
+        Args:
+            at_once: Do not wait while it is known to be broken.
+
+        Raises:
+            BrokerUnavailable: It could not be opened within the time of one step.
+        """
+        end = asyncio.get_running_loop().time() + self._address.timeout_seconds
+        while self._channel is None:
+            left = end - asyncio.get_running_loop().time()
+            if self._problem is not None and (at_once or left <= 0):
+                raise to_broker_error(self._address.name, self._problem)
+            if left <= 0:
+                raise to_broker_error(self._address.name, TimeoutError())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), left)
+        return self._channel
+
+    @property
+    def current(self) -> AbstractChannel | None:
+        """The channel, while the line is up."""
+        return self._channel
+
+    async def check_unblocked(self, seconds: float) -> None:
+        """Wait until the server takes messages.
+
+        Raises:
+            BrokerUnavailable: It has raised an alarm, and does not for now.
+        """
+        if self.connection is not None:
+            try:
+                await asyncio.wait_for(self.connection.ready(), seconds)
+            except TimeoutError:
+                raise blocked(self._address.name) from None
+
+    @asynccontextmanager
+    async def scratch(self) -> AsyncGenerator[AbstractChannel, None]:
+        """Give a channel for something that may go wrong: the server ends a channel at the first error."""
+        await self.channel()
+        assert self.connection is not None
+        channel = await self.connection.channel(publisher_confirms=False)
+        try:
+            yield channel
+        finally:
+            if not channel.is_closed:
+                await channel.close()
+
+    def break_off(self) -> None:
+        """Give this connection up: it does not do what it should. The next one opens soon."""
+        self._broken.set()
+
+    async def _open(self) -> None:
+        self._broken = asyncio.Event()
+        connection = self.connection = await aiormq.connect(self._url)
+        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+        self.server = dict(getattr(connection, "server_properties", {}))
+        self.generation += 1
+        if self._on_open is not None:
+            await self._on_open(channel, self.generation)
+        self._channel, self._problem = channel, None
+        self._tell()
+
+    async def _wait_broken(self) -> None:
+        assert self.connection is not None
+        assert self._channel is not None
+        signs = [self.connection.closing, self._channel.closing, asyncio.ensure_future(self._broken.wait())]
+        try:
+            await asyncio.wait(signs, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for sign in signs:
+                sign.cancel()
+
+    async def _let_go(self, problem: BaseException | None) -> None:
+        was_open = self._channel is not None
+        self._channel, connection, self.connection = None, self.connection, None
+        self._problem = problem or self._problem
+        self._tell()
+        if was_open and self._on_lost is not None:
+            self._on_lost()
+        if connection is not None and not connection.is_closed:
+            with suppress(Exception):
+                await guarded(connection.close(), CLOSE_SECONDS)
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()

@@ -1,0 +1,277 @@
+"""What the server delivers here: pushed to a worker's shelf ahead of its claims, or fetched one by one for anybody else.
+
+A worker says which queues it serves (`feed`), and its first claim from a queue starts a consumer with as much prefetch as the
+claim wants; a claim that wants more than that makes another consumer with more. What lies on the shelf for longer than a
+moment goes back to the server, and the consumer ends until the next claim: another worker may have a free slot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from aiormq.abc import AbstractChannel, ChannelFrame
+from pamqp import commands
+
+from .address import Address, Place
+from .line import Line
+from .permits import Permit, Shelf, Tags
+from .portal import Portal
+from .sending import Declared
+
+UNUSED_SECONDS: Final = 1.0  # on the shelf
+FEW: Final = 16  # messages that are fetched one by one
+QUIET_SECONDS: Final = 0.5  # no message came for so long: the queue is empty
+PARKED_SECONDS: Final = 10.0  # likewise, when there was no job for it, but will be
+
+
+class Consumer:
+    """One queue that is served here."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.tag: str | None = None  # while it runs
+        self.window = 0  # its prefetch; 0: nobody has claimed yet
+        self.feeds = 0  # how many workers serve it
+        self.change = asyncio.Lock()  # on the portal's loop
+
+
+class Receiver:
+    """The consumers of this process, on a line of their own.
+
+    Args:
+        on_arrival: Called on the portal's loop with the queue of each message that was pushed.
+    """
+
+    def __init__(self, address: Address, portal: Portal, declared: Declared, on_arrival: Callable[[str], None]) -> None:
+        self._address, self._portal, self._on_arrival = address, portal, on_arrival
+        self.line = Line(address, "in", self._on_open, self._on_lost)
+        self.shelf = Shelf()
+        self._tags = Tags()
+        self._consumers: dict[str, Consumer] = {}
+        self._declared = declared
+        self._is_flushing = False
+        self._tasks: set[asyncio.Future[Any]] = set()  # so that none is collected in the middle
+
+    # --- from any thread --------------------------------------------------------------------------
+
+    def feeds(self, queue: str) -> bool:
+        """Say whether a worker here serves *queue*."""
+        return queue in self._consumers
+
+    def take(self, queue: str, limit: int, wanted: int) -> list[Permit]:
+        """Take up to *limit* permits that were pushed here, and see to it that *wanted* can come."""
+        permits = self.shelf.take(queue, limit)
+        self._portal.post(self._want, queue, wanted)
+        return permits
+
+    def ack(self, permits: Iterable[Permit]) -> None:
+        """Tell the server that these messages are done with."""
+        self._portal.post(self._answer, self._tags.ack, list(permits))
+
+    def give_back(self, permits: Iterable[Permit]) -> None:
+        """Tell the server to deliver these messages again, to anybody."""
+        self._portal.post(self._answer, self._tags.nack, list(permits))
+
+    # --- on the portal's loop ---------------------------------------------------------------------
+
+    async def feed(self, queues: Sequence[str], wanted: int) -> None:
+        """Serve queues for one more worker, which can run so many jobs at once."""
+        for queue in queues:
+            self._consumers.setdefault(queue, Consumer(self._address.place(queue))).feeds += 1
+        if self.line.current is not None:  # else the first claim that finds it open does this
+            await asyncio.gather(*(self._want_now(queue, wanted) for queue in queues))
+
+    async def unfeed(self, queues: Sequence[str]) -> None:
+        """End what `feed` began; what nobody has used goes back."""
+        for queue in queues:
+            consumer = self._consumers[queue]
+            consumer.feeds -= 1
+            if not consumer.feeds:
+                del self._consumers[queue]
+                await self._stop(consumer)
+
+    async def fetch(self, place: Place, limit: int) -> list[Permit]:
+        """Fetch up to *limit* messages, until the queue is empty: a few one after the other, many by a consumer.
+
+        Raises:
+            aiormq.AMQPError: The line broke; the server has them again.
+        """
+        channel = await self.line.channel()
+        await self._declared.declare(place, self.line)
+        generation = self.line.generation
+        permits: list[Permit] = []
+        try:
+            while len(permits) < limit:
+                message = await channel.basic_get(place.name)
+                if not isinstance(message.delivery, commands.Basic.GetOk):
+                    break
+                permits.append(self._received(place.queue, message, generation))
+                if len(permits) == FEW:
+                    permits += await self._fetch_many(channel, place, limit - FEW)
+        except BaseException:  # also when the time is over
+            self._answer(self._tags.nack, permits)
+            raise
+        return permits
+
+    async def _fetch_many(self, channel: AbstractChannel, place: Place, limit: int) -> list[Permit]:
+        wanted = min(limit, await self.depth(place))
+        generation = self.line.generation
+        permits: list[Permit] = []
+        came = asyncio.Event()
+
+        async def on_message(message: Any) -> None:
+            permits.append(self._received(place.queue, message, generation))
+            came.set()
+
+        if wanted:
+            await channel.basic_qos(prefetch_count=min(wanted, 65535))
+            consumer = await channel.basic_consume(place.name, on_message)
+            try:
+                while len(permits) < wanted:
+                    came.clear()
+                    await asyncio.wait_for(came.wait(), QUIET_SECONDS)
+            except TimeoutError:  # somebody else was quicker
+                pass
+            await channel.basic_cancel(consumer.consumer_tag or "")
+        return permits
+
+    async def settle_answers(self) -> None:
+        """Wait until the server has all answers that were given before."""
+        channel = await self.line.channel()
+        self._flush()
+        await channel.basic_qos(prefetch_count=0)
+
+    async def depth(self, place: Place) -> int:
+        """Return how many messages of a queue wait at the server."""
+        await self._declared.declare(place, self.line)
+        async with self.line.scratch() as channel:
+            return (await channel.queue_declare(place.name, passive=True)).message_count or 0
+
+    async def tidy(self) -> None:
+        """Give back, each moment, what nobody uses; until cancelled."""
+        while True:
+            await asyncio.sleep(UNUSED_SECONDS / 2)
+            now = time.monotonic()
+            for queue in self.shelf.stale(now - UNUSED_SECONDS, now - PARKED_SECONDS):
+                consumer = self._consumers.get(queue)
+                if consumer is not None:
+                    await self._stop(consumer)
+                else:
+                    self._answer(self._tags.nack, self.shelf.take_all(queue))
+
+    def _want(self, queue: str, number: int) -> None:
+        consumer = self._consumers.get(queue)
+        if consumer is not None and (consumer.tag is None or self._wanted(consumer, number) > consumer.window):
+            self._start_soon(self._want_now(queue, number))
+
+    async def _want_now(self, queue: str, number: int) -> None:
+        """See to it that so many more messages of a queue can come."""
+        consumer = self._consumers.get(queue)
+        if consumer is None or consumer.change.locked() or self.line.connection is None:
+            return
+        wanted = self._wanted(consumer, number)
+        if consumer.tag is None or wanted > consumer.window:
+            await self._restart(consumer, wanted)
+
+    def _wanted(self, consumer: Consumer, number: int) -> int:
+        """Return the prefetch with which *number* more messages can come."""
+        held = self._tags.unanswered.get(consumer.place.queue, 0) if consumer.tag else 0
+        return consumer.place.prefetch or number + held
+
+    async def _restart(self, consumer: Consumer, window: int) -> None:
+        try:
+            channel = await self.line.channel(at_once=True)
+            async with consumer.change:
+                if consumer.tag is not None:
+                    tag, consumer.tag = consumer.tag, None
+                    await channel.basic_cancel(tag)
+                await self._start(channel, consumer, window)
+        except Exception:  # the line opens again, and says what is wrong if that fails as well
+            self.line.break_off()
+
+    async def _start(self, channel: AbstractChannel, consumer: Consumer, window: int) -> None:
+        place = consumer.place
+        await self._declared.declare(place, self.line)
+
+        generation = self.line.generation
+
+        async def on_message(message: Any) -> None:
+            if generation == self.line.generation:  # else the server has it again
+                self.shelf.add(self._received(place.queue, message, generation))
+                self._on_arrival(place.queue)
+
+        await channel.basic_qos(prefetch_count=min(window, 65535), global_=place.global_qos)
+        consumer.window = window
+        consumer.tag = (await channel.basic_consume(place.name, on_message)).consumer_tag
+
+    async def _stop(self, consumer: Consumer) -> None:
+        """End a consumer, and give back what it had brought and nobody has used."""
+        async with consumer.change:
+            tag, consumer.tag, consumer.window = consumer.tag, None, 0
+            if tag is not None and self.line.connection is not None:
+                try:
+                    await (await self.line.channel(at_once=True)).basic_cancel(tag)
+                except Exception:
+                    self.line.break_off()
+            self._answer(self._tags.nack, self.shelf.take_all(consumer.place.queue))
+
+    def _received(self, queue: str, message: Any, generation: int) -> Permit:
+        delivery = message.delivery
+        self._tags.arrived(delivery.delivery_tag, queue)
+        return Permit(
+            queue,
+            delivery.delivery_tag,
+            generation,
+            time.monotonic(),
+            message.body,
+            message.header.properties,
+            bool(delivery.redelivered),
+        )
+
+    def _answer(self, say: Callable[[Iterable[int]], None], permits: Sequence[Permit]) -> None:
+        say([permit.tag for permit in permits if permit.generation == self.line.generation])
+        if not self._is_flushing:
+            self._is_flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Write the answers that have gathered."""
+        self._is_flushing = False
+        channel: Any = self.line.current
+        if channel is not None and not channel.is_closed:
+            frames = self._tags.frames()
+            if frames:
+                frame = ChannelFrame.marshall(channel_number=channel.number, frames=frames)
+                try:
+                    channel.write_queue.put_nowait(frame)
+                except asyncio.QueueFull:
+                    self._start_soon(channel.write_queue.put(frame))
+
+    async def _on_open(self, channel: AbstractChannel, generation: int) -> None:
+        self._forget()
+        channel.on_consumer_cancel_callbacks.add(self._on_server_cancel)
+
+    def _on_lost(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        self._tags.clear()
+        self.shelf.clear()
+        self._declared.forget()
+        for consumer in self._consumers.values():
+            consumer.tag, consumer.window = None, 0
+
+    def _on_server_cancel(self, frame: commands.Basic.Cancel) -> None:
+        """Hear that the server has ended a consumer: its queue was deleted, or has moved. The next claim begins again."""
+        for consumer in self._consumers.values():
+            if consumer.tag == frame.consumer_tag:
+                self._declared.forget(consumer.place)
+                consumer.tag, consumer.window = None, 0
+
+    def _start_soon(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,350 @@
+"""A RabbitMQ node of the tests' own: on free ports, in a folder that goes with it.
+
+A node takes ten seconds to start, so `shared_server()` starts one for the whole run, and the processes of pytest-xdist share
+it: whoever needs it first starts it, the others wait. Each test has a prefix of its own on it. Tests that kill a node start
+their own. Nobody counts who uses the shared one: each process holds a shared lock on a file, which the system takes back
+however the process ends, and a guard that waits for the exclusive lock ends the node when it gets it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from base64 import b64encode
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pytest
+
+if TYPE_CHECKING:
+    from nursery_tasks.brokers.protocol import Broker
+
+START_SECONDS = 50.0  # three or four on an idle machine
+HOW = "no rabbitmq-server here; tests/install_servers.sh installs it"
+PLACES = (
+    "/usr/lib/rabbitmq/lib/*/sbin",
+    "/usr/local/lib/rabbitmq*/sbin",
+    "/opt/rabbitmq/sbin",
+    "/opt/homebrew/opt/rabbitmq/sbin",
+)
+CONFIG = """\
+listeners.tcp.1 = 127.0.0.1:{port}
+management.tcp.ip = 127.0.0.1
+management.tcp.port = {api_port}
+log.console = false
+log.file.level = warning
+vm_memory_high_watermark.absolute = {memory}
+disk_free_limit.absolute = 1MB
+raft.wal_max_size_bytes = 8000000
+{more}
+"""
+
+numbers = itertools.count(1)
+_left = itertools.count(1)
+
+
+class ServerMissing(Exception):
+    """There is no such program here."""
+
+
+class RabbitServer:
+    """One node.
+
+    Args:
+        folder: Where it keeps its files, and writes its log.
+        more: Lines for its configuration.
+    """
+
+    def __init__(self, folder: Path, *more: str, memory: str = "400MB") -> None:
+        self.folder, self.more, self.memory = folder, more, memory
+        self.port, self.api_port, self._dist_port, self._epmd_port = free_ports(4)
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._guard: subprocess.Popen[bytes] | None = None  # ends the node when this process is killed
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@127.0.0.1:{self.port}/"
+
+    @property
+    def groups(self) -> list[int]:
+        """The process groups that a kill has to end."""
+        return [process.pid for process in self._processes]
+
+    def start(self) -> None:
+        """Start it, and return when it answers."""
+        self._write_settings()
+        with (self.folder / "out").open("ab") as out:
+            for command in (
+                ["epmd", "-port", str(self._epmd_port), "-address", "127.0.0.1"],
+                [str(programs() / "rabbitmq-server")],
+            ):
+                self._processes.append(
+                    subprocess.Popen(
+                        command,
+                        stdin=subprocess.DEVNULL,
+                        stdout=out,
+                        stderr=out,
+                        env=self._environment(),
+                        start_new_session=True,
+                    )
+                )
+        kill = f"read _; kill -9 {' '.join(f'-{group}' for group in self.groups)}"
+        self._guard = subprocess.Popen(["sh", "-c", kill], stdin=subprocess.PIPE, start_new_session=True)
+        end = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if self._processes[-1].poll() is not None or time.monotonic() > end:
+                self.kill()
+                raise RuntimeError(f"rabbitmq-server did not start:\n{(self.folder / 'out').read_text()[-3000:]}")
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """End it as a power failure of the process would: SIGKILL."""
+        self.let_go()
+        for process in self._processes:
+            end_group(process.pid)
+            process.wait()
+        self._processes = []
+
+    def let_go(self) -> None:
+        """Leave it to somebody else to end it."""
+        if self._guard is not None:
+            self._guard.kill()
+            self._guard.communicate()
+            self._guard = None
+
+    def restart(self) -> None:
+        """Kill it and start it on the same ports and files."""
+        self.kill()
+        self.start()
+
+    def control(self, *words: str) -> str:
+        """Call `rabbitmqctl`, which takes a second or two."""
+        command = [str(programs() / "rabbitmqctl"), "--quiet", "--node", self._node, *words]
+        done = subprocess.run(command, capture_output=True, text=True, env=self._environment(), timeout=50, check=False)
+        if done.returncode:
+            raise RuntimeError(f"rabbitmqctl {' '.join(words)}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def api(self, method: str, path: str, body: Any = None) -> Any:
+        """Call the management API; None where it answers without a body."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.api_port}/api/{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": "Basic " + b64encode(b"guest:guest").decode(), "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            text = answer.read()
+            return json.loads(text) if text else None
+
+    def queues(self, prefix: str) -> list[str]:
+        """Return the names of the queues that begin with *prefix*."""
+        return [each["name"] for each in self.api("GET", "queues/%2F?columns=name") if each["name"].startswith(prefix)]
+
+    def clean_up(self, prefix: str) -> None:
+        """Delete the queues and exchanges of a prefix."""
+        for queue in self.queues(prefix):
+            self.api("DELETE", f"queues/%2F/{quote(queue, safe='')}")
+        for exchange in self.api("GET", "exchanges/%2F?columns=name"):
+            if exchange["name"].startswith(prefix):
+                self.api("DELETE", f"exchanges/%2F/{quote(exchange['name'], safe='')}")
+
+    def describe(self) -> dict[str, Any]:
+        """Return what another process needs to use this node."""
+        ports = {"port": self.port, "api_port": self.api_port, "dist_port": self._dist_port, "epmd_port": self._epmd_port}
+        return {"folder": str(self.folder), **ports}
+
+    @classmethod
+    def described(cls, facts: dict[str, Any]) -> RabbitServer:
+        """Return a node that another process has started."""
+        server = cls(Path(facts["folder"]))
+        server.port, server.api_port = facts["port"], facts["api_port"]
+        server._dist_port, server._epmd_port = facts["dist_port"], facts["epmd_port"]
+        return server
+
+    def __enter__(self) -> RabbitServer:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.kill()
+
+    @property
+    def _node(self) -> str:
+        return f"tests-{self.port}@localhost"
+
+    def _write_settings(self) -> None:
+        settings = CONFIG.format(port=self.port, api_port=self.api_port, memory=self.memory, more="\n".join(self.more))
+        (self.folder / "rabbitmq.conf").write_text(settings)
+        (self.folder / "plugins").write_text("[rabbitmq_management].\n")
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),  # of the cookie
+            "LANG": "C.UTF-8",
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": self._node,
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(self._dist_port),
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(self.folder / "log"),
+            "RABBITMQ_PID_FILE": str(self.folder / "pid"),
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
+            "RABBITMQ_CONF_ENV_FILE": str(self.folder / "none"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
+            # One scheduler that does not spin: the machine is shared with what is tested.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none",
+            "RABBITMQ_CTL_ERL_ARGS": "+S 1:1 +sbwt none",
+        }
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as link:
+                link.settimeout(5)
+                link.sendall(b"AMQP\x00\x00\x09\x01")
+                if not link.recv(1):
+                    return False
+            self.api("GET", "vhosts?columns=name")
+        except (OSError, urllib.error.URLError):
+            return False
+        return True
+
+
+@cache
+def programs() -> Path:
+    """Find the folder with the programs themselves; Debian's wrappers would go on as another user, in another folder.
+
+    Raises:
+        ServerMissing: There is none.
+    """
+    found = [path for place in PLACES for path in Path("/").glob(place.lstrip("/")) if (path / "rabbitmq-server").exists()]
+    on_path = shutil.which("rabbitmq-server")
+    if not found and on_path:
+        found = [Path(on_path).resolve().parent]
+    if not found or not shutil.which("epmd"):
+        raise ServerMissing(HOW)
+    return found[-1]
+
+
+@cache
+def shared_server() -> RabbitServer:
+    """Return the node of this test run; it ends when the last process that uses it does."""
+    programs()
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"{os.getpid()}-{os.urandom(4).hex()}"
+    folder = Path(tempfile.gettempdir()) / f"nursery-tasks-rabbit-{run[:24]}"
+    folder.mkdir(exist_ok=True)
+    with (folder / "starting").open("w") as starting:
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        _use(folder)
+        if (folder / "server").exists():
+            return RabbitServer.described(json.loads((folder / "server").read_text()))
+        server = RabbitServer(folder)
+        server.start()
+        _guards.append(
+            subprocess.Popen(
+                [sys.executable, "-I", __file__, str(folder), *map(str, server.groups)],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        )
+        server.let_go()
+        (folder / "server").write_text(json.dumps(server.describe()))
+        return server
+
+
+_used: list[IO[str]] = []
+_guards: list[subprocess.Popen[bytes]] = []  # they outlive this process
+
+
+def _use(folder: Path) -> None:
+    users = (folder / "users").open("a")
+    fcntl.flock(users, fcntl.LOCK_SH)
+    _used.append(users)  # until this process ends
+
+
+def end_when_unused(folder: Path, groups: list[int]) -> None:
+    """Wait until nobody uses the node, and end it: what the guard does."""
+    with (folder / "users").open("a") as users:
+        fcntl.flock(users, fcntl.LOCK_EX)
+        for group in groups:
+            end_group(group)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def end_group(group: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def need_server() -> None:
+    """Skip the test where there is no server; where NEED_SERVERS is set that is an error."""
+    try:
+        programs()
+    except ServerMissing as missing:
+        if "NEED_SERVERS" in os.environ:
+            raise
+        pytest.skip(str(missing))
+
+
+@contextmanager
+def fresh_rabbit_url(store: str) -> Generator[str, None, None]:
+    """Give a URL with a prefix that nobody else has, and a store; with queues that are quick to make."""
+    need_server()
+    server = shared_server()
+    prefix = f"test-{os.getpid()}-{next(numbers)}"
+    yield f"{server.url}?prefix={prefix}&queue_type=classic&durable=no&timeout=8&store={quote(store, safe='')}"
+    _leave(server)
+
+
+@contextmanager
+def fresh_rabbit(open_store: Callable[[], Broker], queue_type: str = "quorum") -> Generator[Callable[[], Broker], None, None]:
+    """Give a function that opens a broker on the shared node; each call opens the store once more."""
+    from nursery_tasks.brokers.amqp import AmqpBroker
+    from nursery_tasks.brokers.amqp.address import read_address
+
+    need_server()
+    server = shared_server()
+    prefix = f"test-{os.getpid()}-{next(numbers)}"
+    options = {"prefix": prefix, "queue_type": queue_type, "timeout": "30"}
+    yield lambda: AmqpBroker(read_address(server.url, options, server.url), open_store())
+    _leave(server)
+
+
+def _leave(server: RabbitServer) -> None:
+    """Delete, now and then, what this process has declared: asking for the list takes longer than a test."""
+    if next(_left) % 10 == 0:
+        server.clean_up(f"test-{os.getpid()}-")
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports on which nobody listens."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+if __name__ == "__main__":
+    end_when_unused(Path(sys.argv[1]), [int(group) for group in sys.argv[2:]])
