@@ -73,7 +73,7 @@ class Address:
     name: str
     prefix: str = DEFAULT_PREFIX
     timeout_seconds: float = CALL_SECONDS
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def place(self, queue: str) -> Place:
         """Return where the messages of *queue* go."""

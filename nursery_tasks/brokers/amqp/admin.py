@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...errors import NotSupported
-from ...model.listing import JobFilter, JobRecord, QueueRecord, WorkerRecord
+from ...model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, WorkerRecord
 from ...model.states import JobState
-from ..protocol import Broker, BrokerAdmin, Describes
+from ..protocol import Broker, BrokerAdmin, BrokerLimits, BrokerLocks, Describes, Feature, HasReplies
 from .transport import Transport
 
 
@@ -62,6 +62,36 @@ class AmqpAdmin:
 
     def workers(self) -> list[WorkerRecord]:
         return self._people().workers()
+
+    def limits(self, limit: int) -> list[LimitRecord]:
+        self._transport.check_usable()
+        if not isinstance(self._store, BrokerLimits):
+            raise NotSupported(self.name, Feature.LIMITS)
+        return self._store.limits(limit)
+
+    def lock(self, name: str, holder: bytes, lease_seconds: float, wait: bool) -> int:
+        return self._locks().lock(name, holder, lease_seconds, wait)
+
+    def relock(self, holds: Sequence[tuple[str, bytes]], lease_seconds: float) -> list[bool]:
+        return self._locks().relock(holds, lease_seconds)
+
+    def unlock(self, holds: Sequence[tuple[str, bytes]]) -> list[bool]:
+        return self._locks().unlock(holds)
+
+    def locks(self, limit: int) -> list[LockRecord]:
+        return self._locks().locks(limit)
+
+    def take_replies(self, name: str, limit: int) -> list[bytes]:
+        self._transport.check_usable()
+        if not isinstance(self._store, HasReplies):
+            raise NotSupported(self.name, Feature.REPLIES)
+        return self._store.take_replies(name, limit)
+
+    def _locks(self) -> BrokerLocks:
+        self._transport.check_usable()
+        if not isinstance(self._store, BrokerLocks):
+            raise NotSupported(self.name, Feature.LOCKS)
+        return self._store
 
     def _people(self) -> BrokerAdmin:
         self._transport.check_usable()

@@ -95,7 +95,7 @@ class AmqpBroker(AmqpAdmin):
         self._transport.check_open()  # or else: what cannot be published need not be stored
         receipts = self._store.submit(jobs)
         # Repetitions, too: it may be because the first call got no further than the store that there is a second one.
-        self._call_for(Counter(job.queue for job in jobs if job.delay_seconds <= 0 or job.start_at is not None))
+        self._call_for(Counter(job.queue for job in jobs if _may_be_ready(job)))
         return receipts
 
     def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Delivery]:
@@ -255,7 +255,7 @@ class AmqpBroker(AmqpAdmin):
     # --- messages ---------------------------------------------------------------------------------
 
     def _call_for(self, numbers: dict[str, int]) -> None:
-        mail = []
+        mail: list[tuple[Place, list[Letter]]] = []
         for queue, number in numbers.items():
             place = self._place(queue)
             letters = [Letter(place.exchange, place.key, b"", token_hex(8), {"message_type": JOB}) for _ in range(number)]
@@ -301,6 +301,10 @@ class AmqpBroker(AmqpAdmin):
     def store(self) -> Broker:
         """Where the jobs are."""
         return self._store
+
+
+def _may_be_ready(job: Submission) -> bool:
+    return job.ended is None and (job.delay_seconds <= 0 or job.start_at is not None)
 
 
 class _Both:

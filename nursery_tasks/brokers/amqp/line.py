@@ -149,7 +149,9 @@ class Line:
     async def _wait_broken(self) -> None:
         assert self.connection is not None
         assert self._channel is not None
-        signs = [self.connection.closing, self._channel.closing, asyncio.ensure_future(self._broken.wait())]
+        connection: Any = self.connection
+        channel: Any = self._channel
+        signs: list[asyncio.Future[Any]] = [connection.closing, channel.closing, asyncio.ensure_future(self._broken.wait())]
         try:
             await asyncio.wait(signs, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from aiormq.abc import AbstractChannel, ChannelFrame
+from aiormq.abc import AbstractChannel
 from pamqp import commands
 
 from .address import Address, Place
 from .line import Line
 from .permits import Permit, Shelf, Tags
 from .portal import Portal
-from .sending import Declared
+from .sending import Declared, to_bytes
 
 UNUSED_SECONDS: Final = 1.0  # on the shelf
 FEW: Final = 16  # messages that are fetched one by one
@@ -244,7 +244,7 @@ class Receiver:
         if channel is not None and not channel.is_closed:
             frames = self._tags.frames()
             if frames:
-                frame = ChannelFrame.marshall(channel_number=channel.number, frames=frames)
+                frame = to_bytes(channel, frames)
                 try:
                     channel.write_queue.put_nowait(frame)
                 except asyncio.QueueFull:

@@ -43,7 +43,7 @@ class Letter:
     key: str
     body: bytes
     message_id: str
-    properties: dict[str, Any] = field(default_factory=dict)
+    properties: dict[str, Any] = field(default_factory=dict[str, Any])
     mandatory: bool = True
 
 
@@ -116,7 +116,8 @@ class Sender:
         channel = await self._line.channel()
         await self._line.check_unblocked(seconds)
         confirms = await _write(channel, letters)
-        lost = channel.closing
+        driver: Any = channel
+        lost: asyncio.Future[Any] = driver.closing
         try:
             all_of_them = asyncio.gather(*confirms, return_exceptions=True)
             await asyncio.wait({all_of_them, lost}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -156,11 +157,17 @@ async def _write(channel: AbstractChannel, letters: Sequence[Letter]) -> list[as
             frames.append(commands.Basic.Publish(exchange=letter.exchange, routing_key=letter.key, mandatory=letter.mandatory))
             frames.append(ContentHeader(properties=properties, body_size=len(letter.body)))
             frames += [ContentBody(letter.body[at : at + most]) for at in range(0, len(letter.body), most)]
-        await driver.write_queue.put(ChannelFrame.marshall(channel_number=driver.number, frames=frames))
+        await driver.write_queue.put(to_bytes(driver, frames))
     for confirm, letter in zip(confirms, letters, strict=True):
         if letter.mandatory:
             confirm.add_done_callback(lambda _, key=letter.message_id: driver.message_id_delivery_tag.pop(key, None))  # type: ignore[misc]
     return confirms
+
+
+def to_bytes(channel: Any, frames: Sequence[Any]) -> Any:
+    """Return frames as one thing that the driver's writer takes."""
+    frame: Any = ChannelFrame
+    return frame.marshall(channel_number=channel.number, frames=frames)
 
 
 def _is_refused(answer: object) -> bool:
