@@ -9,6 +9,7 @@ from .client import ChildJob as ChildJob
 from .client import Job as Job
 from .client import JobGroup as JobGroup
 from .client import JobHandle as JobHandle
+from .client import Lock as Lock
 from .client import PartialJob as PartialJob
 from .current import CurrentJob as CurrentJob
 from .current import check_cancelled as check_cancelled
@@ -44,6 +45,7 @@ __all__ = [
     "JobGroup",
     "JobHandle",
     "JobState",
+    "Lock",
     "PartialJob",
     "RateLimit",
     "Retry",

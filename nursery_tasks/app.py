@@ -17,13 +17,15 @@ from .brokers.protocol import Broker, Describes
 from .brokers.url import DEFAULT_URL, default_url, open_broker, redacted, with_store
 from .client import Connection, Job, JobGroup, JobHandle
 from .client.cancelling import CANCEL_WAIT_SECONDS, UNFINISHED
+from .client.keeping import Lock
+from .client.locks import LOCK_LEASE_SECONDS, MIN_LOCK_LEASE_SECONDS, hold_lock
 from .client.owner import OWNER_LEASE_SECONDS
 from .client.sync import SyncClient
 from .errors import AppAlreadyOpen, AppNotOpen, InvalidOptions, UnknownTask
 from .events import EventListener, Events
 from .model.codec import CustomType, Format
 from .model.delivery import CancelAnswer
-from .model.duration import Duration, to_seconds
+from .model.duration import Duration, to_optional_seconds, to_seconds
 from .model.listing import JobFilter, WorkerRecord
 from .model.options import GivenOptions, JobOptions, check_name, check_options
 from .program import check_can_be_reached, check_is_guarded
@@ -303,6 +305,37 @@ class App:
             raise InvalidOptions("ids", ids, "either ids, or one or more of task=, tag= and queue= to choose by")
         wanted = JobFilter(states=UNFINISHED, task=task, tag=tag, queue=queue) if ids is None else list(ids)
         return await self.connection.cancel_jobs(wanted, reason, to_seconds("wait", wait))
+
+    def lock(
+        self, name: str, *, lease: Duration = LOCK_LEASE_SECONDS, wait: Duration | None = None
+    ) -> AbstractAsyncContextManager[Lock]:
+        """Hold a lock that all programs on this broker share, while a block runs.
+
+            async with app.lock("reports") as lock:
+                await store.write(report, fence=lock.token)
+
+        Who waits gets it in the order of arrival. A lock is not re-entrant, and a handler that waits for one keeps its slot:
+        where jobs should wait in their queue instead, give them `limits=[Concurrency(1)]`.
+
+        Args:
+            name: 1 to 200 characters without spaces.
+            lease: After how long, in seconds or as a timedelta, others may have the lock when this program is killed (default
+                15, at least 0.5). It is renewed each third of this, in a thread of its own.
+            wait: How long to wait for it; None: for ever, 0: not at all.
+
+        Raises:
+            LockTaken: It was not free in time.
+            LockLost: The lease could not be kept: the block was cancelled, or had ended without noticing.
+            NotSupported: The broker has no locks.
+            BrokerUnavailable: The broker did not answer when it was first asked.
+
+        Cancellation:
+            Leaves the line, or gives the lock back.
+        """
+        check_name("name", name)
+        seconds = to_seconds("lease", lease, at_least=MIN_LOCK_LEASE_SECONDS)
+        connection = self.connection
+        return hold_lock(connection.gateway, connection.lock_keeper, name, seconds, to_optional_seconds("wait", wait))
 
     def handle(self, job_id: str, task: str = "job") -> JobHandle[Any]:
         """Make a handle on any job from its id."""

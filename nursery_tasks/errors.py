@@ -135,6 +135,26 @@ class NotAJob(NurseryTasksError, TypeError):
         super().__init__(f"{call} got {got}; pass {expected}")
 
 
+class LockTaken(NurseryTasksError, TimeoutError):
+    """Somebody else has the lock, and the time to wait for it is over."""
+
+    def __init__(self, name: str, waited_seconds: float) -> None:
+        self.name, self.waited_seconds = name, waited_seconds
+        within = f"was not free within {waited_seconds:g} s" if waited_seconds else "is taken"
+        super().__init__(f"the lock {name!r} {within}; `nursery-tasks doctor` shows who waits, wait=None waits for ever")
+
+
+class LockLost(NurseryTasksError, RuntimeError):
+    """The lease on a lock could not be kept: somebody else may have it by now."""
+
+    def __init__(self, name: str, token: int) -> None:
+        self.name, self.token = name, token
+        super().__init__(
+            f"the lock {name!r} (token {token}) was lost: its lease could not be renewed in time, and others may have it; "
+            "let the storage refuse older tokens, or give the lock a longer lease"
+        )
+
+
 class WouldBlockLoop(NurseryTasksError, RuntimeError):
     """A call that waits was made in the thread of an event loop, which would stand still, and with it all that runs there."""
 

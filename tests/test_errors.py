@@ -28,6 +28,8 @@ from nursery_tasks.errors import (
     JobExpired,
     JobStillRunning,
     JobTimedOut,
+    LockLost,
+    LockTaken,
     MainNotGuarded,
     NoLoopBehind,
     NoResource,
@@ -49,6 +51,19 @@ from nursery_tasks.errors import (
 )
 
 MESSAGES: list[tuple[Callable[[], NurseryTasksError], str]] = [
+    (
+        lambda: LockTaken("door", 0.0),
+        "the lock 'door' is taken; `nursery-tasks doctor` shows who waits, wait=None waits for ever",
+    ),
+    (
+        lambda: LockTaken("door", 2.5),
+        "the lock 'door' was not free within 2.5 s; `nursery-tasks doctor` shows who waits, wait=None waits for ever",
+    ),
+    (
+        lambda: LockLost("door", 7),
+        "the lock 'door' (token 7) was lost: its lease could not be renewed in time, and others may have it; let the storage "
+        "refuse older tokens, or give the lock a longer lease",
+    ),
     (lambda: InvalidOptions("priority", 12, "a whole number from 0 to 9"), "priority=12: expected a whole number from 0 to 9"),
     (
         lambda: InvalidArguments("add", "missing a required argument: 'b'", "(a: int, b: int)"),

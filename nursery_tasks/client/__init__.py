@@ -6,3 +6,4 @@ from .group import JobGroup as JobGroup
 from .handle import JobHandle as JobHandle
 from .job import Job as Job
 from .job import PartialJob as PartialJob
+from .keeping import Lock as Lock

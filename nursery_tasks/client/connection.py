@@ -34,6 +34,7 @@ from .cancelling import CANCEL_PAGE, cancel_jobs, unfinished_below
 from .handle import JobHandle
 from .ids import new_job_id
 from .job import Connected, Job, check_jobs
+from .keeping import LockKeeper
 from .owner import OWNER_LEASE_SECONDS, OwnerLease
 from .results import ended_at_deadline, result_of
 from .waiting import OutcomeWaiter, Ticket
@@ -65,6 +66,7 @@ class Connection:
     ) -> None:
         self.gateway = gateway
         self.waiter = OutcomeWaiter(gateway)
+        self.lock_keeper = LockKeeper(lambda: gateway.broker)
         self.owner = OwnerLease(lambda: gateway.broker, owner_lease_seconds)
         self.thread = threading.get_ident()  # where the event loop runs
         self.grace_seconds = OWNED_GRACE_SECONDS

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable
+from contextlib import ExitStack, contextmanager
 from contextvars import Context
 from typing import Any, TypeVar
 
@@ -27,7 +27,8 @@ from ..errors import (
 )
 from ..events import Events
 from ..model.delivery import CancelAnswer, Receipt, Stored, Submission
-from ..model.duration import Duration, to_optional_seconds
+from ..model.duration import Duration, to_optional_seconds, to_seconds
+from ..model.options import check_name
 from ..model.states import JobState
 from ..on_loop import call_on_loop, check_may_block
 from ..registry import Registry
@@ -43,9 +44,12 @@ from .connection import (
 )
 from .ids import new_job_id
 from .job import Connected, Job, check_job, check_jobs
+from .keeping import Lock, LockKeeper
+from .locks import LOCK_LEASE_SECONDS, MIN_LOCK_LEASE_SECONDS
 from .owner import OWNER_LEASE_SECONDS, OwnerLease
 from .results import ended_at_deadline, result_of
 from .sync_handle import SyncJobHandle, connection_of_this_thread
+from .sync_locks import hold_lock_here
 
 R = TypeVar("R")
 _log = logging.getLogger("nursery_tasks.client")
@@ -79,6 +83,7 @@ class SyncClient:
         self._let_go = let_go
         self._registry = registry
         self._owner = OwnerLease(broker, owner_lease_seconds)
+        self._lock_keeper = LockKeeper(broker)
         self._events = events
         self._node = node
         self._limit_bytes = limit_bytes
@@ -161,6 +166,24 @@ class SyncClient:
             left = JobStillRunning(handle.id, handle.task, OWNED_GRACE_SECONDS, why=f"it is {answer}")
             error.add_note(str(left))
             _log.warning("%s", left)
+
+    @contextmanager
+    def lock(
+        self, name: str, *, lease: Duration = LOCK_LEASE_SECONDS, wait: Duration | None = None
+    ) -> Generator[Lock, None, None]:
+        """Hold a lock in a block of blocking code, also in a `def` handler. See `App.lock`; what differs:
+
+        Nothing can stop a thread, so a lock that was lost is told by `lock.check()`, and at the end of the block. In a handler
+        whose job is cancelled the wait ends as `check_cancelled()` does.
+
+        Raises:
+            WouldBlockLoop: An event loop runs in this thread.
+        """
+        check_name("name", name)
+        check_may_block("app.sync.lock()", "async with app.lock(...)")
+        seconds = to_seconds("lease", lease, at_least=MIN_LOCK_LEASE_SECONDS)
+        with hold_lock_here(self.broker(), self._lock_keeper, name, seconds, to_optional_seconds("wait", wait)) as lock:
+            yield lock
 
     def handle(self, job_id: str, task: str = "job") -> SyncJobHandle[Any]:
         """Make a handle from an id."""

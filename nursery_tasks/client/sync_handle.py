@@ -159,7 +159,7 @@ class SyncJobHandle(Generic[R_co]):
                 left = POLL_SECONDS if deadline is None else min(POLL_SECONDS, deadline - time.monotonic())
                 if left <= 0:
                     raise away or self._timed_out(timeout_seconds)
-                _pause(woken, left)
+                pause(woken, left)
         finally:
             listener.close()
 
@@ -184,7 +184,7 @@ def connection_of_this_thread(app: Connected) -> Connection | None:
     return connection if thread == connection.thread else None
 
 
-def _pause(woken: threading.Event, seconds: float) -> None:
+def pause(woken: threading.Event, seconds: float) -> None:
     """Wait, and in a handler look now and then whether its job has been cancelled."""
     if current_job_or_none() is None:
         woken.wait(seconds)

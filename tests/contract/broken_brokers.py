@@ -880,13 +880,10 @@ def _of_queue(limit: Limit, queue: str) -> Limit:
 class PlacesAreLost(_WithGates):
     class gates(Gates):  # noqa: N801
         def give_back(self, job: Job) -> None:
-            """Forget it, but keep what it holds, as a counter does that somebody forgot to lower."""
-            if job.state is JobState.STARTED:
-                super().give_back(job)
-            else:
-                for limit in job.submitted.limits:
-                    self.held.setdefault(limit.name, {})[f"ghost {job.submitted.id}"] = job
-                super().give_back(job)
+            """Open the gates, but keep one more place, as a counter does that somebody forgot to lower."""
+            for limit in job.submitted.limits:
+                self.held.setdefault(limit.name, {})[f"ghost {job.submitted.id}"] = job
+            super().give_back(job)
 
 
 @mutant

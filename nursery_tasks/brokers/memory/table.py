@@ -145,6 +145,8 @@ class JobTable:
             raise RuntimeError(f"{job.submitted.id}: no move {move!r} leads from {before} to {after}")
         self._leave(job)
         job.state = after
+        if job.submitted.limits and (before in HELD) != (after in HELD):
+            (self.gates.hold if after in HELD else self.gates.give_back)(job)
         self._enter(job)
 
     def detach(self, job: Job) -> None:
@@ -274,8 +276,6 @@ class JobTable:
         self.counts.setdefault(submitted.queue, Counter())[state] += 1
         if state in HELD:
             self.held[submitted.id] = job
-            if submitted.limits:
-                self.gates.hold(job)
         elif state in ENDED:
             heappush(self._ended, (job.drop_at, sequence, job))
         elif state is JobState.READY and submitted.limits:
@@ -299,8 +299,7 @@ class JobTable:
             del counts[job.state]
         if not counts:
             del self.counts[job.submitted.queue]
-        if self.held.pop(job.submitted.id, None) is not None and job.submitted.limits:
-            self.gates.give_back(job)
+        self.held.pop(job.submitted.id, None)
         if job.gate is not None:
             self.gates.leave(job)
         if job.state not in ENDED and job.unique is not None:

@@ -365,6 +365,7 @@ def listing_shows_who_waits(harness: ContractHarness) -> None:
     expect_equal(record(broker, "b").waits_for, None, "what a job waits for that nobody has looked at")
     a, _ = expect_claimable(broker, "a", "plain")
     expect_claimable(broker)
+    settle(broker, Started(a))  # gives nothing back
     expect_equal([record(broker, name).waits_for for name in ("a", "b", "plain")], [None, ONE.name, None], "what they wait for")
     expect_equal(limits_of(broker), [LimitRecord(name=ONE.name, running=1, waiting=2)], "the limits")
     settle(broker, succeeded(a))
