@@ -31,6 +31,9 @@ from .workflows import Flow as Flow
 from .workflows import parallel as parallel
 from .workflows import parallel_map as parallel_map
 from .workflows import sequence as sequence
+from .workflows import sleep as sleep
+from .workflows import step as step
+from .workflows import wait_for_event as wait_for_event
 
 __all__ = [
     "App",
@@ -61,4 +64,7 @@ __all__ = [
     "run_process",
     "run_process_sync",
     "sequence",
+    "sleep",
+    "step",
+    "wait_for_event",
 ]

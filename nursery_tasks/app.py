@@ -42,6 +42,7 @@ R = TypeVar("R")
 E = TypeVar("E", bound=type[BaseException])
 F = TypeVar("F", bound=Callable[..., Any])
 
+DURABLE_MAX_CRASHES = 100  # of a workflow that may live for months
 MAX_PAYLOAD_BYTES = 1024 * 1024
 HARD_PAYLOAD_BYTES = 16 * 1024 * 1024
 CLOSE_SECONDS = 5.0
@@ -61,6 +62,8 @@ class WorkflowOptions(GivenOptions, total=False):
     """The keywords of `@app.workflow(...)`: those of a job, and what belongs to the workflow."""
 
     name: str
+    durable: bool
+    undo_timeout: Duration
 
 
 class App:
@@ -197,10 +200,17 @@ class App:
         Inside, everything is plain Python: `await task.run(...)`, loops, `try`, AnyIO's scopes, other workflows. What it awaits
         belongs to it and ends with it, and while it waits it holds no slot. It is submitted, awaited and cancelled like a task.
 
+        With `durable=True` it survives its workers: after `kill -9` at any point another worker runs the function again. What
+        has ended answers from its stored outcome, what runs is joined, nothing is started twice; `step`, `sleep` and
+        `wait_for_event` do the same for what is no job. The function must make the same calls again: see the guide.
+
         Args:
             function: The function.
             name: What messages call it; default: the function's name.
-            given: The defaults for its jobs; see `Task.options`.
+            durable: Whether it survives its workers.
+            undo_timeout: The budget of what `step.undo_with` has asked for, in seconds or as a timedelta (default 60).
+            given: The defaults for its jobs; see `Task.options`. A durable workflow has no `retry`, which belongs to what it
+                runs, and a `max_crashes` of 100.
 
         Raises:
             InvalidOptions: It is no `async def`, or a value is out of its range.
@@ -358,6 +368,24 @@ class App:
             return Workflow(self, spec)
         return AsyncTask(self, spec) if spec.kind == "loop" else SyncTask(self, spec)
 
+    async def send_event(self, workflow_id: str, name: str, payload: Any = None) -> None:
+        """Send an event to a durable workflow that waits for it, or will: see `wait_for_event`. Returns once it is stored.
+
+        Args:
+            workflow_id: The id of its job.
+            name: The event's name; events of one name come to the workflow's waits one after the other.
+            payload: Anything that can travel.
+
+        Raises:
+            UnknownJob: There is no such job.
+            WorkflowEnded: It has ended.
+            NotSerializable: The payload cannot travel.
+            BrokerUnavailable: The broker did not answer; whether the event is stored is unknown.
+        """
+        from .workflows import send_event  # late: they are built on the app's parts
+
+        await send_event(self.connection, check_name("workflow_id", workflow_id), name, payload)
+
     async def workers(self) -> list[WorkerRecord]:
         """List the live workers of this app's broker."""
         gateway = self.connection.gateway
@@ -485,11 +513,31 @@ class App:
         if isinstance(function, type) or not is_async(function):
             place = getattr(function, "__qualname__", repr(function))
             raise InvalidOptions("function", place, "an async def: a workflow awaits what it runs; other functions are tasks")
-        name = given.pop("name", None)
-        options = JobOptions(**check_options(given))
-        spec = make_spec(inject(function, self.lifespans, None), name, None, options)
-        self._add(replace(spec, workflow=True), given)
+        name, durable, undo_timeout = given.pop("name", None), given.pop("durable", False), given.pop("undo_timeout", None)
+        function = inject(function, self.lifespans, None)
+        if durable:
+            function = self._make_durable(function, name, given, undo_timeout)
+        elif undo_timeout is not None:
+            raise InvalidOptions("undo_timeout", undo_timeout, "durable=True beside it; other workflows undo nothing")
+        spec = make_spec(function, name, None, JobOptions(**check_options(given)))
+        self._add(replace(spec, workflow=True, durable=bool(durable)), given)
         return Workflow(self, self.registry.tasks[spec.name])
+
+    def _make_durable(
+        self, function: Callable[..., Any], name: str | None, given: dict[str, Any], undo_timeout: Duration | None
+    ) -> Callable[..., Any]:
+        from .workflows import UNDO_SECONDS, UNDO_TASK, make_durable, make_undo  # late: they are built on the app's parts
+
+        if given.get("retry") is not None:
+            expected = "none: a durable workflow is run again when its worker dies; give retries to what it runs"
+            raise InvalidOptions("retry", given["retry"], expected)
+        given.setdefault("max_crashes", DURABLE_MAX_CRASHES)
+        if UNDO_TASK not in self.registry.own:
+            undoing = make_durable(self, UNDO_TASK, make_undo(self), 0.0)
+            spec = make_spec(undoing, UNDO_TASK, None, JobOptions(max_crashes=DURABLE_MAX_CRASHES))
+            self.registry.own[UNDO_TASK] = replace(spec, workflow=True, durable=True)
+        seconds = UNDO_SECONDS if undo_timeout is None else to_seconds("undo_timeout", undo_timeout, at_least=0.001)
+        return make_durable(self, name or function.__name__, function, seconds)
 
     def _add(self, spec: TaskSpec, given: dict[str, Any]) -> None:
         self.registry.add(spec)
@@ -601,4 +649,4 @@ def _check_callable(function: object) -> None:
 
 _OWN_WORDS = ("name", "run_in", "kill_after", "raw", "reply_to")  # what belongs to the task and not to each job
 _TASK_WORDS = GivenOptions.__annotations__.keys() | set(_OWN_WORDS)
-_WORKFLOW_WORDS = GivenOptions.__annotations__.keys() | {"name"}
+_WORKFLOW_WORDS = GivenOptions.__annotations__.keys() | {"name", "durable", "undo_timeout"}

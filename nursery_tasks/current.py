@@ -51,6 +51,7 @@ class Hold(Protocol):
         broker: The broker that the job came from; its name where the handler runs in another process.
         token: The delivery's token: it owns the jobs that the handler awaits.
         cancel_reason: Why the attempt is to end, once it is.
+        is_told: Whether somebody wants the job itself to end, by a cancel or a time limit; not while only its worker stops.
         slot: What it gives back while it waits.
         coroutine, thread_id: Where the handler runs; written by who calls it, read to show its stack.
     """
@@ -64,6 +65,8 @@ class Hold(Protocol):
     def token(self) -> bytes: ...
     @property
     def cancel_reason(self) -> str | None: ...
+    @property
+    def is_told(self) -> bool: ...
     @property
     def slot(self) -> Slot: ...
 
@@ -82,6 +85,7 @@ class CurrentJob(msgspec.Struct, frozen=True, kw_only=True):  # made for every j
         state: The worker's resources, by the names of the `@app.lifespan` functions that made them; empty in a process or
             an interpreter, which cannot share them.
         hold: What the worker keeps of the attempt; for nursery-tasks itself, not for handlers.
+        recorder: What a durable workflow keeps of its calls (`client.recorded.Recorder`); likewise.
         log: A logger whose records carry the job's id, task and attempt.
     """
 
@@ -95,6 +99,7 @@ class CurrentJob(msgspec.Struct, frozen=True, kw_only=True):  # made for every j
     state: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
     _report: Callable[[Any], None] | None = None
     hold: Hold | None = None
+    recorder: Any = None
     _check: Callable[[], None] | None = None  # asks whether the job is to end, where the loop is in another process
 
     @property

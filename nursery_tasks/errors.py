@@ -127,6 +127,14 @@ class NotInJob(NurseryTasksError, RuntimeError):
         super().__init__(f"{what} works only inside a running job; no job is running here")
 
 
+class NotInWorkflow(NurseryTasksError, RuntimeError):
+    """Something that only a durable workflow has was asked for elsewhere."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(f"{what} works only in a function of `@app.workflow(durable=True)` that a worker runs")
+
+
 class NotAJob(NurseryTasksError, TypeError):
     """Something else was given where unsent jobs are expected; most often a call of the task instead of `task.job(...)`."""
 
@@ -399,6 +407,37 @@ class JobCancelled(JobError):
     def __init__(self, job_id: str, task: str, reason: str | None) -> None:
         self.reason = reason
         super().__init__(job_id, task, f"{task} ({job_id}) was cancelled" + (f": {reason}" if reason else ""))
+
+
+class WorkflowChanged(JobError):
+    """A durable workflow was run again, and its function did not make the calls that were recorded: its code has changed."""
+
+    def __init__(self, job_id: str, task: str, problem: str) -> None:
+        self.problem = problem
+        super().__init__(
+            job_id,
+            task,
+            f"{task} ({job_id}) was run again, and {problem}; its function has changed, or depends on something that is no "
+            f"recorded call: put that into step(...), or bring the old code back and run `nursery-tasks retry {job_id}`",
+        )
+
+
+class WorkflowEnded(JobError):
+    """An event was sent to a workflow that has ended."""
+
+    def __init__(self, job_id: str, task: str, state: str, event: str) -> None:
+        self.state, self.event = state, event
+        super().__init__(job_id, task, f"{task} ({job_id}) has ended ({state}): nobody waits there for the event {event!r}")
+
+
+class EventTimedOut(NurseryTasksError, TimeoutError):
+    """The event did not come within the time that the workflow was willing to wait. It is recorded: a later one is another."""
+
+    def __init__(self, event: str, waited_seconds: float) -> None:
+        self.event, self.waited_seconds = event, waited_seconds
+        super().__init__(
+            f"no event {event!r} came within {waited_seconds:g} s; app.send_event(workflow_id, {event!r}) sends it"
+        )
 
 
 class JobExpired(JobError):

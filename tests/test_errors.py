@@ -17,6 +17,7 @@ from nursery_tasks.errors import (
     BrokerUnavailable,
     BrokerUnreachable,
     DuplicateTask,
+    EventTimedOut,
     FunctionNotFound,
     HostDied,
     InvalidArguments,
@@ -36,6 +37,7 @@ from nursery_tasks.errors import (
     NotAJob,
     NotFinished,
     NotInJob,
+    NotInWorkflow,
     NotSerializable,
     NotSupported,
     NoWorkers,
@@ -47,6 +49,8 @@ from nursery_tasks.errors import (
     UnknownJob,
     UnknownTask,
     WaitTimedOut,
+    WorkflowChanged,
+    WorkflowEnded,
     WouldBlockLoop,
 )
 
@@ -82,6 +86,24 @@ MESSAGES: list[tuple[Callable[[], NurseryTasksError], str]] = [
         lambda: PayloadTooLarge("the message for add", 2_000_000, 1_048_576),
         "the message for add has 2,000,000 bytes, the limit is 1,048,576; pass a path or a key instead, "
         "or raise App(max_payload_bytes=...)",
+    ),
+    (
+        lambda: WorkflowChanged("j1", "movie", "call 2 of its function is mail, not render"),
+        "movie (j1) was run again, and call 2 of its function is mail, not render; its function has changed, or depends on "
+        "something that is no recorded call: put that into step(...), or bring the old code back and run "
+        "`nursery-tasks retry j1`",
+    ),
+    (
+        lambda: WorkflowEnded("j1", "movie", "failed", "approve"),
+        "movie (j1) has ended (failed): nobody waits there for the event 'approve'",
+    ),
+    (
+        lambda: EventTimedOut("approve", 2.5),
+        "no event 'approve' came within 2.5 s; app.send_event(workflow_id, 'approve') sends it",
+    ),
+    (
+        lambda: NotInWorkflow("wait_for_event()"),
+        "wait_for_event() works only in a function of `@app.workflow(durable=True)` that a worker runs",
     ),
     (lambda: UnknownTask("ad", ["add", "power"]), "no task is named 'ad': did you mean 'add'?"),
     (lambda: UnknownTask("zzz", ["power", "add"]), "no task is named 'zzz': this app has add, power"),

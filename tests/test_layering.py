@@ -97,7 +97,9 @@ ROOMS: dict[str, Room] = {
     # Worker processes from outside: command lines, pipes and ends; it knows neither apps nor jobs.
     "supervisor": room("errors model brokers.posting", libraries="anyio msgspec"),
     # (msgspec is for the records that a flow travels as.)
-    "workflows": room("errors model events current registry client task app", libraries="anyio msgspec"),
+    "workflows": room(
+        "hidden errors model events current brokers.protocol registry client task app", libraries="anyio msgspec"
+    ),
     "scheduling": room("errors model events registry client task app", libraries="anyio cronsim"),
     "observability": room("errors model events", libraries="opentelemetry prometheus_client"),
     # The package's __init__: the public names, and nothing that would make importing them slow.
@@ -140,8 +142,8 @@ LATE = [
         for broker in ("brokers.memory", "brokers.sqlite", "brokers.redis", "brokers.amqp")
     ),
     Late("task", "attempt_local", "execution", "running here is a method of a task; a producer never loads what runs them"),
+    Late("app", None, "workflows", "what workflows are made of is built on apps, which declare and serve them"),
     Late("app", "open_worker", "worker", "embedding is a method of App; a producer never loads the worker", typed=True),
-    Late("app", "open_worker", "workflows", "what runs enqueued flows is built on apps; only a worker needs it"),
 ]
 
 

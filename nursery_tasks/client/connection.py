@@ -35,19 +35,18 @@ from .handle import JobHandle
 from .ids import new_job_id
 from .job import Connected, Job, check_jobs
 from .keeping import LockKeeper
-from .owner import OWNER_LEASE_SECONDS, OwnerLease
+from .owner import ABANDONED, NESTED_PRIORITY, OWNER_LEASE_SECONDS, OwnerLease
+from .recorded import enqueue_recorded, recorder_on, run_recorded
 from .results import ended_at_deadline, result_of
 from .waiting import OutcomeWaiter, Ticket
 
 R = TypeVar("R")
 
 OWNED_GRACE_SECONDS: Final = 8.0  # how long a cancelled `run` waits for its job to be gone: its clean-up and the way there
-NESTED_PRIORITY: Final = 10  # above all that users can give
 LISTING_SECONDS: Final = 1.0  # for finding out what is still running after that
 LEAVE_SECONDS: Final = 1.0  # for a call that is under way when the app is left
 DEADLINE_GAP_SECONDS: Final = 1.0  # how much sooner than its caller a worker may see that the deadline is over, at most
 SUBMIT_CHUNK: Final = 2_000  # jobs in one call of enqueue_many: a transaction that others can get in between
-ABANDONED: Final = "its caller went away"
 
 
 class Connection:
@@ -72,7 +71,7 @@ class Connection:
         self.grace_seconds = OWNED_GRACE_SECONDS
         self.new_id: Callable[[], str] = new_job_id
         self.now: Callable[[], float] = time.time
-        self._app = app
+        self.app = app
         self._events = events
         self._node = node
         self._limit_bytes = limit_bytes
@@ -110,19 +109,26 @@ class Connection:
 
     async def enqueue(self, job: Job[R]) -> JobHandle[R]:
         """Submit one job."""
-        submission = self._encode(job)
-        [receipt] = await self._submit([submission])
-        return JobHandle(self._app, receipt.id, job.task, job.returns, receipt.created)
+        recorder = recorder_on(self)
+        if recorder is not None:
+            [handle] = await enqueue_recorded(self, recorder, [job])
+            return handle
+        submission = self.encode(job)
+        [receipt] = await self.submit([submission])
+        return JobHandle(self.app, receipt.id, job.task, job.returns, receipt.created)
 
     async def enqueue_many(self, jobs: Iterable[Job[Any]]) -> list[JobHandle[Any]]:
         """Submit many jobs in a few calls to the broker; all are encoded before the first is sent."""
         listed = check_jobs("app.enqueue_many()", jobs)
-        submissions = [self._encode(job) for job in listed]
+        recorder = recorder_on(self)
+        if recorder is not None:
+            return await enqueue_recorded(self, recorder, listed)
+        submissions = [self.encode(job) for job in listed]
         receipts: list[Receipt] = []
         for begin in range(0, len(submissions), SUBMIT_CHUNK):
-            receipts += await self._submit(submissions[begin : begin + SUBMIT_CHUNK])
+            receipts += await self.submit(submissions[begin : begin + SUBMIT_CHUNK])
         return [
-            JobHandle(self._app, receipt.id, job.task, job.returns, receipt.created)
+            JobHandle(self.app, receipt.id, job.task, job.returns, receipt.created)
             for job, receipt in zip(listed, receipts, strict=True)
         ]
 
@@ -133,14 +139,18 @@ class Connection:
             job_id: The id it gets, unless its options have one.
             reason: Asked why the job is cancelled, when the caller is.
         """
+        recorder = recorder_on(self)
+        if recorder is not None:
+            recorded: R = await run_recorded(self, recorder, job, job_id, reason)
+            return recorded
         deadline = current_effective_deadline()
         async with slot_given_back():
             receipt, stored = await self._run(job, job_id, reason)
             if stored is not None and ended_at_deadline(stored):
                 await wait_cancelled(deadline)
         if stored is None:  # an equal one was there already: nobody here owns it
-            return await JobHandle[R](self._app, receipt.id, job.task, job.returns)
-        result: R = result_of(stored, receipt.id, job.task, job.returns, self._app.registry)
+            return await JobHandle[R](self.app, receipt.id, job.task, job.returns)
+        result: R = result_of(stored, receipt.id, job.task, job.returns, self.app.registry)
         return result
 
     async def _run(self, job: Job[Any], job_id: str | None, reason: Callable[[], str | None]) -> tuple[Receipt, Stored | None]:
@@ -148,7 +158,7 @@ class Connection:
         token = owner_on(self.gateway.broker)
         with ExitStack() as stack:
             seconds = 0.0 if token else stack.enter_context(self.owner.awaiting())
-            submission = self._encode(job, job_id, remaining_seconds())
+            submission = self.encode(job, job_id, remaining_seconds())
             submission = msgspec.structs.replace(
                 submission,
                 owner=token or self.owner.id,
@@ -159,7 +169,7 @@ class Connection:
             ticket = stack.enter_context(self.waiter.expecting(submission.id, look=False))
             receipt: Receipt | None = None
             try:
-                [receipt] = await self._submit([submission])
+                [receipt] = await self.submit([submission])
                 ticket.sent = True
                 return receipt, await ticket.wait() if receipt.created else None
             except BrokerUnavailable:
@@ -170,8 +180,15 @@ class Connection:
                 raise
             except BaseException:  # cancelled; on Trio Ctrl-C comes out of the main task's `await` as it is
                 if receipt is None or receipt.created:
-                    await self._disown(submission, ticket, reason() or ABANDONED)
+                    await self.disown(submission, ticket, reason() or ABANDONED)
                 raise
+
+    def child_id(self, job: Job[Any]) -> str:
+        """Return the id of a job that is about to be run."""
+        recorder = recorder_on(self)
+        if recorder is not None:
+            return recorder.name_call(job)
+        return job.options.job_id or self.new_id()
 
     async def cancel_jobs(
         self, wanted: Sequence[str] | JobFilter, reason: str | None, wait_seconds: float
@@ -198,7 +215,7 @@ class Connection:
         except NotSupported:
             return None
 
-    async def _disown(self, submission: Submission, ticket: Ticket, reason: str) -> None:
+    async def disown(self, submission: Submission, ticket: Ticket, reason: str) -> None:
         """Cancel an owned job whose caller is leaving, and wait until it is gone; bounded.
 
         Raises:
@@ -236,7 +253,8 @@ class Connection:
         listed = [(job.id, job.task, "unresponsive" if job.unresponsive else str(job.state), job.worker or "") for job in jobs]
         raise JobStillRunning(submission.id, submission.task, grace_seconds, listed, why)
 
-    def _encode(self, job: Job[Any], job_id: str | None = None, remaining: float | None = None) -> Submission:
+    def encode(self, job: Job[Any], job_id: str | None = None, remaining: float | None = None) -> Submission:
+        """Make a submission of a job; raises as `Job.to_submission` does."""
         submission = job.to_submission(job_id or self.new_id(), self.now(), self._limit_bytes, remaining)
         if submission.limits:
             check_limits_are_held(self.gateway.broker)
@@ -244,7 +262,8 @@ class Connection:
             return msgspec.structs.replace(submission, queue=f"{submission.queue}@{self._node}")
         return submission
 
-    async def _submit(self, submissions: Sequence[Submission]) -> list[Receipt]:
+    async def submit(self, submissions: Sequence[Submission]) -> list[Receipt]:
+        """Submit jobs, and tell the listeners of this program."""
         if self._require_workers:
             await self._check_workers(submissions)
         receipts = await self.gateway.submit(submissions)

@@ -139,7 +139,7 @@ class JobGroup:
             TypeError: It is neither.
         """
         job = _to_job(task, args, kwargs)
-        child: ChildJob[Any] = ChildJob(job.options.job_id or self._connection.new_id(), job.task)
+        child: ChildJob[Any] = ChildJob(self._connection.child_id(job), job.task)
         self._group.start_soon(child.run, self._connection, job, self, name=f"{job.task} {child.id}")
         return child
 

@@ -18,6 +18,7 @@ from ..registry import Registry
 if TYPE_CHECKING:
     from .connection import Connection
     from .handle import JobHandle
+    from .recorded import Recorder
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -115,6 +116,7 @@ class Job(Generic[R_co]):
         options = self.options
         changed = options.changed
         parent = current_job_or_none()
+        recorder: Recorder | None = parent.recorder if parent else None
         message = Message(
             task=self.task,
             args=list(self.args),
@@ -125,6 +127,7 @@ class Job(Generic[R_co]):
             remaining=remaining_seconds,
             deadline=None if remaining_seconds is None else now + remaining_seconds,
             tags=options.tags,
+            call=recorder.call_of(options.job_id or job_id) if recorder else None,
             sent_at=now,
         )
         payload = self._app.registry.codec.encode(f"an argument of {self.task}", message)

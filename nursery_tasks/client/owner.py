@@ -23,6 +23,8 @@ from ..errors import BrokerClosed, BrokerError
 from ..model.delivery import CancelAnswer
 
 OWNER_LEASE_SECONDS: Final = 15.0
+NESTED_PRIORITY: Final = 10  # of what a handler awaits: above all that users can give
+ABANDONED: Final = "its caller went away"
 ARRIVAL_SECONDS: Final = 15.0  # a call to the broker is given up after 10
 RETRY_SECONDS: Final = 0.5  # between two tries to cancel what was abandoned
 

@@ -33,8 +33,6 @@ from ..model.states import JobState
 from ..on_loop import call_on_loop, check_may_block
 from ..registry import Registry
 from .connection import (
-    ABANDONED,
-    NESTED_PRIORITY,
     OWNED_GRACE_SECONDS,
     SUBMIT_CHUNK,
     Connection,
@@ -46,7 +44,7 @@ from .ids import new_job_id
 from .job import Connected, Job, check_job, check_jobs
 from .keeping import Lock, LockKeeper
 from .locks import LOCK_LEASE_SECONDS, MIN_LOCK_LEASE_SECONDS
-from .owner import OWNER_LEASE_SECONDS, OwnerLease
+from .owner import ABANDONED, NESTED_PRIORITY, OWNER_LEASE_SECONDS, OwnerLease
 from .results import ended_at_deadline, result_of
 from .sync_handle import SyncJobHandle, connection_of_this_thread
 from .sync_locks import hold_lock_here

@@ -78,7 +78,7 @@ class OutcomeWaiter:
             self._wake.set()  # the service has slept without a limit; from now on it polls
         self._tickets.setdefault(job_id, []).append(ticket)
         if look:
-            self._look(job_id)
+            self.look(job_id)
         try:
             yield ticket
         finally:
@@ -135,7 +135,8 @@ class OutcomeWaiter:
             ticket.error = error
             ticket.event.set()
 
-    def _look(self, job_id: str) -> None:
+    def look(self, job_id: str) -> None:
+        """Look a job up now: it may have ended already."""
         self._look_at.add(job_id)
         self._wake.set()
 

@@ -65,6 +65,7 @@ class Codec:
         module = msgspec.json if form == "json" else msgspec.msgpack
         self._encode: Callable[[object], bytes] = module.Encoder(enc_hook=self._to_plain).encode
         self._as_json: Callable[[object], bytes] = msgspec.json.Encoder(enc_hook=self._to_plain).encode
+        self._to_fixed = msgspec.json.Encoder(enc_hook=self._to_plain, order="deterministic").encode
         self._to_msgpack = msgspec.msgpack.Encoder(enc_hook=self._to_plain).encode
         self._from_json = msgspec.json.Decoder(Message).decode
         self._from_msgpack = msgspec.msgpack.Decoder(Message).decode
@@ -82,6 +83,17 @@ class Codec:
         if self.form == "json" and b"null" in body and self._has_lost_a_number(value):
             raise NotSerializable(what, "NaN and infinity would arrive as null in JSON; App(codec='msgpack') can carry them")
         return body
+
+    def fingerprint(self, what: str, value: object) -> bytes:
+        """Encode *value* so that equal values give equal bytes, in any process and with any setting.
+
+        Raises:
+            NotSerializable: Something inside cannot travel.
+        """
+        try:
+            return self._to_fixed(value)
+        except Exception as error:
+            raise NotSerializable(what, str(error) or type(error).__name__) from None
 
     def plain(self, value: object) -> Any:
         """Return *value* as JSON would bring it to the other side: plain data that can be encoded again in any format.

@@ -30,6 +30,8 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
             on the broker's clock, so no other clock has a say. None: no deadline, or nobody awaits it.
         deadline: The same as a moment, in epoch seconds on the caller's clock; for display only.
         tags: Words to find the job by.
+        call: Of a job that a durable workflow has submitted: the number of this call among those that its function itself
+            makes, from 1; 0 when a child of the function's own nursery made it.
         sent_at: When it was made, in epoch seconds on the submitter's clock; for display only.
         id: The job's id as another program gave it; brokers heed it, and an answer repeats it.
         reply_to: Where another program waits for the answer.
@@ -45,6 +47,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     remaining: float | None = None
     deadline: float | None = None
     tags: tuple[str, ...] = ()
+    call: int | None = None
     sent_at: float | None = None
     id: str | int | None = None
     reply_to: str | None = None

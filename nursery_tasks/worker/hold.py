@@ -44,6 +44,12 @@ class AttemptHold:
         return DEADLINE_OVER if held.time_limit < held.timeout_at else TIMED_OUT
 
     @property
+    def is_told(self) -> bool:
+        """Whether somebody wants the job itself to end, by a cancel or a time limit; not while only its worker stops."""
+        held = self._held
+        return not held.lost and (held.cancelled or (held.time_limit != math.inf and self._now() >= held.time_limit))
+
+    @property
     def waits(self) -> bool:
         """Whether the handler waits for other jobs now; also for their end, when it is cancelled."""
         return self._loan is not None and self._loan.waits

@@ -109,7 +109,8 @@ class Runner:
         call = self._prepared(held, began)
         if call is None:
             return
-        if held.delivery.crashes >= SUSPECT_CRASHES:
+        # A durable workflow waits for jobs that may be suspects, too.
+        if held.delivery.crashes >= SUSPECT_CRASHES and not call.spec.durable:
             async with self._alone():
                 await self._reserve_and_call(held, call, began)
         else:

@@ -16,6 +16,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 WITH_WORKER = {"first": "the nap was cancelled", "sync_program": "a hundred more: 161700"}
 ALONE = {
     "classes": "the page at https://a: attempt 2, 1 request",
+    "durable": "report R-17: 14 words\n['read one', 'read four', 'read sixteen', 'draw a number']",
     "embedded": "Bonjour, Grace",
     "errors": "cancelled: changed my mind",
     "other_languages": "1 + 2 = 3",
@@ -23,6 +24,7 @@ ALONE = {
     "shell": "both were gone after 0.",
     "processes": "the search was killed",
     "test_with_the_lab": "both hold",
+    "web_request": "the client went away; the pages were gone 0.",
     "tree": "nothing of the tree is left",
 }
 LIBRARIES = {"toy_broker"}  # imported by the contract's tests

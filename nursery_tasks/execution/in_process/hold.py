@@ -45,6 +45,7 @@ class DistantHold:
         self.broker: object = broker
         self.token = token
         self.cancel_reason: str | None = None  # written by the thread that reads the link
+        self.is_told = False  # nobody asks there
         self.slot = DistantSlot(tell)
         self.coroutine: Coroutine[Any, Any, Any] | None = None
         self.thread_id: int | None = None

@@ -1,0 +1,274 @@
+"""What a durable workflow knows of its own calls: their names, and what earlier runs of its function have left.
+
+A call's id is a hash of the workflow's id, what is called, its encoded arguments, and how many equal calls came before. So it
+does not depend on the order in which the branches of the function happen to begin; which of several *equal* calls is the first
+does, and makes no difference. The calls that the function itself makes, not a child of its own nursery, also have numbers: in
+those the order is part of the program, and a call that stands in another's place is noticed before it is sent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from functools import partial
+from hashlib import blake2b
+from typing import Any, Final, Literal, TypeVar
+
+import msgspec
+from anyio import get_current_task, sleep
+
+from ..client import Connection, Job
+from ..client.recorded import AGAIN_SECONDS, is_cancelled_for, submit_until_stored
+from ..current import CurrentJob
+from ..errors import BrokerUnavailable, WorkflowChanged
+from ..model.codec import Undecodable, pack_outcome
+from ..model.delivery import JOB_OWNER_SECONDS, Stored, Submission, job_owner
+from ..model.listing import JobFilter, JobRecord
+from ..model.message import Message
+from ..model.options import DEFAULT_QUEUE
+from ..model.outcome import Outcome
+from ..model.states import JobState
+
+T = TypeVar("T")
+
+PAGE: Final = 500  # recorded calls that are read at once
+CUT_MARK: Final = " (by its workflow)"  # how the reason of a cancel ends that a scope of the function's own has made
+CUT_PATIENCE_SECONDS: Final = 30.0  # how much later than twice the first time such a scope may do it again
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """A call that an earlier run has made.
+
+    Attributes:
+        call: Its number among the function's own calls; 0: one of its children made it.
+        outcome: Of a record; jobs are asked for again.
+        seconds: How long it took until it ended; 0 while it has not.
+        cut: A scope of the function's own has cancelled it.
+    """
+
+    id: str
+    task: str
+    call: int
+    state: JobState
+    outcome: bytes | None
+    seconds: float
+    cut: bool
+
+
+class Recording:
+    """The calls of one run of a durable workflow's function; the `Recorder` of the jobs that it submits.
+
+    Attributes:
+        leaving: Why the function is being left: `stopped`: its worker stops, or has lost the job; `told`: somebody wants the
+            workflow to end. None: it is not.
+        changed: What was wrong with a call; it is raised again by all later calls, because a handler may have caught it.
+        undos: What is to be run, the last one first, when the workflow does not succeed.
+    """
+
+    def __init__(self, connection: Connection, job: CurrentJob, deadline: float = math.inf) -> None:
+        self.connection = connection
+        self.job = job
+        self.owner = job_owner(job.id)
+        self.deadline = deadline
+        self.leaving: Literal["stopped", "told"] | None = None
+        self.changed: WorkflowChanged | None = None
+        self.undos: list[Job[Any]] = []
+        self.codec = connection.app.registry.codec
+        self._root: int | None = None  # the child that runs the function
+        self._numbers: Counter[str] = Counter()  # equal calls so far
+        self._calls = 0
+        self._made: dict[str, int] = {}  # id -> number of the call, in this run
+        self._recorded: dict[str, Recorded] = {}
+        self._by_call: dict[int, Recorded] = {}
+        self._has_cut = False
+
+    # --- before the function -----------------------------------------------------------------------------------------------
+
+    async def load(self) -> None:
+        """Read what earlier runs have left. In the first one that is nothing."""
+        gateway = self.connection.gateway
+        own = await until_answered(lambda: gateway.call(gateway.admin.job, self.job.id))
+        after, wanted = (own.cursor if own else 0), JobFilter(parent=self.job.id)
+        while page := await until_answered(partial(gateway.call, gateway.admin.jobs, wanted, PAGE, after)):
+            for record in page:
+                self._take(record)
+            after = page[-1].cursor
+
+    def begin(self) -> None:
+        """Say that the function runs in this very child."""
+        self._root = get_current_task().id
+
+    def _take(self, record: JobRecord) -> None:
+        try:
+            message = self.codec.decode_message(record.payload)
+        except Undecodable:
+            return
+        if message.call is None:
+            return
+        found = Recorded(
+            id=record.id,
+            task=record.task,
+            call=message.call,
+            state=record.state,
+            outcome=record.outcome if record.state.ended else None,
+            seconds=max(0.0, record.ended_at - record.created_at) if record.ended_at else 0.0,
+            cut=is_cancelled_for(Stored(record.state, record.outcome), CUT_MARK),
+        )
+        if not _is_record(found.task):
+            found = msgspec.structs.replace(found, outcome=None)
+        self._recorded[found.id] = found
+        if found.call:
+            self._by_call[found.call] = found
+
+    # --- names -------------------------------------------------------------------------------------------------------------
+
+    def name_call(self, job: Job[Any]) -> str:
+        """Return the id of a job that the function is about to submit."""
+        job_id = job.options.job_id or self._hash("job", job.task, self._fingerprint(job))
+        return self.made(job_id, job.task)
+
+    def name_enqueue(self, job: Job[Any]) -> tuple[str, str]:
+        """Return the id of the record of a detached submission, and the job's."""
+        record_id = self._hash("enqueue", job.task, self._fingerprint(job))
+        job_id = job.options.job_id or hash_of(record_id, "job", job.task, b"", 0)
+        return self.made(record_id, f"enqueue:{job.task}"), job_id
+
+    def name_record(self, kind: str, name: str, arguments: object = None) -> str:
+        """Return the id of something that is recorded and is no job."""
+        fingerprint = self.codec.fingerprint(f"an argument of {kind} {name}", arguments)
+        return self.made(self._hash(kind, name, fingerprint), f"{kind}:{name}")
+
+    def call_of(self, job_id: str) -> int | None:
+        """Return the number of the call that *job_id* was named for."""
+        return self._made.get(job_id)
+
+    def _fingerprint(self, job: Job[Any]) -> bytes:
+        return self.codec.fingerprint(f"an argument of {job.task}", [list(job.args), dict(job.kwargs)])
+
+    def _hash(self, kind: str, name: str, arguments: bytes) -> str:
+        alike = hash_of(self.job.id, kind, name, arguments, 0)
+        number = self._numbers[alike]
+        self._numbers[alike] += 1
+        return hash_of(self.job.id, kind, name, arguments, number) if number else alike
+
+    def made(self, call_id: str, what: str) -> str:
+        """Note a call that is about to be made.
+
+        Raises:
+            WorkflowChanged: An earlier run has made another one in its place.
+        """
+        if self.changed is not None:
+            raise self.changed
+        call = 0
+        if get_current_task().id == self._root:
+            self._calls += 1
+            call = self._calls
+            expected = self._by_call.get(call)
+            if expected is not None and expected.id != call_id:
+                raise self.change(f"call {call} of its function is {what}{_other(expected.task == what)}, not {expected.task}")
+        self._made.setdefault(call_id, call)
+        return call_id
+
+    def change(self, problem: str) -> WorkflowChanged:
+        """Make the error that says what was noticed."""
+        self.changed = WorkflowChanged(self.job.id, self.job.task, problem)
+        return self.changed
+
+    def check_all_made(self) -> None:
+        """Check, after the function has returned, that it has made all the calls that earlier runs have.
+
+        Where a scope of the function's own has cut something short in this run, nobody can tell.
+
+        Raises:
+            WorkflowChanged: It has not.
+        """
+        if self._has_cut:
+            return
+        for recorded in self._recorded.values():
+            if recorded.id not in self._made and not recorded.cut:
+                which = f"call {recorded.call}, " if recorded.call else "a call of "
+                raise self.change(f"{which}{recorded.task} ({recorded.id}), was not made again")
+
+    # --- records -----------------------------------------------------------------------------------------------------------
+
+    def look(self, record_id: str) -> Stored | None:
+        """Return what earlier runs have recorded under an id."""
+        found = self._recorded.get(record_id)
+        return None if found is None or found.outcome is None else Stored(found.state, found.outcome)
+
+    def note(self, record_id: str, what: str) -> Submission:
+        """Make a record that says nothing but that something has happened."""
+        return self.record(record_id, what, Outcome(state=JobState.SUCCEEDED, value=msgspec.Raw(self.codec.encode(what, None))))
+
+    def record(self, record_id: str, what: str, outcome: Outcome, arguments: tuple[Any, ...] = ()) -> Submission:
+        """Make a record of an outcome."""
+        outcome = msgspec.structs.replace(outcome, worker=self.job.worker, ended_at=self.connection.now())
+        message = Message(task=what, args=list(arguments), parent=self.job.id, call=self.call_of(record_id))
+        return Submission(
+            id=record_id,
+            queue=self.job.queue or DEFAULT_QUEUE,
+            task=what,
+            payload=self.codec.encode(f"an argument of {what}", message),
+            parent=self.job.id,
+            owner=self.owner,
+            owner_seconds=JOB_OWNER_SECONDS,
+            ended=outcome.state,
+            outcome=pack_outcome(outcome, self.codec.form if outcome.value else "json"),
+        )
+
+    async def store(self, record: Submission) -> Stored:
+        """Store a record; returns what stands under its id, which is another one when somebody was first."""
+        [receipt] = await submit_until_stored(self.connection, [record])
+        if not receipt.created:
+            [stored] = await until_answered(lambda: self.connection.gateway.outcomes([record.id]))
+            if stored is not None and stored.outcome is not None:
+                return stored
+        assert record.ended is not None
+        return Stored(record.ended, record.outcome)
+
+    # --- ends --------------------------------------------------------------------------------------------------------------
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the function is being left only because its worker stops."""
+        return self.leaving == "stopped"
+
+    def cut(self, reason: str) -> str:
+        """Hear that a call is being cancelled; returns the reason to give."""
+        self._has_cut = self._has_cut or self.leaving is None
+        return f"{reason}{CUT_MARK}"
+
+    def is_cut(self, stored: Stored) -> bool:
+        """Whether a job was cancelled by a scope of the function's own."""
+        return is_cancelled_for(stored, CUT_MARK)
+
+    async def wait_cut(self, job_id: str) -> None:
+        """Wait until the scope that had cancelled a job in an earlier run does it again."""
+        recorded = self._recorded.get(job_id)
+        await sleep(CUT_PATIENCE_SECONDS + 2 * (recorded.seconds if recorded else 0.0))
+        name = recorded.task if recorded else "a job"
+        raise self.change(f"{name} ({job_id}), which a scope of its function had cancelled, was not cancelled again")
+
+
+def hash_of(parent: str, kind: str, name: str, arguments: bytes, number: int) -> str:
+    """Return the id of a call: 32 hexadecimal digits."""
+    head = msgspec.json.encode((parent, kind, name, number))
+    return blake2b(head + b"\0" + arguments, digest_size=16).hexdigest()
+
+
+async def until_answered(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask the broker, again and again while it is away."""
+    while True:
+        try:
+            return await ask()
+        except BrokerUnavailable:
+            await sleep(AGAIN_SECONDS)
+
+
+def _is_record(task: str) -> bool:
+    return task.partition(":")[0] in ("step", "sleep", "event", "enqueue", "deadline")
+
+
+def _other(same_task: bool) -> str:
+    return " with other arguments" if same_task else ""

@@ -1,0 +1,194 @@
+"""`step.undo_with`: what a durable workflow has done is taken back when it does not succeed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from anyio import sleep_forever
+from support import Gate, until, until_state, working
+
+from nursery_tasks import App, JobState, Retry, Workflow, step
+from nursery_tasks.errors import InvalidArguments, InvalidOptions, JobTimedOut
+from nursery_tasks.model.listing import JobFilter
+from nursery_tasks.testing import open_lab, run_lab
+
+ALL = JobFilter()
+
+
+class Trip:
+    """Tasks that do and undo, and what they did."""
+
+    def __init__(self, app: App) -> None:
+        self.log: list[str] = []
+        self.fails_to_undo: set[int] = set()
+        self.gate = Gate()
+
+        @app.task
+        async def book(n: int) -> int:
+            if n == 3:
+                raise ValueError("no seat 3")
+            self.log.append(f"book {n}")
+            return n
+
+        @app.task(retry=Retry(2, wait=0))
+        async def give_back(n: int, why: str = "") -> None:
+            self.log.append(f"back {n}{why}")
+            if n in self.fails_to_undo:
+                raise RuntimeError(f"cannot give back {n}")
+
+        self.book, self.give_back = book, give_back
+
+        async def pay(n: int) -> int:
+            self.log.append(f"pay {n}")
+            return n
+
+        self.pay = pay
+
+
+def make_flow(app: App, trip: Trip, **options: Any) -> Workflow[[int], int]:
+    @app.workflow(durable=True, **options)
+    async def flow(last: int) -> int:
+        for n in range(1, last + 1):
+            await (trip.book.run(n) if n != 2 else step(trip.pay, n))
+            step.undo_with(trip.give_back, n, why="!" if n == 2 else "")
+        if last == 1:
+            await trip.gate.pass_through()
+        return last
+
+    return flow
+
+
+async def test_a_failing_third_step_undoes_the_second_and_the_first(app: App) -> None:
+    trip = Trip(app)
+    flow = make_flow(app, trip)
+    async with working(app, slots=1):
+        with pytest.raises(ValueError, match="no seat 3") as caught:
+            await flow.run(3)
+    assert trip.log == ["book 1", "pay 2", "back 2!", "back 1"]
+    assert "what it had done was undone" in caught.value.__notes__
+
+
+async def test_who_succeeds_undoes_nothing(app: App) -> None:
+    trip = Trip(app)
+    flow = make_flow(app, trip)
+    async with working(app):
+        assert await flow.run(2) == 2
+    assert trip.log == ["book 1", "pay 2"]
+
+
+async def test_an_undo_that_fails_does_not_keep_the_others_from_it(app: App) -> None:
+    trip = Trip(app)
+    trip.fails_to_undo = {2}
+    flow = make_flow(app, trip)
+    async with working(app):
+        with pytest.raises(ValueError, match="no seat 3") as caught:
+            await flow.run(3)
+    assert trip.log == ["book 1", "pay 2", "back 2!", "back 2!", "back 1"]
+    assert "not all was undone: give_back: RuntimeError: cannot give back 2" in caught.value.__notes__
+
+
+async def test_a_cancel_undoes(app: App) -> None:
+    trip = Trip(app)
+    flow = make_flow(app, trip)
+    async with working(app):
+        handle = await flow.enqueue(1)
+        await trip.gate.wait_for(1)
+        assert await handle.cancel("enough") == "cancelled"  # it waits for the undo
+        assert trip.log == ["book 1", "back 1"]
+        outcome = await handle.outcome()
+        assert (outcome.state, outcome.reason) == (JobState.CANCELLED, "enough")
+
+
+def test_a_timeout_undoes(memory_app: App) -> None:
+    trip = Trip(memory_app)
+    flow = make_flow(memory_app, trip, timeout=0.5)
+
+    async def check() -> None:
+        async with open_lab(memory_app):
+            with pytest.raises(JobTimedOut):
+                await flow.run(1)
+        assert trip.log == ["book 1", "back 1"]
+
+    run_lab(check)
+
+
+async def test_a_worker_that_stops_undoes_nothing(app: App) -> None:
+    trip = Trip(app)
+    flow = make_flow(app, trip)
+    async with app:
+        handle = await flow.enqueue(1)
+        async with app.open_worker(drain=0):
+            await trip.gate.wait_for(1)
+        assert await handle.status() is JobState.READY
+        assert trip.log == ["book 1"]
+        trip.gate.open()
+        async with working_beside(app):
+            assert await handle == 1
+    assert trip.log == ["book 1"]
+
+
+def working_beside(app: App) -> Any:
+    return app.open_worker()
+
+
+async def test_the_budget_ends_an_undo_that_hangs(app: App) -> None:
+    trip = Trip(app)
+    gate = Gate()
+
+    @app.task
+    async def hang() -> None:
+        await gate.pass_through()
+
+    @app.workflow(durable=True, undo_timeout=0.3)
+    async def flow() -> None:
+        await step(trip.pay, 1)
+        step.undo_with(hang)
+        raise ValueError("no")
+
+    async with working(app):
+        with pytest.raises(ValueError, match="no") as caught:
+            await flow.run()
+    assert gate.entered == 1
+    assert gate.inside == 0
+    assert "it was not undone, see `nursery-tasks tree" in "".join(caught.value.__notes__)
+
+
+async def test_a_cancelled_workflow_leaves_a_long_undo_behind(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nursery_tasks.workflows.undo.TOLD_WAIT_SECONDS", 0.2)
+    trip, gate = Trip(app), Gate()
+
+    @app.task
+    async def slow() -> None:
+        await gate.pass_through()
+
+    @app.workflow(durable=True)
+    async def flow() -> None:
+        await step(trip.pay, 1)
+        step.undo_with(slow.options(priority=3))
+        await sleep_forever()
+
+    async with working(app):
+        handle = await flow.enqueue()
+        await until(lambda: bool(trip.log))
+        await until_state(app, handle.id, JobState.STARTED)
+        assert await handle.cancel() == "cancelled"
+        await gate.wait_for(1)
+        gate.open()
+        children = await app.connection.gateway.call(app.connection.gateway.admin.jobs, ALL, 10)
+        undoing = next(job for job in children if job.task == "nursery_tasks.undo")
+        assert await app.handle(undoing.id) == []
+
+
+async def test_wrong_arguments_are_refused_where_they_stand(memory_app: App) -> None:
+    trip = Trip(memory_app)
+
+    @memory_app.workflow(durable=True)
+    async def flow() -> None:
+        step.undo_with(trip.give_back, 1, 2, 3)  # type: ignore[call-arg]
+
+    async with working(memory_app):
+        with pytest.raises(InvalidArguments):
+            await flow.run()
+    with pytest.raises(InvalidOptions, match=r"0\.001 seconds or more"):
+        memory_app.workflow(durable=True, undo_timeout=0)(trip.pay)
