@@ -28,6 +28,13 @@ from nursery_tasks.model.listing import JobFilter
 from nursery_tasks.testing import FaultyBroker
 
 
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Run on two loops: each test has several workers, on each broker."""
+    backend: str = request.param
+    return backend
+
+
 class Interrupted:
     """Stops a workflow's worker in the middle of its function, once: the next one runs it again from the beginning."""
 

@@ -17,8 +17,10 @@ from anyio.from_thread import start_blocking_portal
 from redis_server import fresh_url
 
 from nursery_tasks import App
+from nursery_tasks.brokers.protocol import BrokerAdmin
 from nursery_tasks.client.sync_handle import SyncJobHandle
-from nursery_tasks.model.states import JobState
+from nursery_tasks.model.listing import JobFilter
+from nursery_tasks.model.states import ENDED, JobState
 
 PROGRAM = Path(__file__).parent / "kill_program.py"
 DEADLINE = 50.0
@@ -81,6 +83,14 @@ class Fleet:
         """Return the worker that wrote the last line of this kind."""
         pid = [line[2] for line in self.lines() if line[0] == word][-1]
         return next(worker for worker in self.workers if worker.pid == pid)
+
+    def unfinished(self) -> list[str]:
+        """Say where things stand, for a test that has failed."""
+        broker = self.client.sync.broker()
+        assert isinstance(broker, BrokerAdmin)
+        found = broker.jobs(JobFilter(states=frozenset(JobState) - ENDED), 100)
+        jobs = [f"{job.task} {job.id} {job.state} attempt {job.attempts} crashes {job.crashes} {job.worker}" for job in found]
+        return [*jobs, *(f"worker {worker.pid}: {worker.poll()}" for worker in self.workers)]
 
     def close(self) -> None:
         self._stack.close()
@@ -146,7 +156,11 @@ def run_under_fire(fleet: Fleet, kills: int, seed: int) -> None:
 def wait_for_life(fleet: Fleet, handle: SyncJobHandle[object]) -> None:
     """Wait until something has happened since the last kill, so that each kill costs something."""
     seen = len(fleet.lines())
-    until(lambda: len(fleet.lines()) > seen or handle.ready(), "a sign of life")
+    try:
+        until(lambda: len(fleet.lines()) > seen or handle.ready(), "a sign of life")
+    except AssertionError:
+        print("\n".join(fleet.unfinished()))
+        raise
 
 
 def test_fifty_steps_under_fire(fleet: Fleet) -> None:

@@ -16,6 +16,13 @@ from nursery_tasks.testing import open_lab, run_lab
 ALL = JobFilter()
 
 
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Run on two loops: each test has several workers, on each broker."""
+    backend: str = request.param
+    return backend
+
+
 class Trip:
     """Tasks that do and undo, and what they did."""
 
