@@ -27,7 +27,7 @@ from .model.codec import CustomType, Format
 from .model.delivery import CancelAnswer
 from .model.duration import Duration, to_optional_seconds, to_seconds
 from .model.listing import JobFilter, WorkerRecord
-from .model.options import GivenOptions, JobOptions, check_name, check_options
+from .model.options import HARD_PAYLOAD_BYTES, GivenOptions, JobOptions, check_name, check_options
 from .program import check_can_be_reached, check_is_guarded
 from .registry import Registry, TaskSpec, is_async, make_spec
 from .resources import Lifespan, inject, open_resources
@@ -44,7 +44,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 DURABLE_MAX_CRASHES = 100  # of a workflow that may live for months
 MAX_PAYLOAD_BYTES = 1024 * 1024
-HARD_PAYLOAD_BYTES = 16 * 1024 * 1024
 CLOSE_SECONDS = 5.0
 
 

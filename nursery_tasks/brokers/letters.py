@@ -31,6 +31,7 @@ class _Letter(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] = ()
 
 
+LONGEST_DELAY_SECONDS: Final = 100 * 365.25 * 86_400
 _FROM_JSON: Final = msgspec.json.Decoder(_Letter)
 _FROM_MSGPACK: Final = msgspec.msgpack.Decoder(_Letter)
 _UNREADABLE: Final = _Letter(task="")
@@ -50,7 +51,7 @@ def to_submission(queue: bytes | None, body: bytes, *, raw: bool = False) -> Sub
         task=letter.task,
         payload=body,
         priority=min(max(letter.priority, 0), MAX_PRIORITY),
-        delay_seconds=max(letter.delay, 0.0),
+        delay_seconds=min(max(letter.delay, 0.0), LONGEST_DELAY_SECONDS),
         parent=letter.parent,
         tags=letter.tags,
         raw=raw,

@@ -24,6 +24,7 @@ from .trouble import OK, one_line
 _DETAIL_WIDTH = 60
 _WIDE_ENOUGH = 120  # columns for whole ids; narrower terminals get their ends, which every command takes
 _PART = 12
+_BODY_WIDTH = 1_000
 
 StatesOption = Annotated[list[JobState] | None, typer.Option("--state", help="Only jobs in this state; can be repeated.")]
 
@@ -67,7 +68,7 @@ async def _show_list(app: App, wanted: JobFilter, limit: int, after: int, newest
             [
                 [
                     record.id if whole else record.id[-_PART:],
-                    record.task,
+                    _task(record),
                     record.queue,
                     _state(record),
                     str(record.attempts),
@@ -84,6 +85,11 @@ async def _show_list(app: App, wanted: JobFilter, limit: int, after: int, newest
     elif not records:
         note("no jobs" if wanted == JobFilter() and not after else "no such jobs")
     return OK
+
+
+def _task(record: JobRecord) -> str:
+    """Return the task's name, where another program has said one."""
+    return record.task or ("(raw)" if record.raw else "(unreadable)")
 
 
 def _state(record: JobRecord) -> str:
@@ -127,7 +133,7 @@ def _facts(record: JobRecord, data: dict[str, Any], now: float) -> list[tuple[st
         ("job", record.id),
         (
             "task",
-            f"{record.task}({_arguments(data)})" if "undecodable" not in data else f"{record.task}: {data['undecodable']}",
+            f"{record.task}({_arguments(data)})" if "args" in data else _task(record),
         ),
         ("state", _state(record) + (f": {data['reason']}" if "reason" in data else "")),
         ("queue", record.queue + (f", priority {record.priority}" if record.priority else "")),
@@ -144,6 +150,10 @@ def _facts(record: JobRecord, data: dict[str, Any], now: float) -> list[tuple[st
     facts += [
         (name, value) for name, value in (("worker", record.worker), ("key", record.key), ("parent", record.parent)) if value
     ]
+    if "undecodable" in data and record.state is not JobState.DEAD:  # else its reason says so
+        facts.append(("message", data["undecodable"]))
+    if "body" in data or "body_base64" in data:
+        facts.append(_body(data))
     if "tags" in data:
         facts.append(("tags", ", ".join(data["tags"])))
     if record.owned:
@@ -157,6 +167,14 @@ def _facts(record: JobRecord, data: dict[str, Any], now: float) -> list[tuple[st
         if error.get("traceback"):
             facts.append(("traceback", error["traceback"].rstrip()))
     return facts
+
+
+def _body(data: dict[str, Any]) -> tuple[str, str]:
+    name = "body" if "body" in data else "body_base64"
+    text: str = data[name]
+    shown = json.dumps(text[:_BODY_WIDTH], ensure_ascii=False) if name == "body" else text[:_BODY_WIDTH]
+    more = f" ... {len(text) - _BODY_WIDTH:,} characters more, see --json" if len(text) > _BODY_WIDTH else ""
+    return name.replace("_", ", "), shown + more
 
 
 def _arguments(data: dict[str, Any]) -> str:

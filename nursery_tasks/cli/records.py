@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,7 +38,7 @@ def job_data(record: JobRecord) -> dict[str, Any]:
         "cancel_asked": record.cancel_reason is not None,
         "cursor": record.cursor,
     }
-    data |= message_data(record.payload)
+    data |= body_data(record.payload) if record.raw else message_data(record.payload)
     if record.cancel_reason:
         data["cancel_reason"] = record.cancel_reason
     if record.progress is not None:
@@ -48,17 +49,25 @@ def job_data(record: JobRecord) -> dict[str, Any]:
 
 
 def message_data(payload: bytes) -> dict[str, Any]:
-    """Return what a message says; of one that cannot be read, why."""
+    """Return what a message says; of one that cannot be read, why, and its bytes."""
     try:
         message = _CODEC.decode_message(payload)
     except Undecodable as error:
-        return {"undecodable": str(error)}
+        return {"undecodable": str(error), **body_data(payload)}
     data: dict[str, Any] = {"args": message.args, "kwargs": message.kwargs}
     if message.tags:
         data["tags"] = list(message.tags)
     if message.timeout is not None:
         data["timeout"] = message.timeout
     return data
+
+
+def body_data(payload: bytes) -> dict[str, Any]:
+    """Return a body that is no message: as text where it is one, else in base64."""
+    try:
+        return {"body": payload.decode()}
+    except UnicodeDecodeError:
+        return {"body_base64": base64.b64encode(payload).decode()}
 
 
 def outcome_data(packed: bytes) -> dict[str, Any]:

@@ -22,6 +22,7 @@ MAX_COUNT: Final = 1_000_000  # of crashes; it must fit every broker's integers
 RESULT_TTL_SECONDS: Final = 86_400.0  # one day
 DEAD_TTL_SECONDS: Final = 14 * 86_400.0  # failed and dead jobs wait longer: a person has to look at them
 MAX_CRASHES: Final = 3
+HARD_PAYLOAD_BYTES: Final = 16 * 1024 * 1024  # no app takes larger messages
 MAX_PROGRESS_BYTES: Final = 64 * 1024  # it is stored anew each time, beside the job
 KILL_AFTER_SECONDS: Final = 2.0  # for a handler in a process that was asked to end, before it is made to
 

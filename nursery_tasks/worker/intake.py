@@ -9,6 +9,7 @@ from typing import Final
 from anyio import Event, current_time, move_on_after
 
 from ..brokers.gateway import Gateway
+from ..brokers.protocol import HasInbox
 from ..errors import BrokerError
 from ..model.delivery import Delivery, Topic
 from .backoff import Outage
@@ -17,7 +18,7 @@ from .held import Held, HeldJobs
 from .options import PREFETCH_MOST, PREFETCH_SHORT, WorkerSettings
 from .services import CancelWatch
 
-POLL_SECONDS: Final = 1.0  # how late new work is seen when its hint was lost
+POLL_SECONDS: Final = 1.0  # how late new work is seen when its hint was lost; a broker may want it sooner
 UNUSED_SECONDS: Final = 1.0  # what waited longer behind a busy slot is given back for others
 SHORT_SECONDS: Final = 0.05  # jobs up to this length are worth a prefetch: the claim would cost more than the wait
 PREFETCH_SECONDS: Final = 0.02  # so much work, counted one job after the other, is fetched ahead of jobs that are very short
@@ -55,6 +56,8 @@ class Intake:
         self._release = release
         self._cancels = cancels
         self._clock = clock
+        broker = gateway.broker
+        self._poll_seconds = settings.pace * (broker.look_seconds if isinstance(broker, HasInbox) else POLL_SECONDS)
         self._outage = Outage("claim", fraction)
         self._turn = 0
         self._dry = False  # the last claim got less than it asked for
@@ -125,7 +128,7 @@ class Intake:
 
     async def _wait(self) -> None:
         self._wanted = self._least() if not self._dry else 0
-        with move_on_after(POLL_SECONDS * self._settings.pace) as scope:
+        with move_on_after(self._poll_seconds) as scope:
             await self._wake.wait()
         self._wanted = 0
         self._wake = Event()

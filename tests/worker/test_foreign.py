@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any
@@ -15,11 +16,14 @@ from process_tasks_raw import in_process_app
 from support import DEADLINE, SECONDS_APART, working
 
 from nursery_tasks import App, JobState, current_job
-from nursery_tasks.brokers.protocol import HasReplies
+from nursery_tasks.brokers.memory import MemoryBroker
+from nursery_tasks.brokers.protocol import Emit, HasReplies, Listener
+from nursery_tasks.brokers.redis import RedisBroker
 from nursery_tasks.errors import InvalidOptions
 from nursery_tasks.model.codec import unpack_outcome
-from nursery_tasks.model.delivery import Submission
+from nursery_tasks.model.delivery import Delivery, Submission, Swept, Topic
 from nursery_tasks.model.outcome import Outcome
+from nursery_tasks.testing import run_lab
 
 numbers = itertools.count(1)
 
@@ -240,6 +244,51 @@ async def test_raw_bodies_for_processes(tmp_path: Any) -> None:
         job_id = await put(app, b'{"n": 2}', "objects")
         await end_of(app, job_id)
         assert [json.loads(body) for body in await answers(app)] == [{"id": job_id, "response": [2, 4]}]
+
+
+class Quiet(MemoryBroker):
+    """A broker in virtual time, into which others put jobs without a word to anybody."""
+
+    look_seconds = RedisBroker.look_seconds
+    calls = 0
+
+    def listen(self, topics: Sequence[Topic], emit: Emit) -> Listener:
+        return super().listen(topics, lambda hint: None)
+
+    def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Delivery]:
+        self.calls += 1
+        return super().claim(queues, limit, worker, lease_seconds)
+
+    def sweep(self, limit: int) -> Swept:
+        self.calls += 1
+        return super().sweep(limit)
+
+
+def test_a_worker_at_rest_finds_what_nobody_told_it_of() -> None:
+    began: list[float] = []
+
+    async def check() -> None:
+        app = App("memory:")
+
+        @app.task(queue="notes", raw=True)
+        async def note(body: bytes) -> None:
+            began.append(anyio.current_time())
+
+        broker = Quiet(clock=anyio.current_time)
+        with app.use_broker(broker):
+            async with app, app.open_worker(threads=False):
+                before = broker.calls
+                await anyio.sleep(100)
+                assert broker.calls - before < 480  # and 20 heartbeats: five calls a second, as at rest with any broker
+                for number in range(10):
+                    await anyio.sleep(10.07)
+                    put_at = anyio.current_time()
+                    broker.submit([Submission(f"n{number}", "notes", "", b"hello", raw=True)])
+                    await anyio.sleep(0.3)
+                    assert len(began) == number + 1
+                    assert began[-1] - put_at <= 0.3
+
+    run_lab(check)
 
 
 def test_raw_tasks_that_make_no_sense() -> None:

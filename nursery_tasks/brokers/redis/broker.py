@@ -35,6 +35,7 @@ from .locks import RedisLocks
 from .records import to_deliveries, to_stored
 from .scripts import read_scripts
 
+LOOK_SECONDS: Final = 0.28  # with a sweep each second and the heartbeat this stays below five calls
 _LOOK_UP: Final = 2_000  # ids in one call, which changes nothing and may be several
 _CANCELS: Final = {
     -1: CancelAnswer.UNKNOWN,
@@ -63,6 +64,7 @@ class RedisBroker(RedisLocks):
     """
 
     blocking = True
+    look_seconds = LOOK_SECONDS
     features: frozenset[Feature] = frozenset(Feature)
 
     def __init__(self, address: Address, *, name: str, clock: Callable[[], float] | None = None) -> None:

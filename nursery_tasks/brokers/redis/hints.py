@@ -135,7 +135,7 @@ class Audience:
             return
         topic: Topic = answer[1].decode().rpartition(":")[2]
         if kind == b"message":
-            self._tell(Hint(topic, tuple(_decode_names(answer[2]))))
+            self._tell(Hint(topic, _read_names(answer[2])))
         else:
             with self._lock:
                 self._heard.add(topic)
@@ -149,6 +149,14 @@ class Audience:
 
     def _channel(self, topic: Topic) -> str:
         return f"{self._link.key}hint:{topic}"
+
+
+def _read_names(said: bytes) -> tuple[str, ...]:
+    """Read what a hint is about; other programs may publish as well, and say a name as it is."""
+    try:
+        return tuple(_decode_names(said))
+    except msgspec.MsgspecError:
+        return (said.decode("utf-8", "replace"),)
 
 
 def _wake(connection: Connection) -> None:

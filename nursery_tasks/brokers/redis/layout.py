@@ -19,6 +19,8 @@ All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says
     paused           SET     queues from which nobody may claim
     workers          HASH    worker -> when it was seen, a space, its description of itself as JSON
     beats            ZSET    workers, scored with the moment until which they count
+    in:<queue>       LIST    messages of other programs; a claim takes them from its left and makes jobs of them
+    raw:<queue>      LIST    what is no message, likewise
     out:<name>       LIST    replies to other programs, which take them from its left; it has a time to live
     seq              STRING  the last n, and the last token of a lock; the one key that stays when everything else is gone
 
@@ -35,7 +37,7 @@ All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says
     tokens           HASH    lock -> the token of the first in its line, once that was told
     locks            ZSET    locks where somebody stands, scored with the first end of a lease there
 
-    hint:<topic>     channel msgpack, a list of names: see `Hint`
+    hint:<topic>     channel msgpack, a list of names: see `Hint`; or, from another program, one name
 
 A gate is where the jobs of one queue stand in line that wait for the same limit under the same rule: the rule, a space, the
 queue, a space, and the limit's name. `brokers/memory/gates.py` says how gates open and close; here a gate at which somebody

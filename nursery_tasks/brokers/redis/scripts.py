@@ -9,7 +9,7 @@ from typing import Final
 
 from ...model.delivery import JOB_OWNER_SECONDS, KEPT_SECONDS
 from ...model.limits import no_room
-from ...model.options import DEAD_TTL_SECONDS
+from ...model.options import DEAD_TTL_SECONDS, HARD_PAYLOAD_BYTES, MAX_CRASHES, RESULT_TTL_SECONDS
 from ...model.reasons import OWNER_ENDED, OWNER_GONE
 from ..protocol import CLAIM_LOOKS, OWNED_GRACE_SECONDS, REPLIES_KEPT, REPLY_SECONDS
 from .layout import NUMBERS
@@ -39,6 +39,8 @@ def read_scripts(version: tuple[int, ...]) -> dict[str, Script]:
     """Put the scripts together for a server of this version."""
     folder = files(__name__.rpartition(".")[0]) / "lua"
     constants = {state.upper(): number for state, number in NUMBERS.items()}
+    constants |= {"RESULT_TTL_SECONDS": int(RESULT_TTL_SECONDS), "DEFAULT_MAX_CRASHES": MAX_CRASHES}
+    constants |= {"HARD_PAYLOAD_BYTES": HARD_PAYLOAD_BYTES}
     constants |= {"REPLIES_KEPT": REPLIES_KEPT, "REPLY_SECONDS": int(REPLY_SECONDS)}
     constants |= {"DEAD_TTL_SECONDS": int(DEAD_TTL_SECONDS), "OWNED_GRACE_SECONDS": int(OWNED_GRACE_SECONDS)}
     constants |= {"JOB_OWNER_SECONDS": int(JOB_OWNER_SECONDS), "KEPT_SECONDS": int(KEPT_SECONDS)}
@@ -46,10 +48,11 @@ def read_scripts(version: tuple[int, ...]) -> dict[str, Script]:
     head = f"local {', '.join(constants)} = {', '.join(str(value) for value in constants.values())}\n"
     head += f"local OWNER_GONE, OWNER_ENDED, NO_ROOM = {OWNER_GONE!r}, {OWNER_ENDED!r}, {no_room('')!r}\n"
     head += (folder / "common.lua").read_text()
+    inbox = (folder / "inbox.lua").read_text()
     scripts: dict[str, Script] = {}
     for name in _NAMES:
         begin = _ALLOW if version >= (7,) and name not in _NEEDS_MEMORY else ""
-        text = begin + head + (folder / f"{name}.lua").read_text()
+        text = begin + head + (inbox if name == "claim" else "") + (folder / f"{name}.lua").read_text()
         sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
         scripts[name] = Script(text, sha, name in _PROMISES)
     return scripts
