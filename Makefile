@@ -25,11 +25,11 @@ export NO_MKDOCS_2_WARNING := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test soak servers check ruff mypy pyright site bench docs clean
+.PHONY: help demo test soak servers check ruff mypy pyright site bench bench-peers docs clean
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; do \
-	    printf '  make %-8s %s\n' "$$name" "$$what"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; do \
+	    printf '  make %-12s %s\n' "$$name" "$$what"; done
 
 demo: $(STAMPS)/core ## See it work: a worker, a few jobs, a cancelled tree
 	@$(PY) -m nursery_tasks demo
@@ -62,12 +62,15 @@ site: $(STAMPS)/check
 bench: $(STAMPS)/bench ## Measure throughput, latency and CPU per job
 	@$(PY) benchmarks/run.py
 
+bench-peers: $(STAMPS)/bench servers ## Measure nursery-tasks on Redis beside its peers; the first time it installs them
+	@$(PY) benchmarks/run_peers.py
+
 docs: $(STAMPS)/docs ## Build the documentation into site/
 	@$(PY) -m mkdocs --quiet build --strict
 	@echo "the documentation is in site/index.html"
 
 clean: ## Remove the environment and everything that was built
-	@rm -rf $(VENV) site dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) .bench site dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- the environment ------------------------------------------------------------------------------------------------------

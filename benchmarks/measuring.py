@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -50,12 +50,14 @@ class Table:
         columns: The heads; the first column names the contender.
         rows: Medians, as they are shown.
         raw: Contender -> what each round gave, for the data file.
+        words: The columns hold words, not numbers.
     """
 
     title: str
     columns: list[str]
     rows: list[list[str]] = field(default_factory=list[list[str]])
     raw: dict[str, Any] = field(default_factory=dict[str, Any])
+    words: bool = False
 
 
 class Place:
@@ -131,6 +133,41 @@ def resident_mib(pid: int) -> float:
     raise RuntimeError(f"process {pid} is gone")
 
 
+def family_of(pids: Sequence[int]) -> list[int]:
+    """Return these processes and all below them."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with suppress(OSError):  # it has just ended
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                parents.setdefault(parent, []).append(int(entry.name))
+    found = list(pids)
+    for pid in found:
+        found += parents.get(pid, ())
+    return found
+
+
+def family_seconds(pids: Sequence[int]) -> float:
+    """Return the CPU time of these processes and all below them."""
+    return sum(process_seconds(pid) for pid in family_of(pids))
+
+
+def family_mib(pids: Sequence[int]) -> float:
+    """Return the memory of these processes and all below them; what a fork shares with its parent is counted once."""
+    total = 0.0
+    for pid in pids:
+        rows = [_memory(each) for each in family_of([pid])]
+        total += sum(resident - shared for resident, shared in rows) + max(shared for _, shared in rows)
+    return total
+
+
+def _memory(pid: int) -> tuple[float, float]:
+    """Return MiB in memory, and how much of it is shared with other processes."""
+    rows = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
+    amounts = {name: int(text.split()[0]) / 1024 for name, text in rows.items()}
+    return amounts["Rss"], amounts["Shared_Clean"] + amounts["Shared_Dirty"]
+
+
 def until(condition: Callable[[], bool], process: subprocess.Popen[str], pause: float = 0.003, most: float = 300.0) -> None:
     """Wait for *condition* as long as *process* lives."""
     give_up_at = time.monotonic() + most
@@ -198,7 +235,10 @@ def number(value: float) -> str:
 # --- the machine ----------------------------------------------------------------------------------------------------------
 
 
-def describe_machine(place: Place) -> dict[str, str]:
+_LIBRARIES = ("nursery-tasks", "anyio", "trio", "uvloop", "msgspec", "apsw", "huey")
+
+
+def describe_machine(place: Place, libraries: Sequence[str] = _LIBRARIES) -> dict[str, str]:
     """Say what the figures depend on."""
     with place.fresh() as directory:
         sync = f"{median(_sync_seconds(directory)) * 1e6:.0f} us"
@@ -208,12 +248,9 @@ def describe_machine(place: Place) -> dict[str, str]:
         "processor": f"{_processor()}, {os.cpu_count()} cores",
         "system": f"{platform.system()} {platform.release()}",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
-        "libraries": ", ".join(f"{name} {_version(name)}" for name in _LIBRARIES),
+        "libraries": ", ".join(f"{name} {_version(name)}" for name in libraries),
         "file system": f"{system}; 4 KiB appended and fdatasync: {sync} (median)",
     }
-
-
-_LIBRARIES = ("nursery-tasks", "anyio", "trio", "uvloop", "msgspec", "apsw", "huey")
 
 
 def _version(name: str) -> str:

@@ -2,7 +2,8 @@
 
 Each of those prints one line of JSON.
 
-The environment variable BENCH_FILE names the database; without it everything is in this process's memory.
+The environment variable BENCH_FILE names the database; or BENCH_URL names a broker, and BENCH_FILE where files may go. Without
+both everything is in this process's memory.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from unittest.mock import patch
 import anyio
 import anyio.to_process
 
-from nursery_tasks import App
+from nursery_tasks import App, Job, Task
 from nursery_tasks.brokers.protocol import Broker
 from nursery_tasks.brokers.url import open_broker
 
 FILE = os.environ.get("BENCH_FILE")
 WARM_UP = 1_500  # jobs; by then SQLite's log is as long as it becomes, and is written over
 
-app = App(f"sqlite:///{FILE}" if FILE else "memory:")
+app = App(os.environ.get("BENCH_URL") or (f"sqlite:///{FILE}" if FILE else "memory:"))
 
 
 @app.task
@@ -43,6 +44,25 @@ async def noop() -> None:
 async def moment() -> None:
     """Write down when it ran."""
     Path(f"{FILE}.moment").write_text(str(time.time()))  # noqa: ASYNC240 - a few bytes
+
+
+@app.task
+async def dies() -> None:
+    """Write down when it ran, and do not end."""
+    with open(f"{FILE}.moment", "a") as written:  # noqa: ASYNC230 - a few bytes
+        written.write(f"{time.time()}\n")
+    await anyio.sleep(60)
+
+
+@app.task
+async def swallow(data: bytes) -> None:
+    """Do nothing with it."""
+
+
+@app.task
+async def pause() -> None:
+    """Wait for ten milliseconds, as for an answer from somewhere."""
+    await anyio.sleep(0.01)
 
 
 @app.task(run_in="process")
@@ -66,13 +86,57 @@ async def tree(levels: int) -> None:
         raise
 
 
-async def fill(count: int) -> list[float]:
+async def fill(count: int, task: str, size: int) -> list[float]:
     """Submit jobs all at once; return how long that took, from making them to having their handles."""
+    makers: dict[str, Callable[[], Job[None]]] = {
+        "noop": noop.job,
+        "pause": pause.job,
+        "swallow": functools.partial(swallow.job, os.urandom(size)),
+    }
+    make = makers[task]
     async with app:
-        await app.job("noop").enqueue()  # so that the statements are compiled and the pages are there
+        await make().enqueue()  # so that the statements are compiled and the pages are there
         began = time.perf_counter()
-        await app.enqueue_many([noop.job() for _ in range(count - 1)])
+        await app.enqueue_many([make() for _ in range(count - 1)])
         return [time.perf_counter() - began]
+
+
+async def submit(count: int, singles: int) -> list[float]:
+    """Submit jobs one by one, then the rest at once; return how long each of *singles* took, how many the rest were, its time.
+
+    The first job writes down when it runs, and then come some to warm up.
+    """
+    taken: list[float] = []
+    warm_up = 100
+    async with app:
+        await moment.enqueue()
+        for number in range(warm_up + singles):
+            began = time.perf_counter()
+            await noop.enqueue()
+            if number >= warm_up:
+                taken.append(time.perf_counter() - began)
+        many = count - singles - warm_up - 1
+        began = time.perf_counter()
+        await app.enqueue_many([noop.job() for _ in range(many)])
+        return [*taken, many, time.perf_counter() - began]
+
+
+async def rest_and_load(count: int, callers: int, pause: float) -> list[float]:
+    """Make round trips of one caller, then half as many of each of *callers* at the same time."""
+    return await trips(count, 1, pause) + await trips(max(3, count // 2), callers, 0.0)
+
+
+async def bursts(count: int, times: int) -> list[float]:
+    """Submit *count* jobs in one call and wait for the last of them, again and again; return how long each time took."""
+    taken: list[float] = []
+    async with app:
+        await noop.run()
+        for _ in range(times):
+            began = time.perf_counter()
+            handles = await app.enqueue_many([noop.job() for _ in range(count)])
+            await handles[-1]
+            taken.append(time.perf_counter() - began)
+    return taken
 
 
 async def singles(count: int, callers: int) -> list[float]:
@@ -163,10 +227,10 @@ async def _awaited(future: asyncio.Future[Any]) -> Any:
     return await future
 
 
-async def enqueue_moment() -> list[float]:
-    """Submit one job that writes down when it ran."""
+async def enqueue_one(task: Task[[], None]) -> list[float]:
+    """Submit one job."""
     async with app:
-        await moment.enqueue()
+        await task.enqueue()
     return []
 
 
@@ -247,14 +311,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--loop", choices=["asyncio", "uvloop", "trio"], default="asyncio")
     parser.add_argument("--count", type=int, default=1_000)
+    parser.add_argument("--singles", type=int, default=300, help="how many `submit` submits one by one")
     parser.add_argument("--callers", type=int, default=1)
     parser.add_argument("--pause", type=float, default=0.0)
     parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--task", choices=["noop", "pause", "swallow"], default="noop", help="what `fill` submits")
+    parser.add_argument("--size", type=int, default=100, help="how many bytes `swallow` gets")
+    parser.add_argument("--times", type=int, default=1, help="how often `bursts` does it")
     parts: dict[str, Callable[[], Coroutine[Any, Any, list[float]]]] = {
-        "fill": lambda: fill(given.count),
+        "fill": lambda: fill(given.count, given.task, given.size),
+        "submit": lambda: submit(given.count, given.singles),
+        "rest-and-load": lambda: rest_and_load(given.count, given.callers, given.pause),
+        "bursts": lambda: bursts(given.count, given.times),
         "singles": lambda: singles(given.count, given.callers),
         "trips": lambda: trips(given.count, given.callers, given.pause),
-        "enqueue-moment": enqueue_moment,
+        "enqueue-moment": lambda: enqueue_one(moment),
+        "enqueue-dies": lambda: enqueue_one(dies),
         "count-calls": lambda: count_calls(given.seconds),
         "steps": lambda: steps(given.count),
         "embedded": lambda: embedded(given.count),

@@ -47,7 +47,7 @@ def as_text(table: Table) -> str:
 
 def as_markdown(table: Table) -> str:
     """Write a table for the documentation."""
-    rules = ["---"] + ["---:"] * (len(table.columns) - 1)
+    rules = ["---"] + ["---" if table.words else "---:"] * (len(table.columns) - 1)
     return "\n".join("| " + " | ".join(line) + " |" for line in [table.columns, rules, *table.rows])
 
 
@@ -63,16 +63,21 @@ def write_docs(machine: dict[str, str], tables: dict[str, Table]) -> None:
     """Store the figures, and put the tables between the page's markers."""
     data = {"machine": machine, "scenarios": {name: {"title": table.title, **table.raw} for name, table in tables.items()}}
     DATA.write_text(json.dumps(data, indent=1) + "\n")
-    page = PAGE.read_text()
-    for name, text in {"machine": machine_as_markdown(machine), **{n: as_markdown(t) for n, t in tables.items()}}.items():
+    write_between({"machine": machine_as_markdown(machine), **{name: as_markdown(t) for name, t in tables.items()}}, PAGE)
+
+
+def write_between(texts: dict[str, str], path: Path) -> None:
+    """Put texts between a page's markers, `<!-- name: ... -->` and `<!-- end -->`."""
+    page = path.read_text()
+    for name, text in texts.items():
         page = _between_markers(page, name, text)
-    PAGE.write_text(page)
+    path.write_text(page)
 
 
 def _between_markers(page: str, name: str, text: str) -> str:
     pattern = re.compile(rf"(<!-- {name}: .*?-->\n).*?(<!-- end -->)", re.DOTALL)
     if not pattern.search(page):
-        raise RuntimeError(f"{PAGE} has no markers for {name!r}")
+        raise RuntimeError(f"the page has no markers for {name!r}")
     return pattern.sub(lambda found: f"{found[1]}\n{text}\n\n{found[2]}", page)
 
 

@@ -1,0 +1,94 @@
+"""The servers of one measurement: started fresh, on a free port, with a log on a real disk; gone after it."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+from measuring import Place
+
+START_SECONDS = 10.0
+SETTINGS = ("--appendonly", "yes", "--appendfsync", "everysec", "--save", "")  # the same for all
+PROGRAMS = ("redis-server", "valkey-server")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one measurement has for itself.
+
+    Attributes:
+        url: Where the contender's broker is.
+        directory: For the contender's own files.
+        store: Asks the server in which results are stored.
+    """
+
+    url: str
+    directory: Path
+    store: redis.Redis
+
+    def answer(self, *words: str) -> int:
+        """Ask one question whose answer is a number; nothing there is 0."""
+        return int(self.store.execute_command(*words) or 0)  # type: ignore[no-untyped-call]
+
+    def commands(self) -> int:
+        """Return how many commands the server has been given, apart from those of this method."""
+        found = self.store.info("commandstats")
+        return sum(int(each["calls"]) for name, each in found.items() if name != "cmdstat_info")  # type: ignore[union-attr]
+
+    def server_seconds(self) -> float:
+        """Return the server's CPU time."""
+        found = self.store.info("cpu")
+        return float(found["used_cpu_user"]) + float(found["used_cpu_sys"])  # type: ignore[index]
+
+
+@contextmanager
+def open_stage(place: Place) -> Generator[Stage, None, None]:
+    """Start a Redis server for one measurement."""
+    with place.fresh() as directory, socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+        probe.close()
+        where = ("--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory), "--logfile", str(directory / "log"))
+        server = subprocess.Popen([program(), *where, *SETTINGS], stdout=subprocess.DEVNULL)
+        try:
+            with redis.Redis(port=port, protocol=2) as client:
+                _wait_for(server, client, directory / "log")
+                yield Stage(f"redis://127.0.0.1:{port}/0", directory, client)
+        finally:
+            server.kill()
+            server.wait()
+
+
+def program() -> str:
+    """Find the server's program."""
+    for name in PROGRAMS:
+        found = shutil.which(name)
+        if found is not None:
+            return found
+    raise RuntimeError("no redis-server or valkey-server on the PATH; tests/install_servers.sh installs it")
+
+
+def version() -> str:
+    """Return what server it is, with its settings."""
+    said = subprocess.run([program(), "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    number = next((word.removeprefix("v=") for word in said.split() if word.startswith("v=")), "")
+    return f"{Path(program()).name} {number}, one for each measurement, {' '.join(SETTINGS).replace(' --save ', '')}"
+
+
+def _wait_for(server: subprocess.Popen[bytes], client: redis.Redis, log: Path) -> None:
+    end = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            client.ping()
+            return
+        except redis.ConnectionError:
+            if server.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"redis-server did not start:\n{log.read_text()}") from None
+            time.sleep(0.01)

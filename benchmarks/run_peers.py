@@ -1,0 +1,143 @@
+"""Measure nursery-tasks on Redis beside its peers; write `docs/benchmarks.md`, its plots, and `docs/benchmarks-redis.json`.
+
+    python benchmarks/run_peers.py                            some twenty minutes
+    python benchmarks/run_peers.py --quick                    two minutes; leaves the documentation as it is
+    python benchmarks/run_peers.py --only idle --sides saq    a part of it, likewise
+    python benchmarks/run_peers.py --only idle --keep         put this part's new figures among those that are stored
+    python benchmarks/run_peers.py --render                   the page from the stored figures, without measuring
+
+The first run makes a virtual environment for each peer, in `.bench/peers/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from measuring import Place, describe_machine, median, open_place, progress
+from peers import crash, growth, idle, legs, raw, rounds, servers, steps
+from peers.effort import Effort
+from peers.sides import AS_THEY_COME, SIDES, Side, chosen
+from peers.tables import make_tables
+from report import DOCS, as_markdown, as_text, machine_as_markdown, machine_as_text, write_between
+
+DATA = DOCS / "benchmarks-redis.json"
+LIBRARIES = ("nursery-tasks", "anyio", "trio", "uvloop", "msgspec", "redis", "hiredis")
+
+Scenario = Callable[[Place, Effort, list[Side]], dict[str, Any]]
+
+SCENARIOS: dict[str, Scenario] = {
+    "crash": crash.measure,
+    "rounds": lambda place, effort, sides: rounds.measure(place, effort, _with_pollers(sides)),
+    "idle": lambda place, effort, sides: idle.measure(place, effort, _with_pollers(sides)),
+    "raw": lambda place, effort, _: raw.measure(place, effort),
+    "steps": lambda place, effort, _: steps.measure(place, effort),
+    "legs": lambda place, effort, _: legs.measure(place, effort),
+    "growth": lambda place, effort, _: growth.measure(place, effort),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a few jobs, one round: to see whether it works")
+    parser.add_argument("--only", metavar="A,B", help=f"some of {', '.join(SCENARIOS)}")
+    parser.add_argument("--sides", metavar="A,B", help="some of the contenders, by the beginnings of their names")
+    parser.add_argument("--directory", help="where the servers keep their files; a file system on a real disk")
+    parser.add_argument("--keep", action="store_true", help="with --only: replace these parts in the stored figures")
+    parser.add_argument("--render", action="store_true", help="make the page from the stored figures")
+    given = parser.parse_args()
+    if given.render:
+        write_page(json.loads(DATA.read_text()))
+        return
+    names = given.only.split(",") if given.only else list(SCENARIOS)
+    whole = not (given.quick or given.only or given.sides)
+    with open_place(given.directory) as place:
+        data = measure(place, Effort.quick() if given.quick else Effort(), names, chosen(SIDES, given.sides))
+    if given.keep and not given.sides:
+        stored = json.loads(DATA.read_text())
+        data = {**stored, "scenarios": {**stored["scenarios"], **data["scenarios"]}}
+    for table in make_tables(data).values():
+        print(as_text(table), flush=True)
+    if whole or given.keep:
+        DATA.write_text(json.dumps(data, indent=1) + "\n")
+        write_page(data)
+
+
+def measure(place: Place, effort: Effort, names: list[str], sides: list[Side]) -> dict[str, Any]:
+    """Run scenarios; returns what is stored."""
+    versions = {side.name: side.version for side in sides}  # first of all: it makes the environments
+    machine = {
+        **describe_machine(place, LIBRARIES),
+        "server": servers.version(),
+        "reference": reference(),
+        "load before": load(),
+    }
+    print(machine_as_text(machine), end="\n\n", flush=True)
+    scenarios: dict[str, Any] = {}
+    for name in names:
+        before, began = load(), time.monotonic()
+        figures = SCENARIOS[name](place, effort, sides)
+        progress("")
+        scenarios[name] = {
+            "load before and after": [before, load()],
+            "seconds": round(time.monotonic() - began),
+            "figures": figures,
+        }
+        print(f"{name}: {scenarios[name]['seconds']} s, load {before} -> {load()}", flush=True)
+    described = {
+        side.name: {
+            "version": versions[side.name],
+            "delivery": side.delivery,
+            "known_from": side.known_from,
+            "settings": side.settings,
+            "ours": side.ours,
+        }
+        for side in sides
+    }
+    return {"machine": machine, "sides": described, "scenarios": scenarios}
+
+
+def write_page(data: dict[str, Any]) -> None:
+    """Put tables and plots into the page."""
+    from peers.plots import draw  # its library takes a second to import
+
+    write_tables(data, DOCS / "benchmarks.md")
+    draw(data, DOCS)
+
+
+def write_tables(data: dict[str, Any], page: Path) -> None:
+    """Put the tables between the page's markers."""
+    loads = {name: " to ".join(each["load before and after"]) for name, each in data["scenarios"].items()}
+    machine = {**data["machine"], "load average": ", ".join(f"{name} {text}" for name, text in loads.items())}
+    texts = {name: as_markdown(table) for name, table in make_tables(data).items()}
+    write_between({"peers-machine": machine_as_markdown(machine), **texts}, page)
+
+
+def reference() -> str:
+    """Say how fast this machine is now: a core that is shared, or whose caches are, takes longer for the same thing."""
+    taken: list[float] = []
+    for _ in range(5):
+        began, table = time.process_time(), dict[int, tuple[int, str]]()
+        for number in range(300_000):
+            table[number % 1_000] = (number, str(number))
+        taken.append(time.process_time() - began)
+    return f"300 000 small things put into a dict take {median(taken) * 1e3:.0f} ms of CPU time"
+
+
+def load() -> str:
+    """Return how many threads wanted a core in the last minute, on average."""
+    return f"{os.getloadavg()[0]:.1f}"
+
+
+def _with_pollers(sides: list[Side]) -> list[Side]:
+    names = {side.environment for side in sides}
+    return sides + [side for side in AS_THEY_COME if side.environment in names]
+
+
+if __name__ == "__main__":
+    main()
