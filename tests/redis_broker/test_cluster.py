@@ -28,7 +28,7 @@ from redis_topologies import (
 from nursery_tasks.brokers.redis.cluster import slot_of
 from nursery_tasks.brokers.url import open_broker
 from nursery_tasks.errors import BrokerUnavailable, BrokerUnreachable
-from nursery_tasks.model.delivery import Finished, Hint, Submission
+from nursery_tasks.model.delivery import Finished, Hint, Reply, Submission
 from nursery_tasks.model.states import JobState
 from nursery_tasks.testing.contract.steps import packed
 
@@ -81,6 +81,21 @@ def test_prefixes_are_spread_over_the_nodes_and_any_node_leads_to_them() -> None
                     for prefix in prefixes:
                         for key in keys(node, prefix):
                             each.delete(key)
+
+
+def test_lists_of_other_programs_are_where_the_jobs_are() -> None:
+    with fresh_cluster_url() as url:
+        prefix = url.partition("?prefix=")[2]
+        broker = open_broker(url)
+        with client(shared_cluster().owner(slot_of(prefix))) as other:
+            other.rpush(f"{{{prefix}}}:in:work", b'{"task": "add", "id": "a"}')
+            other.rpush(f"{{{prefix}}}:raw:work", b"hello")
+            message, body = broker.claim(["work"], 5, "w", 15)
+            assert (message.id, message.raw, body.payload, body.raw) == ("a", False, b"hello", True)
+            end = packed(JobState.SUCCEEDED)
+            assert broker.settle([Finished(body, JobState.SUCCEEDED, end, Reply("answers", b"res-hello"))]) == [True]
+            assert other.lpop(f"{{{prefix}}}:out:answers") == b"res-hello"
+        broker.close()
 
 
 def keys(node: RedisServer, prefix: str) -> list[Any]:
