@@ -17,6 +17,7 @@ from .brokers.protocol import Broker, Describes
 from .brokers.url import DEFAULT_URL, default_url, open_broker, redacted, with_store
 from .client import Connection, Job, JobGroup, JobHandle
 from .client.cancelling import CANCEL_WAIT_SECONDS, UNFINISHED
+from .client.group import check_limit
 from .client.keeping import Lock
 from .client.locks import LOCK_LEASE_SECONDS, MIN_LOCK_LEASE_SECONDS, hold_lock
 from .client.owner import OWNER_LEASE_SECONDS
@@ -269,7 +270,7 @@ class App:
         """Submit many jobs at once, in a few calls to the broker. Raises as `Task.enqueue` does."""
         return await self.connection.enqueue_many(jobs)
 
-    def create_task_group(self) -> JobGroup:
+    def create_task_group(self, *, limit: int | None = None) -> JobGroup:
         """Make a task group whose children are jobs, wherever they run; it reads like AnyIO's.
 
             async with app.create_task_group() as group:
@@ -279,10 +280,14 @@ class App:
         The first child that fails, after its retries, cancels the others, queued or running, on every machine; when all have
         ended, the block raises an `ExceptionGroup`. See `JobGroup`.
 
+        Args:
+            limit: How many children may be under way at the same time; None: 1 000. The others wait here, and are not sent.
+
         Raises:
+            InvalidOptions: The limit makes no sense.
             AppNotOpen: There is no `async with app` around this.
         """
-        return JobGroup(self.connection)
+        return JobGroup(self.connection, check_limit(limit))
 
     async def cancel_jobs(
         self,

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from .. import App
+from .. import App, Flow
 from .trouble import Trouble
 
 _NAMES_SHOWN: Final = 5
@@ -43,10 +43,35 @@ def load_app(place: str) -> LoadedApp:
     _check_spelling(place, module_name, attribute)
     module = _import(module_name)
     name = attribute or _choose(module)
-    found = _look_up(module, name)
+    found = _look_up(module, name, _apps_hint(module, name))
     if not isinstance(found, App):
         raise Trouble(f"{module_name}:{name} is {_kind_of(found)}, not an App", _apps_hint(module, name))
     return LoadedApp(found, f"{module_name}:{name}", getattr(module, "__file__", None))
+
+
+def load_flow(place: str) -> Flow[Any]:
+    """Import `module:flow`. Raises as `load_app` does."""
+    module_name, _, name = place.partition(":")
+    if not name:
+        raise Trouble(f"{place!r} is not module:flow", "write the module's name, a colon, and the flow's name: reports:flow")
+    _check_spelling(place, module_name, name)
+    module = _import(module_name)
+    flows = [known for known, value in vars(module).items() if isinstance(value, Flow)]
+    hint = _flows_hint(module, name, flows)
+    found = _look_up(module, name, hint)
+    given: object = found  # type checkers narrow this name only
+    if not isinstance(given, Flow):
+        raise Trouble(f"{module_name}:{name} is {_kind_of(found)}, not a flow", hint)
+    flow: Flow[Any] = found
+    return flow
+
+
+def _flows_hint(module: ModuleType, name: str, flows: list[str]) -> str:
+    if not flows:
+        where = _shown(getattr(module, "__file__", None) or module.__name__)
+        return f"it has no flow at all; write flow = sequence(...) at the top of {where}"
+    meant = get_close_matches(name, flows, n=1) or flows
+    return f"did you mean {module.__name__}:{meant[0]}?" if len(meant) == 1 else f"its flows: {_listed(flows)}"
 
 
 def names_app(place: str) -> bool:
@@ -132,13 +157,13 @@ def _choose(module: ModuleType) -> str:
     return apps[0]
 
 
-def _look_up(module: ModuleType, name: str) -> Any:
+def _look_up(module: ModuleType, name: str, hint: str) -> Any:
     found: Any = module
     for part in name.split("."):
         try:
             found = getattr(found, part)
         except AttributeError:
-            raise Trouble(f"the module {module.__name__!r} has no {name!r}", _apps_hint(module, name)) from None
+            raise Trouble(f"the module {module.__name__!r} has no {name!r}", hint) from None
     return found
 
 

@@ -14,6 +14,7 @@ from .call import call
 from .changing import cancel, purge, retry
 from .demo import demo
 from .doctor import doctor
+from .graph import graph
 from .jobs import jobs
 from .queues import queues
 from .run import run
@@ -58,6 +59,7 @@ _SHORT: dict[Callable[..., int], str] = {
     purge: "Delete the jobs of a queue.",
     tasks: "List the tasks of an app.",
     doctor: "Look whether everything is in place.",
+    graph: "Draw a flow.",
     demo: "See it work, in less than half a minute.",
 }
 for _command, _short in _SHORT.items():

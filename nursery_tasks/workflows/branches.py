@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Final
+from typing import Any
 
 from anyio import CancelScope, create_task_group, current_effective_deadline
 
+from ..client.group import AT_ONCE
 from ..errors import JobStillRunning
 from .data import Policy
 from .node import Why
-
-AT_ONCE: Final = 1_000  # branches of one group that run at the same time, unless limit= says less
 
 Branch = Callable[[int, Why], Awaitable[Any]]
 

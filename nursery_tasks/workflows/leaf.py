@@ -89,8 +89,11 @@ class CallNode(Node):
             raise _explained(InvalidArguments(self.label, str(error), str(signature), "function"), given) from None
 
     async def perform(self, place: Place, given: Given, why: Why) -> Any:
-        value = self.function(*given) if self._calls_here else await to_thread.run_sync(self.function, *given)
+        [value] = self._call(given) if self._calls_here else await to_thread.run_sync(self._call, given)
         return await value if inspect.isawaitable(value) else value
+
+    def _call(self, given: Given) -> list[Any]:
+        return [self.function(*given)]  # wrapped: Trio refuses what comes out of a thread as a bare coroutine
 
     def to_data(self) -> NodeData:
         if self.is_plain:

@@ -14,7 +14,7 @@ from .parallel import ParallelFlow
 from .sequence import SequenceFlow
 
 LABEL_LENGTH: Final = 60  # characters of a step's own arguments, and of its name
-_ENTITIES: Final = {'"': "#quot;", "#": "#35;", "&": "#amp;", "<": "#lt;", ">": "#gt;", "`": "#96;", "\\": "#92;"}
+_ENTITIES: Final = {'"': "#quot;", "#": "#35;", "&": "#amp;", "<": "#lt;", ">": "#gt;", "`": "#96;", "\\": "#92;", "%": "#37;"}
 
 
 def draw(flow: Node) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Literal, TypeVar, overload
 
+from ..client.group import check_limit
 from ..errors import InvalidArguments, InvalidOptions
 from .branches import run_branches
 from .data import POLICIES, NodeData, ParallelData, Policy
@@ -33,7 +34,8 @@ class ParallelFlow(Flow[Any]):
     ) -> None:
         self.branches, self.then = branches, then
         self.policy: Policy = _check_policy(policy)
-        self.limit = _check_limit(limit)
+        check_limit(limit)
+        self.limit = limit
         self.over_items = over_items
         if policy == "first_success" and not branches:
             raise InvalidOptions("policy", policy, "at least one branch, or another policy: none of no branches can succeed")
@@ -170,9 +172,3 @@ def _check_policy(policy: object) -> Policy:
         if policy == known:
             return known
     raise InvalidOptions("policy", policy, f"one of {', '.join(POLICIES)}")
-
-
-def _check_limit(limit: object) -> int | None:
-    if limit is None or (isinstance(limit, int) and not isinstance(limit, bool) and limit >= 1):
-        return limit
-    raise InvalidOptions("limit", limit, "1 or more, or None")

@@ -6,10 +6,11 @@ import anyio
 import anyio.lowlevel
 import pytest
 from anyio import fail_after, move_on_after
-from support import DEADLINE, Gate, states, working
+from support import DEADLINE, Gate, states, until, working
 
 from nursery_tasks import App, JobState, current_job
-from nursery_tasks.errors import AppNotOpen, InvalidArguments, JobCancelled, NotFinished
+from nursery_tasks.client.group import AT_ONCE
+from nursery_tasks.errors import AppNotOpen, InvalidArguments, InvalidOptions, JobCancelled, NotFinished
 from nursery_tasks.task import AsyncTask
 
 
@@ -242,3 +243,66 @@ async def test_siblings_that_were_cancelled_say_so_as_jobs(app: App) -> None:
             _ = cancelled.return_value
         with pytest.raises(JobCancelled):
             await cancelled
+
+
+async def test_no_more_than_the_limit_are_under_way_and_the_rest_is_never_sent(app: App) -> None:
+    gate = Gate()
+
+    @app.task
+    async def hang(n: int) -> int:
+        await gate.pass_through()
+        return n
+
+    async with working(app, slots=20):
+        with move_on_after(DEADLINE) as scope:
+            async with app.create_task_group(limit=3) as group:
+                children = [group.start_soon(hang, n) for n in range(50)]
+                await gate.wait_for(3)
+                children[20].cancel("not this one")
+                with pytest.raises(JobCancelled, match="not this one"):
+                    await children[20]
+                scope.cancel()
+        assert gate.most == 3
+        assert set(states(app)) == {child.id for child in children[:3]}
+        assert {type(child.exception) for child in children} == {JobCancelled}
+
+
+async def test_each_child_that_ends_makes_room_for_the_next(app: App) -> None:
+    add = make_add(app)
+    async with working(app):
+        async with app.create_task_group(limit=4) as group:
+            children = [group.start_soon(add, n, 1) for n in range(60)]
+            children[30].cancel()
+        assert [child.return_value for n, child in enumerate(children) if n != 30] == [n + 1 for n in range(60) if n != 30]
+        assert len(states(app)) == 59
+
+
+async def test_a_failure_ends_also_those_that_were_not_sent(memory_app: App) -> None:
+    @memory_app.task
+    async def fail() -> None:
+        raise ValueError("no")
+
+    async with working(memory_app):
+        with pytest.raises(ExceptionGroup):
+            async with memory_app.create_task_group(limit=1) as group:
+                failing, never = group.start_soon(fail), group.start_soon(fail)
+        assert never.exception is not None
+        assert str(never.exception).endswith(f"its sibling fail ({failing.id}) ended with ValueError")
+        with pytest.raises(InvalidOptions, match="limit=0: expected 1 or more, or None"):
+            memory_app.create_task_group(limit=0)
+
+
+async def test_ten_thousand_children_are_cancelled_as_quickly_as_a_thousand(memory_app: App) -> None:
+    async def nothing() -> None:
+        """Is never run: nobody works."""
+
+    task = memory_app.task(nothing)
+    async with memory_app:
+        with move_on_after(DEADLINE) as scope:
+            async with memory_app.create_task_group() as group:
+                for _ in range(10_000):
+                    group.start_soon(task)
+                await until(lambda: len(states(memory_app)) == AT_ONCE)
+                scope.cancel()
+        assert set(states(memory_app).values()) == {JobState.CANCELLED}
+        assert len(states(memory_app)) == AT_ONCE

@@ -437,6 +437,7 @@ OPTIONS = {
     "purge": "state yes broker app json verbose help",
     "tasks": "app json verbose help",
     "doctor": "broker app json verbose help",
+    "graph": "verbose help",
     "demo": "backend uvloop broker verbose help",
 }
 

@@ -9,16 +9,10 @@ from typing import Any
 import anyio
 import pytest
 from support import Gate, gather, until, working
+from ways import result
 
-from nursery_tasks import App, Flow, current_job, parallel, parallel_map, sequence
+from nursery_tasks import App, current_job, parallel, parallel_map, sequence
 from nursery_tasks.task import AsyncTask
-
-
-async def result(flow: Flow[Any], how: str, *given: Any) -> Any:
-    """Run a flow in one of the three ways."""
-    if how == "enqueue":
-        return await (await flow.enqueue(*given))
-    return await getattr(flow, how)(*given)
 
 
 def make_double(app: App) -> AsyncTask[[int], int]:
@@ -77,18 +71,18 @@ async def test_branches_run_at_the_same_time_also_nested_ones(app: App, how: str
         assert (await gather(lambda: result(flow, how, 1), let_go))[0] == [2, [2, [2, 2]]]
 
 
-async def test_results_are_in_the_order_of_declaration(app: App, how: str) -> None:
+async def test_results_are_in_the_order_of_declaration(memory_app: App, how: str) -> None:
     gates = [Gate() for _ in range(3)]
     ended: list[int] = []
 
-    @app.task
+    @memory_app.task
     async def wait(place: int) -> int:
         await gates[place].pass_through()
         ended.append(place)
         return place
 
     flow = parallel(*(wait.job(place) for place in range(3)))
-    async with working(app):
+    async with working(memory_app):
 
         async def let_go() -> None:
             for place in (2, 0, 1):
@@ -166,24 +160,24 @@ async def test_results_have_their_types_also_where_branches_differ(app: App, how
         assert type(got) is list
 
 
-async def test_items_run_side_by_side_and_no_more_than_the_limit(app: App, how: str) -> None:
+async def test_items_run_side_by_side_and_no_more_than_the_limit(memory_app: App, how: str) -> None:
     gate = Gate()
 
-    @app.task
+    @memory_app.task
     async def meet(n: int) -> int:
         await gate.pass_through()
         return n
 
-    @app.task
+    @memory_app.task
     async def numbers(below: int) -> list[int]:
         return list(range(below))
 
     flow = sequence(numbers, parallel_map(meet, limit=3, then=sum))
-    async with working(app, slots=12):
+    async with working(memory_app, slots=12):
 
         async def let_go() -> None:
             await gate.wait_for(3)
-            await anyio.wait_all_tasks_blocked() if app.url == "memory:" else await anyio.sleep(0.05)
+            await anyio.wait_all_tasks_blocked()
             gate.open()
 
         assert (await gather(lambda: result(flow, how, 10), let_go))[0] == sum(range(10))
