@@ -37,8 +37,8 @@ def from_data(data: NodeData, app: Connected) -> Node:
     match data:
         case JobData(task, args, kwargs, options):
             spec = app.registry.tasks.get(task)
-            returns = Any if spec is None else spec.signature.returns
-            return JobNode(Job(app, task, args, kwargs, options_from_data(options), returns))
+            given = options_from_data(options, None if spec is None else spec.options)
+            return JobNode(Job(app, task, args, kwargs, given, Any if spec is None else spec.signature.returns))
         case CallData(name):
             if name not in PLAIN:
                 raise InvalidOptions("call", name, f"one of {', '.join(PLAIN)}")

@@ -6,12 +6,13 @@ it again, checks it as if it had been written there, and runs it.
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any, Final, Literal
 
 import msgspec
 
+from ..errors import InvalidOptions
 from ..model.options import JobOptions
+from ..model.retry import RetryRule
 
 FLOW: Final = "nursery_tasks.flow"  # what messages call the task that runs a flow
 Policy = Literal["fail_fast", "wait_all", "first_success"]
@@ -20,13 +21,32 @@ POLICIES: Final[tuple[Policy, ...]] = ("fail_fast", "wait_all", "first_success")
 _DEFAULTS: Final = JobOptions()
 
 
+class OptionsData(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The fields of `JobOptions`, where they are not as they come. Limits do not travel: the worker's own task has them."""
+
+    queue: str = _DEFAULTS.queue
+    local: bool = _DEFAULTS.local
+    priority: int = _DEFAULTS.priority
+    timeout_seconds: float | None = None
+    retry: RetryRule | None = None
+    delay_seconds: float = _DEFAULTS.delay_seconds
+    start_at: float | None = None
+    expires_seconds: float | None = None
+    result_ttl_seconds: float = _DEFAULTS.result_ttl_seconds
+    key: str | None = None
+    job_id: str | None = None
+    tags: tuple[str, ...] = ()
+    max_crashes: int = _DEFAULTS.max_crashes
+    changed: tuple[str, ...] = ()
+
+
 class JobData(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="job"):
-    """One job. *options* holds the fields of `JobOptions` that are not as they come."""
+    """One job."""
 
     task: str
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
-    options: dict[str, Any] = {}
+    options: OptionsData | None = None
 
 
 class CallData(msgspec.Struct, frozen=True, tag_field="kind", tag="call"):
@@ -54,12 +74,27 @@ class ParallelData(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="k
 NodeData = JobData | CallData | SequenceData | ParallelData
 
 
-def options_to_data(options: JobOptions) -> dict[str, Any]:
-    """Return what differs from the defaults."""
-    given = {field.name: getattr(options, field.name) for field in fields(options)}
-    return {name: value for name, value in given.items() if value != getattr(_DEFAULTS, name)}
+def options_to_data(task: str, options: JobOptions, own: JobOptions | None) -> OptionsData | None:
+    """Write options down.
+
+    Args:
+        own: Those of the task itself; None: it is not known here.
+
+    Raises:
+        InvalidOptions: There are limits other than the task's own.
+    """
+    if options.limits and (own is None or options.limits != own.limits):
+        expected = f"those of {task} itself, or no flow that is enqueued: limits given by options() cannot travel in it"
+        raise InvalidOptions("limits", options.limits, expected)
+    given: dict[str, Any] = {name: getattr(options, name) for name in OptionsData.__struct_fields__}
+    given["changed"] = tuple(sorted(options.changed))
+    data = OptionsData(**given)
+    return None if data == OptionsData() else data
 
 
-def options_from_data(given: dict[str, Any]) -> JobOptions:
-    """Do the reverse; options that this version does not know are left out."""
-    return msgspec.convert(given, JobOptions)
+def options_from_data(data: OptionsData | None, own: JobOptions | None) -> JobOptions:
+    """Do the reverse."""
+    data = data or OptionsData()
+    given: dict[str, Any] = {name: getattr(data, name) for name in OptionsData.__struct_fields__}
+    given["changed"] = frozenset(data.changed)
+    return JobOptions(**given, limits=() if own is None else own.limits)

@@ -62,7 +62,9 @@ class JobNode(Node):
 
     def to_data(self) -> NodeData:
         job = self.job
-        return JobData(job.task, list(job.args), dict(job.kwargs), options_to_data(job.options))
+        spec = job.app.registry.tasks.get(job.task)
+        options = options_to_data(job.task, job.options, None if spec is None else spec.options)
+        return JobData(job.task, list(job.args), dict(job.kwargs), options)
 
 
 class CallNode(Node):
