@@ -116,7 +116,8 @@ class Broker(Protocol):
 
         In the same step as a `Finished`, `Retried` or `Released`, the jobs that have not ended and whose owner is this
         delivery's token are cancelled, as by `cancel(ids, OWNER_ENDED)`. In that of a `Finished` so are those whose owner is
-        the job itself (`job_owner`), and its lease is let go.
+        the job itself (`job_owner`), and its lease is let go. Where they are thousands, a broker may leave some of them to
+        `sweep`, as it may in `hold`: no call takes longer than its callers can wait.
 
         Raises:
             ValueError: A `Finished` names a state that is no end; nothing of the whole batch was done.

@@ -9,6 +9,7 @@ from redis_server import RedisServer, open_redis_broker
 from nursery_tasks.brokers.redis import RedisBroker
 from nursery_tasks.model.delivery import Finished, Released, Retried, Started, Submission
 from nursery_tasks.model.listing import WorkerRecord
+from nursery_tasks.model.reasons import OWNER_ENDED, OWNER_GONE
 from nursery_tasks.model.states import ENDED, WAITING, JobState
 from nursery_tasks.testing.contract import ManualClock
 from nursery_tasks.testing.contract.steps import packed
@@ -69,6 +70,44 @@ def test_a_job_whose_key_was_deleted_by_hand_does_not_stop_its_queue(server: Red
     assert [delivery.id for delivery in broker.claim(["work"], 10, "worker", 15)] == ["b"]
     assert [found is None for found in broker.outcomes(["a", "b"])] == [True, False]
     broker.close()
+
+
+@pytest.mark.parametrize("how", ["held", "settled"])
+def test_an_owner_of_thousands_lets_them_go_in_several_steps(server: RedisServer, how: str) -> None:
+    """One step cancels 5,000 jobs at most, so that it does not stop the server; the sweeps go on from there."""
+    broker = open_redis_broker(f"{server.url}?timeout=30")
+    broker.submit([Submission(id="parent", queue="parents", task="t", payload=b"{}")])
+    (parent,) = broker.claim(["parents"], 1, "worker", 60)
+    owner, seconds = (b"me", 60.0) if how == "held" else (parent.token, 0.0)
+    names = [f"job-{n}" for n in range(6_000)]
+    for begin in range(0, 6_000, 2_000):
+        broker.submit(
+            [
+                Submission(id=name, queue="work", task="t", payload=b"{}", owner=owner, owner_seconds=seconds)
+                for name in names[begin : begin + 2_000]
+            ]
+        )
+    if how == "held":
+        assert broker.hold([owner], 0) == [True]
+        assert broker.hold([owner], 60) == [False]  # nobody can have it back
+    assert broker.settle([Finished(parent, JobState.SUCCEEDED, packed())]) == [True]
+    assert cancelled(broker, names) == 5_000
+    sweeps = 0
+    while broker.sweep(500).more:
+        sweeps += 1
+    assert sweeps == 2
+    assert cancelled(broker, names) == 6_000
+    outcome = broker.outcomes([names[-1]])[0]
+    assert outcome is not None
+    assert (OWNER_GONE if how == "held" else OWNER_ENDED).encode() in (outcome.outcome or b"")
+    broker.purge("work", ENDED, 10_000)
+    broker.purge("parents", ENDED)
+    assert keys(server) == ["{nursery-tasks}:seq"]
+    broker.close()
+
+
+def cancelled(broker: RedisBroker, names: list[str]) -> int:
+    return sum(found is not None and found.state is JobState.CANCELLED for found in broker.outcomes(names))
 
 
 def test_a_large_batch_is_one_step(server: RedisServer) -> None:

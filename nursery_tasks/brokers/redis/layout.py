@@ -11,7 +11,7 @@ All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says
     ended            ZSET    n of ended jobs, scored with the moment when they may be dropped
     expiring         ZSET    n of jobs that wait for their first attempt and may do so only until the score
     keys             HASH    task, NUL, key -> n of the job that has not ended
-    owners           ZSET    owners' leases, scored with their end; 0: it is gone, and sweeps cancel what belongs to it; an
+    owners           ZSET    owners' leases, scored with their end; 0 (gone) or -1 (ended): sweeps cancel what is left; an
                              owner that begins with `job:` is the job with the id that follows
     owned:<owner>    ZSET    n of the owner's jobs that have not ended and were not told to
     parents          HASH    owner -> how many of its jobs have not ended

@@ -24,6 +24,8 @@ local ID, QUEUE, TASK, PRIORITY, KEEP, MAX_CRASHES, KEY, PARENT, TAGS = 1, 2, 3,
 local LIMITS = 11 -- not there, or a list of limits; 10 is for clients
 local NAME, RULE, MOST, INTERVAL, TOLERANCE, REJECTS = 1, 2, 3, 4, 5, 6 -- of a limit
 
+local LET_GO_AT_ONCE = 5000 -- jobs that are cancelled in the step in which their owners end
+local GONE_OWNER, ENDED_OWNER = 0, -1 -- scores of owners that nobody can prolong
 local AT_ONCE = 2000 -- arguments of one command: Lua's unpack() fails above 8000
 local jobs, dirty, hints = {}, {}, {}
 
@@ -418,6 +420,16 @@ local function cancel_owned(owner, reason, limit)
         cancel(load(n), reason)
     end
     return #found
+end
+
+-- Let an owner go with what belongs to it; what is too much for one step is left to the sweeps. Return whether that is nothing.
+local let_go = 0
+local function end_owner(owner, reason)
+    let_go = let_go + cancel_owned(owner, reason, LET_GO_AT_ONCE - let_go)
+    if let_go >= LET_GO_AT_ONCE then
+        call('ZADD', P .. 'owners', reason == OWNER_ENDED and ENDED_OWNER or GONE_OWNER, owner)
+    end
+    return let_go < LET_GO_AT_ONCE
 end
 
 

@@ -5,15 +5,16 @@ local seconds, answers, key = tonumber(ARGV[2]), {}, P .. 'owners'
 for i = 3, #ARGV do
     local owner = ARGV[i]
     local score = tonumber(call('ZSCORE', key, owner) or 0)
-    if score == 0 then
+    if score <= 0 then
         answers[#answers + 1] = 0
     else
         answers[#answers + 1] = 1
         if seconds > 0 then
             call('ZADD', key, now + seconds, owner)
         else
-            cancel_owned(owner, OWNER_GONE)
-            call('ZREM', key, owner)
+            if end_owner(owner, OWNER_GONE) then
+                call('ZREM', key, owner)
+            end
         end
     end
 end

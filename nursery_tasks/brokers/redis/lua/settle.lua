@@ -58,12 +58,12 @@ for i = 4 + 2 * #kinds, #ARGV, 3 do
 end
 if #given_back > 0 and call('EXISTS', P .. 'parents') == 1 then
     for _, token in ipairs(given_back) do
-        cancel_owned(token, OWNER_ENDED)
+        end_owner(token, OWNER_ENDED)
     end
     for _, job in ipairs(ended) do
         local owner = 'job:' .. meta(job)[ID]
         if call('HEXISTS', P .. 'parents', owner) == 1 then
-            cancel_owned(owner, OWNER_ENDED)
+            end_owner(owner, OWNER_ENDED)
         end
     end
 end

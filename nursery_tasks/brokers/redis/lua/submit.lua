@@ -16,7 +16,7 @@ for i = 1, count do -- leases first: they count for all jobs of the batch
     if each and each[4] and each[5] > 0 then
         local owner, key = each[4], P .. 'owners'
         local score = tonumber(call('ZSCORE', key, owner) or now)
-        if score == 0 then -- whoever owned the jobs that are left was told that they are cancelled
+        if score <= 0 then -- whoever owned the jobs that are left was told that they are cancelled
             cancel_owned(owner, OWNER_GONE)
             flush()
         end

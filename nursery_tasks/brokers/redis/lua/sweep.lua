@@ -10,16 +10,17 @@ end
 
 -- The jobs of owners that are gone, and of deliveries whose lease is over.
 local left = limit
-local gone = call('ZRANGEBYSCORE', P .. 'owners', '-inf', now, 'LIMIT', 0, LOOK)
-for _, owner in ipairs(gone) do
-    if lives(owner) then
+local gone = call('ZRANGEBYSCORE', P .. 'owners', '-inf', now, 'WITHSCORES', 'LIMIT', 0, LOOK)
+for i = 1, #gone, 2 do
+    local owner, has_ended = gone[i], tonumber(gone[i + 1]) == ENDED_OWNER
+    if not has_ended and lives(owner) then
         call('ZADD', P .. 'owners', now + JOB_OWNER_SECONDS, owner)
     else
-        left = left - cancel_owned(owner, OWNER_GONE, left)
+        left = left - cancel_owned(owner, has_ended and OWNER_ENDED or OWNER_GONE, left)
         if left > 0 then
             call('ZREM', P .. 'owners', owner)
         else
-            call('ZADD', P .. 'owners', 0, owner) -- nobody can prolong it; another sweep goes on
+            call('ZADD', P .. 'owners', has_ended and ENDED_OWNER or GONE_OWNER, owner) -- another sweep goes on
         end
     end
 end
