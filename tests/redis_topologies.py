@@ -26,6 +26,7 @@ SLOTS = 16384
 START_SECONDS = 30.0
 NODE_TIMEOUT_MS = 1000  # how long a node must be silent until a replica takes over
 DOWN_AFTER_MS = 500  # how long a primary must be silent until its Sentinel lets a replica take over
+PATIENT_MS = 60_000  # the same while nobody is to take over
 LOGGED = ("--appendonly", "yes", "--appendfsync", "no", "--repl-diskless-sync-delay", "0")
 PORTS = range(20_000, 32_000)  # below those that the system gives to clients; each node takes the one 10 000 above as well
 
@@ -65,6 +66,13 @@ class Cluster:
         wait_for(lambda: all(self._is_up(node) for node in self.nodes), "a cluster that is up")
         for replica in self.nodes[3:]:
             wait_for(lambda replica=replica: b"master_link_status:up" in asked(replica, "INFO", "replication"), "a replica")  # type: ignore[misc]
+        self.be_patient(True)
+
+    def be_patient(self, patient: bool) -> None:
+        """Wait for nodes that are slow because the machine is busy; or let a replica take over soon."""
+        for node in self.nodes:
+            if node.process is not None:
+                told(node, "CONFIG", "SET", "cluster-node-timeout", PATIENT_MS if patient else NODE_TIMEOUT_MS)
 
     def owner(self, slot: int) -> RedisServer:
         """Return the node to which a slot belongs at first."""
@@ -123,6 +131,11 @@ class Watched:
         self.sentinel.start()
         wait_for(lambda: b"slaves=1" in self._info(self.sentinel, self._sentinel_password), "a Sentinel that knows the replica")
 
+    def be_patient(self, patient: bool) -> None:
+        """Wait for servers that are slow because the machine is busy; or let the replica take over soon."""
+        milliseconds = PATIENT_MS if patient else DOWN_AFTER_MS
+        told(self.sentinel, "SENTINEL", "SET", self.service, "down-after-milliseconds", milliseconds)
+
     def primary(self) -> int:
         """Return the port of the one that the Sentinel names."""
         with client(self.sentinel) as sentinel:
@@ -161,7 +174,7 @@ class Watched:
         config = folder / "sentinel.conf"
         lines = (
             f"sentinel monitor {self.service} 127.0.0.1 {port} 1",
-            f"sentinel down-after-milliseconds {self.service} {DOWN_AFTER_MS}",
+            f"sentinel down-after-milliseconds {self.service} {PATIENT_MS}",
             f"sentinel failover-timeout {self.service} 5000",
             *([f"sentinel auth-pass {self.service} {self._password}"] if self._password else []),
             *([f"requirepass {self._sentinel_password}"] if self._sentinel_password else []),
@@ -232,10 +245,10 @@ def _node(folder: Path, number: int) -> RedisServer:
     place = folder / f"node-{number}"
     place.mkdir()
     settings = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS), *LOGGED)
-    return RedisServer(place, *settings, port=_free_ports())
+    return RedisServer(place, *settings, port=free_node_port())
 
 
-def _free_ports() -> int:
+def free_node_port() -> int:
     """Return a port that is free, as is the one 10 000 above it, on which nodes speak to each other."""
     begin = PORTS.start + (os.getpid() * 37) % len(PORTS)
     for port in (*range(begin, PORTS.stop), *PORTS):

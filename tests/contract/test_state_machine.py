@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import pytest
@@ -26,6 +26,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import invariant, run_state_machine_as_test
 from rabbit_server import fresh_rabbit
 from redis_server import fresh_url, open_redis_broker
+from redis_topologies import fresh_cluster_url
 
 from nursery_tasks.brokers.memory import MemoryBroker
 from nursery_tasks.brokers.sqlite import SqliteBroker
@@ -102,10 +103,13 @@ class SqliteMachine(BrokerMachine):
 
 
 class RedisMachine(BrokerMachine):
+    def fresh(self) -> AbstractContextManager[str]:
+        return fresh_url()
+
     def new_harness(self) -> ContractHarness:
         clock = ManualClock()
         stack = ExitStack()
-        url = stack.enter_context(fresh_url())
+        url = stack.enter_context(self.fresh())
         return ContractHarness(lambda: open_redis_broker(url, clock), clock=clock, clean_up=stack.close)
 
 
@@ -120,6 +124,16 @@ class AmqpMachine(BrokerMachine):
         return ContractHarness(open_amqp, clock=clock, clean_up=stack.close)
 
 
+class ValkeyMachine(RedisMachine):
+    def fresh(self) -> AbstractContextManager[str]:
+        return fresh_url("valkey-server")
+
+
+class ClusterMachine(RedisMachine):
+    def fresh(self) -> AbstractContextManager[str]:
+        return fresh_cluster_url()
+
+
 class ToyMachine(BrokerMachine):
     exact_sweeps = False
 
@@ -131,6 +145,7 @@ class ToyMachine(BrokerMachine):
 
 
 MACHINES = {"memory": MemoryMachine, "sqlite": SqliteMachine, "redis": RedisMachine}
+MORE_MACHINES = {**MACHINES, "valkey": ValkeyMachine, "cluster": ClusterMachine}
 
 
 @pytest.mark.parametrize("name", MACHINES)
@@ -148,9 +163,9 @@ def test_a_broker_with_few_features_is_compared_by_what_it_has() -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("name", MORE_MACHINES)
 def test_a_broker_answers_as_the_memory_broker_does_in_many_more_cases(name: str) -> None:
-    run_state_machine_as_test(MACHINES[name], settings=SOAK)
+    run_state_machine_as_test(MORE_MACHINES[name], settings=SOAK)
 
 
 @pytest.mark.parametrize(

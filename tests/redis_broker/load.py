@@ -72,7 +72,12 @@ def wait_for_the_end(broker: RedisBroker, ids: list[str]) -> dict[str, int]:
     """Wait until all have ended; return how many are in which state, `lost` among them."""
     end = time.monotonic() + END_SECONDS
     while True:
-        found = broker.outcomes(ids)
+        try:
+            found = broker.outcomes(ids)
+        except BrokerUnavailable:
+            if time.monotonic() > end:
+                raise
+            continue
         if all(each is not None and each.state.ended for each in found) or time.monotonic() > end:
             return dict(Counter("lost" if each is None else str(each.state) for each in found))
         time.sleep(0.2)
