@@ -19,6 +19,7 @@ from .jobs import jobs
 from .queues import queues
 from .run import run
 from .tasks import tasks
+from .tree import tree
 from .trouble import BY_SIGNAL, EXIT_CODES, FAILED, OK, USAGE, innermost, one_line, report
 
 # typer brings its own copy of click, older versions the real one; both are reached from here.
@@ -53,6 +54,7 @@ _SHORT: dict[Callable[..., int], str] = {
     run: "Run a worker.",
     call: "Submit a job, and wait for its result.",
     jobs: "List jobs, or show all about one.",
+    tree: "Draw a job with all that it has started.",
     cancel: "Cancel jobs.",
     retry: "Run jobs again that did not succeed.",
     queues: "Count the jobs of each queue; pause and resume queues.",

@@ -1,0 +1,242 @@
+"""`nursery-tasks tree`: a job with all that it has started, live."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final
+
+import typer
+from anyio import sleep
+
+from .. import App
+from ..errors import UnknownJob
+from ..model.codec import Codec, Undecodable, sniff, unpack_outcome
+from ..model.listing import JobFilter, JobRecord
+from ..model.states import JobState
+from ..observability.logging import duration
+from .broker import ask, find_app, note
+from .ids import each_job, find_ids
+from .loops import run_until_signal
+from .options import AppOption, BrokerOption, JsonOption, VerboseOption
+from .output import DIM, GREEN, RED, RESET, YELLOW, ago, clock_time, has_colour, write_json
+from .records import job_data
+from .trouble import OK
+
+MOST: Final = 2_000  # jobs that are drawn
+FOLLOW_SECONDS: Final = 0.5
+_PART: Final = 8  # digits of an id
+_CODEC: Final = Codec()
+
+_MARKS: Final = {
+    JobState.SCHEDULED: ("◷", DIM),
+    JobState.READY: ("○", DIM),
+    JobState.CLAIMED: ("◌", ""),
+    JobState.STARTED: ("●", YELLOW),
+    JobState.SUCCEEDED: ("✔", GREEN),
+    JobState.FAILED: ("✘", RED),
+    JobState.CANCELLED: ("⊘", DIM),
+    JobState.EXPIRED: ("⊘", DIM),
+    JobState.DEAD: ("✘", RED),
+}
+
+
+@dataclass(slots=True)
+class Node:
+    """One job and what it has submitted, in the order of submission."""
+
+    record: JobRecord
+    children: list[Node] = field(default_factory=list["Node"])
+
+
+def tree(
+    job_id: Annotated[str, typer.Argument(metavar="JOB", help="The job at the top; six digits of its id do.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Draw it anew until the job has ended.")] = False,
+    running: Annotated[bool, typer.Option("--running", help="Leave out what has ended.")] = False,
+    broker: BrokerOption = None,
+    app: AppOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> int:
+    """Draw a job with all that it has started: state, age, deadline, attempt, worker, and where a leaf waits.
+
+    `nursery-tasks cancel` works on every node, and takes along what that one awaits.
+    """
+    return run_until_signal(_tree, find_app(broker, app), job_id, follow, running, as_json)
+
+
+async def _tree(app: App, given: str, follow: bool, running: bool, as_json: bool) -> int:
+    async with app:
+        [job_id] = await find_ids(app, [given])
+        if not follow:
+            top, left = await read_tree(app, job_id)
+            _write(top, left, running, as_json)
+        elif as_json or not sys.stdout.isatty():
+            await _follow_plainly(app, job_id, running, as_json)
+        else:
+            await _follow_live(app, job_id, running)
+    return OK
+
+
+async def _follow_plainly(app: App, job_id: str, running: bool, as_json: bool) -> None:
+    """Write the tree whenever it has changed: for a pipe."""
+    before: object = None
+    while True:
+        top, left = await read_tree(app, job_id)
+        states = [(node.record.id, node.record.state, node.record.attempts) for node in _all(top)]
+        if states != before:
+            _write(top, left, running, as_json)
+            sys.stdout.flush()
+            before = states
+        if top.record.state.ended:
+            return
+        await sleep(FOLLOW_SECONDS)
+
+
+async def _follow_live(app: App, job_id: str, running: bool) -> None:
+    """Draw the tree in one place of the terminal."""
+    from rich.live import Live  # late: the other commands need none
+    from rich.text import Text
+
+    with Live(auto_refresh=False, vertical_overflow="crop") as live:
+        while True:
+            top, left = await read_tree(app, job_id)
+            lines = [*draw(top, time.time(), has_colour(sys.stdout), running), *_more(left)]
+            live.update(Text.from_ansi("\n".join(lines)), refresh=True)
+            if top.record.state.ended:
+                return
+            await sleep(FOLLOW_SECONDS)
+
+
+def _write(top: Node, left: int, running: bool, as_json: bool) -> None:
+    if as_json:
+        write_json(_data(top))
+        return
+    for line in draw(top, time.time(), has_colour(sys.stdout), running):
+        print(line)
+    for line in _more(left):
+        note(line)
+
+
+def _more(left: int) -> list[str]:
+    return [f"only the first {MOST:,} jobs are drawn"] if left else []
+
+
+async def read_tree(app: App, job_id: str) -> tuple[Node, int]:
+    """Read a job and what is below it; returns it, and 1 when there is more than is drawn.
+
+    Raises:
+        UnknownJob: There is no such job.
+    """
+    record = await ask(app, app.connection.gateway.admin.job, job_id)
+    if record is None:
+        raise UnknownJob(job_id)
+    top = Node(record)
+    level, count = [top], 1
+    while level:
+        below: list[Node] = []
+        for node in level:
+            wanted, after = JobFilter(parent=node.record.id), node.record.cursor  # what it submitted comes after it
+            async for child in each_job(app, wanted, MOST - count + 1, after):
+                if count >= MOST:
+                    return top, 1
+                count += 1
+                node.children.append(Node(child))
+            below += [child for child in node.children if child.record.attempts]  # who never ran submits nothing
+        level = below
+    return top, 0
+
+
+def draw(top: Node, now: float, colour: bool = False, running: bool = False) -> list[str]:
+    """Draw a tree, one line for each job.
+
+    Args:
+        running: Leave out what has ended, with all below it.
+    """
+    return [_line(top, now, colour), *_branches(top, "", now, colour, running)]
+
+
+def _branches(node: Node, indent: str, now: float, colour: bool, running: bool) -> Iterator[str]:
+    shown = [child for child in node.children if not running or not child.record.state.ended]
+    for place, child in enumerate(shown):
+        is_last = place == len(shown) - 1
+        yield f"{indent}{'└── ' if is_last else '├── '}{_line(child, now, colour)}"
+        yield from _branches(child, indent + ("    " if is_last else "│   "), now, colour, running)
+
+
+def _line(node: Node, now: float, colour: bool) -> str:
+    record = node.record
+    mark, paint = _MARKS[record.state]
+    facts = [
+        f"{record.state}{', unresponsive' if record.unresponsive else ''}",
+        _age(record, now),
+        _deadline(record, now),
+        f"attempt {record.attempts}" if record.attempts > 1 else "",
+        f"on {record.worker}" if record.worker and not record.state.ended else "",
+        "" if record.owned or record.parent is None else "detached",
+        _waits(node, now),
+    ]
+    text = ", ".join(fact for fact in facts if fact)
+    head = f"{paint}{mark}{RESET}" if colour and paint else mark
+    tail = f"{DIM}{text}{RESET}" if colour else text
+    return f"{head} {record.task} {record.id[-_PART:]}  {tail}"
+
+
+def _age(record: JobRecord, now: float) -> str:
+    if record.state.ended:
+        began, ended = record.started_at or record.created_at, record.ended_at
+        return "" if ended is None or ended <= began else f"took {duration(ended - began)}"
+    if record.state is JobState.SCHEDULED:
+        return f"due {ago(record.due_at, now)}"
+    return f"for {duration(max(0.0, now - (record.started_at or record.created_at)))}"
+
+
+def _deadline(record: JobRecord, now: float) -> str:
+    if record.state.ended or not record.owned:
+        return ""
+    try:
+        remaining = _CODEC.decode_message(record.payload).remaining
+    except Undecodable:
+        return ""
+    return "" if remaining is None else f"deadline {ago(record.created_at + remaining, now)}"
+
+
+def _waits(node: Node, now: float) -> str:
+    """Say where a job that runs is waiting, or how it has ended, as far as that can be known."""
+    record = node.record
+    data = job_data(record)
+    if record.state.ended:
+        if record.task.startswith("sleep:") and record.outcome is not None:
+            until = _moment_of(record)
+            return f"until {clock_time(until)}" if until > now else ""
+        error = data.get("error", {}).get("type", "").rpartition(".")[2]
+        return " ".join(filter(None, (data.get("reason", ""), error)))
+    if record.cancel_reason is not None:
+        return f"told to end{f': {record.cancel_reason}' if record.cancel_reason else ''}"
+    if record.state is not JobState.STARTED:
+        return ""
+    open_children = sum(not child.record.state.ended for child in node.children)
+    if open_children:
+        return f"waits for {open_children} of {len(node.children)}"
+    sleeps = [child.record for child in node.children if child.record.task.startswith("sleep:")]
+    if sleeps and (until := _moment_of(sleeps[-1])) > now:
+        return f"sleeps until {clock_time(until)}"
+    return f"says {data['progress']!r}" if "progress" in data else ""
+
+
+def _moment_of(record: JobRecord) -> float:
+    assert record.outcome is not None
+    moment: float = _CODEC.decode_value(unpack_outcome(record.outcome).value, sniff(record.outcome), float)
+    return moment
+
+
+def _all(top: Node) -> Iterator[Node]:
+    yield top
+    for child in top.children:
+        yield from _all(child)
+
+
+def _data(node: Node) -> dict[str, Any]:
+    return {**job_data(node.record), "children": [_data(child) for child in node.children]}
