@@ -17,6 +17,7 @@ from ..model.codec import Codec, Undecodable
 from ..model.delivery import Delivery
 from ..model.message import Message
 from ..model.options import check_name
+from ..model.raw import Letterhead
 from ..model.reply import Address, pack_response
 from ..registry import RawBody, Registry, TaskSpec
 
@@ -40,11 +41,13 @@ def read_body(body: bytes, wanted: RawBody) -> Any:
         raise Undecodable(f"{'not JSON' if wanted == 'json' else 'no text in UTF-8'}: {error}") from None
 
 
-def raw_message(spec: TaskSpec, value: Any) -> Message:
-    """Return the message that a raw body amounts to."""
+def raw_message(spec: TaskSpec, value: Any, head: Letterhead) -> Message:
+    """Return the message that a raw body amounts to; *head* is what was said beside it."""
     given: Any = cast("Mapping[str, Any]", value).get("id") if isinstance(value, dict) else None
     its_id = given if isinstance(given, str | int) and not isinstance(given, bool) else None
-    return Message(task=spec.name, args=[value], id=its_id, reply_to=spec.reply_to)
+    if its_id is None:
+        its_id = head.id
+    return Message(task=spec.name, args=[value], id=its_id, reply_to=head.reply_to or spec.reply_to)
 
 
 def address_of(message: Message, delivery: Delivery) -> Address | None:

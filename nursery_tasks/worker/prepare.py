@@ -13,6 +13,7 @@ from ..model.codec import Undecodable
 from ..model.delivery import Delivery
 from ..model.message import Message
 from ..model.options import KINDS, Kind
+from ..model.raw import unwrap_raw
 from ..model.reply import Address
 from ..model.retry import RetryRule
 from ..registry import AWAY, Registry, TaskSpec
@@ -131,7 +132,8 @@ class Preparer:
             return None
         try:
             if raw is not None and raw.raw is not None:
-                message = raw_message(raw, read_body(delivery.payload, raw.raw))
+                head, body = unwrap_raw(delivery.payload)
+                message = raw_message(raw, read_body(body, raw.raw), head)
             else:
                 message = self._registry.codec.decode_message(delivery.payload)
             return address_of(message, delivery)
@@ -142,10 +144,11 @@ class Preparer:
         """Make a call of what another program has put in, as it came. What does not fit is put aside: nobody sees the error."""
         assert spec.raw is not None
         codec = self._registry.codec
-        address = address_of(raw_message(spec, None), delivery)
+        head, body = unwrap_raw(delivery.payload)
+        address = address_of(raw_message(spec, None, head), delivery)
         payload: bytes | None = None
         try:
-            message = raw_message(spec, read_body(delivery.payload, spec.raw))
+            message = raw_message(spec, read_body(body, spec.raw), head)
             address = address_of(message, delivery)
             args, kwargs = spec.signature.convert(message.args, {}, codec)
             if spec.kind in AWAY:

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from threading import Event, Thread
 
-from nursery_tasks.brokers.redis import RedisBroker
+from nursery_tasks.brokers.protocol import Broker
 from nursery_tasks.errors import BrokerUnavailable
 from nursery_tasks.model.delivery import Submission
 
@@ -23,7 +23,7 @@ END_SECONDS = 180.0  # from the last break until the last job has ended
 class Load:
     """Submits batches until it is stopped; a batch that may or may not have arrived is sent again, with its ids."""
 
-    def __init__(self, broker: RedisBroker) -> None:
+    def __init__(self, broker: Broker) -> None:
         self.accepted: list[str] = []
         self.repeated = 0
         self._broker = broker
@@ -68,7 +68,7 @@ def start_worker(url: str, log: Path, backend: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def wait_for_the_end(broker: RedisBroker, ids: list[str]) -> dict[str, int]:
+def wait_for_the_end(broker: Broker, ids: list[str]) -> dict[str, int]:
     """Wait until all have ended; return how many are in which state, `lost` among them."""
     end = time.monotonic() + END_SECONDS
     while True:

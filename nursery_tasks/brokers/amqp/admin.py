@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ...errors import NotSupported
 from ...model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, WorkerRecord
 from ...model.states import JobState
-from ..protocol import Broker, BrokerAdmin, BrokerLimits, BrokerLocks, Describes, Feature, HasReplies
+from ..protocol import Broker, BrokerAdmin, BrokerLimits, BrokerLocks, Describes, Feature
 from .transport import Transport
 
 
@@ -82,10 +82,7 @@ class AmqpAdmin:
         return self._locks().locks(limit)
 
     def take_replies(self, name: str, limit: int) -> list[bytes]:
-        self._transport.check_usable()
-        if not isinstance(self._store, HasReplies):
-            raise NotSupported(self.name, Feature.REPLIES)
-        return self._store.take_replies(name, limit)
+        return self._transport.take_answers(name, limit)
 
     def _locks(self) -> BrokerLocks:
         self._transport.check_usable()

@@ -17,6 +17,8 @@ At the server, with the prefix `nursery-tasks` unless the URL says otherwise:
 
     nursery-tasks           direct exchange, durable; the routing key is the queue's name among the jobs
     nursery-tasks.<queue>   quorum queue, durable; messages with an empty body of type `nursery-tasks.job`
+
+Messages of any other type were sent by other programs, see `foreign`: they become jobs in the store when they are delivered.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ from contextlib import suppress
 from secrets import token_hex
 from threading import Lock
 from typing import Final
+
+import msgspec
 
 from ...errors import BrokerUnavailable
 from ...model.delivery import (
@@ -40,16 +44,18 @@ from ...model.delivery import (
     Renewal,
     Retried,
     Settlement,
+    Started,
     Stored,
     Submission,
     Swept,
     Topic,
 )
 from ...model.states import JobState
-from ..protocol import Broker, Emit, Listener
+from ..protocol import Broker, Emit, Feature, Listener
 from ..subscription import Subscription
 from .address import Address, Place
 from .admin import AmqpAdmin
+from .foreign import to_job, to_letter
 from .net import Net
 from .permits import Permit
 from .sending import Letter
@@ -76,7 +82,7 @@ class AmqpBroker(AmqpAdmin):
 
     def __init__(self, address: Address, store: Broker) -> None:
         self.name = address.name
-        self.features = store.features
+        self.features = store.features | {Feature.REPLIES}
         self._members: tuple[Subscription, ...] = ()  # replaced, never changed: hints are told without the lock
         self._lock = Lock()
         self._held: dict[bytes, Permit] = {}  # token -> the message that let us claim
@@ -115,6 +121,8 @@ class AmqpBroker(AmqpAdmin):
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         self._transport.check_usable()
+        if any(type(item) is Finished and item.reply is not None for item in settlements):
+            settlements = self._answer(settlements)
         answers = self._store.settle(settlements)
         done: list[Permit] = []
         back: list[Permit] = []
@@ -182,6 +190,22 @@ class AmqpBroker(AmqpAdmin):
         self._transport.close()
         self._store.close()
 
+    def _answer(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        """Send the answers to other programs, and return what is to be stored after that.
+
+        Before the outcome is stored: an answer may come twice when a worker dies between the two, and is never lost. First the
+        store is asked, by a mark that changes nothing for a job that runs, whose deliveries these still are.
+        """
+        ends: dict[bytes, Finished] = {}
+        for item in settlements:
+            if isinstance(item, Finished) and item.reply is not None:
+                ends.setdefault(item.delivery.token, item)
+        alive = self._store.settle([Started(item.delivery) for item in ends.values()])
+        letters = [to_letter(item.reply) for item, ours in zip(ends.values(), alive, strict=True) if ours and item.reply]
+        if letters:
+            self._transport.answer(letters)
+        return [msgspec.structs.replace(item, reply=None) if isinstance(item, Finished) else item for item in settlements]
+
     # --- claims -----------------------------------------------------------------------------------
 
     def _permits(self, queues: Sequence[str], limit: int) -> list[Permit]:
@@ -210,6 +234,7 @@ class AmqpBroker(AmqpAdmin):
         back for the job that it was sent for.
         """
         try:
+            self._take_in([permit for permit in permits if permit.properties.message_type != JOB])
             found = self._store.claim(queues, len(permits), worker, lease_seconds)
         except BaseException:
             self._transport.receiver.give_back(permits)
@@ -224,6 +249,13 @@ class AmqpBroker(AmqpAdmin):
         if left:
             self._put_aside(left, may_be_wanted=len(found) == len(permits))
         return found
+
+    def _take_in(self, permits: Sequence[Permit]) -> None:
+        """Store what other programs have sent. From then on their messages are as good as ours."""
+        if permits:
+            self._store.submit([to_job(permit.queue, permit.body, permit.properties) for permit in permits])
+            for permit in permits:
+                permit.properties.message_type = JOB
 
     def _put_aside(self, permits: Sequence[Permit], *, may_be_wanted: bool) -> None:
         """Do something about messages for which there was no job.

@@ -33,6 +33,7 @@ _TABLE: Final[tuple[tuple[type[Exception], str, str], ...]] = (
     (exceptions.ChannelAccessRefused, "this user may not do that", "see rabbitmqctl list_permissions"),
     (exceptions.ChannelLockedResource, "somebody else uses this queue alone", "name another queue in the URL"),
     (exceptions.ChannelNotFoundEntity, "something that should be there is missing", "declare it, or leave out declare=no"),
+    (exceptions.InvalidFrameError, "the server refuses this virtual host, or the user in it", "check the end of the URL"),
     (exceptions.IncompatibleProtocolError, "what answers is no AMQP 0-9-1 server", "check the address and the port"),
     (exceptions.ProtocolSyntaxError, "what answers is no AMQP 0-9-1 server", "check the address and the port"),
     (TimeoutError, "no answer in time", "is the server busy, or the network broken? see ?timeout="),

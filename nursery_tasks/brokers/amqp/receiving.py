@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from aiormq.abc import AbstractChannel
+from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp import commands
 
 from .address import Address, Place
@@ -149,6 +150,21 @@ class Receiver:
         await self._declared.declare(place, self.line)
         async with self.line.scratch() as channel:
             return (await channel.queue_declare(place.name, passive=True)).message_count or 0
+
+    async def take_answers(self, name: str, limit: int) -> list[bytes]:
+        """Take what is in a queue, for good; an empty list where there is none."""
+        answers: list[bytes] = []
+        async with self.line.scratch() as channel:
+            try:
+                await channel.queue_declare(name, passive=True)
+                while len(answers) < limit:
+                    message = await channel.basic_get(name, no_ack=True)
+                    if not isinstance(message.delivery, commands.Basic.GetOk):
+                        break
+                    answers.append(message.body)
+            except ChannelNotFoundEntity:
+                pass
+        return answers
 
     async def tidy(self) -> None:
         """Give back, each moment, what nobody uses; until cancelled."""

@@ -24,6 +24,7 @@ from .portal import LinkLost
 
 AT_ONCE: Final = 500  # messages in one write
 PERSISTENT: Final = 2
+ANSWER_MS: Final = 86_400_000  # how long a queue for answers lives that nobody uses
 # A quorum queue that is just being made, or has no leader for a moment, refuses messages as a full one does. Seconds.
 REFUSED_PAUSES: Final = (0.02, 0.1, 0.4, 1.0)
 
@@ -110,6 +111,21 @@ class Sender:
             if refused:
                 raise DeliveryError(None, commands.Basic.Nack())
 
+    async def answer(self, letters: Sequence[Letter], declare: bool) -> None:
+        """Publish answers to the queues that other programs have named.
+
+        A queue that the server itself has named is gone with the program that asked, and so is whoever waits. Any other that
+        does not exist is made, and lives for a day after it was last used, as the answer in it.
+        """
+        for letter in letters:
+            try:
+                await self.publish([letter])
+            except PublishError:
+                if declare and not letter.key.startswith("amq."):
+                    async with self._line.scratch() as channel:
+                        await channel.queue_declare(letter.key, durable=True, arguments={"x-expires": ANSWER_MS})
+                    await self.publish([letter])
+
     async def _publish(self, letters: Sequence[Letter]) -> Sequence[Letter]:
         """Publish letters in one write; return those that the server has refused."""
         seconds = self._address.timeout_seconds
@@ -119,7 +135,7 @@ class Sender:
         driver: Any = channel
         lost: asyncio.Future[Any] = driver.closing
         try:
-            all_of_them = asyncio.gather(*confirms, return_exceptions=True)
+            all_of_them = asyncio.ensure_future(asyncio.wait(confirms))
             await asyncio.wait({all_of_them, lost}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if not all_of_them.done():
                 all_of_them.cancel()
@@ -128,7 +144,7 @@ class Sender:
                     self._line.break_off()
                     raise TimeoutError(f"no confirm within {seconds:g} s")
                 raise lost.exception() or LinkLost("the connection broke before the confirm")
-            answers = await all_of_them
+            answers = [confirm.exception() or confirm.result() for confirm in confirms]
             for answer in answers:
                 if isinstance(answer, BaseException) and not _is_refused(answer):
                     raise answer

@@ -90,6 +90,15 @@ class Transport:
 
         self.call(send)
 
+    def answer(self, letters: Sequence[Letter]) -> None:
+        """Publish answers to other programs."""
+        declare = self.address.place("").declare
+        self.call(lambda: self._sender.answer(letters, declare))
+
+    def take_answers(self, name: str, limit: int) -> list[bytes]:
+        """Take up to *limit* messages out of a queue."""
+        return self.call(lambda: self._receiver.take_answers(name, limit))
+
     def fetch(self, place: Place, limit: int) -> list[Permit]:
         """Fetch up to *limit* messages of a queue that nobody serves here."""
         return self.call(lambda: self._receiver.fetch(place, limit))
