@@ -157,6 +157,8 @@ def test_what_is_not_on_a_replica_is_not_said_to_be_accepted(watched: Watched) -
     watched.servers[1].kill()
     with pytest.raises(BrokerUnavailable, match=r"too few replicas have it \(0 of 1\).*see \?replicas="):
         broker.submit([job("b")])
+    with pytest.raises(BrokerUnavailable, match="too few replicas"):
+        broker.lock("name", b"me", 15.0, True)
     watched.servers[1].start()
     wait_for(lambda: stored(broker, "b"), "the replica")
     assert not broker.submit([job("b")])[0].created

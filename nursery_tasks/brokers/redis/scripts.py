@@ -17,7 +17,7 @@ from .layout import NUMBERS
 # While the server has no memory left (`maxmemory`), new jobs are refused, and those that exist go on to their end.
 _NEEDS_MEMORY: Final = frozenset({"submit", "beat"})
 # What somebody relies on when the call has returned; with `?replicas=` it waits for them.
-_PROMISES: Final = frozenset({"submit", "settle", "cancel", "requeue"})
+_PROMISES: Final = frozenset({"submit", "settle", "cancel", "requeue", "lock"})
 _ALLOW: Final = "#!lua flags=allow-oom\n"  # since 7.0; before that the server refuses what writes
 _NAMES: Final = (
     *("submit", "claim", "settle", "renew", "cancel", "hold", "outcomes", "sweep"),
