@@ -20,6 +20,7 @@ ALONE = {
     "embedded": "Bonjour, Grace",
     "errors": "cancelled: changed my mind",
     "other_languages": "1 + 2 = 3",
+    "flows": "document 2: 1 lines, mostly 'rivers'",
     "resources": "hello /a, hello /b, hello /c\nclient closed",
     "shell": "both were gone after 0.",
     "processes": "the search was killed",
