@@ -212,7 +212,8 @@ DRAMATIQ = _peer(
     Count(("HLEN", "dramatiq:default.msgs")),
     3_000,
     "its documentation: acknowledged when it has ended, requeued when a worker's heartbeat stops",
-    "hiredis, one process of 8 threads (its default; 32 are no faster), looks each millisecond",
+    "hiredis, one process of 8 threads (its default; 32 did a fifth more jobs and took a quarter more CPU for each),"
+    " looks each millisecond",
     dramatiq_worker_timeout="1",
 )
 CELERY = _peer(
