@@ -14,6 +14,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +56,7 @@ def main() -> None:
     if given.render:
         write_page(json.loads(DATA.read_text()))
         return
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # or workers and servers would be left behind
     names = given.only.split(",") if given.only else list(SCENARIOS)
     whole = not (given.quick or given.only or given.sides)
     with open_place(given.directory) as place:
