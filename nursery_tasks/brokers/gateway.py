@@ -28,10 +28,11 @@ from ..model.delivery import (
     Swept,
     Topic,
 )
+from ..model.listing import TransportQueue
 from .lanes import Lane
 from .patience import Patience
 from .posting import HintPost
-from .protocol import Broker, BrokerAdmin, Listener, Pushes
+from .protocol import Broker, BrokerAdmin, HasTransport, Listener, Pushes
 from .threads import Call, Threads
 
 CALL_SECONDS: Final = 10.0  # how long one call may take before it counts as lost
@@ -118,6 +119,12 @@ class Gateway:
         if not isinstance(self.broker, BrokerAdmin):
             raise NotSupported(self.broker.name, "listings")
         return self.broker
+
+    async def transport_queue(self, queue: str) -> TransportQueue | None:
+        """Return what the server that moves the messages knows of a queue; None: nothing, or there is no such server."""
+        if not isinstance(self.broker, HasTransport):
+            return None
+        return await self.call(self.broker.transport_queue, queue)
 
     async def call(self, method: Callable[..., T], *args: Any) -> T:
         """Make one blocking call to the broker.

@@ -25,7 +25,7 @@ from ..model.delivery import (
     Swept,
     Topic,
 )
-from ..model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, WorkerRecord
+from ..model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, TransportQueue, WorkerRecord
 from ..model.states import JobState
 
 REPLIES_KEPT = 10_000  # for each name; then the oldest goes
@@ -233,6 +233,15 @@ class Pushes(Protocol):
         Claims may then be answered from what has come here by itself, and `work` hints tell of what comes. What has come and
         was not claimed when the listener is closed goes back to where others can have it.
         """
+        ...
+
+
+@runtime_checkable
+class HasTransport(Protocol):
+    """What a broker has beside whose messages are moved by a server of their own."""
+
+    def transport_queue(self, queue: str) -> TransportQueue | None:
+        """Return what that server knows of a queue; None: there is no such queue there."""
         ...
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from typing import Final
-from urllib.parse import parse_qsl, unquote, urlencode
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from ..errors import BrokerUnreachable, InvalidBrokerUrl
 from .protocol import Broker
@@ -14,6 +14,7 @@ ENVIRONMENT: Final = "NURSERY_TASKS_BROKER"
 DEFAULT_URL: Final = "sqlite:///nursery-tasks.db"
 
 _REDIS: Final = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+_STORE: Final = re.compile(r"([?&]store=)([^&]*)")
 _SECRETS: Final = re.compile(r"([?&][a-z_]*password=)[^&]*")
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+-]*:")
@@ -102,6 +103,7 @@ def _open_redis(url: str, options: dict[str, str]) -> Broker:
 
 def redacted(url: str) -> str:
     """Return *url* without its passwords."""
+    url = _STORE.sub(lambda found: found[1] + quote(redacted(unquote(found[2])), safe="/:*"), url)
     url = _SECRETS.sub(r"\1***", url)
     scheme, separator, rest = url.partition("://")
     authority, at, place = rest.rpartition("@")

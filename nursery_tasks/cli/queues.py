@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from .. import App
-from ..model.listing import QueueRecord
+from ..model.listing import QueueRecord, TransportQueue
 from ..model.options import check_queue
 from ..model.states import JobState
 from .broker import ask, find_app, note
@@ -42,13 +43,51 @@ async def _queues(app: App, pause: list[str], resume: list[str], as_json: bool) 
         for name in resume:
             await ask(app, admin.resume, name)
         records = await ask(app, admin.queues)
+        messages = await _messages(app, records)
     if as_json:
-        write_json([queue_data(record) for record in records])
+        write_json([queue_data(record) | _message_data(messages.get(record.name)) for record in records])
     elif records:
         _write(records)
+        if messages:
+            _write_messages(messages)
     else:
         note("no queues: nothing was submitted yet")
     return OK
+
+
+async def _messages(app: App, records: list[QueueRecord]) -> dict[str, TransportQueue]:
+    """Ask the server that moves the messages, where there is one."""
+    gateway = app.connection.gateway
+    found = {record.name: await gateway.transport_queue(record.name) for record in records}
+    return {name: queue for name, queue in found.items() if queue is not None}
+
+
+def _message_data(queue: TransportQueue | None) -> dict[str, Any]:
+    return {} if queue is None else {"messages": msgspec.to_builtins(queue)}
+
+
+def _write_messages(messages: dict[str, TransportQueue]) -> None:
+    """Show the messages behind the jobs."""
+
+    def shown(value: float | None, unit: str = "") -> str:
+        return "" if value is None else f"{value:,.0f}{unit}"
+
+    rows = [
+        [
+            name,
+            shown(queue.ready),
+            shown(queue.unacknowledged),
+            shown(queue.consumers),
+            shown(queue.in_per_second, "/s"),
+            shown(queue.out_per_second, "/s"),
+            shown(None if queue.memory_bytes is None else queue.memory_bytes / 1024, " KiB"),
+        ]
+        for name, queue in messages.items()
+    ]
+    columns = ["messages", "held", "consumers", "in", "out", "memory"]
+    sys.stdout.write("\n")
+    write_table(["queue", *columns], rows, right=columns)
+    sys.stdout.flush()
 
 
 def _write(records: list[QueueRecord]) -> None:

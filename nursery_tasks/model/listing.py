@@ -75,6 +75,25 @@ class QueueRecord(msgspec.Struct, frozen=True, kw_only=True):
         return self.counts.get(JobState.READY, 0)
 
 
+class TransportQueue(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server that moves messages knows of a queue.
+
+    Attributes:
+        ready: Messages that wait.
+        unacknowledged: Messages that workers hold.
+        consumers: How many workers serve it.
+        memory_bytes: What the queue takes of the server's memory; None: the server does not say.
+        in_per_second, out_per_second: Published and acknowledged, of late; None: the server does not say.
+    """
+
+    ready: int
+    unacknowledged: int | None = None
+    consumers: int
+    memory_bytes: int | None = None
+    in_per_second: float | None = None
+    out_per_second: float | None = None
+
+
 class LimitRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One limit that is in use. A limit is known only while it holds jobs, or jobs wait for it.
 

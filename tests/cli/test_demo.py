@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from cli_shell import Running, Shell, eventually
+from rabbit_server import fresh_rabbit_url
 from redis_server import fresh_url, need_server
 from redis_topologies import Watched, fresh_cluster_url
 
@@ -74,6 +75,17 @@ SERVERS = [
     pytest.param(fresh_cluster_url, ["--uvloop"], id="cluster-uvloop"),
     pytest.param(watched_url, ["--backend", "asyncio"], id="sentinel-asyncio"),
 ]
+
+
+@pytest.mark.parametrize("loop", [["--backend", "asyncio"], ["--backend", "trio"]], ids=lambda words: words[-1])
+def test_the_demo_works_with_rabbitmq_and_shows_no_password(demo_shell: Shell, loop: list[str]) -> None:
+    with fresh_rabbit_url(f"sqlite:///{demo_shell.directory}/jobs.db") as url:
+        ended = demo_shell("demo", "--files", "3", "--broker", url, *loop)
+        assert (ended.code, ended.err) == (0, "")
+        assert "the jobs go through amqp://guest:***@127.0.0.1:" in ended.out
+        assert "guest:guest" not in ended.out.partition("export")[0]
+        queues = demo_shell("queues", "--broker", url)
+        assert re.search(r"queue +messages +held +consumers", queues.out)
 
 
 @pytest.mark.parametrize(("fresh", "loop"), SERVERS)

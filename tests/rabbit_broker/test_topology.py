@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from anyio import fail_after
 
 from nursery_tasks import App
 from nursery_tasks.brokers.amqp.address import read_address
+from nursery_tasks.brokers.protocol import HasTransport
 from nursery_tasks.brokers.url import open_broker
 from nursery_tasks.errors import BrokerUnavailable, BrokerUnreachable, InvalidBrokerUrl
 from nursery_tasks.model.delivery import Submission
@@ -108,6 +111,33 @@ def test_a_url_that_makes_no_sense_is_refused(url: str, problem: str) -> None:
         open_broker(url)
     assert problem in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_what_the_management_plugin_says_of_a_queue_and_what_is_known_without_it(host: Host) -> None:
+    plugin, none = (open_broker(host.url(api_port=port)) for port in (host.server.api_port, 1))
+    assert isinstance(plugin, HasTransport)
+    assert isinstance(none, HasTransport)
+    assert plugin.transport_queue("work") is None
+    plugin.submit([job("first"), job("second")])
+    assert len(plugin.claim(["work"], 1, "w", 15)) == 1
+    simple = none.transport_queue("work")
+    assert simple is not None
+    assert (simple.ready, simple.unacknowledged, simple.memory_bytes) == (1, None, None)
+    end = time.monotonic() + 30
+    while (found := plugin.transport_queue("work")) is None or found.memory_bytes is None or not found.unacknowledged:
+        assert time.monotonic() < end, found
+        time.sleep(0.1)
+    assert (found.ready, found.unacknowledged) == (1, 1)
+    plugin.close()
+    none.close()
+
+
+@pytest.mark.parametrize("store", ["redis://me:secret@h/0", "redis%3A%2F%2Fme%3Asecret%40h%2F0"])
+def test_the_password_of_the_store_is_not_shown(store: str) -> None:
+    app = App(f"amqp://you:secret@h/?store={store}&prefix=a")
+    assert "secret" not in app.shown_url
+    assert "secret" not in repr(app)
+    assert "secret" not in App("amqp://you:secret@h/", store="redis://me:secret@h/0?db=3").shown_url
 
 
 def test_options_for_one_queue_win() -> None:

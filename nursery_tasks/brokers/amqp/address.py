@@ -14,7 +14,7 @@ CALL_SECONDS: Final = 4.0  # connecting and calling stay below the gateway's 10 
 HEARTBEAT_SECONDS: Final = 15
 QUEUE: Final = "{queue}"  # stands for the queue's name among the jobs
 
-_WHERE: Final = ("prefix", "store", "timeout", "heartbeat")
+_WHERE: Final = ("prefix", "store", "timeout", "heartbeat", "api_port")
 _TLS: Final = ("cafile", "capath", "certfile", "keyfile", "no_verify_ssl")
 _PLACE: Final = (
     "exchange",
@@ -66,6 +66,7 @@ class Address:
         url: For the driver, with the password.
         name: For people, without it.
         timeout_seconds: How long one step of a call may wait for the server.
+        api_port: Where the management plugin answers; None: where it does unless somebody has changed that.
         options: The options about places, as they stand in the URL: `exchange`, or `exchange.mails` for one queue.
     """
 
@@ -74,6 +75,7 @@ class Address:
     prefix: str = DEFAULT_PREFIX
     timeout_seconds: float = CALL_SECONDS
     options: Mapping[str, str] = field(default_factory=dict[str, str])
+    api_port: int | None = None
 
     def place(self, queue: str) -> Place:
         """Return where the messages of *queue* go."""
@@ -124,6 +126,9 @@ def read_address(url: str, options: Mapping[str, str], name: str) -> Address:
     heartbeat = _number(options.get("heartbeat", str(HEARTBEAT_SECONDS)))
     if not 1 <= heartbeat < 3600 or heartbeat != int(heartbeat):
         raise InvalidBrokerUrl(name, f"heartbeat={options['heartbeat']!r} is no whole number of seconds from 1 to 3600")
+    api_port = options.get("api_port", "")
+    if api_port and not (api_port.isdigit() and 0 < int(api_port) < 65536):
+        raise InvalidBrokerUrl(name, f"api_port={api_port!r} is no number from 1 to 65535")
     prefix = options.get("prefix", DEFAULT_PREFIX)
     if not 0 < len(prefix.encode()) <= 64 or "{" in prefix:
         raise InvalidBrokerUrl(name, f"prefix={prefix!r} is no name of 1 to 64 bytes")
@@ -136,7 +141,7 @@ def read_address(url: str, options: Mapping[str, str], name: str) -> Address:
     query = {"heartbeat": str(int(heartbeat)), **{option: options[option] for option in _TLS if option in options}}
     vhost = parts.path if unquote(parts.path) not in ("", "/") else "/%2F"
     driver = f"{parts.scheme}://{user}@{f'[{host}]' if ':' in host else host}:{port}{vhost}?{urlencode(query)}"
-    return Address(driver, name, prefix, seconds, places)
+    return Address(driver, name, prefix, seconds, places, int(api_port) if api_port else None)
 
 
 def _check_place(word: str, option: str, value: str, name: str) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...errors import NotSupported
-from ...model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, WorkerRecord
+from ...model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, TransportQueue, WorkerRecord
 from ...model.states import JobState
 from ..protocol import Broker, BrokerAdmin, BrokerLimits, BrokerLocks, Describes, Feature
+from .management import read_queue
 from .transport import Transport
 
 
@@ -40,6 +41,10 @@ class AmqpAdmin:
 
     def queues(self) -> list[QueueRecord]:
         return self._people().queues()
+
+    def transport_queue(self, queue: str) -> TransportQueue | None:
+        found = read_queue(self._transport.address, queue)
+        return self._transport.look(self._transport.address.place(queue)) if found is None else found
 
     def purge(self, queue: str, states: frozenset[JobState], limit: int = 10_000) -> int:
         return self._people().purge(queue, states, limit)

@@ -16,6 +16,7 @@ from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp import commands
 
+from ...model.listing import TransportQueue
 from .address import Address, Place
 from .line import Line
 from .permits import Permit, Shelf, Tags
@@ -150,6 +151,15 @@ class Receiver:
         await self._declared.declare(place, self.line)
         async with self.line.scratch() as channel:
             return (await channel.queue_declare(place.name, passive=True)).message_count or 0
+
+    async def look(self, place: Place) -> TransportQueue | None:
+        """Return what anybody may ask of a queue; None: there is none."""
+        async with self.line.scratch() as channel:
+            try:
+                found = await channel.queue_declare(place.name, passive=True)
+            except ChannelNotFoundEntity:
+                return None
+        return TransportQueue(ready=found.message_count or 0, consumers=found.consumer_count or 0)
 
     async def take_answers(self, name: str, limit: int) -> list[bytes]:
         """Take what is in a queue, for good; an empty list where there is none."""

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from ...errors import BrokerClosed, BrokerUnavailable, BrokerUnreachable
+from ...model.listing import TransportQueue
 from .address import Address, Place
 from .failures import DriverError, to_broker_error
 from .line import Line
@@ -110,6 +111,10 @@ class Transport:
     def depth(self, place: Place) -> int:
         """Return how many messages of a queue wait at the server."""
         return self.call(lambda: self._receiver.depth(place))
+
+    def look(self, place: Place) -> TransportQueue | None:
+        """Return what anybody may ask of a queue; None: there is none."""
+        return self.call(lambda: self._receiver.look(place))
 
     def feed(self, queues: Sequence[str], wanted: int) -> None:
         """Have messages of these queues pushed here, *wanted* at once."""
