@@ -142,6 +142,16 @@ class Watched:
             answer: Any = sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service)
             return int(answer[1])
 
+    def asks_for_failover(self) -> bool:
+        """Tell the Sentinel to change the primary, and say whether it does: the replica must have answered it lately."""
+        try:
+            told(self.sentinel, "SENTINEL", "FAILOVER", self.service)
+        except redis.ResponseError as error:
+            if "NOGOODSLAVE" not in str(error):
+                raise
+            return False
+        return True
+
     def wait_for_failover(self, old: RedisServer) -> RedisServer:
         """Wait until another server is the primary, and return it."""
         wait_for(lambda: self.primary() != old.port, "another primary")
