@@ -54,10 +54,12 @@ class Hold(Protocol):
         is_told: Whether somebody wants the job itself to end, by a cancel or a time limit; not while only its worker stops.
         slot: What it gives back while it waits.
         coroutine, thread_id: Where the handler runs; written by who calls it, read to show its stack.
+        can_resume: Set by a handler that loses nothing when it is stopped while it waits: it is asked whether that is so now.
     """
 
     coroutine: Coroutine[Any, Any, Any] | None
     thread_id: int | None
+    can_resume: Callable[[], bool] | None
 
     @property
     def broker(self) -> object: ...

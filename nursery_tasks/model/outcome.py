@@ -36,3 +36,4 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 TIMED_OUT = "timed out"
 LEASE_LOST = "lease lost"
+GIVEN_BACK = "another worker goes on with it"

@@ -21,7 +21,7 @@ from anyio import (
 
 from ..current import CurrentJob
 from ..errors import JobTimedOut
-from ..model.outcome import LEASE_LOST
+from ..model.outcome import GIVEN_BACK, LEASE_LOST
 from ..model.reasons import DEADLINE_OVER
 from .executors import Execute
 from .held import Held
@@ -113,7 +113,9 @@ def _late(held: Held, call: Call, clock: float, error: BaseException | None = No
 
 def _cancelled(held: Held, error: BaseException | None = None) -> Ending:
     # Without a lease nobody knows whose job it is. If it is still ours, it goes back; nobody wanted it to end.
-    return Interrupted(LEASE_LOST) if held.lost else WasCancelled(held.cancel_reason, error)
+    if held.lost:
+        return Interrupted(LEASE_LOST)
+    return Interrupted(GIVEN_BACK) if held.given_back else WasCancelled(held.cancel_reason, error)
 
 
 def _is_cancelled_from_above() -> bool:

@@ -10,7 +10,7 @@ from anyio import CancelScope
 
 from ..current import Hold
 from ..model.delivery import Delivery
-from ..model.outcome import LEASE_LOST
+from ..model.outcome import GIVEN_BACK, LEASE_LOST
 from ..model.reply import Address
 from .prepare import Call
 
@@ -33,6 +33,7 @@ class Held:
         scope: The attempt's scope while it runs.
         cancelled: It is to be cancelled, by somebody or because its lease is lost; `cancel_reason` says why.
         lost: The lease is lost, or cannot be kept: whatever becomes of the job here does not count.
+        given_back: It waits, the worker stops, and another one can go on with it.
         ended: The attempt is over and its settlement is on its way.
         told_at: When the watchdog saw that it was told to end, on the loop's clock.
         time_limit: When its timeout or its caller's deadline is over, likewise; `timeout_at` is the timeout alone.
@@ -52,6 +53,7 @@ class Held:
         "delivery",
         "ended",
         "expires_deadline",
+        "given_back",
         "hold",
         "lease_from",
         "lost",
@@ -74,6 +76,7 @@ class Held:
         self.cancelled = False
         self.cancel_reason: str | None = None
         self.lost = False
+        self.given_back = False
         self.ended = False
         self.over = False
         self.told_at = self.time_limit = self.timeout_at = math.inf
@@ -93,6 +96,12 @@ class Held:
         if not self.lost:
             self.lost = True
             self._cancel(LEASE_LOST)
+
+    def give_back(self) -> None:
+        """End the attempt because another worker can go on with it, at no loss; not once somebody wants the job to end."""
+        if not self.cancelled:
+            self.given_back = True
+            self._cancel(GIVEN_BACK)
 
     def _cancel(self, reason: str | None) -> None:
         self.cancelled = True

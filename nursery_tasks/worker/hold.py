@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from anyio import NoEventLoopError, current_time
@@ -19,12 +19,13 @@ from .loan import Loan
 class AttemptHold:
     """The `current.Hold` of one attempt. Made for every job, so what few of them need is made when it is asked for."""
 
-    __slots__ = ("_clock_gap", "_hand_over", "_held", "_loan", "broker", "coroutine", "thread_id")
+    __slots__ = ("_clock_gap", "_hand_over", "_held", "_loan", "broker", "can_resume", "coroutine", "thread_id")
 
     def __init__(self, held: Held, broker: object, hand_over: HandOver) -> None:
         self.broker = broker
         self.coroutine: Coroutine[Any, Any, Any] | None = None
         self.thread_id: int | None = None
+        self.can_resume: Callable[[], bool] | None = None
         self._held = held
         self._hand_over = hand_over
         self._loan: Loan | None = None
@@ -47,7 +48,11 @@ class AttemptHold:
     def is_told(self) -> bool:
         """Whether somebody wants the job itself to end, by a cancel or a time limit; not while only its worker stops."""
         held = self._held
-        return not held.lost and (held.cancelled or (held.time_limit != math.inf and self._now() >= held.time_limit))
+        return (
+            not held.lost
+            and not held.given_back
+            and (held.cancelled or (held.time_limit != math.inf and self._now() >= held.time_limit))
+        )
 
     @property
     def waits(self) -> bool:

@@ -21,7 +21,7 @@ from ..model.codec import pack_outcome
 from ..model.delivery import Finished, Reply, Retried
 from ..model.failure import Failure, ForeignError, describe_safely
 from ..model.options import KINDS, MAX_PROGRESS_BYTES
-from ..model.outcome import LEASE_LOST, NOTHING, TIMED_OUT, Outcome
+from ..model.outcome import GIVEN_BACK, LEASE_LOST, NOTHING, TIMED_OUT, Outcome
 from ..model.reasons import DEADLINE_OVER, NOT_STARTED_IN_TIME
 from ..model.reply import pack_error
 from ..model.retry import Retry, told_by
@@ -251,7 +251,7 @@ class Runner:
                 attempt = held.delivery.attempt
                 self._finish(held, JobState.CANCELLED, reason=reason, error=failure, attempt=attempt, began_at=began_at)
             case Interrupted(why):
-                self.interrupted += why != LEASE_LOST
+                self.interrupted += why not in (LEASE_LOST, GIVEN_BACK)
                 self._settler.release(held)
                 self._tell(held, EventKind.RELEASED, attempt=held.delivery.attempt, detail=why)
 

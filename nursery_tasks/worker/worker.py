@@ -37,6 +37,7 @@ from ..model.delivery import Topic
 from ..model.listing import WorkerRecord
 from .hand_over import HandOver
 from .held import Held, HeldJobs, boot_time
+from .hold import AttemptHold
 from .host import Host
 from .intake import Intake
 from .leases import LeaseKeeper
@@ -263,6 +264,7 @@ class Worker:
                             self._beginning.end_after(CLAIM_SECONDS)
                         # A soft stop is a deadline on a scope that exists already.
                         self._interrupt_at(running, current_time() + self._drain_seconds)
+                        self._give_back_waiting()
                         claiming.cancel_scope.cancel()
                 finally:  # also when cancelled from above: a handler that ends may wait for one of these
                     self._give_back()
@@ -275,8 +277,17 @@ class Worker:
         if self._running is not None:
             self._running.start_soon(self._slot, name=f"slot {self._hand_over.children}")
 
+    def _give_back_waiting(self) -> None:
+        """End the attempts that wait and with which another worker can go on: a drain would wait for them for nothing."""
+        for held in self._held.snapshot():
+            hold = held.hold
+            if isinstance(hold, AttemptHold) and hold.can_resume is not None and hold.waits and hold.can_resume():
+                held.give_back()
+
     def _on_lent(self) -> None:
         """Make room for what the handlers wait for: what was fetched ahead would begin first, and then wait as well."""
+        if self._stop.is_set():
+            self._give_back_waiting()
         if self._hand_over.lent >= self.settings.slots:
             self._give_back()
         self._intake.capacity_freed()

@@ -43,6 +43,8 @@ def make_durable(app: Connected, name: str, function: Function, undo_seconds: fl
             raise NotSupported(connection.gateway.broker.name, f"durable workflows, such as {name}")
         recording = Recording(connection, job, current_effective_deadline())
         await recording.load()
+        if job.hold is not None:
+            job.hold.can_resume = lambda: not recording.busy
         begun = await find_undo(recording)
         if begun is not None:  # the function has failed already, and is not asked again
             raise await begun.finish()

@@ -63,6 +63,7 @@ class Recording:
         leaving: Why the function is being left: `stopped`: its worker stops, or has lost the job; `told`: somebody wants the
             workflow to end. None: it is not.
         changed: What was wrong with a call; it is raised again by all later calls, because a handler may have caught it.
+        busy: How many steps' functions run now; a worker that stops leaves them the time of its drain.
         undos: What is to be run, the last one first, when the workflow does not succeed.
     """
 
@@ -75,6 +76,7 @@ class Recording:
         self.changed: WorkflowChanged | None = None
         self.undos: list[Job[Any]] = []
         self.codec = connection.app.registry.codec
+        self.busy = 0  # steps whose functions run now
         self._root: int | None = None  # the child that runs the function
         self._numbers: Counter[str] = Counter()  # equal calls so far
         self._calls = 0

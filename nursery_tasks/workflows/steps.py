@@ -152,9 +152,11 @@ async def _outside(recording: Recording, function: Callable[..., Any], args: tup
     """Call a function as the workflow's job, but not as a part of its recorded function: what it submits is its own affair."""
     around = current_job_or_none()
     set_current(recording.job)
+    recording.busy += 1
     try:
         return await _call(function, args, kwargs, in_thread=recording.connection.gateway.broker.blocking)
     finally:
+        recording.busy -= 1
         if around is not None:
             set_current(around)
 

@@ -557,3 +557,57 @@ async def test_a_broker_that_cannot_keep_records_says_so(memory_app: App, faulty
     async with working(memory_app):
         with pytest.raises(NotSupported, match="has no durable workflows, such as flow"):
             await flow.run()
+
+
+async def test_a_worker_that_stops_does_not_wait_for_what_can_go_on_elsewhere(app: App) -> None:
+    runs = 0
+
+    @app.workflow(durable=True)
+    async def flow() -> Any:
+        nonlocal runs
+        runs += 1
+        return await wait_for_event("go")
+
+    with fail_after(DEADLINE):
+        async with app:
+            handle = await flow.enqueue()
+            async with app.open_worker(drain=3600) as worker:
+                await until(lambda: runs == 1)
+                await anyio.sleep(0.05)  # it has begun to wait, or does so while the worker drains
+            assert worker.interrupted == 0
+            assert await handle.status() is JobState.READY
+            await app.send_event(handle.id, "go", 1)
+            async with app.open_worker():
+                assert await handle == 1
+    assert runs == 2
+
+
+async def test_a_step_that_runs_has_the_time_of_the_drain(app: App) -> None:
+    gate, interrupted = Gate(), Interrupted()
+
+    async def act() -> int:
+        await gate.pass_through()
+        return 1
+
+    @app.workflow(durable=True)
+    async def flow() -> int:
+        async with create_task_group() as group:
+            group.start_soon(sleep, 600)
+            value = await step(act)
+            await interrupted.here()
+            group.cancel_scope.cancel()
+        return value
+
+    with fail_after(DEADLINE):
+        async with app:
+            handle = await flow.enqueue()
+            async with app.open_worker(drain=3600) as worker:
+                await gate.wait_for(1)
+                worker.stop()
+                await anyio.sleep(0.05)
+                assert gate.inside == 1
+                gate.open()
+                await interrupted.gate.wait_for(1)
+                interrupted.gate.open()
+            assert await handle == 1
+    assert gate.entered == 1

@@ -49,3 +49,4 @@ class DistantHold:
         self.slot = DistantSlot(tell)
         self.coroutine: Coroutine[Any, Any, Any] | None = None
         self.thread_id: int | None = None
+        self.can_resume: Callable[[], bool] | None = None
