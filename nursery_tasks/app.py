@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 from anyio import CancelScope, CapacityLimiter, move_on_after, to_thread
 
 from .brokers.gateway import Gateway
-from .brokers.protocol import Broker, Describes
+from .brokers.protocol import Broker, BrokerLimits, BrokerLocks, Describes
 from .brokers.url import DEFAULT_URL, default_url, open_broker, redacted, with_store
 from .client import Connection, Job, JobGroup, JobHandle
 from .client.cancelling import CANCEL_WAIT_SECONDS, UNFINISHED
@@ -27,7 +27,7 @@ from .events import EventListener, Events
 from .model.codec import CustomType, Format
 from .model.delivery import CancelAnswer
 from .model.duration import Duration, to_optional_seconds, to_seconds
-from .model.listing import JobFilter, WorkerRecord
+from .model.listing import JobFilter, LimitRecord, LockRecord, WorkerRecord
 from .model.options import HARD_PAYLOAD_BYTES, GivenOptions, JobOptions, check_name, check_options
 from .program import check_can_be_reached, check_is_guarded
 from .registry import Registry, TaskSpec, is_async, make_spec
@@ -46,6 +46,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 DURABLE_MAX_CRASHES = 100  # of a workflow that may live for months
 MAX_PAYLOAD_BYTES = 1024 * 1024
 CLOSE_SECONDS = 5.0
+LISTED = 1_000  # limits, or locks, in one listing
 
 
 class TaskOptions(GivenOptions, total=False):
@@ -394,6 +395,16 @@ class App:
         """List the live workers of this app's broker."""
         gateway = self.connection.gateway
         return await gateway.call(gateway.admin.workers)
+
+    async def limits(self, most: int = LISTED) -> list[LimitRecord]:
+        """List the limits that hold jobs or that jobs wait for, by name; nothing where the broker has none."""
+        gateway = self.connection.gateway
+        return await gateway.call(gateway.broker.limits, most) if isinstance(gateway.broker, BrokerLimits) else []
+
+    async def locks(self, most: int = LISTED) -> list[LockRecord]:
+        """List the locks that somebody holds or waits for, by name; nothing where the broker has none."""
+        gateway = self.connection.gateway
+        return await gateway.call(gateway.broker.locks, most) if isinstance(gateway.broker, BrokerLocks) else []
 
     async def describe_broker(self) -> dict[str, str]:
         """Return what the broker has to say of its storage, by name; nothing where it says nothing."""

@@ -19,6 +19,7 @@ from ..model.states import HELD, JobState
 from ..observability.logging import duration
 from .broker import ask, find_app, missing_file
 from .ids import each_job
+from .limits import limit_text
 from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
 from .output import GREEN, RED, RESET, YELLOW, has_colour, plural, write_json
@@ -28,6 +29,7 @@ _PATIENCE_SECONDS: Final = 60.0  # a job that has waited longer for nobody is wo
 _SKEW_SECONDS: Final = 2.0
 _HELD_LOOKED_AT: Final = 10_000  # jobs
 _WORKERS_SHOWN: Final = 64
+_SHOWN: Final = 20  # limits, and locks
 _RUN: Final = "nursery-tasks run module:app"
 
 
@@ -105,7 +107,7 @@ def _look_at_jobs(app: App) -> list[Finding]:
 async def _look_inside(app: App) -> list[Finding]:
     findings: list[Finding] = []
     async with app:
-        for look in (_look_at_broker, _look_at_clock, _look_at_workers, _look_at_held, _look_at_queues, _look_at_dead):
+        for look in (_look_at_broker, _look_at_clock, _look_at_workers, _look_at_held, _look_at_queues, *_MORE_LOOKS):
             findings += await _guarded(look, app)
     return findings
 
@@ -226,9 +228,22 @@ async def _look_at_queue(app: App, record: QueueRecord, served: set[str]) -> Fin
         return Finding(Level.WARNING, what, f"paused; {text}", f"nursery-tasks queues --resume {record.name}")
     if oldest and record.name not in served:
         return Finding(Level.WARNING, what, f"{text}; no worker serves it", f"{_RUN} --queues {record.name}")
+    if oldest and oldest[0].waits_for:
+        return Finding(Level.OK, what, f"{text}, for its limit {oldest[0].waits_for}")
     if waited > _PATIENCE_SECONDS:
         return Finding(Level.WARNING, what, text, "its workers are busy: more --slots, or one more worker")
     return Finding(Level.OK, what, text)
+
+
+async def _look_at_limits(app: App) -> list[Finding]:
+    """Say what jobs wait for that is neither a worker nor a time, and who holds or wants a lock."""
+    findings = [Finding(Level.OK, "limit", limit_text(record, time.time())) for record in await app.limits(_SHOWN)]
+    for lock in await app.locks(_SHOWN):
+        held = f"held with token {lock.token}" if lock.token else "free"
+        left = duration(max(0.0, lock.until - time.time()))
+        text = f"{lock.name}: {held}, {lock.waiting} in line; its lease lasts {left} if nobody renews it"
+        findings.append(Finding(Level.OK, "lock", text))
+    return findings
 
 
 async def _look_at_dead(app: App) -> list[Finding]:
@@ -240,6 +255,9 @@ async def _look_at_dead(app: App) -> list[Finding]:
             step = f"nursery-tasks jobs --state {state}, then nursery-tasks retry --all-{state}, or purge"
             findings.append(Finding(Level.WARNING, state, plural(count, "job"), step))
     return findings or [Finding(Level.OK, "dead", "no dead and no failed jobs")]
+
+
+_MORE_LOOKS: Final = (_look_at_limits, _look_at_dead)
 
 
 async def _beat(app: App, ttl_seconds: float) -> None:

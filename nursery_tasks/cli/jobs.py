@@ -110,6 +110,8 @@ def _detail(record: JobRecord, now: float) -> str:
             return f"{running}, {json.dumps(data['progress'])}" if "progress" in data else running
         case JobState.FAILED:
             return error
+        case JobState.READY if record.waits_for:
+            return f"waits for its limit {record.waits_for}"
         case _:
             return ": ".join(filter(None, (data.get("reason", ""), error)))
 
@@ -140,6 +142,8 @@ def _facts(record: JobRecord, data: dict[str, Any], now: float) -> list[tuple[st
         ("attempts", str(record.attempts) + (f", {record.crashes} workers died" if record.crashes else "")),
         ("created", moment(record.created_at, now)),
     ]
+    if record.waits_for is not None:
+        facts.append(("waits for", f"its limit {record.waits_for}"))
     if record.state is JobState.SCHEDULED:
         facts.append(("due", moment(record.due_at, now)))
     facts += [

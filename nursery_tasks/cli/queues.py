@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+import time
+from typing import Annotated, Any, Final
 
 import msgspec
 import typer
@@ -13,11 +14,14 @@ from ..model.listing import QueueRecord, TransportQueue
 from ..model.options import check_queue
 from ..model.states import JobState
 from .broker import ask, find_app, note
+from .limits import limit_text
 from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
 from .output import write_json, write_table
 from .records import queue_data
 from .trouble import OK
+
+_LIMITS_SHOWN: Final = 50
 
 
 def queues(
@@ -28,7 +32,7 @@ def queues(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Show how many jobs of each queue are in which state. A paused queue takes jobs and gives none."""
+    """Show how many jobs of each queue are in which state. A paused queue takes jobs and gives none. Below: limits in use."""
     for option, names in (("--pause", pause), ("--resume", resume)):
         for name in names or ():
             check_queue(option, name)
@@ -44,12 +48,15 @@ async def _queues(app: App, pause: list[str], resume: list[str], as_json: bool) 
             await ask(app, admin.resume, name)
         records = await ask(app, admin.queues)
         messages = await _messages(app, records)
+        limits = await app.limits(_LIMITS_SHOWN)
     if as_json:
         write_json([queue_data(record) | _message_data(messages.get(record.name)) for record in records])
     elif records:
         _write(records)
         if messages:
             _write_messages(messages)
+        for limit in limits:
+            note(f"limit {limit_text(limit, time.time())}")
     else:
         note("no queues: nothing was submitted yet")
     return OK

@@ -31,6 +31,7 @@ def job_data(record: JobRecord) -> dict[str, Any]:
         "started_at": iso(record.started_at),
         "ended_at": iso(record.ended_at),
         "worker": record.worker,
+        "waits_for": record.waits_for,
         "key": record.key,
         "parent": record.parent,
         "owned": record.owned,

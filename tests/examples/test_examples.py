@@ -19,6 +19,7 @@ ALONE = {
     "durable": "report R-17: 14 words\n['read one', 'read four', 'read sixteen', 'draw a number']",
     "embedded": "Bonjour, Grace",
     "errors": "cancelled: changed my mind",
+    "limits": "at most 2 at once from one host",
     "other_languages": "1 + 2 = 3",
     "flows": "document 2: 1 lines, mostly 'rivers'",
     "resources": "hello /a, hello /b, hello /c\nclient closed",
