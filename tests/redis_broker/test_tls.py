@@ -45,7 +45,7 @@ def test_a_server_is_used_over_tls(tmp_path: Path, certificate: tuple[Path, Path
 def test_a_cluster_is_used_over_tls(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
     """One node with all slots is a cluster; asked over TLS, it names the port on which it speaks that."""
     need_server()
-    port = free_port()
+    port = free_node_port()
     files = ("--tls-cert-file", str(certificate[0]), "--tls-key-file", str(certificate[1]), "--tls-auth-clients", "no")
     tls = ("--tls-port", str(port), "--tls-cluster", "yes", "--tls-ca-cert-file", str(certificate[0]), *files)
     settings = ("--appendonly", "yes", "--cluster-enabled", "yes", *tls)
