@@ -57,7 +57,7 @@ pyright: $(STAMPS)/check
 	@echo "pyright";                $(PY) -m pyright
 
 site: $(STAMPS)/check
-	@echo "mkdocs build --strict";  $(PY) -m mkdocs --quiet build --strict
+	@echo "mkdocs build --strict";  $(call build_site)
 
 bench: $(STAMPS)/bench ## Measure throughput, latency and CPU per job
 	@$(PY) benchmarks/run.py
@@ -66,8 +66,13 @@ bench-peers: $(STAMPS)/bench servers ## Measure nursery-tasks on Redis beside it
 	@$(PY) benchmarks/run_peers.py
 
 docs: $(STAMPS)/docs ## Build the documentation into site/
-	@$(PY) -m mkdocs --quiet build --strict
+	@$(call build_site)
 	@echo "the documentation is in site/index.html"
+
+# Not with `--quiet`: that hides the warnings from `--strict`, too.
+define build_site
+$(PY) -m mkdocs build --strict >$(STAMPS)/site.log 2>&1 || { grep -v '^INFO' $(STAMPS)/site.log >&2; exit 1; }
+endef
 
 clean: ## Remove the environment and everything that was built
 	@rm -rf $(VENV) .bench site dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -182,7 +182,7 @@ def check_cancelled() -> None:
     interpreter it does nothing, because nobody can ask there.
 
     Raises:
-        The backend's cancellation exception, or in a process `CancelRequested`, which the handler must let through.
+        BaseException: The event loop's own cancellation, or in a process `CancelRequested`: let it through.
         NotInJob: No job is running here.
     """
     current_job().check_cancelled()
