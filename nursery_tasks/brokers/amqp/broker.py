@@ -211,11 +211,12 @@ class AmqpBroker(AmqpAdmin):
     def _permits(self, queues: Sequence[str], limit: int) -> list[Permit]:
         """Return up to *limit* messages, those of the first queues first."""
         receiver, permits = self._transport.receiver, list[Permit]()
+        capacity = limit + len(self._held)
         for queue in dict.fromkeys(queues):
             wanted = limit - len(permits)
             if receiver.feeds(queue):
                 self._transport.check_open()
-                found = receiver.take(queue, wanted, limit)
+                found = receiver.take(queue, wanted, capacity)
             elif wanted > 0:
                 found = self._transport.fetch(self._place(queue), wanted)
             else:

@@ -81,14 +81,12 @@ class Tags:
     """The delivery tags of one channel that were not answered, and the answers that wait to be written."""
 
     def __init__(self) -> None:
-        self._open: dict[int, str] = {}  # tag -> queue, in the order of the tags
+        self._open: dict[int, None] = {}  # in the order of the tags
         self._acks: set[int] = set()
         self._nacks: set[int] = set()
-        self.unanswered: dict[str, int] = {}  # queue -> how many
 
-    def arrived(self, tag: int, queue: str) -> None:
-        self._open[tag] = queue
-        self.unanswered[queue] = self.unanswered.get(queue, 0) + 1
+    def arrived(self, tag: int) -> None:
+        self._open[tag] = None
 
     def ack(self, tags: Iterable[int]) -> None:
         self._acks.update(tag for tag in tags if tag in self._open)
@@ -101,7 +99,6 @@ class Tags:
         self._open.clear()
         self._acks.clear()
         self._nacks.clear()
-        self.unanswered.clear()
 
     def frames(self) -> Sequence[Any]:
         """Return the frames that say what has gathered: one for all tags from the oldest on, one for each of the others."""
@@ -123,6 +120,4 @@ class Tags:
         return frames
 
     def _close(self, tag: int) -> None:
-        queue = self._open.pop(tag, None)
-        if queue is not None:
-            self.unanswered[queue] -= 1
+        self._open.pop(tag, None)

@@ -1,7 +1,7 @@
 """What the server delivers here: pushed to a worker's shelf ahead of its claims, or fetched one by one for anybody else.
 
-A worker says which queues it serves (`feed`), and its first claim from a queue starts a consumer with as much prefetch as the
-claim wants; a claim that wants more than that makes another consumer with more. What lies on the shelf for longer than a
+A worker says which queues it serves (`feed`), and gets a consumer for each, with as much prefetch as it can run jobs; a claim
+that shows that it can run more makes another consumer with more. What lies on the shelf for longer than a
 moment goes back to the server, and the consumer ends until the next claim: another worker may have a free slot.
 """
 
@@ -35,7 +35,7 @@ class Consumer:
     def __init__(self, place: Place) -> None:
         self.place = place
         self.tag: str | None = None  # while it runs
-        self.window = 0  # its prefetch; 0: nobody has claimed yet
+        self.window = 0  # its prefetch, while it runs
         self.feeds = 0  # how many workers serve it
         self.change = asyncio.Lock()  # on the portal's loop
 
@@ -55,6 +55,7 @@ class Receiver:
         self._consumers: dict[str, Consumer] = {}
         self._declared = declared
         self._is_flushing = False
+        self._qos = asyncio.Lock()  # what is set counts for the next consumer of the channel, whosever it is
         self._tasks: set[asyncio.Future[Any]] = set()  # so that none is collected in the middle
 
     # --- from any thread --------------------------------------------------------------------------
@@ -63,10 +64,10 @@ class Receiver:
         """Say whether a worker here serves *queue*."""
         return queue in self._consumers
 
-    def take(self, queue: str, limit: int, wanted: int) -> list[Permit]:
-        """Take up to *limit* permits that were pushed here, and see to it that *wanted* can come."""
+    def take(self, queue: str, limit: int, capacity: int) -> list[Permit]:
+        """Take up to *limit* permits that were pushed here, and see to it that *capacity* can be here at once."""
         permits = self.shelf.take(queue, limit)
-        self._portal.post(self._want, queue, wanted)
+        self._portal.post(self._want, queue, capacity)
         return permits
 
     def ack(self, permits: Iterable[Permit]) -> None:
@@ -79,12 +80,12 @@ class Receiver:
 
     # --- on the portal's loop ---------------------------------------------------------------------
 
-    async def feed(self, queues: Sequence[str], wanted: int) -> None:
+    async def feed(self, queues: Sequence[str], slots: int) -> None:
         """Serve queues for one more worker, which can run so many jobs at once."""
         for queue in queues:
             self._consumers.setdefault(queue, Consumer(self._address.place(queue))).feeds += 1
         if self.line.current is not None:  # else the first claim that finds it open does this
-            await asyncio.gather(*(self._want_now(queue, wanted) for queue in queues))
+            await asyncio.gather(*(self._want_now(queue, slots) for queue in queues))
 
     async def unfeed(self, queues: Sequence[str]) -> None:
         """End what `feed` began; what nobody has used goes back."""
@@ -129,8 +130,9 @@ class Receiver:
             came.set()
 
         if wanted:
-            await channel.basic_qos(prefetch_count=min(wanted, 65535))
-            consumer = await channel.basic_consume(place.name, on_message)
+            async with self._qos:
+                await channel.basic_qos(prefetch_count=min(wanted, 65535))
+                consumer = await channel.basic_consume(place.name, on_message)
             try:
                 while len(permits) < wanted:
                     came.clear()
@@ -144,7 +146,8 @@ class Receiver:
         """Wait until the server has all answers that were given before."""
         channel = await self.line.channel()
         self._flush()
-        await channel.basic_qos(prefetch_count=0)
+        async with self._qos:
+            await channel.basic_qos(prefetch_count=1)  # any call that is answered
 
     async def depth(self, place: Place) -> int:
         """Return how many messages of a queue wait at the server."""
@@ -188,24 +191,19 @@ class Receiver:
                 else:
                     self._answer(self._tags.nack, self.shelf.take_all(queue))
 
-    def _want(self, queue: str, number: int) -> None:
+    def _want(self, queue: str, capacity: int) -> None:
         consumer = self._consumers.get(queue)
-        if consumer is not None and (consumer.tag is None or self._wanted(consumer, number) > consumer.window):
-            self._start_soon(self._want_now(queue, number))
+        if consumer is not None and consumer.window < (consumer.place.prefetch or capacity):
+            self._start_soon(self._want_now(queue, capacity))
 
-    async def _want_now(self, queue: str, number: int) -> None:
-        """See to it that so many more messages of a queue can come."""
+    async def _want_now(self, queue: str, capacity: int) -> None:
+        """See to it that so many messages of a queue can be here at once."""
         consumer = self._consumers.get(queue)
         if consumer is None or consumer.change.locked() or self.line.connection is None:
             return
-        wanted = self._wanted(consumer, number)
-        if consumer.tag is None or wanted > consumer.window:
-            await self._restart(consumer, wanted)
-
-    def _wanted(self, consumer: Consumer, number: int) -> int:
-        """Return the prefetch with which *number* more messages can come."""
-        held = self._tags.unanswered.get(consumer.place.queue, 0) if consumer.tag else 0
-        return consumer.place.prefetch or number + held
+        window = consumer.place.prefetch or capacity
+        if consumer.window < window:
+            await self._restart(consumer, window)
 
     async def _restart(self, consumer: Consumer, window: int) -> None:
         try:
@@ -229,9 +227,10 @@ class Receiver:
                 self.shelf.add(self._received(place.queue, message, generation))
                 self._on_arrival(place.queue)
 
-        await channel.basic_qos(prefetch_count=min(window, 65535), global_=place.global_qos)
-        consumer.window = window
-        consumer.tag = (await channel.basic_consume(place.name, on_message)).consumer_tag
+        async with self._qos:
+            await channel.basic_qos(prefetch_count=min(window, 65535), global_=place.global_qos)
+            consumer.window = window
+            consumer.tag = (await channel.basic_consume(place.name, on_message)).consumer_tag
 
     async def _stop(self, consumer: Consumer) -> None:
         """End a consumer, and give back what it had brought and nobody has used."""
@@ -246,7 +245,7 @@ class Receiver:
 
     def _received(self, queue: str, message: Any, generation: int) -> Permit:
         delivery = message.delivery
-        self._tags.arrived(delivery.delivery_tag, queue)
+        self._tags.arrived(delivery.delivery_tag)
         return Permit(
             queue,
             delivery.delivery_tag,
