@@ -70,9 +70,10 @@ async def test_a_handler_knows_its_job(app: App) -> None:
         assert host.pid != os.getpid()
 
 
-async def test_a_warm_trivial_job_takes_under_ten_milliseconds(app: App) -> None:
-    double = register(app, process_tasks.double)
-    async with working(app, processes=1):
+async def test_a_warm_trivial_job_takes_under_ten_milliseconds(memory_app: App) -> None:
+    # In memory, where it takes 0.4 ms: what a broker adds is no matter of processes, and the machine may be busy.
+    double = register(memory_app, process_tasks.double)
+    async with working(memory_app, processes=1):
         await double.run(1)
         took: list[float] = []
         for number in range(50):
