@@ -258,9 +258,11 @@ def _how_to_work(broker: str, more: str = "") -> str:
 class InvalidBrokerUrl(NurseryTasksError, ValueError):
     """The broker's URL cannot be understood. The message never holds a password."""
 
-    def __init__(self, url: str, problem: str) -> None:
+    def __init__(
+        self, url: str, problem: str, expected: str = "sqlite:///path/to/jobs.db, redis://host:6379/0, amqp:// or memory:"
+    ) -> None:
         self.url, self.problem = url, problem
-        super().__init__(f"broker URL {url!r}: {problem}; expected memory:, or sqlite:///path/to/jobs.db")
+        super().__init__(f"broker URL {url!r}: {problem}" + (f"; expected {expected}" if expected else ""))
 
 
 class BrokerError(NurseryTasksError):

@@ -182,7 +182,8 @@ MESSAGES: list[tuple[Callable[[], NurseryTasksError], str]] = [
     ),
     (
         lambda: InvalidBrokerUrl("ftp://x", "ftp: names no broker"),
-        "broker URL 'ftp://x': ftp: names no broker; expected memory:, or sqlite:///path/to/jobs.db",
+        "broker URL 'ftp://x': ftp: names no broker; expected sqlite:///path/to/jobs.db, redis://host:6379/0, "
+        "amqp:// or memory:",
     ),
     (lambda: BrokerUnavailable("sqlite:///a.db", "locked"), "sqlite:///a.db: locked"),
     (lambda: BrokerUnavailable("sqlite:///a.db", "locked", "try again"), "sqlite:///a.db: locked; try again"),

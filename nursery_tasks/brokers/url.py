@@ -56,6 +56,8 @@ def open_broker(url: str) -> Broker:
         from .memory import MemoryBroker
 
         return MemoryBroker()
+    if url and not _SCHEME.match(url):  # it looks like a path
+        raise InvalidBrokerUrl(url, f"it has no scheme; did you mean sqlite:///{url}?")
     if scheme == "sqlite":
         if not place.startswith("///") or place == "///":
             meant = place.lstrip("/")
@@ -67,8 +69,6 @@ def open_broker(url: str) -> Broker:
         return _open_redis(url, options)
     if scheme in ("amqp", "amqps"):
         return _open_amqp(url, options)
-    if url and not _SCHEME.match(url):  # it looks like a path
-        raise InvalidBrokerUrl(url, f"it has no scheme; did you mean sqlite:///{url}?")
     raise InvalidBrokerUrl(redacted(url), f"{scheme + ':' if scheme else 'an empty URL'} names no broker")
 
 
@@ -84,7 +84,8 @@ def _open_amqp(url: str, options: dict[str, str]) -> Broker:
     address = read_address(url, options, name)
     store = options.get("store", "")
     if not store:
-        raise InvalidBrokerUrl(name, "it says nothing of a store, which keeps the jobs; App(..., store='sqlite:///jobs.db')")
+        step = "App(..., store='sqlite:///jobs.db') or store='redis://...'"
+        raise InvalidBrokerUrl(name, f"it says nothing of a store, which keeps the jobs; {step}", expected="")
     if store.startswith(("amqp:", "amqps:")):
         raise InvalidBrokerUrl(name, "its store is an AMQP server, too; name a sqlite: or redis: broker")
     return AmqpBroker(address, open_broker(store))
