@@ -208,6 +208,7 @@ class RabbitServer:
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),  # of the cookie
             "LANG": "C.UTF-8",
+            "ERL_CRASH_DUMP": str(self.folder / "erl_crash.dump"),
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODENAME": self._node,

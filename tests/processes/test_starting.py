@@ -19,6 +19,7 @@ from support import DEADLINE, until, working
 
 from nursery_tasks import App
 from nursery_tasks.errors import FunctionNotFound, HostDied, InvalidOptions, JobTimedOut, NotSupported
+from nursery_tasks.execution.in_process.guard import KILL
 from nursery_tasks.execution.in_process.rendezvous import Rendezvous
 
 UNGUARDED = """
@@ -189,6 +190,27 @@ async def test_only_who_knows_the_secret_is_let_in() -> None:
             assert not found
             group.cancel_scope.cancel()
     assert not folder.exists()
+
+
+@ASYNCIO
+async def test_a_guard_stays_until_its_worker_has_seen_the_end(tmp_path: Path) -> None:
+    code = "import sys\nfrom nursery_tasks.execution.in_process.guard import host_main\nhost_main(sys.argv[1], bytes.fromhex(sys.argv[2]))"
+    with Rendezvous() as place, fail_after(DEADLINE):
+        command = [sys.executable, "-c", code, place.address, place.secret.hex()]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as guard:
+            connected = await place.accept()
+            connected.control.send(KILL)
+            await until(lambda: is_closed(connected.link))
+            connected.control.send(KILL)  # as the worker does when it finds the link closed
+            assert guard.stdout is not None
+            assert await anyio.to_thread.run_sync(guard.stdout.read) == b""  # the host is gone,
+            with pytest.raises(subprocess.TimeoutExpired):  # but asyncio may still kill the guard
+                await anyio.to_thread.run_sync(lambda: guard.wait(0.2))
+            connected.control.close()
+            await anyio.to_thread.run_sync(guard.wait)
+            connected.link.close()
+            for descriptor in (connected.out, connected.err):
+                os.close(descriptor)
 
 
 def is_closed(sock: socket.socket) -> bool:

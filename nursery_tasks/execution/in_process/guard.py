@@ -128,7 +128,15 @@ def _watch(host: int, control: socket.socket) -> None:
     with suppress(OSError):
         control.sendall(status)
         os.close(1)  # AnyIO sees that, and kills us; asyncio complains of a process that ended before it was killed
-        select.select([control], [], [], GONE_SECONDS)
+        _wait_closed(control)
+
+
+def _wait_closed(control: socket.socket) -> None:
+    """Wait until the worker has closed its end; it may have asked for the kill once more, and that is not the end."""
+    until = time.monotonic() + GONE_SECONDS
+    while (seconds := until - time.monotonic()) > 0 and select.select([control], [], [], seconds)[0]:
+        if not control.recv(64):
+            return
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
