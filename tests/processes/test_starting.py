@@ -194,10 +194,11 @@ async def test_only_who_knows_the_secret_is_let_in() -> None:
 
 @ASYNCIO
 async def test_a_guard_stays_until_its_worker_has_seen_the_end(tmp_path: Path) -> None:
-    code = "import sys\nfrom nursery_tasks.execution.in_process.guard import host_main\nhost_main(sys.argv[1], bytes.fromhex(sys.argv[2]))"
+    module = "nursery_tasks.execution.in_process.guard"
+    code = f"import sys\nfrom {module} import host_main\nhost_main(sys.argv[1], bytes.fromhex(sys.argv[2]))"
     with Rendezvous() as place, fail_after(DEADLINE):
         command = [sys.executable, "-c", code, place.address, place.secret.hex()]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as guard:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as guard:  # noqa: ASYNC220
             connected = await place.accept()
             connected.control.send(KILL)
             await until(lambda: is_closed(connected.link))
