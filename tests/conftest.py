@@ -36,6 +36,7 @@ if sys.version_info >= (3, 12):
 
 
 _ON_A_SERVER = {"amqp", "redis"}
+_OTHER_LOOPS = {"uvloop", "asyncio-eager"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -43,15 +44,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     Which of asyncio's loops is outside makes no difference to them that SQLite, called in threads as well, would not show.
     """
-    left_out = [item for item in items if (words := _parameters(item)) & _ON_A_SERVER and words & {"uvloop", "asyncio-eager"}]
+    left_out = [item for item in items if _is_on_a_server(item) and _loop_of(item) in _OTHER_LOOPS]
     if left_out:
         gone = set(left_out)
         items[:] = [item for item in items if item not in gone]
         config.hook.pytest_deselected(items=left_out)
 
 
-def _parameters(item: pytest.Item) -> set[str]:
-    return set(item.callspec.id.split("-")) if isinstance(item, pytest.Function) and hasattr(item, "callspec") else set()
+def _is_on_a_server(item: pytest.Item) -> bool:
+    return (
+        isinstance(item, pytest.Function)
+        and hasattr(item, "callspec")
+        and bool(_ON_A_SERVER & set(item.callspec.id.split("-")))
+    )
+
+
+def _loop_of(item: pytest.Item) -> str | None:
+    """Return the id of the event loop, as it stands in `BACKENDS`."""
+    chosen = (
+        item.callspec.params.get("anyio_backend") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
+    )
+    return next((str(backend.id) for backend in BACKENDS if backend.values[0] is chosen), None)
 
 
 @pytest.fixture(scope="module", params=BACKENDS)  # module: AnyIO's own has this scope, so wider fixtures may use it

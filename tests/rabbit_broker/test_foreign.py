@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator
+from contextlib import suppress
 from typing import Any, cast
 
 import pika
 import pytest
 from anyio import fail_after, sleep, to_thread
-from support import until
+from support import Gate, until
 
 from nursery_tasks import App, JobState
-from nursery_tasks.errors import UnknownJob
+from nursery_tasks.errors import BrokerUnavailable, UnknownJob
 from nursery_tasks.model.listing import JobFilter
 
 from .conftest import Host
@@ -49,7 +50,8 @@ class Stranger:
         return cast(str, self.channel.queue_declare("", exclusive=True).method.queue)
 
     def close(self) -> None:
-        self._connection.close()
+        if self._connection.is_open:
+            self._connection.close()
 
 
 @pytest.fixture
@@ -176,6 +178,63 @@ async def test_whoever_has_asked_and_is_gone_costs_nobody_anything(host: Host, s
             await wait_bound(host, "default")
             stranger.push(b'{"task": "add", "args": [1, 1]}', message_id="first", reply_to="amq.gen-gone")
             assert await result_of(app, "first") == 2
+
+
+async def test_a_job_without_an_id_runs_once_although_its_link_broke(host: Host, stranger: Stranger) -> None:
+    app, gate, began = App(host.url()), Gate(), list[bytes]()
+
+    @app.task(raw=True)
+    async def work(body: bytes) -> None:
+        began.append(body)
+        await gate.pass_through()
+
+    def states() -> list[JobState]:
+        return [record.state for record in app.connection.gateway.admin.jobs(JobFilter(), 10)]
+
+    with fail_after(SECONDS):
+        async with app, app.open_worker(slots=2):
+            await wait_bound(host, "default")
+            stranger.push(b"once")
+            await gate.wait_for(1)
+            stranger.close()
+            await to_thread.run_sync(host.close_all_connections)
+            while True:
+                with suppress(BrokerUnavailable):
+                    await work.enqueue(b"after")
+                    break
+            await gate.wait_for(2)  # the worker hears the server again
+            gate.open()
+            await until(lambda: states() == [JobState.SUCCEEDED] * len(began) or None, SECONDS)
+    assert sorted(began) == [b"after", b"once"]
+
+
+async def test_an_answer_that_the_server_does_not_take_is_nobody_elses_loss(
+    host: Host, stranger: Stranger, caplog: pytest.LogCaptureFixture
+) -> None:
+    user = f"poor-{host.name}"
+    host.server.api("PUT", f"users/{user}", {"password": "poor", "tags": ""})
+    own = {"configure": "nursery-tasks.*", "write": "nursery-tasks.*|amq.default", "read": ".*"}
+    host.server.api("PUT", f"permissions/{host.name}/{user}", own)
+    app = App(host.url().replace("guest:guest", f"{user}:poor"))
+
+    @app.task(name="add")
+    async def add(a: int, b: int) -> int:
+        return a + b
+
+    stranger.channel.queue_declare("full", arguments={"x-max-length": 0, "x-overflow": "reject-publish"})
+    with fail_after(SECONDS):
+        async with app, app.open_worker(slots=4):
+            await wait_bound(host, "default")
+            queue = stranger.own_queue()
+            for place in ("not-allowed", "full", queue):
+                stranger.push(b'{"task": "add", "args": [1, 2]}', reply_to=place, message_id=f"to-{place}")
+            [(_, body)] = await to_thread.run_sync(stranger.answers, queue, 1)
+            for place in ("not-allowed", "full", queue):
+                assert await result_of(app, f"to-{place}") == 3
+            assert await add.run(2, 2) == 4
+    assert json.loads(body)["response"] == 3
+    said = [record.getMessage() for record in caplog.records if "no answer is sent" in record.getMessage()]
+    assert sorted(text.split("'")[1] for text in said) == ["full", "not-allowed"]
 
 
 def queues(host: Host) -> list[str]:

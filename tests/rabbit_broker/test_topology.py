@@ -141,13 +141,15 @@ def test_the_password_of_the_store_is_not_shown(store: str) -> None:
 
 
 def test_options_for_one_queue_win() -> None:
-    options = {"queue": "all.{queue}", "queue.mails": "mails", "x-max-length": "5", "x-max-length.mails": "7", "prefetch": "3"}
+    options = {"queue": "all.{queue}", "queue.mails": "mails", "x-max-length.mails": "7", "x-max-length": "5", "prefetch": "3"}
     address = read_address("amqp://h", options, "amqp://h")
     assert address.place("other").name == "all.other"
     assert address.place("mails").name == "mails"
     assert address.place("mails").arguments == {"x-queue-type": "quorum", "x-max-length": 7}
     assert address.place("other").arguments == {"x-queue-type": "quorum", "x-max-length": 5}
     assert address.place("other").prefetch == 3
+    active = read_address("amqp://h", {"x-single-active-consumer": "true"}, "amqp://h").place("other").arguments
+    assert active["x-single-active-consumer"] is True
 
 
 def test_a_server_that_is_not_there_is_named_without_the_password() -> None:

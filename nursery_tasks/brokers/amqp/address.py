@@ -85,10 +85,11 @@ class Address:
 
         quorum = option("queue_type", "quorum")
         arguments: dict[str, Any] = {"x-queue-type": quorum}
-        for given, value in self.options.items():
-            name, _, only = given.partition(".")
-            if name.startswith("x-") and only in ("", queue):
-                arguments[name] = int(value) if value.lstrip("-").isdigit() else value
+        for whose in ("", queue):  # what is said of one queue counts more than what is said of all
+            for given, value in self.options.items():
+                name, _, only = given.partition(".")
+                if name.startswith("x-") and only == whose:
+                    arguments[name] = _typed(value)
         prefetch = option("prefetch", "")
         return Place(
             queue=queue,
@@ -163,6 +164,13 @@ def _check_place(word: str, option: str, value: str, name: str) -> None:
         raise InvalidBrokerUrl(name, f"{option}={value!r} is no number from 1 to 65535")
     if word == "queue" and not value:
         raise InvalidBrokerUrl(name, f"{option}= names no queue")
+
+
+def _typed(text: str) -> Any:
+    """Return the value of an argument: a whole number, true or false, or a text."""
+    if text in ("true", "false"):
+        return text == "true"
+    return int(text) if text.lstrip("-").isdigit() else text
 
 
 def _number(text: str) -> float:

@@ -18,7 +18,8 @@ At the server, with the prefix `nursery-tasks` unless the URL says otherwise:
     nursery-tasks           direct exchange, durable; the routing key is the queue's name among the jobs
     nursery-tasks.<queue>   quorum queue, durable; messages with an empty body of type `nursery-tasks.job`
 
-Messages of any other type were sent by other programs, see `foreign`: they become jobs in the store when they are delivered.
+Messages of any other type were sent by other programs, see `foreign`. They become jobs in the store when they are delivered,
+and are acknowledged then. A crash between the two makes a second job of one that has no `message_id`.
 """
 
 from __future__ import annotations
@@ -28,11 +29,10 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from secrets import token_hex
 from threading import Lock
-from typing import Final
 
 import msgspec
 
-from ...errors import BrokerUnavailable
+from ...errors import BrokerError, BrokerUnavailable
 from ...model.delivery import (
     CancelAnswer,
     Delivery,
@@ -57,11 +57,9 @@ from .address import Address, Place
 from .admin import AmqpAdmin
 from .foreign import to_job, to_letter
 from .net import Net
-from .permits import Permit
+from .permits import JOB, Permit
 from .sending import Letter
 from .transport import Transport
-
-JOB: Final = "nursery-tasks.job"  # the type of a message of ours
 
 
 class AmqpBroker(AmqpAdmin):
@@ -110,7 +108,7 @@ class AmqpBroker(AmqpAdmin):
             return []
         permits = self._permits(queues, limit)
         if permits:
-            return self._claim_with(permits, queues, worker, lease_seconds)
+            return self._claim_with(permits, queues, limit, worker, lease_seconds)
         for queue in queues:
             if self._net.is_torn(queue, lambda queue=queue: self._transport.depth(self._place(queue))):  # type: ignore[misc]
                 found = self._store.claim([queue], limit, worker, lease_seconds)
@@ -169,7 +167,8 @@ class AmqpBroker(AmqpAdmin):
         swept = self._store.sweep(limit)
         ready = swept.due + swept.returned
         if ready:  # it does not say where; a message too many does no harm
-            self._call_later(Counter({queue: min(ready, waiting) for queue, waiting in self._waiting().items()}))
+            with suppress(BrokerError):  # what was swept stands; the net finds it
+                self._call_later(Counter({queue: min(ready, waiting) for queue, waiting in self._waiting().items()}))
         return swept
 
     def listen(self, topics: Sequence[Topic], emit: Emit) -> Listener:
@@ -209,54 +208,76 @@ class AmqpBroker(AmqpAdmin):
     # --- claims -----------------------------------------------------------------------------------
 
     def _permits(self, queues: Sequence[str], limit: int) -> list[Permit]:
-        """Return up to *limit* messages, those of the first queues first."""
+        """Return up to *limit* messages, those of the first queues first, and whatever other programs have sent."""
         receiver, permits = self._transport.receiver, list[Permit]()
         capacity = limit + len(self._held)
-        for queue in dict.fromkeys(queues):
-            wanted = limit - len(permits)
-            if receiver.feeds(queue):
-                self._transport.check_open()
-                found = receiver.take(queue, wanted, capacity)
-            elif wanted > 0:
-                found = self._transport.fetch(self._place(queue), wanted)
-            else:
-                break
-            if found:
-                self._net.caught(queue)
-                permits += found
+        try:
+            self._transport.check_open()
+            permits += receiver.shelf.take_foreign()
+            for queue in dict.fromkeys(queues):
+                wanted = limit - len(permits)
+                if wanted <= 0:
+                    break
+                if receiver.feeds(queue):
+                    found = receiver.take(queue, wanted, capacity)
+                else:
+                    found = self._transport.fetch(self._place(queue), wanted)
+                if found:
+                    self._net.caught(queue)
+                    permits += found
+        except BaseException:
+            receiver.give_back(permits)
+            raise
         return permits
 
     def _claim_with(
-        self, permits: Sequence[Permit], queues: Sequence[str], worker: str, lease_seconds: float
+        self, permits: Sequence[Permit], queues: Sequence[str], limit: int, worker: str, lease_seconds: float
     ) -> list[Delivery]:
         """Claim as many jobs as there are messages. The store chooses, among all the queues, as a worker wants it.
 
         So a job may be claimed whose own message is on its way; that one will find nothing. The message of another queue goes
         back for the job that it was sent for.
         """
-        try:
-            self._take_in([permit for permit in permits if permit.properties.message_type != JOB])
-            found = self._store.claim(queues, len(permits), worker, lease_seconds)
-        except BaseException:
-            self._transport.receiver.give_back(permits)
-            raise
         unused: dict[str, list[Permit]] = {}
         for permit in reversed(permits):
-            unused.setdefault(permit.queue, []).append(permit)
+            if permit.is_ours:
+                unused.setdefault(permit.queue, []).append(permit)
+        owed = Counter[str]()
+        number = min(limit, len(permits))
+        try:
+            owed = self._take_in([permit for permit in permits if not permit.is_ours])
+            found = self._store.claim(queues, number, worker, lease_seconds)
+        except BaseException:
+            self._transport.receiver.give_back([permit for of_queue in unused.values() for permit in of_queue])
+            self._net.tear(owed)
+            raise
         for delivery in found:
             if unused.get(delivery.queue):
                 self._held[delivery.token] = unused[delivery.queue].pop()
+            else:
+                owed[delivery.queue] -= 1  # its message was answered, or is on its way
         left = [permit for of_queue in unused.values() for permit in reversed(of_queue)]
         if left:
-            self._put_aside(left, may_be_wanted=len(found) == len(permits))
+            self._put_aside(left, may_be_wanted=len(found) == number)
+        self._call_later(+owed)
         return found
 
-    def _take_in(self, permits: Sequence[Permit]) -> None:
-        """Store what other programs have sent. From then on their messages are as good as ours."""
-        if permits:
+    def _take_in(self, permits: Sequence[Permit]) -> Counter[str]:
+        """Store what other programs have sent, and answer their messages; return how many jobs that is, by queue.
+
+        At once, and not when the job has ended as for our own: most of them have no id, so one that is delivered again would
+        be a second job. For those that are not claimed now, messages of ours are to be sent.
+        """
+        if not permits:
+            return Counter()
+        receiver = self._transport.receiver
+        try:
             self._store.submit([to_job(permit.queue, permit.body, permit.properties) for permit in permits])
-            for permit in permits:
-                permit.properties.message_type = JOB
+        except BaseException:  # not to the server, which would deliver them again at once, and drop them after so many times
+            receiver.shelf.put_back_foreign([permit for permit in permits if permit.generation == receiver.line.generation])
+            raise
+        receiver.ack(permits)
+        return Counter(permit.queue for permit in permits)
 
     def _put_aside(self, permits: Sequence[Permit], *, may_be_wanted: bool) -> None:
         """Do something about messages for which there was no job.
@@ -265,7 +286,12 @@ class AmqpBroker(AmqpAdmin):
             may_be_wanted: Whether that is only because the claim got all that it could have from other queues.
         """
         receiver = self._transport.receiver
-        waiting = Counter[str]() if may_be_wanted else Counter(self._waiting())  # of queues that are paused, or at a limit
+        waiting = Counter[str]()
+        if not may_be_wanted:
+            try:
+                waiting.update(self._waiting())  # of queues that are paused, or at a limit
+            except BrokerError:  # the claim stands, whatever becomes of the messages
+                may_be_wanted = True
         kept: list[Permit] = []
         done: list[Permit] = []
         for permit in permits:

@@ -120,11 +120,11 @@ class Line:
                 raise blocked(self._address.name) from None
 
     @asynccontextmanager
-    async def scratch(self) -> AsyncGenerator[AbstractChannel, None]:
+    async def scratch(self, *, confirms: bool = False) -> AsyncGenerator[AbstractChannel, None]:
         """Give a channel for something that may go wrong: the server ends a channel at the first error."""
         await self.channel()
         assert self.connection is not None
-        channel = await self.connection.channel(publisher_confirms=False)
+        channel = await self.connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
         try:
             yield channel
         finally:
@@ -133,7 +133,8 @@ class Line:
 
     def break_off(self) -> None:
         """Give this connection up: it does not do what it should. The next one opens soon."""
-        self._broken.set()
+        if self._channel is not None:  # else this one is given up already, and the next one has done nothing wrong
+            self._broken.set()
 
     async def _open(self) -> None:
         self._broken = asyncio.Event()

@@ -6,9 +6,11 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any
+from typing import Any, Final
 
 from pamqp import commands
+
+JOB: Final = "nursery-tasks.job"  # the type of a message of ours
 
 
 @dataclass(eq=False, slots=True)
@@ -33,17 +35,39 @@ class Permit:
     redelivered: bool = False
     parked: bool = False
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether it says no more than that there is a job. Else another program has sent it, and it is the job."""
+        return self.properties.message_type == JOB
+
 
 class Shelf:
-    """The permits that nobody has used yet, by queue. Any thread."""
+    """The permits that nobody has used yet, by queue; those of other programs lie apart. Any thread."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._queues: dict[str, deque[Permit]] = {}
+        self._foreign: list[Permit] = []
 
     def add(self, permit: Permit) -> None:
         with self._lock:
-            self._queues.setdefault(permit.queue, deque()).append(permit)
+            if permit.is_ours:
+                self._queues.setdefault(permit.queue, deque()).append(permit)
+            else:
+                self._foreign.append(permit)
+
+    def take_foreign(self) -> list[Permit]:
+        """Take what other programs have sent, of all queues."""
+        if not self._foreign:
+            return []
+        with self._lock:
+            foreign, self._foreign = self._foreign, []
+        return foreign
+
+    def put_back_foreign(self, permits: Sequence[Permit]) -> None:
+        """Put messages of other programs back that could not be stored."""
+        with self._lock:
+            self._foreign[:0] = permits
 
     def put_back(self, permits: Sequence[Permit], *, park: bool) -> None:
         """Put permits back that were of no use yet."""
@@ -61,20 +85,25 @@ class Shelf:
 
     def take_all(self, queue: str) -> list[Permit]:
         with self._lock:
-            return list(self._queues.pop(queue, ()))
+            foreign = [permit for permit in self._foreign if permit.queue == queue]
+            self._foreign = [permit for permit in self._foreign if permit.queue != queue]
+            return [*self._queues.pop(queue, ()), *foreign]
 
     def stale(self, fresh_since: float, parked_since: float) -> list[str]:
-        """Return the queues whose oldest permit came before a moment; for parked ones there is another one."""
+        """Return the queues whose oldest permit came before a moment; for parked and foreign ones there is another one."""
         with self._lock:
-            return [
+            ours = [
                 queue
                 for queue, waiting in self._queues.items()
                 if waiting and waiting[0].arrived < (parked_since if waiting[0].parked else fresh_since)
             ]
+            foreign = [permit.queue for permit in self._foreign if permit.arrived < parked_since]
+        return list(dict.fromkeys(ours + foreign))
 
     def clear(self) -> None:
         with self._lock:
             self._queues.clear()
+            self._foreign.clear()
 
 
 class Tags:

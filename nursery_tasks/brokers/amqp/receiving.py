@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from aiormq.abc import AbstractChannel
@@ -20,7 +21,7 @@ from ...model.listing import TransportQueue
 from .address import Address, Place
 from .line import Line
 from .permits import Permit, Shelf, Tags
-from .portal import Portal
+from .portal import Portal, guarded
 from .sending import Declared, to_bytes
 
 UNUSED_SECONDS: Final = 1.0  # on the shelf
@@ -65,7 +66,7 @@ class Receiver:
         return queue in self._consumers
 
     def take(self, queue: str, limit: int, capacity: int) -> list[Permit]:
-        """Take up to *limit* permits that were pushed here, and see to it that *capacity* can be here at once."""
+        """Take up to *limit* permits, at least one, that were pushed here; see to it that *capacity* can be here at once."""
         permits = self.shelf.take(queue, limit)
         self._portal.post(self._want, queue, capacity)
         return permits
@@ -113,34 +114,36 @@ class Receiver:
                     break
                 permits.append(self._received(place.queue, message, generation))
                 if len(permits) == FEW:
-                    permits += await self._fetch_many(channel, place, limit - FEW)
+                    await self._fetch_many(channel, place, limit - FEW, permits)
         except BaseException:  # also when the time is over
             self._answer(self._tags.nack, permits)
             raise
         return permits
 
-    async def _fetch_many(self, channel: AbstractChannel, place: Place, limit: int) -> list[Permit]:
-        wanted = min(limit, await self.depth(place))
+    async def _fetch_many(self, channel: AbstractChannel, place: Place, limit: int, permits: list[Permit]) -> None:
+        """Add to *permits* what a consumer brings."""
+        wanted = len(permits) + min(limit, await self.depth(place))
         generation = self.line.generation
-        permits: list[Permit] = []
         came = asyncio.Event()
 
         async def on_message(message: Any) -> None:
             permits.append(self._received(place.queue, message, generation))
             came.set()
 
-        if wanted:
+        if len(permits) == wanted:
+            return
+        try:
             async with self._qos:
-                await channel.basic_qos(prefetch_count=min(wanted, 65535))
+                await channel.basic_qos(prefetch_count=min(wanted - len(permits), 65535))
                 consumer = await channel.basic_consume(place.name, on_message)
-            try:
+            with suppress(TimeoutError):  # somebody else was quicker
                 while len(permits) < wanted:
                     came.clear()
                     await asyncio.wait_for(came.wait(), QUIET_SECONDS)
-            except TimeoutError:  # somebody else was quicker
-                pass
             await channel.basic_cancel(consumer.consumer_tag or "")
-        return permits
+        except BaseException:  # the consumer may be there, and bring messages that nobody takes
+            self.line.break_off()
+            raise
 
     async def settle_answers(self) -> None:
         """Wait until the server has all answers that were given before."""
@@ -206,20 +209,16 @@ class Receiver:
             await self._restart(consumer, window)
 
     async def _restart(self, consumer: Consumer, window: int) -> None:
-        try:
-            channel = await self.line.channel(at_once=True)
-            async with consumer.change:
-                if consumer.tag is not None:
-                    tag, consumer.tag = consumer.tag, None
-                    await channel.basic_cancel(tag)
-                await self._start(channel, consumer, window)
-        except Exception:  # the line opens again, and says what is wrong if that fails as well
-            self.line.break_off()
+        async with consumer.change:
+            tag, consumer.tag = consumer.tag, None
+            await self._do(self._start(consumer, window, instead_of=tag))
 
-    async def _start(self, channel: AbstractChannel, consumer: Consumer, window: int) -> None:
+    async def _start(self, consumer: Consumer, window: int, instead_of: str | None) -> None:
+        channel = await self.line.channel(at_once=True)
+        if instead_of is not None:
+            await channel.basic_cancel(instead_of)
         place = consumer.place
         await self._declared.declare(place, self.line)
-
         generation = self.line.generation
 
         async def on_message(message: Any) -> None:
@@ -237,11 +236,20 @@ class Receiver:
         async with consumer.change:
             tag, consumer.tag, consumer.window = consumer.tag, None, 0
             if tag is not None and self.line.connection is not None:
-                try:
-                    await (await self.line.channel(at_once=True)).basic_cancel(tag)
-                except Exception:
-                    self.line.break_off()
+                await self._do(self._cancel(tag))
             self._answer(self._tags.nack, self.shelf.take_all(consumer.place.queue))
+
+    async def _cancel(self, tag: str) -> None:
+        await (await self.line.channel(at_once=True)).basic_cancel(tag)
+
+    async def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        """Say something to the server; where that fails, give the line up. It opens again, and says what is wrong."""
+        generation = self.line.generation
+        try:
+            await guarded(work, self._address.timeout_seconds)
+        except Exception:
+            if generation == self.line.generation:
+                self.line.break_off()
 
     def _received(self, queue: str, message: Any, generation: int) -> Permit:
         delivery = message.delivery

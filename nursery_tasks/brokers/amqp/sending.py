@@ -8,12 +8,14 @@ its table of confirmations, and the queue of its writer.
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from aiormq.abc import AbstractChannel, ChannelFrame
-from aiormq.exceptions import ChannelInvalidStateError, DeliveryError, PublishError
+from aiormq.exceptions import ChannelClosed, ChannelInvalidStateError, DeliveryError, PublishError
 from pamqp import commands
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
@@ -24,6 +26,8 @@ from .portal import LinkLost
 
 AT_ONCE: Final = 500  # messages in one write
 PERSISTENT: Final = 2
+
+_log = logging.getLogger("nursery_tasks.worker")
 ANSWER_MS: Final = 86_400_000  # how long a queue for answers lives that nobody uses
 # A quorum queue that is just being made, or has no leader for a moment, refuses messages as a full one does. Seconds.
 REFUSED_PAUSES: Final = (0.02, 0.1, 0.4, 1.0)
@@ -53,7 +57,7 @@ class Declared:
 
     def __init__(self) -> None:
         self._names: set[str] = set()
-        self._lock = asyncio.Lock()
+        self._locks: defaultdict[Line, asyncio.Lock] = defaultdict(asyncio.Lock)  # a line that hangs must not stop the other
 
     async def declare(self, place: Place, line: Line) -> None:
         """Declare a queue, its exchange, and the binding between them, unless that was done.
@@ -62,7 +66,7 @@ class Declared:
             aiormq.ChannelPreconditionFailed: One of them exists and is different.
         """
         if place.declare and place.name not in self._names:
-            async with self._lock, line.scratch() as channel:
+            async with self._locks[line], line.scratch() as channel:
                 if place.name not in self._names:
                     await _declare(channel, place)
             self._names.add(place.name)
@@ -101,35 +105,54 @@ class Sender:
 
     async def publish(self, letters: Sequence[Letter]) -> None:
         """Publish letters to what is there; errors as in `send`."""
+        channel = await self._line.channel()
         for begin in range(0, len(letters), AT_ONCE):
-            refused = await self._publish(letters[begin : begin + AT_ONCE])
-            for pause in REFUSED_PAUSES:
-                if not refused:
-                    break
-                await asyncio.sleep(pause)
-                refused = await self._publish(refused)
-            if refused:
-                raise DeliveryError(None, commands.Basic.Nack())
+            await self._insist(channel, letters[begin : begin + AT_ONCE])
 
     async def answer(self, letters: Sequence[Letter], declare: bool) -> None:
         """Publish answers to the queues that other programs have named.
 
         A queue that the server itself has named is gone with the program that asked, and so is whoever waits. Any other that
-        does not exist is made, and lives for a day after it was last used, as the answer in it.
-        """
-        for letter in letters:
-            try:
-                await self.publish([letter])
-            except PublishError:
-                if declare and not letter.key.startswith("amq."):
-                    async with self._line.scratch() as channel:
-                        await channel.queue_declare(letter.key, durable=True, arguments={"x-expires": ANSWER_MS})
-                    await self.publish([letter])
+        does not exist is made, and lives for a day after it was last used, as the answer in it. An answer that the server
+        does not take is lost, and logged: whoever named the place can name what they like, and others wait for theirs.
 
-    async def _publish(self, letters: Sequence[Letter]) -> Sequence[Letter]:
+        Raises:
+            BrokerUnavailable: Unknown how many it has.
+            aiormq.AMQPError: Likewise.
+        """
+        waiting = deque(letters)
+        while waiting:
+            async with self._line.scratch(confirms=True) as channel:  # which the server closes when it takes offence at one
+                while waiting and not channel.is_closed:
+                    letter = waiting.popleft()
+                    try:
+                        await self._answer(channel, letter, declare)
+                    except (ChannelClosed, DeliveryError) as error:
+                        if not any(error.args):  # it is the connection that is gone
+                            raise
+                        _log.warning("no answer is sent to %r: the server does not take it (%s)", letter.key, error)
+
+    async def _answer(self, channel: AbstractChannel, letter: Letter, declare: bool) -> None:
+        try:
+            await self._insist(channel, [letter])
+        except PublishError:
+            if declare and not letter.key.startswith("amq."):
+                await channel.queue_declare(letter.key, durable=True, arguments={"x-expires": ANSWER_MS})
+                await self._insist(channel, [letter])
+
+    async def _insist(self, channel: AbstractChannel, letters: Sequence[Letter]) -> None:
+        refused = await self._publish(channel, letters)
+        for pause in REFUSED_PAUSES:
+            if not refused:
+                return
+            await asyncio.sleep(pause)
+            refused = await self._publish(channel, refused)
+        if refused:
+            raise DeliveryError(None, commands.Basic.Nack())
+
+    async def _publish(self, channel: AbstractChannel, letters: Sequence[Letter]) -> Sequence[Letter]:
         """Publish letters in one write; return those that the server has refused."""
         seconds = self._address.timeout_seconds
-        channel = await self._line.channel()
         await self._line.check_unblocked(seconds)
         confirms = await _write(channel, letters)
         driver: Any = channel

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
@@ -135,9 +136,9 @@ class Transport:
         self.check_usable()
         try:
             return self._portal.call(make, STEPS * self.address.timeout_seconds)
-        except RuntimeError:
+        except (RuntimeError, CancelledError) as error:  # the portal closes, or has closed
             self.check_usable()
-            raise
+            raise to_broker_error(self.address.name, error) from error
         except DriverError as error:
             raise to_broker_error(self.address.name, error) from error
 
@@ -148,7 +149,7 @@ class Transport:
         self.closed = True
         _OPEN.discard(self)
         if not self.forked:
-            with suppress(*DriverError, BrokerUnavailable, RuntimeError):
+            with suppress(*DriverError, BrokerUnavailable, RuntimeError, CancelledError):
                 self._portal.call(self._end, 2 * self.address.timeout_seconds)
             self._portal.close()
 
