@@ -293,6 +293,14 @@ class BrokerClosed(BrokerError):
         super().__init__(f"{broker} is closed: the call came after the end of `async with app:`")
 
 
+class BrokerRefused(BrokerError):
+    """The broker's server has understood what it was asked, and does not do it: that needs another right, name, or word."""
+
+    def __init__(self, broker: str, problem: str, step: str = "") -> None:
+        self.broker, self.problem, self.step = broker, problem, step
+        super().__init__(f"{broker}: {problem}" + (f"; {step}" if step else ""))
+
+
 class NotSupported(BrokerError):
     """The broker has declared that it cannot do this."""
 

@@ -32,7 +32,7 @@ from ..model.listing import TransportQueue
 from .lanes import Lane
 from .patience import Patience
 from .posting import HintPost
-from .protocol import Broker, BrokerAdmin, HasTransport, Listener, Pushes
+from .protocol import Broker, BrokerAdmin, HasTransport, Listener, ManagesQueues, Pushes, TakesMessages
 from .threads import Call, Threads
 
 CALL_SECONDS: Final = 10.0  # how long one call may take before it counts as lost
@@ -120,11 +120,39 @@ class Gateway:
             raise NotSupported(self.broker.name, "listings")
         return self.broker
 
+    @property
+    def queue_admin(self) -> ManagesQueues:
+        """The broker's side for queues that are things at a server; pass its methods to `call`.
+
+        Raises:
+            NotSupported: Its queues are none.
+        """
+        if not isinstance(self.broker, ManagesQueues):
+            raise NotSupported(self.broker.name, "queues at a server: here a queue is nothing but its jobs")
+        return self.broker
+
+    @property
+    def postbox(self) -> TakesMessages:
+        """The broker's side for messages of other programs; pass its method to `call`.
+
+        Raises:
+            NotSupported: It has none.
+        """
+        if not isinstance(self.broker, TakesMessages):
+            raise NotSupported(self.broker.name, "messages to send")
+        return self.broker
+
     async def transport_queue(self, queue: str) -> TransportQueue | None:
         """Return what the server that moves the messages knows of a queue; None: nothing, or there is no such server."""
         if not isinstance(self.broker, HasTransport):
             return None
         return await self.call(self.broker.transport_queue, queue)
+
+    async def drop_messages(self, queue: str) -> int | None:
+        """Delete the messages of a queue; None: there is no server with any."""
+        if not isinstance(self.broker, ManagesQueues):
+            return None
+        return await self.call(self.broker.drop_messages, queue)
 
     async def call(self, method: Callable[..., T], *args: Any) -> T:
         """Make one blocking call to the broker.

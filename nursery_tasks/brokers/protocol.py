@@ -25,7 +25,16 @@ from ..model.delivery import (
     Swept,
     Topic,
 )
-from ..model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, TransportQueue, WorkerRecord
+from ..model.listing import (
+    JobFilter,
+    JobRecord,
+    LimitRecord,
+    LockRecord,
+    QueueRecord,
+    ServerMessage,
+    TransportQueue,
+    WorkerRecord,
+)
 from ..model.states import JobState
 
 REPLIES_KEPT = 10_000  # for each name; then the oldest goes
@@ -242,6 +251,55 @@ class HasTransport(Protocol):
 
     def transport_queue(self, queue: str) -> TransportQueue | None:
         """Return what that server knows of a queue; None: there is no such queue there."""
+        ...
+
+
+@runtime_checkable
+class ManagesQueues(Protocol):
+    """What a broker has beside whose queues are things at a server, which are made and deleted.
+
+    Every method may also raise `BrokerRefused`: the server does not do it, or this broker was told not to.
+    """
+
+    def create_queue(self, queue: str) -> bool:
+        """Make a queue, with all that leads to it, as the broker's URL wants it. False: it was there already.
+
+        Raises:
+            BrokerUnavailable: One is there and is different.
+        """
+        ...
+
+    def delete_queue(self, queue: str, force: bool) -> bool:
+        """Delete a queue, and with *force* also the messages and waiting jobs in it. False: there was none.
+
+        What workers hold of it goes on. A worker that serves it makes it again.
+
+        Raises:
+            BrokerRefused: Without *force*: somebody serves it, or there is something in it.
+        """
+        ...
+
+    def drop_messages(self, queue: str) -> int:
+        """Delete the messages of a queue that wait, and say how many; jobs that are stored elsewhere stay there."""
+        ...
+
+    def peek(self, queue: str, limit: int) -> list[ServerMessage]:
+        """Look at up to *limit* messages that wait, the next one first, and leave them there.
+
+        While somebody looks nobody else gets them, and the server counts it as a delivery.
+
+        Raises:
+            BrokerRefused: There is no such queue.
+        """
+        ...
+
+
+@runtime_checkable
+class TakesMessages(Protocol):
+    """What a broker has beside that can send a message as a program would that knows nothing of this package."""
+
+    def send_message(self, queue: str, message: ServerMessage) -> str:
+        """Send a message to where a queue's messages go; returns its id. The server has it on return."""
         ...
 
 

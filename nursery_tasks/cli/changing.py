@@ -155,7 +155,10 @@ def purge(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Delete jobs of one queue for good. Those that a worker holds are left alone; cancel them."""
+    """Delete jobs of one queue for good. Those that a worker holds are left alone; cancel them.
+
+    With RabbitMQ the messages that wait there go as well, unless --state names other jobs than ready ones.
+    """
     states = frozenset(state or WAITING)
     if states & HELD:
         held = " and ".join(sorted(states & HELD))
@@ -165,11 +168,12 @@ def purge(
     if not yes:
         count = run_until_signal(_count, found, queue, states)
         _confirm(f"delete {plural(count, 'job')} of queue {queue!r} that {'is' if count == 1 else 'are'} {words}?")
-    purged = run_until_signal(_purge, found, queue, states)
+    purged, messages = run_until_signal(_purge, found, queue, states)
     if as_json:
-        write_json({"queue": queue, "states": sorted(states), "purged": purged})
+        beside = {} if messages is None else {"messages": messages}
+        write_json({"queue": queue, "states": sorted(states), "purged": purged, **beside})
     else:
-        print(f"{plural(purged, 'job')} deleted")
+        print(f"{plural(purged, 'job')}{' and ' + plural(messages, 'message') if messages else ''} deleted")
     return OK
 
 
@@ -179,12 +183,16 @@ async def _count(app: App, queue: str, states: frozenset[JobState]) -> int:
     return sum(record.counts.get(state, 0) for record in records if record.name == queue for state in states)
 
 
-async def _purge(app: App, queue: str, states: frozenset[JobState]) -> int:
+async def _purge(app: App, queue: str, states: frozenset[JobState]) -> tuple[int, int | None]:
+    """Return how many jobs were deleted, and how many messages; None: jobs are all that there is."""
     purged = 0
     async with app:
-        while count := await ask(app, app.connection.gateway.admin.purge, queue, states):
+        gateway = app.connection.gateway
+        while count := await ask(app, gateway.admin.purge, queue, states):
             purged += count
-    return purged
+        if JobState.READY not in states:
+            return purged, None
+        return purged, await gateway.drop_messages(queue)
 
 
 def _confirm(question: str) -> None:

@@ -16,6 +16,7 @@ from .demo import demo
 from .doctor import doctor
 from .graph import graph
 from .jobs import jobs
+from .messages import peek, send
 from .queues import queues
 from .run import run
 from .tasks import tasks
@@ -57,8 +58,10 @@ _SHORT: dict[Callable[..., int], str] = {
     tree: "Draw a job with all that it has started.",
     cancel: "Cancel jobs.",
     retry: "Run jobs again that did not succeed.",
-    queues: "Count the jobs of each queue; pause and resume queues.",
+    queues: "Count the jobs of each queue; pause, resume, create and delete queues.",
     purge: "Delete the jobs of a queue.",
+    peek: "Look at the messages that wait at a RabbitMQ server.",
+    send: "Send a message as another program would.",
     tasks: "List the tasks of an app.",
     doctor: "Look whether everything is in place.",
     graph: "Draw a flow.",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -19,7 +21,7 @@ from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
 from .output import write_json, write_table
 from .records import queue_data
-from .trouble import OK
+from .trouble import OK, USAGE, Trouble
 
 _LIMITS_SHOWN: Final = 50
 
@@ -27,32 +29,62 @@ _LIMITS_SHOWN: Final = 50
 def queues(
     pause: Annotated[list[str] | None, typer.Option("--pause", metavar="NAME", help="Let no worker take jobs from it.")] = None,
     resume: Annotated[list[str] | None, typer.Option("--resume", metavar="NAME", help="Undo --pause.")] = None,
+    create: Annotated[list[str] | None, typer.Option("--create", metavar="NAME", help="Make it at the server.")] = None,
+    delete: Annotated[
+        list[str] | None,
+        typer.Option("--delete", metavar="NAME", help="Delete it at the server, when it is empty and nobody serves it."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="With --delete: with all that waits in it.")] = False,
     broker: BrokerOption = None,
     app: AppOption = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Show how many jobs of each queue are in which state. A paused queue takes jobs and gives none. Below: limits in use."""
-    for option, names in (("--pause", pause), ("--resume", resume)):
-        for name in names or ():
+    """Show how many jobs of each queue are in which state. A paused queue takes jobs and gives none. Below: limits in use.
+
+    With RabbitMQ also the messages at the server, where queues can be created ahead of their workers, and deleted.
+    """
+    changes = Changes(pause or [], resume or [], create or [], delete or [], force)
+    for option, names in (
+        ("--pause", changes.pause),
+        ("--resume", changes.resume),
+        ("--create", changes.create),
+        ("--delete", changes.delete),
+    ):
+        for name in names:
             check_queue(option, name)
-    return run_until_signal(_queues, find_app(broker, app), pause or [], resume or [], as_json)
+    if force and not delete:
+        raise Trouble("--force says how to delete, and nothing is deleted", "see --delete", code=USAGE)
+    return run_until_signal(_queues, find_app(broker, app), changes, as_json)
 
 
-async def _queues(app: App, pause: list[str], resume: list[str], as_json: bool) -> int:
+@dataclass(frozen=True)
+class Changes:
+    """What to do to queues before they are shown: their names."""
+
+    pause: list[str]
+    resume: list[str]
+    create: list[str]
+    delete: list[str]
+    force: bool
+
+
+async def _queues(app: App, changes: Changes, as_json: bool) -> int:
     async with app:
         admin = app.connection.gateway.admin
-        for name in pause:
-            await ask(app, admin.pause, name)
-        for name in resume:
-            await ask(app, admin.resume, name)
+        await _change(app, changes)
         records = await ask(app, admin.queues)
-        messages = await _messages(app, records)
+        messages = await _messages(app, dict.fromkeys([*(record.name for record in records), *changes.create]))
         limits = await app.limits(_LIMITS_SHOWN)
     if as_json:
-        write_json([queue_data(record) | _message_data(messages.get(record.name)) for record in records])
-    elif records:
-        _write(records)
+        known = {record.name for record in records}
+        empty = [QueueRecord(name=name, counts={}) for name in messages if name not in known]
+        write_json([queue_data(record) | _message_data(messages.get(record.name)) for record in [*records, *empty]])
+    elif records or messages:
+        if records:
+            _write(records)
+        if records and messages:
+            print()
         if messages:
             _write_messages(messages)
         for limit in limits:
@@ -62,10 +94,25 @@ async def _queues(app: App, pause: list[str], resume: list[str], as_json: bool) 
     return OK
 
 
-async def _messages(app: App, records: list[QueueRecord]) -> dict[str, TransportQueue]:
+async def _change(app: App, changes: Changes) -> None:
+    gateway = app.connection.gateway
+    for name in changes.pause:
+        await ask(app, gateway.admin.pause, name)
+    for name in changes.resume:
+        await ask(app, gateway.admin.resume, name)
+    for name in changes.create:
+        made = await ask(app, gateway.queue_admin.create_queue, name)
+        note(f"queue {name!r} {'made' if made else 'was there already'}")
+    for name in changes.delete:
+        if not await ask(app, gateway.queue_admin.delete_queue, name, changes.force):
+            raise Trouble(f"there is no queue {name!r}", "nursery-tasks queues lists those that have jobs")
+        note(f"queue {name!r} deleted")
+
+
+async def _messages(app: App, names: Iterable[str]) -> dict[str, TransportQueue]:
     """Ask the server that moves the messages, where there is one."""
     gateway = app.connection.gateway
-    found = {record.name: await gateway.transport_queue(record.name) for record in records}
+    found = {name: await gateway.transport_queue(name) for name in names}
     return {name: queue for name, queue in found.items() if queue is not None}
 
 
@@ -92,7 +139,6 @@ def _write_messages(messages: dict[str, TransportQueue]) -> None:
         for name, queue in messages.items()
     ]
     columns = ["messages", "held", "consumers", "in", "out", "memory"]
-    sys.stdout.write("\n")
     write_table(["queue", *columns], rows, right=columns)
     sys.stdout.flush()
 

@@ -6,7 +6,7 @@ import sys
 import traceback
 from typing import Final
 
-from ..errors import InvalidOptions, NurseryTasksError
+from ..errors import BrokerRefused, InvalidOptions, NurseryTasksError
 from ..model.retry import members_of
 
 LINES: Final = 3
@@ -65,6 +65,8 @@ def as_trouble(error: BaseException) -> Trouble:
         return error
     if isinstance(error, InvalidOptions):
         return Trouble(str(error), code=USAGE)
+    if isinstance(error, BrokerRefused):
+        return Trouble(*filter(None, (f"{error.broker}: {error.problem}", error.step)))
     if isinstance(error, NurseryTasksError):
         return Trouble(str(error))
     hint = () if Verbosity.tracebacks else ("-v shows the traceback",)

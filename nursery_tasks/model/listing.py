@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from .states import JobState
@@ -92,6 +94,26 @@ class TransportQueue(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int | None = None
     in_per_second: float | None = None
     out_per_second: float | None = None
+
+
+class ServerMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """One message at a server that moves messages, to look at or to send: its body, and what AMQP says beside it.
+
+    Attributes:
+        id: Of the message; a message of another program gives it to its job. None: the server has none, or makes one up.
+        type: What its sender calls this kind of message.
+        redelivered: The server has given it to somebody before.
+    """
+
+    body: bytes = b""
+    id: str | None = None
+    type: str | None = None
+    content_type: str | None = None
+    reply_to: str | None = None
+    correlation_id: str | None = None
+    priority: int | None = None
+    headers: dict[str, Any] = {}
+    redelivered: bool = False
 
 
 class LimitRecord(msgspec.Struct, frozen=True, kw_only=True):

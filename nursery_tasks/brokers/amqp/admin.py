@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...errors import NotSupported
-from ...model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, TransportQueue, WorkerRecord
-from ...model.states import JobState
+from ...errors import BrokerRefused, NotSupported
+from ...model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, WorkerRecord
+from ...model.states import HELD, WAITING, JobState
 from ..protocol import Broker, BrokerAdmin, BrokerLimits, BrokerLocks, Describes, Feature
-from .management import read_queue
+from .queues import AmqpQueues
 from .transport import Transport
 
 
-class AmqpAdmin:
+class AmqpAdmin(AmqpQueues):
     """The store and the transport, which both halves share, and the calls for people."""
 
-    name: str
-
     def __init__(self, store: Broker, transport: Transport) -> None:
+        super().__init__(transport)
         self._store = store
-        self._transport = transport
 
     def describe(self) -> dict[str, str]:
         server = self._transport.server
@@ -42,12 +40,21 @@ class AmqpAdmin:
     def queues(self) -> list[QueueRecord]:
         return self._people().queues()
 
-    def transport_queue(self, queue: str) -> TransportQueue | None:
-        found = read_queue(self._transport.address, queue)
-        return self._transport.look(self._transport.address.place(queue)) if found is None else found
-
     def purge(self, queue: str, states: frozenset[JobState], limit: int = 10_000) -> int:
         return self._people().purge(queue, states, limit)
+
+    def delete_queue(self, queue: str, force: bool) -> bool:
+        """Delete the queue, and what waits in it here and in the store."""
+        counts = next((record.counts for record in self.queues() if record.name == queue), dict[JobState, int]())
+        alive = {state: count for state in (*WAITING, *HELD) if (count := counts.get(state, 0))}
+        if alive and not force:
+            listed = ", ".join(f"{count:,} {state}" for state, count in sorted(alive.items()))
+            step = "wait for them, or --force deletes those that wait; what runs goes on"
+            raise BrokerRefused(self.name, f"the queue {queue!r} has jobs: {listed}", step)
+        purged = 0
+        while force and (count := self.purge(queue, WAITING)):  # first, or else workers would look for them without messages
+            purged += count
+        return super().delete_queue(queue, force) or purged > 0
 
     def pause(self, queue: str) -> None:
         self._people().pause(queue)

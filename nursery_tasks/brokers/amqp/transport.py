@@ -9,6 +9,8 @@ from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
+from aiormq.abc import AbstractChannel
+
 from ...errors import BrokerClosed, BrokerUnavailable, BrokerUnreachable
 from ...model.listing import TransportQueue
 from .address import Address, Place
@@ -116,6 +118,15 @@ class Transport:
     def look(self, place: Place) -> TransportQueue | None:
         """Return what anybody may ask of a queue; None: there is none."""
         return self.call(lambda: self._receiver.look(place))
+
+    def with_channel(self, use: Callable[[AbstractChannel], Coroutine[Any, Any, T]]) -> T:
+        """Run a coroutine on a channel of its own, which is closed after it: what it has fetched and kept goes back."""
+
+        async def run() -> T:
+            async with self._receiver.line.scratch() as channel:
+                return await use(channel)
+
+        return self.call(run)
 
     def feed(self, queues: Sequence[str], wanted: int) -> None:
         """Have messages of these queues pushed here, *wanted* at once."""

@@ -1,0 +1,144 @@
+"""`nursery-tasks peek` and `send`: the messages at a server, as programs see them that know nothing of this package."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from .. import App
+from ..errors import NotSupported
+from ..model.listing import ServerMessage
+from ..model.options import check_name, check_queue
+from .broker import ask, find_app, note
+from .loops import run_until_signal
+from .options import AppOption, BrokerOption, JsonOption, VerboseOption
+from .output import plural, write_facts, write_json
+from .records import body_data
+from .trouble import OK, USAGE, Trouble, one_line
+
+_MOST: Final = 1_000  # messages in one look: they are all out of the queue while it takes
+_SHOWN: Final = 200  # characters of a body, for people
+_OURS: Final = "nursery-tasks.job"
+
+QueueArgument = Annotated[str, typer.Argument(help="The queue's name among the jobs.")]
+
+
+def peek(
+    queue: QueueArgument,
+    limit: Annotated[int, typer.Option(min=1, max=_MOST, help="How many messages at most.")] = 10,
+    broker: BrokerOption = None,
+    app: AppOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> int:
+    """Show messages that wait at a RabbitMQ server, the next one first, and leave them there.
+
+    While it looks no worker gets them; afterwards they count as redelivered. What a worker has fetched is not shown.
+    """
+    check_queue("QUEUE", queue)
+    found = run_until_signal(_peek, find_app(broker, app), queue, limit)
+    if as_json:
+        write_json([_data(message) for message in found])
+        return OK
+    for number, message in enumerate(found):
+        if number:
+            print()
+        write_facts(_facts(message))
+    sys.stdout.flush()
+    note(f"{plural(len(found), 'message')} of queue {queue!r}" if found else f"no message waits in queue {queue!r}")
+    return OK
+
+
+async def _peek(app: App, queue: str, limit: int) -> list[ServerMessage]:
+    async with app:
+        try:
+            admin = app.connection.gateway.queue_admin
+        except NotSupported as error:
+            raise Trouble(str(error), f"nursery-tasks jobs --queue {queue} shows them") from None
+        return await ask(app, admin.peek, queue, limit)
+
+
+def _data(message: ServerMessage) -> dict[str, Any]:
+    return {
+        "id": message.id,
+        "type": message.type,
+        "content_type": message.content_type,
+        "reply_to": message.reply_to,
+        "correlation_id": message.correlation_id,
+        "priority": message.priority,
+        "headers": message.headers,
+        "redelivered": message.redelivered,
+        **body_data(message.body),
+    }
+
+
+def _facts(message: ServerMessage) -> list[tuple[str, str]]:
+    data = _data(message)
+    text = data.pop("body", None)
+    shown = data.pop("body_base64", "") if text is None else text
+    what = "a job of this queue is ready" if message.type == _OURS and not message.body else one_line(shown, _SHOWN)
+    facts = [(name.replace("_", " "), str(value)) for name, value in data.items() if value not in (None, {}, False)]
+    return [*facts, ("body" if text is not None else "body, base64", what)]
+
+
+def send(
+    queue: QueueArgument,
+    body: Annotated[str | None, typer.Argument(help="What it says; default: what is on standard input.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", metavar="PATH", help="What it says, from a file.")] = None,
+    message_id: Annotated[str | None, typer.Option("--id", help="Its id, and that of its job; default: a new one.")] = None,
+    reply_to: Annotated[str | None, typer.Option("--reply-to", metavar="QUEUE", help="Where its answer goes.")] = None,
+    correlation_id: Annotated[str | None, typer.Option("--correlation-id", help="What the answer repeats.")] = None,
+    content_type: Annotated[str | None, typer.Option("--content-type", help="What the body is.")] = None,
+    broker: BrokerOption = None,
+    app: AppOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> int:
+    """Send a message to a queue as another program would: JSON with a task, or anything for the queue's raw task.
+
+    Prints the message's id. A job is made of it when a worker gets it; nursery-tasks call submits one at once.
+    """
+    check_queue("QUEUE", queue)
+    for option, name in (("--id", message_id), ("--reply-to", reply_to)):
+        if name is not None:
+            check_name(option, name)
+    message = ServerMessage(
+        body=_read_body(body, file),
+        id=message_id,
+        reply_to=reply_to,
+        correlation_id=correlation_id,
+        content_type=content_type,
+    )
+    sent = run_until_signal(_send, find_app(broker, app), queue, message)
+    if as_json:
+        write_json({"queue": queue, "id": sent})
+    else:
+        print(sent)
+    return OK
+
+
+async def _send(app: App, queue: str, message: ServerMessage) -> str:
+    async with app:
+        try:
+            postbox = app.connection.gateway.postbox
+        except NotSupported as error:
+            raise Trouble(str(error), f"nursery-tasks call TASK ARGS... --queue {queue} submits a job") from None
+        return await ask(app, postbox.send_message, queue, message)
+
+
+def _read_body(body: str | None, file: Path | None) -> bytes:
+    if body is not None and file is not None:
+        raise Trouble("BODY and --file both say what to send", "leave one of the two out", code=USAGE)
+    if body is not None:
+        return body.encode()
+    if file is not None:
+        try:
+            return file.read_bytes()
+        except OSError as error:
+            raise Trouble(f"--file {file}: {error.strerror}") from None
+    if sys.stdin.isatty():
+        note("type what to send, and end it with Ctrl-D")
+    return sys.stdin.buffer.read()
