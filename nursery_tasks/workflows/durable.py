@@ -18,7 +18,7 @@ from ..brokers.protocol import Feature
 from ..client import Connection
 from ..client.job import Connected
 from ..current import CurrentJob, current_job_or_none, set_current
-from ..errors import NotSupported, WorkflowChanged
+from ..errors import NotSupported
 from ..hidden import open_hidden_group
 from .recording import Recording
 from .undo import find_undo, undo
@@ -53,9 +53,9 @@ def make_durable(app: Connected, name: str, function: Function, undo_seconds: fl
             if recording.changed is not None:
                 raise recording.changed
             recording.check_all_made()
-        except WorkflowChanged:
-            raise
         except BaseException as error:
+            if recording.changed is not None:  # whatever became of it on its way: a group may hold it, or a handler hide it
+                raise recording.changed from None
             if not recording.goes_on:
                 await undo(recording, error, undo_seconds)
             raise

@@ -74,7 +74,8 @@ class Step:
             InvalidOptions: The function has no name of its own (a lambda, a partial): its record could not be found again.
             NotSerializable, PayloadTooLarge: An argument or the result cannot be recorded.
             WorkflowChanged: Another call was recorded in this place.
-            Exception: What the function raised; from a record, as far as its class is known here, else `RemoteError`.
+            Exception: What the function raised, as its record tells it: of the same class where that is built in or one of
+                `App(errors=...)`, else a `RemoteError`. The first time it is raised from the function's own.
 
         Cancellation:
             Nothing is recorded of a function that was cancelled. Once it has returned, its record is stored all the same.
@@ -143,9 +144,12 @@ async def _perform(
         stored = await recording.store(record)
     if stored is None:  # the broker is away, and may be for long
         stored = await recording.store(record)
-    if error is not None and stored.state is JobState.FAILED:
-        raise error
-    return open_record(recording, stored, record_id, what, _returns(function))
+    try:
+        return open_record(recording, stored, record_id, what, _returns(function))
+    except Exception as recorded:  # as another run will see it: also its class, where that is not known here
+        if error is None:
+            raise
+        raise recorded from error
 
 
 async def _outside(recording: Recording, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:

@@ -12,8 +12,9 @@ import anyio
 import pytest
 from anyio import create_task_group, fail_after, move_on_after
 from support import DEADLINE, Gate, until, until_state, working
+from twice import Interrupted, run_twice
 
-from nursery_tasks import App, JobState, Workflow, current_job, sleep, step, wait_for_event
+from nursery_tasks import App, JobState, current_job, sleep, step, wait_for_event
 from nursery_tasks.errors import (
     EventTimedOut,
     InvalidOptions,
@@ -33,32 +34,6 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Run on two loops: each test has several workers, on each broker."""
     backend: str = request.param
     return backend
-
-
-class Interrupted:
-    """Stops a workflow's worker in the middle of its function, once: the next one runs it again from the beginning."""
-
-    def __init__(self) -> None:
-        self.runs = 0
-        self.gate = Gate()
-
-    async def here(self) -> None:
-        """Hang in the first run."""
-        self.runs += 1
-        if self.runs == 1:
-            await self.gate.pass_through()
-
-
-async def run_twice(app: App, flow: Workflow[[], Any], interrupted: Interrupted) -> Any:
-    """Run *flow* on a worker that stops where it says `interrupted.here()`, and then on another one."""
-    with fail_after(DEADLINE):
-        async with app:
-            handle = await flow.enqueue()
-            async with app.open_worker(drain=0):
-                await interrupted.gate.wait_for(1)
-            assert await handle.status() is JobState.READY
-            async with app.open_worker():
-                return await handle.result()
 
 
 async def test_what_has_ended_answers_and_is_not_repeated(app: App) -> None:
