@@ -117,8 +117,9 @@ ROOMS: dict[str, Room] = {
         "__init__ _version errors model events client app worker workflows scheduling observability",
         libraries="anyio hypercorn starlette jinja2",
     ),
-    "cli": room(
-        "__init__ _version errors model events client app supervisor worker workflows scheduling observability",
+    "cli": room(  # (brokers.url and its protocol: a server's users belong to no app)
+        "__init__ _version errors model events brokers.protocol brokers.url client app supervisor worker workflows scheduling "
+        "observability",
         libraries="anyio msgspec typer rich",
     ),
     "__main__": room("cli"),

@@ -30,9 +30,11 @@ from ..model.listing import (
     JobRecord,
     LimitRecord,
     LockRecord,
+    PermissionRecord,
     QueueRecord,
     ServerMessage,
     TransportQueue,
+    UserRecord,
     WorkerRecord,
 )
 from ..model.states import JobState
@@ -300,6 +302,42 @@ class TakesMessages(Protocol):
 
     def send_message(self, queue: str, message: ServerMessage) -> str:
         """Send a message to where a queue's messages go; returns its id. The server has it on return."""
+        ...
+
+
+@runtime_checkable
+class ManagesUsers(Protocol):
+    """The users of a server and what they may do; `brokers/url.py` makes one from a URL, without opening a broker.
+
+    Every method may raise `BrokerUnreachable`, and `BrokerRefused`: this user may not do that, or a name is unknown.
+    """
+
+    def users(self) -> list[UserRecord]:
+        """List the users, by name."""
+        ...
+
+    def add_user(self, user: str, password: str, tags: Sequence[str]) -> None:
+        """Make a user, who may do nothing yet. It is an error that there is one of that name."""
+        ...
+
+    def set_password(self, user: str, password: str) -> None:
+        """Give a user another password."""
+        ...
+
+    def delete_user(self, user: str) -> None:
+        """Delete a user and its permissions."""
+        ...
+
+    def permissions(self, user: str | None) -> list[PermissionRecord]:
+        """List what one user may do, or all of them."""
+        ...
+
+    def set_permissions(self, user: str, vhost: str | None, configure: str, write: str, read: str) -> str:
+        """Set all that a user may do in a virtual host (None: that of the URL); returns its name."""
+        ...
+
+    def clear_permissions(self, user: str, vhost: str | None) -> str:
+        """Take all of that away; returns the virtual host."""
         ...
 
 

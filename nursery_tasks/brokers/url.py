@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
-from ..errors import BrokerUnreachable, InvalidBrokerUrl
-from .protocol import Broker
+from ..errors import BrokerUnreachable, InvalidBrokerUrl, NotSupported
+from .protocol import Broker, ManagesUsers
 
 ENVIRONMENT: Final = "NURSERY_TASKS_BROKER"
 DEFAULT_URL: Final = "sqlite:///nursery-tasks.db"
@@ -74,13 +76,9 @@ def open_broker(url: str) -> Broker:
 
 def _open_amqp(url: str, options: dict[str, str]) -> Broker:
     name = redacted(url.partition("?")[0])
-    try:
+    with _driver(name):
         from .amqp import AmqpBroker
         from .amqp.address import read_address
-    except ModuleNotFoundError as error:
-        if error.name not in ("aiormq", "pamqp"):
-            raise
-        raise BrokerUnreachable(name, "the package aiormq is not installed", "pip install 'nursery-tasks[rabbitmq]'") from None
     address = read_address(url, options, name)
     store = options.get("store", "")
     if not store:
@@ -89,6 +87,34 @@ def _open_amqp(url: str, options: dict[str, str]) -> Broker:
     if store.startswith(("amqp:", "amqps:")):
         raise InvalidBrokerUrl(name, "its store is an AMQP server, too; name a sqlite: or redis: broker")
     return AmqpBroker(address, open_broker(store))
+
+
+def open_users(url: str) -> ManagesUsers:
+    """Return the users of the server that *url* names; nothing is opened.
+
+    Raises:
+        InvalidBrokerUrl: The URL makes no sense.
+        NotSupported: There are none, or none that we know how to manage.
+    """
+    if not url.startswith(("amqp:", "amqps:")):
+        raise NotSupported(redacted(url), "users that can be managed here: only RabbitMQ has")
+    name = redacted(url.partition("?")[0])
+    with _driver(name):
+        from .amqp.address import read_address
+        from .amqp.users import AmqpUsers
+
+    return AmqpUsers(read_address(url, dict(parse_qsl(url.partition("?")[2], keep_blank_values=True)), name))
+
+
+@contextmanager
+def _driver(name: str) -> Generator[None, None, None]:
+    """Say what to install when RabbitMQ's driver is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in ("aiormq", "pamqp"):
+            raise
+        raise BrokerUnreachable(name, "the package aiormq is not installed", "pip install 'nursery-tasks[rabbitmq]'") from None
 
 
 def _open_redis(url: str, options: dict[str, str]) -> Broker:

@@ -167,7 +167,7 @@ def purge(
     words = " or ".join(value for value in JobState if value in states)
     if not yes:
         count = run_until_signal(_count, found, queue, states)
-        _confirm(f"delete {plural(count, 'job')} of queue {queue!r} that {'is' if count == 1 else 'are'} {words}?")
+        confirm(f"delete {plural(count, 'job')} of queue {queue!r} that {'is' if count == 1 else 'are'} {words}?")
     purged, messages = run_until_signal(_purge, found, queue, states)
     if as_json:
         beside = {} if messages is None else {"messages": messages}
@@ -195,7 +195,12 @@ async def _purge(app: App, queue: str, states: frozenset[JobState]) -> tuple[int
         return purged, await gateway.drop_messages(queue)
 
 
-def _confirm(question: str) -> None:
+def confirm(question: str) -> None:
+    """Ask whether to delete something.
+
+    Raises:
+        Trouble: No; or nobody is there to be asked.
+    """
     if not sys.stdin.isatty():
         raise Trouble(question.replace("delete", "this deletes").replace("?", ""), "say --yes to do so", code=USAGE)
     if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):

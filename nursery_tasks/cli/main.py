@@ -18,6 +18,7 @@ from .graph import graph
 from .jobs import jobs
 from .messages import peek, send
 from .queues import queues
+from .rabbitmq import rabbitmq
 from .run import run
 from .tasks import tasks
 from .tree import tree
@@ -69,6 +70,7 @@ _SHORT: dict[Callable[..., int], str] = {
 }
 for _command, _short in _SHORT.items():
     cli.command(short_help=_short, epilog=EXIT_CODES if _command is run else None)(_command)
+cli.add_typer(rabbitmq, name="rabbitmq")
 
 
 def main() -> None:

@@ -116,6 +116,23 @@ class ServerMessage(msgspec.Struct, frozen=True, kw_only=True):
     redelivered: bool = False
 
 
+class UserRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One user of a server that moves messages; *tags* say whether it may look at others, and change them."""
+
+    name: str
+    tags: tuple[str, ...] = ()
+
+
+class PermissionRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user may do in one virtual host: patterns that the names of queues and exchanges must match; empty: none."""
+
+    user: str
+    vhost: str
+    configure: str = ""
+    write: str = ""
+    read: str = ""
+
+
 class LimitRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One limit that is in use. A limit is known only while it holds jobs, or jobs wait for it.
 

@@ -442,6 +442,7 @@ OPTIONS = {
     "doctor": "broker app json verbose help",
     "graph": "verbose help",
     "demo": "backend uvloop broker verbose help",
+    "rabbitmq": "help",
 }
 
 

@@ -1,7 +1,7 @@
-"""What the server's management plugin knows of queues: its HTTP API, where it is there.
+"""The server's management plugin: its HTTP API, where it is there.
 
-It is asked only when a person looks at queues, and what it does not answer is left out: the plugin is no part of a server, and
-its user may not look. The counts are of the last few seconds.
+Counts of queues are asked for only when a person looks, are of the last few seconds, and are left out when nobody answers: the
+plugin is no part of a server, and its user may not look. Users and permissions are nowhere else, so there an error says why.
 """
 
 from __future__ import annotations
@@ -10,16 +10,20 @@ import http.client
 import ssl
 from base64 import b64encode
 from typing import Any, Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import msgspec
 
+from ...errors import BrokerRefused, BrokerUnreachable
 from ...model.listing import TransportQueue
 from .address import Address
 
 API_PORT: Final = 15672
 API_TLS_PORT: Final = 15671
 API_SECONDS: Final = 3.0
+MOST_BYTES: Final = 1 << 24  # of one answer
+
+_AUTHORISE: Final = "the user in the URL needs the tag administrator: rabbitmqctl set_user_tags NAME administrator"
 
 
 class _Rate(msgspec.Struct, frozen=True):
@@ -39,24 +43,87 @@ class _Queue(msgspec.Struct, frozen=True):
     message_stats: _Stats = _Stats()
 
 
+class _Problem(msgspec.Struct, frozen=True):
+    error: str = ""
+    reason: Any = ""
+
+
 _decode: Final = msgspec.json.Decoder(_Queue).decode
+
+
+class Api:
+    """The API of one server, as the user of the broker's URL. Nothing is kept open.
+
+    Attributes:
+        vhost: The virtual host of the URL.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        parts = urlsplit(address.url)
+        self.vhost = unquote(parts.path[1:]) or "/"
+        self._is_tls = parts.scheme == "amqps"
+        self._host = parts.hostname or "localhost"
+        self._port = address.api_port or (API_TLS_PORT if self._is_tls else API_PORT)
+        user = f"{unquote(parts.username or 'guest')}:{unquote(parts.password or 'guest')}"
+        self._headers = {"Authorization": f"Basic {b64encode(user.encode()).decode()}", "Content-Type": "application/json"}
+
+    def exchange(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
+        """Make one call, and return the status and what came with it.
+
+        Raises:
+            OSError, http.client.HTTPException: Nobody answers, or nothing that can be read.
+        """
+        connection = self._connect()
+        try:
+            content = None if body is None else msgspec.json.encode(body)
+            connection.request(method, f"/api/{path}", body=content, headers=self._headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read(MOST_BYTES)
+        finally:
+            connection.close()
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        """Make one call, and return what it answers; None: there is no such thing, or no answer is needed.
+
+        Raises:
+            BrokerUnreachable: The plugin does not answer.
+            BrokerRefused: It does not do it.
+        """
+        name, where = self._address.name, f"{self._host}:{self._port}"
+        try:
+            status, content = self.exchange(method, path, body)
+            if status == 404 or not content:
+                return None
+            if status < 300:
+                return msgspec.json.decode(content)
+            problem = msgspec.json.decode(content, type=_Problem)
+        except (OSError, http.client.HTTPException) as error:
+            step = "rabbitmq-plugins enable rabbitmq_management; api_port= in the URL says where it is"
+            raise BrokerUnreachable(name, f"the management API does not answer at {where} ({error})", step) from error
+        except msgspec.MsgspecError as error:
+            step = "check api_port= in the URL"
+            raise BrokerUnreachable(name, f"what answers at {where} is no management API", step) from error
+        if status in (401, 403):
+            if problem.reason == "Login failed":
+                raise BrokerRefused(
+                    name, "the management API refuses the user or the password", "check those in the broker's URL"
+                )
+            raise BrokerRefused(name, f"this user may not do that ({problem.reason or problem.error})", _AUTHORISE)
+        raise BrokerRefused(name, f"the management API refuses that ({_shown(problem)})")
+
+    def _connect(self) -> Any:
+        if self._is_tls:
+            return http.client.HTTPSConnection(self._host, self._port, timeout=API_SECONDS, context=_context(self._address))
+        return http.client.HTTPConnection(self._host, self._port, timeout=API_SECONDS)
 
 
 def read_queue(address: Address, queue: str) -> TransportQueue | None:
     """Ask for one queue, by its name among the jobs; None: nobody answers, or there is no such queue."""
-    parts = urlsplit(address.url)
-    vhost = quote(unquote(parts.path[1:]) or "/", safe="")
-    path = f"/api/queues/{vhost}/{quote(address.place(queue).name, safe='')}"
-    user = f"{unquote(parts.username or 'guest')}:{unquote(parts.password or 'guest')}"
+    api = Api(address)
     try:
-        connection = _connect(parts.scheme, parts.hostname or "localhost", address.api_port)
-        try:
-            connection.request("GET", path, headers={"Authorization": f"Basic {b64encode(user.encode()).decode()}"})
-            answer = connection.getresponse()
-            body = answer.read(1 << 20)
-            found = _decode(body) if answer.status == 200 else None
-        finally:
-            connection.close()
+        status, content = api.exchange("GET", f"queues/{quoted(api.vhost)}/{quoted(address.place(queue).name)}")
+        found = _decode(content) if status == 200 else None
     except (OSError, http.client.HTTPException, msgspec.MsgspecError):
         return None
     if found is None:
@@ -71,8 +138,22 @@ def read_queue(address: Address, queue: str) -> TransportQueue | None:
     )
 
 
-def _connect(scheme: str, host: str, port: int | None) -> Any:
-    if scheme == "amqps":
-        context = ssl.create_default_context()
-        return http.client.HTTPSConnection(host, port or API_TLS_PORT, timeout=API_SECONDS, context=context)
-    return http.client.HTTPConnection(host, port or API_PORT, timeout=API_SECONDS)
+def quoted(name: str) -> str:
+    """Return a name as a part of a path."""
+    return quote(name, safe="")
+
+
+def _context(address: Address) -> ssl.SSLContext:
+    """Trust for HTTPS whom the URL trusts for AMQP."""
+    given = {name: values[0] for name, values in parse_qs(urlsplit(address.url).query).items()}
+    context = ssl.create_default_context(cafile=given.get("cafile"), capath=given.get("capath"))
+    if given.get("certfile"):
+        context.load_cert_chain(given["certfile"], given.get("keyfile"))
+    if given.get("no_verify_ssl", "0") != "0":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _shown(problem: _Problem) -> str:
+    return problem.reason if isinstance(problem.reason, str) and problem.reason else problem.error or "it does not say why"
