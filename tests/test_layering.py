@@ -50,6 +50,7 @@ ROOMS: dict[str, Room] = {
     ),  # what a handler asks about itself; handlers run in any room
     "program": room("errors"),  # the program itself, or a process for its handlers
     "hidden": room(libraries="anyio"),  # a nursery that its body does not see
+    "complaint": room(never=LOOPS),  # a warning that is not repeated all the time
     "brokers": room(),  # the folder's own __init__: a door, nothing behind it
     "brokers.protocol": room("errors model", never=LOOPS),
     "brokers.letters": room("errors model", libraries="msgspec", never=LOOPS),  # what other programs put in
@@ -74,7 +75,7 @@ ROOMS: dict[str, Room] = {
     "signature": room("errors model", libraries="msgspec"),
     "registry": room("errors model events signature program", libraries="msgspec"),
     "client": room(
-        "hidden on_loop errors model events current brokers.protocol brokers.posting brokers.gateway registry",
+        "hidden complaint on_loop errors model events current brokers.protocol brokers.posting brokers.gateway registry",
         libraries="anyio msgspec",
     ),
     "resources": room("errors model current"),  # what a worker opens once, and how handlers get it
@@ -90,8 +91,8 @@ ROOMS: dict[str, Room] = {
         "hidden errors model current program registry", libraries="anyio msgspec"
     ),  # registry: to find functions elsewhere
     "worker": room(
-        "hidden _version errors model events current brokers.protocol brokers.posting brokers.patience brokers.gateway "
-        "registry execution",
+        "hidden complaint _version errors model events current brokers.protocol brokers.posting brokers.patience "
+        "brokers.gateway registry execution",
         libraries="anyio msgspec",
     ),
     # Worker processes from outside: command lines, pipes and ends; it knows neither apps nor jobs.

@@ -17,7 +17,7 @@ DEFAULT_URL: Final = "sqlite:///nursery-tasks.db"
 
 _REDIS: Final = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 _STORE: Final = re.compile(r"([?&]store=)([^&]*)")
-_SECRETS: Final = re.compile(r"([?&][a-z_]*password=)[^&]*")
+_SECRETS: Final = re.compile(r"([?&][^=&]*(?:pas|pwd|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)  # misspelled, too
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+-]*:")
 

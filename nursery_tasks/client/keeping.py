@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Final, cast
 
 from ..brokers.protocol import Broker, BrokerLocks
+from ..complaint import Complaint
 from ..errors import BrokerClosed, BrokerError, LockLost
 
 FENCE_SECONDS: Final = 3.0  # before the end of a lease, at most; a fifth of a short one
@@ -69,10 +70,16 @@ class Lock:
 
 
 class LockKeeper:
-    """The locks of one program. Thread-safe."""
+    """The locks of one program. Thread-safe.
+
+    Attributes:
+        not_asked: Tells that the broker cannot be asked for locks; for those who wait for one.
+    """
 
     def __init__(self, broker: Callable[[], Broker]) -> None:
         self._broker = broker
+        self.not_asked = Complaint(_log)
+        self._not_renewed = Complaint(_log)
         self._begin()
 
     def _begin(self) -> None:
@@ -116,7 +123,7 @@ class LockKeeper:
                 except BrokerClosed:
                     held = False
                 except BrokerError as error:
-                    _log.warning("cannot renew the lock %s, trying again: %s", lock.name, error)
+                    self._not_renewed.say("cannot renew the lock %s, trying again: %s", lock.name, error)
                     self._retry_at = boot_time() + RETRY_SECONDS
                     continue
                 if held:

@@ -6,7 +6,6 @@ when a lock is given back, and asks now and then, because hints can be lost.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
@@ -28,8 +27,6 @@ MIN_LOCK_LEASE_SECONDS: Final = 0.5
 LINE_SECONDS: Final = 5.0  # the lease of who stands in line: for how long one that died holds up the others, at most
 ASK_SECONDS: Final = 1.0  # how late a lock is had when the hint was lost
 GIVE_BACK_SECONDS: Final = 5.0  # for the call that gives a lock back; then its lease must end
-
-_log = logging.getLogger("nursery_tasks.client")
 
 
 def locks_of(broker: Broker) -> BrokerLocks:
@@ -54,7 +51,7 @@ async def hold_lock(
 ) -> AsyncGenerator[Lock, None]:
     """Hold a lock while the context is open. See `App.lock`."""
     locks = locks_of(gateway.broker)
-    line = _Line(gateway, locks, name, lease_on(gateway.broker, lease_seconds))
+    line = _Line(gateway, locks, keeper, name, lease_on(gateway.broker, lease_seconds))
     try:
         lock = await line.wait(wait_seconds)
         post = loop_poster()
@@ -73,8 +70,9 @@ async def hold_lock(
 class _Line:
     """One who wants a lock."""
 
-    def __init__(self, gateway: Gateway, locks: BrokerLocks, name: str, lease_seconds: float) -> None:
+    def __init__(self, gateway: Gateway, locks: BrokerLocks, keeper: LockKeeper, name: str, lease_seconds: float) -> None:
         self.holder = token_bytes(16)
+        self._keeper = keeper
         self._gateway, self._locks, self._name, self._lease_seconds = gateway, locks, name, lease_seconds
         self._woken = Event()
 
@@ -106,7 +104,7 @@ class _Line:
             except BrokerClosed:
                 raise
             except BrokerError as error:  # a link that is down: the wait has its own deadline
-                _log.warning("cannot ask for the lock %s, trying again: %s", self._name, error)
+                self._keeper.not_asked.say("cannot ask for the lock %s, trying again: %s", self._name, error)
             with move_on_after(min(ASK_SECONDS, line_seconds / 3)):
                 await self._woken.wait()
 

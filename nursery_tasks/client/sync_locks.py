@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
@@ -17,8 +16,6 @@ from .keeping import Lock, LockKeeper, boot_time
 from .locks import ASK_SECONDS, LINE_SECONDS, lease_on, locks_of
 from .sync_handle import pause
 
-_log = logging.getLogger("nursery_tasks.client")
-
 
 @contextmanager
 def hold_lock_here(
@@ -27,7 +24,7 @@ def hold_lock_here(
     """Hold a lock while the context is open. See `SyncClient.lock`."""
     locks, holder = locks_of(broker), token_bytes(16)
     try:
-        lock = _wait(broker, name, holder, lease_on(broker, lease_seconds), wait_seconds)
+        lock = _wait(broker, keeper, name, holder, lease_on(broker, lease_seconds), wait_seconds)
         if lock.lease_seconds == math.inf:
             yield lock
         else:
@@ -39,7 +36,9 @@ def hold_lock_here(
             locks.unlock([(name, holder)])
 
 
-def _wait(broker: Broker, name: str, holder: bytes, lease_seconds: float, wait_seconds: float | None) -> Lock:
+def _wait(
+    broker: Broker, keeper: LockKeeper, name: str, holder: bytes, lease_seconds: float, wait_seconds: float | None
+) -> Lock:
     locks = locks_of(broker)
     lock = _ask(locks, name, holder, lease_seconds, lease_seconds, wait=False)
     if lock is not None:
@@ -63,7 +62,7 @@ def _wait(broker: Broker, name: str, holder: bytes, lease_seconds: float, wait_s
             except BrokerClosed:
                 raise
             except BrokerError as error:  # a link that is down: the wait has its own deadline
-                _log.warning("cannot ask for the lock %s, trying again: %s", name, error)
+                keeper.not_asked.say("cannot ask for the lock %s, trying again: %s", name, error)
             _pause_until(woken, min(time.monotonic() + min(ASK_SECONDS, line_seconds / 3), deadline))
         raise LockTaken(name, wait_seconds or 0.0)
     finally:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from anyio import Event, current_time, move_on_after, sleep_forever
 
 FIRST_SECONDS: Final = 0.1
 MOST_SECONDS: Final = 30.0
+OTHERS_SECONDS: Final = 1.0  # between two tries, at least, that are made because another kind of call works
 SAY_AGAIN_SECONDS: Final = 30.0
 
 _log = logging.getLogger("nursery_tasks.worker")
@@ -30,11 +31,16 @@ class Outage:
     Args:
         what: What cannot be done, as in "cannot claim".
         fraction: The source of jitter, a number in [0, 1).
+
+    Attributes:
+        others: Kinds of calls to the same broker, which are tried again when this one works.
     """
 
     def __init__(self, what: str, fraction: Callable[[], float]) -> None:
         self._what = what
         self._fraction = fraction
+        self.others: tuple[Outage, ...] = ()
+        self._failed_at = 0.0
         self._pause = 0.0
         self._since: float | None = None
         self._said_at = 0.0
@@ -43,7 +49,7 @@ class Outage:
 
     async def wait(self, error: Exception) -> None:
         """Sleep before the next try."""
-        now = current_time()
+        now = self._failed_at = current_time()
         self._pause = next_pause(self._pause, self._fraction())
         if self._since is None:
             self._since = now
@@ -54,6 +60,11 @@ class Outage:
             self._hurry = Event()
         with move_on_after(FIRST_SECONDS if self._hurried else self._pause):
             await (sleep_forever() if self._hurried else self._hurry.wait())
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last call has failed."""
+        return self._since is not None
 
     def hurry(self) -> None:
         """Try again at once, and from now on without growing pauses: the time is nearly over."""
@@ -70,7 +81,21 @@ class Outage:
         if self._since is not None:
             _log.warning("can %s again, after %.1f s", self._what, current_time() - self._since)
             self._since, self._pause = None, 0.0
+        for other in self.others:
+            if other.failing:
+                other.try_again()
+
+    def try_again(self) -> None:
+        """Try again, unless the last try was a moment ago: that another call works does not say that this one does."""
+        if current_time() - self._failed_at >= OTHERS_SECONDS:
+            self.wake()
 
     def _say(self, now: float, text: str) -> None:
         self._said_at = now
         _log.warning("%s", text)
+
+
+def introduce(outages: Sequence[Outage]) -> None:
+    """Tell kinds of calls to one broker of each other: where one works again, the pauses of the others need not end first."""
+    for outage in outages:
+        outage.others = tuple(other for other in outages if other is not outage)

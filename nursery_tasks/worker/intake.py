@@ -58,7 +58,7 @@ class Intake:
         self._clock = clock
         broker = gateway.broker
         self._poll_seconds = settings.pace * (broker.look_seconds if isinstance(broker, HasInbox) else POLL_SECONDS)
-        self._outage = Outage("claim", fraction)
+        self.outage = Outage("claim", fraction)
         self._turn = 0
         self._dry = False  # the last claim got less than it asked for
         self._hinted = False  # a hint came while a claim was under way, which may have missed what it is about
@@ -73,7 +73,7 @@ class Intake:
             self._hinted = True
             self._wake.set()
         if names is None:  # a broker says so when its link is back
-            self._outage.wake()
+            self.outage.wake()
 
     def capacity_freed(self) -> None:
         """Hear from a slot that it has finished a delivery; called for every job, so it is cheap."""
@@ -117,9 +117,9 @@ class Intake:
                 deliveries = await self._gateway.claim(self._queues(), room, self._settings.name, self._settings.lease_seconds)
                 break
             except BrokerError as error:
-                await self._outage.wait(error)
+                await self.outage.wait(error)
                 sent = self._clock()
-        self._outage.over()
+        self.outage.over()
         self._dry = len(deliveries) < room and not self._hinted
         held = self._held.add(deliveries, sent, current_time())
         self._cancels.claimed(held)

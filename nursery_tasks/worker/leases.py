@@ -19,12 +19,14 @@ from anyio import sleep
 
 from ..brokers.posting import Post
 from ..brokers.protocol import Broker
+from ..complaint import Complaint
 from ..errors import BrokerClosed, BrokerError
 from ..model.delivery import LeaseState, Renewal
 from .held import Held, HeldJobs, boot_time
 
 MAX_STALL_SECONDS: Final = 60.0
 FENCE_SECONDS: Final = 3.0  # at most; a fifth of a short lease
+RETRY_SECONDS: Final = 0.2  # after a renewal that failed: one that hung has cost most of the time that was left
 
 _log = logging.getLogger("nursery_tasks.worker")
 
@@ -55,6 +57,7 @@ class LeaseKeeper:
         self._clock = clock
         self._post = post
         self._on_wedged = on_wedged
+        self._not_renewed = Complaint(_log)
         self._stop = threading.Event()
         self._answered_at = boot_time()  # the loop writes it, in reaction to a ping; the thread reads it
         self._wedged = False
@@ -65,7 +68,7 @@ class LeaseKeeper:
             threading.Thread(target=self._run, name="nursery-tasks lease keeper", daemon=True).start()
         try:
             while True:
-                await sleep(self._pause_seconds)
+                await sleep(self._next_pause())
                 self.renew_on_loop()
                 self._fence()
         finally:
@@ -81,7 +84,7 @@ class LeaseKeeper:
             self._renew_due()
 
     def _run(self) -> None:
-        while not self._stop.wait(self._pause_seconds):
+        while not self._stop.wait(self._next_pause()):
             self._post(self._answer)
             stalled = boot_time() - self._answered_at
             if stalled > MAX_STALL_SECONDS:
@@ -104,11 +107,17 @@ class LeaseKeeper:
             if self._on_wedged is not None:
                 self._on_wedged(stalled_seconds)
 
+    def _next_pause(self) -> float:
+        """Return the seconds until the oldest lease is a third over, at most a sixth of a lease."""
+        oldest = max((self._age(held) for held in self._held.snapshot() if not held.lost), default=0.0)
+        left = self._lease_seconds / 3 - oldest
+        return min(self._pause_seconds, left if left > 0 else RETRY_SECONDS)
+
     def _renew_due(self) -> None:
-        """Renew what is a third of a lease old."""
-        due = [held for held in self._held.snapshot() if not held.lost and self._age(held) >= self._lease_seconds / 3]
-        if due:
-            self._renew(due)
+        """Renew, as soon as one is a third over, all that are a quarter over: so there are a few calls for many leases."""
+        ages = [(held, self._age(held)) for held in self._held.snapshot() if not held.lost]
+        if any(age >= self._lease_seconds / 3 for _, age in ages):
+            self._renew([held for held, age in ages if age >= self._lease_seconds / 4])
 
     def _fence(self) -> None:
         """Cancel what could not be renewed in time; on the loop, because a renewal that hangs holds up the thread."""
@@ -126,7 +135,7 @@ class LeaseKeeper:
         except BrokerClosed:
             raise
         except BrokerError as error:
-            _log.warning("cannot renew %d leases, trying again: %s", len(due), error)
+            self._not_renewed.say("cannot renew %d leases, trying again: %s", len(due), error)
             return
         for held, answer in zip(due, answers, strict=True):
             self.note(held, answer, sent)

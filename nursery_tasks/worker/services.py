@@ -46,12 +46,14 @@ class Sweeper:
         self._gateway = gateway
         self._before = before
         self._every_seconds = SWEEP_SECONDS * pace
-        self._outage = Outage("sweep", fraction)
+        self.outage = Outage("sweep", fraction)
         self._wake = Event()
 
     def on_due(self, topic: Topic, names: set[str] | None) -> None:
         """Take a hint that a job was scheduled, maybe for sooner than the next sweep."""
         self._wake.set()
+        if names is None:  # a broker says so when its link is back
+            self.outage.wake()
 
     async def sweep_all(self) -> None:
         """Do what is overdue, in bounded time; a broker that is away is left to `serve`."""
@@ -68,9 +70,9 @@ class Sweeper:
             try:
                 swept = await self._gateway.sweep(SWEEP_LIMIT)
             except BrokerError as error:
-                await self._outage.wait(error)
+                await self.outage.wait(error)
                 continue
-            self._outage.over()
+            self.outage.over()
             if swept.more:
                 continue
             wait = self._every_seconds if swept.next_due_seconds is None else min(self._every_seconds, swept.next_due_seconds)

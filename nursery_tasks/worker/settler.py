@@ -54,7 +54,7 @@ class Settler:
         self._held = held
         self._on_stale = on_stale
         self._post = post
-        self._outage = Outage("store outcomes", fraction)
+        self.outage = Outage("store outcomes", fraction)
         self._outbox: list[Entry] = []
         self._sending = 0
         self._wake = Event()
@@ -95,7 +95,7 @@ class Settler:
             try:
                 return all(await self._beginning.settle([Started(held.delivery)]))
             except BrokerError as error:
-                await self._outage.wait(error)
+                await self.outage.wait(error)
                 if held.lost:
                     return False
 
@@ -106,7 +106,7 @@ class Settler:
 
     def wake(self) -> None:
         """Try again to store what waits: the broker is said to be back."""
-        self._outage.wake()
+        self.outage.wake()
 
     @property
     def is_full(self) -> bool:
@@ -115,7 +115,7 @@ class Settler:
 
     async def flush(self) -> None:
         """Wait until everything is stored or refused. A broker that is away is tried again at once: it may just be back."""
-        self._outage.hurry()
+        self.outage.hurry()
         while self._outbox or self._sending:
             await self._stored.wait()
 
@@ -178,12 +178,12 @@ class Settler:
                 raise
             except BrokerError as error:
                 repeated = True
-                await self._outage.wait(error)
+                await self.outage.wait(error)
                 lost = [entry for entry in batch if entry[0].lost]
                 batch = [entry for entry in batch if not entry[0].lost]
                 await self._refused(lost)
                 continue
-            self._outage.over()
+            self.outage.over()
             refused: list[Entry] = []
             for (held, settlement), stored in zip(batch, answers, strict=True):
                 if repeated and not stored:

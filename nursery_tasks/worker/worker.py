@@ -35,6 +35,7 @@ from ..events import EventKind, JobEvent
 from ..hidden import open_hidden_group
 from ..model.delivery import Topic
 from ..model.listing import WorkerRecord
+from .backoff import introduce
 from .hand_over import HandOver
 from .held import Held, HeldJobs, boot_time
 from .hold import AttemptHold
@@ -114,6 +115,7 @@ class Worker:
             fraction=fraction,
         )
         self._sweeper = Sweeper(self._gateway, self._keeper.renew_on_loop, fraction=fraction, pace=settings.pace)
+        introduce([self._intake.outage, self._sweeper.outage, self._settler.outage])
         self._watchdog = Watchdog(
             self._held, self._runner.give_up, self._on_slots_lost, settings.cleanup_seconds, pace=settings.pace
         )

@@ -178,7 +178,7 @@ def test_a_hundred_jobs_at_ten_a_second_take_ten_seconds_on_three_workers(crew: 
 
 
 def test_a_killed_worker_gives_its_places_and_its_lock_back(crew: Crew) -> None:
-    [victim] = crew.start("trio")
+    [victim] = crew.start("trio", slots=4)  # full with what follows, so what is submitted later is not the victim's
     few = crew.submit("few", *[(number, 60.0) for number in range(3)])
     [locked] = crew.submit("notoverlap", (0, 60.0))
     until(lambda: len(crew.notes("few")) == 3 and len(crew.notes("notoverlap")) == 1, "jobs that run")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import redis
 from redis_server import RedisServer, open_redis_broker
 
 from nursery_tasks.brokers.redis import RedisBroker
-from nursery_tasks.model.delivery import Finished, Released, Retried, Started, Submission
-from nursery_tasks.model.listing import WorkerRecord
+from nursery_tasks.model.delivery import Finished, Released, Reply, Retried, Started, Submission
+from nursery_tasks.model.limits import Limit
+from nursery_tasks.model.listing import JobFilter, WorkerRecord
 from nursery_tasks.model.reasons import OWNER_ENDED, OWNER_GONE
 from nursery_tasks.model.states import ENDED, WAITING, JobState
 from nursery_tasks.testing.contract import ManualClock
@@ -69,6 +72,98 @@ def test_a_job_whose_key_was_deleted_by_hand_does_not_stop_its_queue(server: Red
         client.delete("{nursery-tasks}:j:00000000000001")
     assert [delivery.id for delivery in broker.claim(["work"], 10, "worker", 15)] == ["b"]
     assert [found is None for found in broker.outcomes(["a", "b"])] == [True, False]
+    broker.close()
+
+
+@pytest.mark.parametrize("where", ["lease", "due", "expiring", "ended", "owned"])
+def test_a_job_whose_key_was_deleted_by_hand_does_not_stop_the_sweeps(server: RedisServer, where: str) -> None:
+    clock = ManualClock()
+    broker = open_redis_broker(server.url, clock)
+    how: dict[str, dict[str, Any]] = {
+        "due": {"delay_seconds": 5.0},
+        "expiring": {"expires_seconds": 5.0},
+        "owned": {"owner": b"me", "owner_seconds": 5.0},
+    }
+    plain = {"queue": "work", "task": "t", "payload": b"{}", "keep_seconds": 1.0, **how.get(where, {})}
+    broker.submit([Submission(id=job_id, **plain) for job_id in ("a", "b")])  # type: ignore[arg-type]
+    if where in ("lease", "ended"):
+        held = broker.claim(["work"], 2, "worker", 5)
+        if where == "ended":
+            broker.settle([Finished(delivery, JobState.SUCCEEDED, packed()) for delivery in held])
+    with redis.Redis(port=server.port, protocol=2) as client:
+        client.delete("{nursery-tasks}:j:00000000000001")
+    clock.advance(10)
+    swept = broker.sweep(10)
+    done = {"lease": swept.returned, "due": swept.due, "expiring": swept.expired, "ended": swept.dropped}
+    assert done == {each: int(each == where) for each in done}
+    if where == "owned":
+        assert cancelled(broker, ["b"]) == 1
+    assert len(broker.jobs(JobFilter(), 10)) == (where != "ended")
+    broker.purge("work", WAITING | ENDED)
+    assert broker.jobs(JobFilter(), 10) == []
+    broker.close()
+
+
+def test_limits_locks_and_letters_leave_nothing_behind(server: RedisServer) -> None:
+    clock = ManualClock()
+    broker = open_redis_broker(server.url, clock)
+    limits = (Limit("few", most=1), Limit("slow", interval_seconds=60.0), Limit("none", most=1, rejects=True))
+    jobs = [
+        Submission(id=f"{limit.name}-{n}", queue="work", task="t", payload=b"{}", limits=(limit,))
+        for limit in limits
+        for n in (1, 2)
+    ]
+    broker.submit(jobs)
+    held = broker.claim(["work"], 10, "worker", 15)
+    assert sorted(delivery.id for delivery in held) == ["few-1", "none-1", "slow-1"]
+    assert broker.lock("name", b"one", 5, wait=False)
+    assert not broker.lock("name", b"two", 5, wait=True)
+    with redis.Redis(port=server.port, protocol=2) as client:
+        client.rpush("{nursery-tasks}:in:work", b'{"task": "t", "reply_to": "answers"}', b"nobody can read this")
+    clock.advance(60)
+    broker.sweep(100)
+    for _ in range(5):
+        for delivery in broker.claim(["work"], 10, "worker", 15):
+            reply = Reply("answers", b"1") if delivery.id not in {job.id for job in jobs} else None
+            broker.settle([Finished(delivery, JobState.SUCCEEDED, packed(), reply)])
+        clock.advance(61)
+        broker.sweep(100)
+    broker.settle([Finished(delivery, JobState.SUCCEEDED, packed()) for delivery in held])
+    assert broker.take_replies("answers", 10) == [b"1", b"1"]
+    broker.purge("work", ENDED)
+    assert keys(server) == ["{nursery-tasks}:seq"]
+    broker.close()
+
+
+def test_an_owner_that_comes_back_does_not_wait_until_all_it_had_is_cancelled(server: RedisServer) -> None:
+    clock = ManualClock()
+    broker = open_redis_broker(f"{server.url}?timeout=30", clock)
+
+    def owned(*names: str) -> list[Submission]:
+        return [Submission(id=name, queue="work", task="t", payload=b"{}", owner=b"me", owner_seconds=5.0) for name in names]
+
+    names = [f"job-{n}" for n in range(6_000)]
+    for begin in range(0, 6_000, 2_000):
+        broker.submit(owned(*names[begin : begin + 2_000]))
+    broker.hold([b"me"], 0)
+    assert cancelled(broker, names) == 5_000
+    more = [f"more-{n}" for n in range(6_000)]
+    for begin in range(0, 6_000, 2_000):
+        broker.submit(owned(*more[begin : begin + 2_000]))
+    assert cancelled(broker, names) == 6_000
+    clock.advance(6)
+    broker.sweep(1)
+    broker.submit(owned("last"))
+    assert cancelled(broker, more) < 6_000
+    while broker.sweep(2_000).more:
+        pass
+    assert cancelled(broker, more) == 6_000
+    found = broker.outcomes(["last"])[0]
+    assert found is not None
+    assert found.state is JobState.READY
+    broker.hold([b"me"], 0)
+    broker.purge("work", ENDED, 20_000)
+    assert keys(server) == ["{nursery-tasks}:seq"]
     broker.close()
 
 

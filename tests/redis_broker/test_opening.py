@@ -7,10 +7,12 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Thread
 
 import pytest
+import redis
 from redis_server import RedisServer, free_port, need_server, open_redis_broker
 
 from nursery_tasks.brokers.redis import RedisBroker
@@ -90,7 +92,8 @@ def test_a_server_that_says_nothing_is_given_up_in_time() -> None:
         ({"maxmemory_policy": "allkeys-lru"}, False, "allkeys-lru", "set maxmemory-policy noeviction"),
         ({"aof_enabled": "0"}, True, "does not log", "set appendonly yes"),
         ({"aof_enabled": "0"}, False, "", ""),
-        ({"maxmemory_policy": "volatile-lru", "aof_enabled": "1"}, True, "", ""),
+        ({"maxmemory_policy": "volatile-lru"}, False, "answers to other programs", "set maxmemory-policy noeviction"),
+        ({"maxmemory_policy": "noeviction", "aof_enabled": "1"}, True, "", ""),
     ],
 )
 def test_each_reason_to_refuse_a_server_names_the_setting(info: dict[str, str], durable: bool, problem: str, step: str) -> None:
@@ -169,7 +172,7 @@ def test_a_user_with_the_rights_of_the_how_to_page_can_do_everything(server: Red
     broker.sweep(10)
     assert len(broker.jobs(JobFilter(), 10)) == len(broker.queues()) == 1
     broker.close()
-    with pytest.raises(BrokerUnavailable, match="this user may not do that"):
+    with pytest.raises(BrokerUnavailable, match="this user may not"):
         open_redis_broker(f"redis://jobs:secret@127.0.0.1:{server.port}/0?prefix=other").submit([job("a")])
 
 
@@ -214,3 +217,46 @@ def test_a_missing_driver_is_named_with_its_extra(tmp_path: Path) -> None:
     )
     assert "pip install 'nursery-tasks[redis]'" in ended.stderr
     assert "secret" not in ended.stderr.splitlines()[-1]
+
+
+def test_a_user_who_may_not_publish_is_told_so_before_anything_is_stored(tmp_path: Path) -> None:
+    with start(tmp_path) as server:
+        with redis.Redis(port=server.port, protocol=2) as client:
+            client.execute_command("ACL", "SETUSER", "mute", "on", ">pw", "~{nursery-tasks}:*", "resetchannels", "+@all")
+        with pytest.raises(BrokerUnreachable, match=r"may not use the channels .*'&\{PREFIX\}:\*'"):
+            open_broker(f"redis://mute:pw@127.0.0.1:{server.port}/0")
+        with redis.Redis(port=server.port, protocol=2) as client:
+            client.execute_command("ACL", "SETUSER", "mute", "&{nursery-tasks}:*")
+        broker = open_broker(f"redis://mute:pw@127.0.0.1:{server.port}/0")
+        with redis.Redis(port=server.port, protocol=2) as client:
+            client.execute_command("ACL", "SETUSER", "mute", "resetchannels")
+        job = Submission(id="a", queue="work", task="t", payload=b"{}")
+        assert broker.submit([job])[0].created  # hints are only hints
+        broker.close()
+
+
+def test_a_database_that_is_not_there_and_a_full_house_are_named(tmp_path: Path) -> None:
+    with start(tmp_path, "--maxclients", "4", "--databases", "2") as server:
+        with pytest.raises(BrokerUnreachable, match="no database of that number"):
+            open_broker(f"redis://127.0.0.1:{server.port}/7")
+        with ExitStack() as links:
+            for _ in range(4):
+                client = links.enter_context(redis.Redis(port=server.port, protocol=2))
+                client.ping()
+            with pytest.raises(BrokerUnreachable, match="takes no more connections"):
+                open_broker(server.url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://hidden@127.0.0.1:1/0",
+        "redis+sentinel://127.0.0.1:1/service?sentinel_pasword=hidden",
+        "redis://127.0.0.1:1/0?Passwort=hidden",
+        "redis://127.0.0.1:1/0?auth_token=hidden",
+    ],
+)
+def test_a_password_in_the_wrong_place_is_not_shown(url: str) -> None:
+    with pytest.raises(InvalidBrokerUrl) as caught:
+        open_broker(url)
+    assert "hidden" not in str(caught.value)

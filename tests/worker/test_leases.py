@@ -15,6 +15,8 @@ from nursery_tasks import App, JobState, Retry, current_job
 from nursery_tasks.events import EventKind
 from nursery_tasks.model.delivery import LeaseState, Renewal, Started
 from nursery_tasks.testing import FaultyBroker
+from nursery_tasks.worker.held import HeldJobs
+from nursery_tasks.worker.leases import LeaseKeeper
 
 
 @pytest.fixture
@@ -74,6 +76,30 @@ async def test_a_broker_on_the_loop_is_blocked_with_it_and_takes_nothing_back(me
             job = await block.enqueue()
             assert await job == 1
             assert admin(memory_app).job(job.id).crashes == 0
+
+
+async def test_a_renewal_that_hung_is_repeated_before_the_lease_is_given_up(memory_app: App, faulty: FaultyBroker) -> None:
+    """By the defaults: due after 5 of 15 s, a call that hangs costs 5 more, and after 12 the attempt would be cancelled."""
+    now, held = 100.0, HeldJobs()
+    keeper = LeaseKeeper(faulty, held, 15.0, lambda: now, lambda call, *args: call(*args), None)
+    async with memory_app:
+        await memory_app.enqueue_many([memory_app.job("t")])
+        [job] = held.add(faulty.claim(["default"], 1, "w", 15.0), now, now)
+        assert keeper._next_pause() == 2.5
+        now += 2.4
+        assert keeper._next_pause() == 2.5
+        now += 2.5
+        assert keeper._next_pause() == pytest.approx(0.1)
+        now += 0.1
+        with faulty.failing("renew"):
+            keeper._renew_due()
+        now += 5.0
+        assert keeper._next_pause() == pytest.approx(0.2)
+        now += 0.2
+        keeper._renew_due()
+        keeper._fence()
+        assert not job.lost
+        assert job.lease_from == now
 
 
 async def test_a_beat_that_fails_is_made_up_for_by_the_next(memory_app: App, faulty: FaultyBroker) -> None:

@@ -283,3 +283,25 @@ async def test_an_outcome_of_somebody_else_is_stale_also_after_an_outage(memory_
         gate.open()
         await until(lambda: history.count(EventKind.STALE) == 1)
         assert await job == "somebody else"
+
+
+async def test_the_sweeper_does_not_sleep_on_when_the_broker_says_that_it_is_back(
+    memory_app: App, faulty: FaultyBroker
+) -> None:
+    with faulty.failing("sweep", "claim"):
+        async with working(memory_app, fraction=lambda: 10_000.0) as worker:  # half a minute, unless it is told
+            await until(lambda: worker._sweeper.outage.failing)
+            sweeps = faulty.calls["sweep"]
+            worker._sweeper.on_due("due", None)
+            await until(lambda: faulty.calls["sweep"] > sweeps)
+
+
+async def test_what_fails_is_tried_again_when_another_call_works(memory_app: App, faulty: FaultyBroker) -> None:
+    task = memory_app.task(name="t")(lambda: 3)
+    end = faulty.fail("sweep")
+    async with working(memory_app, fraction=lambda: 10_000.0) as worker:
+        await until(lambda: worker._sweeper.outage.failing)
+        end()
+        sweeps = faulty.calls["sweep"]
+        while faulty.calls["sweep"] == sweeps:
+            assert await task.run() == 3  # each of these claims and settles

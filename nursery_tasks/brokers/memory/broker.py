@@ -61,7 +61,7 @@ class MemoryBroker(MemoryMoves):
             self._check_open()
             now = self._clock()
             self._table.gates.open_due(now)
-            self._table.gates.opened.clear()
+            self._table.gates.opened.difference_update(queues)  # of others, no sweep will find them closed any more
             deliveries: list[Delivery] = []
             for queue in queues:
                 if queue in self._paused:

@@ -95,6 +95,9 @@ class _Reader:
     def _check_secrets(self) -> None:
         """Refuse a password that would be read as something else, and shown as that."""
         parts = self.parts
+        if parts.username and parts.password is None:
+            self.name = self.name.replace(f"{parts.username}@", "***@", 1)
+            raise self._wrong("it has a user and no password; write :PASSWORD@ for a password alone, USER:@ for a user alone")
         elsewhere = [parts.fragment, *self.options] if self.scheme == "unix" else [parts.path, parts.fragment, *self.options]
         if any("@" in text for text in elsewhere):
             raise self._wrong("an @ stands behind the host; is a / ? or # in the password? write %2F, %3F, %23")

@@ -23,6 +23,7 @@ def check_server(link: Link) -> tuple[int, ...]:
     try:
         info = read_info(link)
         saves = _saves(link, info)
+        link.call("PUBLISH", f"{link.key}hint:opening", b"")  # where a user may not, nobody would hear of anything
     except BrokerUnavailable as error:
         if isinstance(error, BrokerFull):
             raise
@@ -53,9 +54,10 @@ def find_problem(info: Mapping[str, str], version: tuple[int, ...], *, durable: 
     if info.get("role", "master") != "master":
         primary = f"{info.get('master_host')}:{info.get('master_port')}"
         return f"the server is a replica of {primary} and takes no writes", "name the primary in the URL"
-    if policy.startswith("allkeys"):  # the volatile ones only take keys with a time to live, and no key here has one
+    if policy != "noeviction":  # the volatile ones only take keys with a time to live: here those are answers for others
+        what = "answers to other programs" if policy.startswith("volatile") else "keys"
         return (
-            f"the server throws keys away when its memory is full (maxmemory-policy {policy})",
+            f"the server throws {what} away when its memory is full (maxmemory-policy {policy})",
             "set maxmemory-policy noeviction",
         )
     if durable and info.get("aof_enabled") != "1":

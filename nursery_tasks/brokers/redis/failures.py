@@ -40,6 +40,20 @@ _TABLE: Final[tuple[tuple[type[Exception], str, str], ...]] = (
     (TimeoutError, "no answer in time", "is the server busy, or the network broken? see ?timeout="),
     (OSError, "no connection", "is the server running, and is this its address?"),
 )
+# What the server's answer says -> the problem, the next step, where the driver has no class of its own for it.
+_SAID: Final = (
+    ("max number of clients reached", "the server takes no more connections", "raise its maxclients, or close some"),
+    (
+        "DB index is out of range",
+        "the server has no database of that number",
+        "name another one in the URL, or raise databases",
+    ),
+    (
+        "one of the channels",
+        "this user may not use the channels that workers are woken by",
+        "ACL SETUSER ... '&{PREFIX}:*'; the how-to page has the rights",
+    ),
+)
 _ALONE: Final = ("the server misses its replicas (min-replicas-to-write) and takes no writes", "do they run?")
 
 
@@ -53,6 +67,9 @@ def to_broker_error(name: str, error: Exception) -> BrokerError:
         return BrokerUnavailable(name, text, error.step)
     if isinstance(error, redis.ResponseError) and is_alone(error):
         return BrokerUnavailable(name, f"{_ALONE[0]} ({text})", _ALONE[1])
+    for mark, problem, step in _SAID:
+        if mark in text:
+            return BrokerUnavailable(name, problem, step)
     for driver_error, problem, step in _TABLE:
         if isinstance(error, driver_error):
             return BrokerUnavailable(name, f"{problem} ({text})" if text else problem, step)

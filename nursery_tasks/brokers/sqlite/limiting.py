@@ -97,8 +97,9 @@ def claim_in_order(
     cursor: apsw.Cursor, now: float, queues: Sequence[str], limit: int, worker: str, lease_seconds: float
 ) -> tuple[list[Delivery], Hints]:
     """Lease up to *limit* ready jobs, with and without limits, in a transaction."""
-    open_due(cursor, now)
     token, until, hints = token_bytes(TOKEN_BYTES), now + lease_seconds, Hints()
+    # Of queues that are not asked for, no sweep will find the gates closed any more.
+    hints.add_all("work", set(open_due(cursor, now)).difference(queues))
     order = {queue: place for place, queue in enumerate(dict.fromkeys(queues))}
     used = _Used(cursor, now)
     left = limit

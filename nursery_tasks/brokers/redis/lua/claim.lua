@@ -200,8 +200,15 @@ local function take_in_order(queue)
     end
 end
 
+local claimed = {}
+for i = 6, #ARGV do
+    claimed[ARGV[i]] = true
+end
 for _, gate in ipairs(call('ZRANGEBYSCORE', P .. 'closed', '-inf', now, 'LIMIT', 0, LOOK)) do
-    open_gate(gate)
+    local queue = open_gate(gate)
+    if queue and not claimed[queue] then
+        hint('work', queue) -- no sweep will find it closed any more
+    end
 end
 for i = 6, #ARGV do
     local queue = ARGV[i]

@@ -42,6 +42,21 @@ local function load(n)
     return job
 end
 
+-- The jobs of numbers that stand in an index. Of one that is not there any more, somebody has deleted the key by hand: its
+-- number is taken out, because what stays there would stop everything behind it.
+local function loaded(key, numbers)
+    local there = {}
+    for _, n in ipairs(numbers) do
+        local job = load(n)
+        if job then
+            there[#there + 1] = job
+        else
+            call('ZREM', key, n)
+        end
+    end
+    return there
+end
+
 local function meta(job)
     local m = job.m
     if not m then
@@ -348,7 +363,7 @@ local function done(answer)
     for topic, names in pairs(hints) do
         for from = 1, #names.list, AT_ONCE do
             local to = math.min(from + AT_ONCE - 1, #names.list)
-            call('PUBLISH', P .. 'hint:' .. topic, encode({ unpack(names.list, from, to) }))
+            redis.pcall('PUBLISH', P .. 'hint:' .. topic, encode({ unpack(names.list, from, to) })) -- the step stands without it
         end
     end
     return answer
@@ -415,10 +430,12 @@ local function cancel_owned(owner, reason, limit)
     if limit and limit <= 0 then
         return 0
     end
-    local found = call('ZRANGE', P .. 'owned:' .. owner, 0, limit and limit - 1 or -1)
-    for _, n in ipairs(found) do
-        cancel(load(n), reason)
+    local key = P .. 'owned:' .. owner
+    local found = call('ZRANGE', key, 0, limit and limit - 1 or -1)
+    for _, job in ipairs(loaded(key, found)) do
+        cancel(job, reason)
     end
+    many('ZREM', key, found) -- they were told, and the set may have another name than the owner by now: see `submit.lua`
     return #found
 end
 
@@ -455,7 +472,7 @@ local function leave_lock(name, holder)
 end
 
 local function drop_lockers(name)
-    for _, holder in ipairs(call('ZRANGEBYSCORE', P .. 'lockers:' .. name, '-inf', now)) do
+    for _, holder in ipairs(call('ZRANGEBYSCORE', P .. 'lockers:' .. name, '-inf', now, 'LIMIT', 0, AT_ONCE)) do
         leave_lock(name, holder)
     end
     note_lock(name)

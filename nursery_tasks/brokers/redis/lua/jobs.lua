@@ -36,7 +36,7 @@ for _, n in ipairs(found) do
     end
     local job = load(n)
     answer[1] = n
-    if is_wanted(job.s, meta(job)) then
+    if job and is_wanted(job.s, meta(job)) then
         local s, fields = job.s, call('HMGET', P .. 'j:' .. n, 'g', 'o', 'p')
         taken = taken + 1
         answer[#answer + 1] = job.raw

@@ -11,7 +11,9 @@ for _, n in ipairs(found) do
         break
     end
     last = n
-    if string.find(states, job.s[STATE], 1, true) and meta(job)[QUEUE] == queue and not is_needed(job) then
+    if not job then
+        call('ZREM', P .. 'all', n)
+    elseif string.find(states, job.s[STATE], 1, true) and meta(job)[QUEUE] == queue and not is_needed(job) then
         change(job)
         job.dropped = true
         deleted = deleted + 1

@@ -17,8 +17,14 @@ for i = 1, count do -- leases first: they count for all jobs of the batch
         local owner, key = each[4], P .. 'owners'
         local score = tonumber(call('ZSCORE', key, owner) or now)
         if score <= 0 then -- whoever owned the jobs that are left was told that they are cancelled
-            cancel_owned(owner, OWNER_GONE)
-            flush()
+            if call('ZCARD', P .. 'owned:' .. owner) > LET_GO_AT_ONCE then -- the sweeps do that, under another name
+                local rest = owner .. '~' .. call('INCR', P .. 'seq')
+                call('RENAME', P .. 'owned:' .. owner, P .. 'owned:' .. rest)
+                call('ZADD', key, GONE_OWNER, rest)
+            else
+                cancel_owned(owner, OWNER_GONE)
+                flush()
+            end
         end
         call('ZADD', key, math.max(score, now + each[5]), owner)
     end

@@ -2,10 +2,17 @@
 -- Returns msgpack {due, returned, died, expired, orphaned, dropped, next due or -1, next room or -1}
 
 local limit = tonumber(ARGV[2])
-local LOOK = 1000 + limit -- lost jobs that one sweep looks at: some of them wait for what they own
+local LOOK = 4000 + limit -- lost jobs that one sweep looks at: some of them wait for what they own, and hide those behind them
+local FORGET = 10000 -- rates that are as good as new
 
-local function lost()
-    return call('ZRANGEBYSCORE', P .. 'lease', '-inf', now, 'WITHSCORES', 'LIMIT', 0, LOOK)
+local function lost() -- and when each lease was over
+    local key, found, numbers, ends = P .. 'lease', nil, {}, {}
+    found = call('ZRANGEBYSCORE', key, '-inf', now, 'WITHSCORES', 'LIMIT', 0, LOOK)
+    for i = 1, #found, 2 do
+        numbers[#numbers + 1] = found[i]
+        ends[found[i]] = tonumber(found[i + 1])
+    end
+    return loaded(key, numbers), ends
 end
 
 -- The jobs of owners that are gone, and of deliveries whose lease is over.
@@ -26,24 +33,22 @@ for i = 1, #gone, 2 do
 end
 if call('EXISTS', P .. 'parents') == 1 then
     flush()
-    local found = lost()
-    for i = 1, #found, 2 do
-        left = left - cancel_owned(load(found[i]).s[TOKEN], OWNER_ENDED, left)
+    for _, job in ipairs((lost())) do
+        left = left - cancel_owned(job.s[TOKEN], OWNER_ENDED, left)
     end
 end
 flush()
 
-local due = call('ZRANGEBYSCORE', P .. 'due', '-inf', now, 'LIMIT', 0, limit)
-for _, n in ipairs(due) do
-    local job = load(n)
+local due = loaded(P .. 'due', call('ZRANGEBYSCORE', P .. 'due', '-inf', now, 'LIMIT', 0, limit))
+for _, job in ipairs(due) do
     change(job)[STATE] = READY
     hint('work', meta(job)[QUEUE])
 end
 flush()
 
-local expired = call('ZRANGEBYSCORE', P .. 'expiring', '-inf', now, 'LIMIT', 0, limit)
-for _, n in ipairs(expired) do
-    finish_ours(load(n), EXPIRED)
+local expired = loaded(P .. 'expiring', call('ZRANGEBYSCORE', P .. 'expiring', '-inf', now, 'LIMIT', 0, limit))
+for _, job in ipairs(expired) do
+    finish_ours(job, EXPIRED)
 end
 flush()
 
@@ -55,10 +60,9 @@ local function may_return(job, lease)
 end
 
 local returned, died = 0, 0
-local found = lost()
-for i = 1, #found, 2 do
-    local job = load(found[i])
-    if returned + died < limit and may_return(job, tonumber(found[i + 1])) then
+local found, ends = lost()
+for _, job in ipairs(found) do
+    if returned + died < limit and may_return(job, ends[job.n]) then
         local s = change(job)
         s[LAPSES] = s[LAPSES] + 1
         s[CRASHES] = s[CRASHES] + (s[STATE] == STARTED and 1 or 0)
@@ -75,10 +79,9 @@ flush()
 
 local kept = call('ZRANGEBYSCORE', P .. 'ended', '-inf', now, 'LIMIT', 0, limit)
 local dropped = 0
-for _, n in ipairs(kept) do
-    local job = load(n)
+for _, job in ipairs(loaded(P .. 'ended', kept)) do
     if is_needed(job) then
-        call('ZADD', P .. 'ended', now + KEPT_SECONDS, n)
+        call('ZADD', P .. 'ended', now + KEPT_SECONDS, job.n)
     else
         change(job)
         job.dropped = true
@@ -97,7 +100,10 @@ for _, gate in ipairs(call('ZRANGEBYSCORE', P .. 'closed', '-inf', now, 'LIMIT',
         hint('work', queue)
     end
 end
-call('ZREMRANGEBYSCORE', P .. 'rates', '-inf', now)
+local new = call('ZCOUNT', P .. 'rates', '-inf', now)
+if new > 0 then
+    call('ZREMRANGEBYRANK', P .. 'rates', 0, math.min(new, FORGET) - 1)
+end
 for _, name in ipairs(call('ZRANGEBYSCORE', P .. 'locks', '-inf', now, 'LIMIT', 0, LOOK)) do
     drop_lockers(name)
     hint('lock', name)
