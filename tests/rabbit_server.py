@@ -31,6 +31,7 @@ from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
+import trustme
 
 if TYPE_CHECKING:
     from nursery_tasks.brokers.protocol import Broker
@@ -47,6 +48,17 @@ CONFIG = """\
 listeners.tcp.1 = 127.0.0.1:{port}
 management.tcp.ip = 127.0.0.1
 management.tcp.port = {api_port}
+listeners.ssl.1 = 127.0.0.1:{tls_port}
+ssl_options.cacertfile = {folder}/ca.pem
+ssl_options.certfile = {folder}/server.pem
+ssl_options.keyfile = {folder}/server.pem
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = false
+management.ssl.ip = 127.0.0.1
+management.ssl.port = {api_tls_port}
+management.ssl.cacertfile = {folder}/ca.pem
+management.ssl.certfile = {folder}/server.pem
+management.ssl.keyfile = {folder}/server.pem
 log.console = false
 log.file.level = warning
 vm_memory_high_watermark.absolute = 400MB
@@ -72,7 +84,7 @@ class RabbitServer:
 
     def __init__(self, folder: Path, advanced: str = "") -> None:
         self.folder, self.advanced = folder, advanced
-        self.port, self.api_port, self._dist_port, self._epmd_port = free_ports(4)
+        self.port, self.api_port, self.tls_port, self.api_tls_port, self._dist_port, self._epmd_port = free_ports(6)
         self._processes: list[subprocess.Popen[bytes]] = []
         self._guard: subprocess.Popen[bytes] | None = None  # ends the node when this process is killed
 
@@ -175,15 +187,18 @@ class RabbitServer:
 
     def describe(self) -> dict[str, Any]:
         """Return what another process needs to use this node."""
-        ports = {"port": self.port, "api_port": self.api_port, "dist_port": self._dist_port, "epmd_port": self._epmd_port}
-        return {"folder": str(self.folder), **ports}
+        return {
+            "folder": str(self.folder),
+            "ports": [self.port, self.api_port, self.tls_port, self.api_tls_port, self._dist_port, self._epmd_port],
+        }
 
     @classmethod
     def described(cls, facts: dict[str, Any]) -> RabbitServer:
         """Return a node that another process has started."""
         server = cls(Path(facts["folder"]))
-        server.port, server.api_port = facts["port"], facts["api_port"]
-        server._dist_port, server._epmd_port = facts["dist_port"], facts["epmd_port"]
+        server.port, server.api_port, server.tls_port, server.api_tls_port, server._dist_port, server._epmd_port = facts[
+            "ports"
+        ]
         return server
 
     def __enter__(self) -> RabbitServer:
@@ -198,8 +213,11 @@ class RabbitServer:
         return f"tests-{self.port}@localhost"
 
     def _write_settings(self) -> None:
-        settings = CONFIG.format(port=self.port, api_port=self.api_port)
+        ports = {"tls_port": self.tls_port, "api_tls_port": self.api_tls_port}
+        settings = CONFIG.format(port=self.port, api_port=self.api_port, folder=self.folder, **ports)
         (self.folder / "rabbitmq.conf").write_text(settings)
+        if not (self.folder / "ca.pem").exists():
+            write_certificates(self.folder)
         (self.folder / "advanced.config").write_text(f"[{{rabbit, [{self.advanced}]}}].\n")
         (self.folder / "plugins").write_text("[rabbitmq_management].\n")
 
@@ -343,6 +361,14 @@ def _leave(server: RabbitServer) -> None:
     """Delete, now and then, what this process has declared: asking for the list takes longer than a test."""
     if next(_left) % 10 == 0:
         server.clean_up(f"test-{os.getpid()}-")
+
+
+def write_certificates(folder: Path) -> None:
+    """Write a CA of the node's own (`ca.pem`), and what it has signed: `server.pem` for localhost, and `client.pem`."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(folder / "ca.pem")
+    ca.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
+    ca.issue_cert("a-client.example").private_key_and_cert_chain_pem.write_to_path(folder / "client.pem")
 
 
 def free_ports(count: int) -> list[int]:

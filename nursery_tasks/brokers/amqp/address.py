@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -139,10 +140,44 @@ def read_address(url: str, options: Mapping[str, str], name: str) -> Address:
         raise InvalidBrokerUrl(name, "its port is no number from 1 to 65535") from None
     host = parts.hostname or "localhost"
     user = f"{parts.username or 'guest'}:{parts.password if parts.password is not None else 'guest'}"
-    query = {"heartbeat": str(int(heartbeat)), **{option: options[option] for option in _TLS if option in options}}
+    query = {"heartbeat": str(int(heartbeat)), **_read_tls(options, name)}
     vhost = parts.path if unquote(parts.path) not in ("", "/") else "/%2F"
     driver = f"{parts.scheme}://{user}@{f'[{host}]' if ':' in host else host}:{port}{vhost}?{urlencode(query)}"
-    return Address(driver, name, prefix, seconds, places, int(api_port) if api_port else None)
+    address = Address(driver, name, prefix, seconds, places, int(api_port) if api_port else None)
+    for queue in {option.partition(".")[2] for option in ("", *places)}:
+        _check_global(address.place(queue), name)
+    return address
+
+
+def _read_tls(options: Mapping[str, str], name: str) -> dict[str, str]:
+    """Return the options of TLS for the driver.
+
+    Raises:
+        InvalidBrokerUrl: There is no such file, or it cannot be read.
+    """
+    found = {option: options[option] for option in _TLS if option in options}
+    trusts_all = found.pop("no_verify_ssl", "no")
+    if trusts_all not in ("yes", "1", "no", "0"):
+        raise InvalidBrokerUrl(name, f"no_verify_ssl={trusts_all!r} is neither yes nor no", expected="")
+    for option, path in found.items():
+        if not os.access(path, os.R_OK):
+            raise InvalidBrokerUrl(
+                name, f"{option}={path!r} names nothing that can be read, seen from {os.getcwd()}", expected=""
+            )
+    return {**found, "no_verify_ssl": "1"} if trusts_all in ("yes", "1") else found  # the driver takes any word but 0 for yes
+
+
+def _check_global(place: Place, name: str) -> None:
+    """Refuse a prefetch for all queues together where the server has none.
+
+    Raises:
+        InvalidBrokerUrl: It has not.
+    """
+    if place.global_qos and place.declare and place.arguments.get("x-queue-type") == "quorum":
+        dot = f".{place.queue}" if place.queue else ""
+        raise InvalidBrokerUrl(
+            name, f"global_qos{dot}=yes: quorum queues have no such thing; add queue_type{dot}=classic", expected=""
+        )
 
 
 def _check_place(word: str, option: str, value: str, name: str) -> None:

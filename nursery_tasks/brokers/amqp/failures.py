@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from typing import Final
 
 from aiormq import exceptions
@@ -21,6 +22,29 @@ DriverError: Final = (
     ValueError,
 )
 
+# What is in the text of an error -> the problem, the next step. The first row that fits counts; then those below.
+_TEXTS: Final[tuple[tuple[str, str, str], ...]] = (
+    (r"global.qos", "the server has no prefetch for all queues of a worker together", "leave out global_qos=yes"),
+    (r"transient_nonexcl_queues", "the server has no queues that do not outlive it", "leave out durable=no"),
+    (r"certificate is not valid for", "the server's certificate is for another name", "use that name in the URL"),
+    (
+        r"CERTIFICATE_VERIFY_FAILED",
+        "the server's certificate is not trusted",
+        "cafile= in the URL names the file of the CA that has signed it",
+    ),
+    (
+        r"ALERT_UNKNOWN_CA|ALERT_CERTIFICATE_REQUIRED|ALERT_BAD_CERTIFICATE|ALERT_HANDSHAKE_FAILURE",
+        "the server does not trust our certificate",
+        "certfile= and keyfile= in the URL name one that it does",
+    ),
+    (
+        r"^amqps:.*[Cc]onnection ?[Rr]eset",  # what is left of an alert that came too late
+        "the connection broke",
+        "if it never was there: does the server trust what certfile= names, or want one? see its log",
+    ),
+    (r"WRONG_VERSION_NUMBER|record layer failure", "what answers speaks no TLS", "amqps:// has a port of its own, often 5671"),
+)
+
 # What the driver raises -> the problem, the next step. The first row that fits counts.
 _TABLE: Final[tuple[tuple[type[Exception], str, str], ...]] = (
     (exceptions.AuthenticationError, "the server offers no way to log in that the driver knows", "see ?auth="),
@@ -36,6 +60,7 @@ _TABLE: Final[tuple[tuple[type[Exception], str, str], ...]] = (
     (exceptions.InvalidFrameError, "the server refuses this virtual host, or the user in it", "check the end of the URL"),
     (exceptions.IncompatibleProtocolError, "what answers is no AMQP 0-9-1 server", "check the address and the port"),
     (exceptions.ProtocolSyntaxError, "what answers is no AMQP 0-9-1 server", "check the address and the port"),
+    (ssl.SSLError, "no TLS", "check the files and the port in the URL"),
     (TimeoutError, "no answer in time", "is the server busy, or the network broken? see ?timeout="),
     (exceptions.ConnectionClosed, "the server has closed the connection", "look into its log"),
     (exceptions.AMQPConnectionError, "no connection", "is the server running, and is this its address?"),
@@ -61,6 +86,9 @@ def to_broker_error(name: str, error: BaseException) -> BrokerError:
         )
     if isinstance(error, exceptions.DeliveryError):
         return BrokerFull(name, "the server's queue takes no more messages", "see its x-max-length")
+    for pattern, problem, step in _TEXTS:
+        if re.search(pattern, f"{name} {text}"):
+            return BrokerUnavailable(name, f"{problem} ({text})", step)
     for driver_error, problem, step in _TABLE:
         if isinstance(error, driver_error):
             return BrokerUnavailable(name, f"{problem} ({text})" if text else problem, step)

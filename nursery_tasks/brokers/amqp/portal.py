@@ -107,6 +107,8 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
             for task in tasks:
                 task.cancel()
             loop.run_until_complete(asyncio.wait(tasks, timeout=END_SECONDS / 4))
+        for _ in range(3):  # a transport that was closed closes its socket in the next turn
+            loop.run_until_complete(asyncio.sleep(0))
     finally:
         asyncio.set_event_loop(None)
         loop.close()

@@ -23,6 +23,7 @@ from .line import Line
 from .permits import Permit, Shelf, Tags
 from .portal import Portal, guarded
 from .sending import Declared, to_bytes
+from .shared import check_shared
 
 UNUSED_SECONDS: Final = 1.0  # on the shelf
 FEW: Final = 16  # messages that are fetched one by one
@@ -56,6 +57,7 @@ class Receiver:
         self._consumers: dict[str, Consumer] = {}
         self._declared = declared
         self._is_flushing = False
+        self._is_shared = False  # whether the channel has one prefetch for all of its consumers
         self._qos = asyncio.Lock()  # what is set counts for the next consumer of the channel, whosever it is
         self._tasks: set[asyncio.Future[Any]] = set()  # so that none is collected in the middle
 
@@ -83,6 +85,8 @@ class Receiver:
 
     async def feed(self, queues: Sequence[str], slots: int) -> None:
         """Serve queues for one more worker, which can run so many jobs at once."""
+        places = [self._address.place(queue) for queue in dict.fromkeys([*self._consumers, *queues])]
+        await check_shared(self._address.name, places, self.line, self._declared)
         for queue in queues:
             self._consumers.setdefault(queue, Consumer(self._address.place(queue))).feeds += 1
         if self.line.current is not None:  # else the first claim that finds it open does this
@@ -150,7 +154,7 @@ class Receiver:
         channel = await self.line.channel()
         self._flush()
         async with self._qos:
-            await channel.basic_qos(prefetch_count=1)  # any call that is answered
+            await channel.basic_cancel("nobody")  # any call that is answered; basic.qos would end a prefetch that is shared
 
     async def depth(self, place: Place) -> int:
         """Return how many messages of a queue wait at the server."""
@@ -227,6 +231,9 @@ class Receiver:
                 self._on_arrival(place.queue)
 
         async with self._qos:
+            if place.global_qos and not self._is_shared:  # a consumer's own would go on beside that of the channel
+                await channel.basic_qos(prefetch_count=0)
+            self._is_shared = place.global_qos
             await channel.basic_qos(prefetch_count=min(window, 65535), global_=place.global_qos)
             consumer.window = window
             consumer.tag = (await channel.basic_consume(place.name, on_message)).consumer_tag
@@ -291,6 +298,7 @@ class Receiver:
         self._forget()
 
     def _forget(self) -> None:
+        self._is_shared = False
         self._tags.clear()
         self.shelf.clear()
         self._declared.forget()
