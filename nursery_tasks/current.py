@@ -52,6 +52,7 @@ class Hold(Protocol):
         token: The delivery's token: it owns the jobs that the handler awaits.
         cancel_reason: Why the attempt is to end, once it is.
         is_told: Whether somebody wants the job itself to end, by a cancel or a time limit; not while only its worker stops.
+        deadline: When the time of the job's caller is over, on the loop's clock.
         slot: What it gives back while it waits.
         coroutine, thread_id: Where the handler runs; written by who calls it, read to show its stack.
         can_resume: Set by a handler that loses nothing when it is stopped while it waits: it is asked whether that is so now.
@@ -69,6 +70,8 @@ class Hold(Protocol):
     def cancel_reason(self) -> str | None: ...
     @property
     def is_told(self) -> bool: ...
+    @property
+    def deadline(self) -> float: ...
     @property
     def slot(self) -> Slot: ...
 

@@ -411,6 +411,16 @@ class CancelRequested(BaseException):
     """Raised by `check_cancelled()` in a handler that runs in a process, when its job is to end. Let it through."""
 
 
+class WorkflowStopped(BaseException):
+    """Raised in the shielded clean-up of a durable workflow's function that only its worker's stop has ended. Let it through.
+
+    The function is run again elsewhere, and comes to the same place; so its clean-up runs and records nothing.
+    """
+
+    def __init__(self, job_id: str, task: str) -> None:
+        super().__init__(f"the worker of {task} ({job_id}) stops; its function is run again elsewhere, so it cleans up nothing")
+
+
 class JobCancelled(JobError):
     """Somebody cancelled the job."""
 

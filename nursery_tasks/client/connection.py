@@ -215,8 +215,11 @@ class Connection:
         except NotSupported:
             return None
 
-    async def disown(self, submission: Submission, ticket: Ticket, reason: str) -> None:
+    async def disown(self, submission: Submission, ticket: Ticket, reason: str) -> CancelAnswer:
         """Cancel an owned job whose caller is leaving, and wait until it is gone; bounded.
+
+        Returns:
+            What the cancel came to. `UNKNOWN`: it was not stored, or is gone for good.
 
         Raises:
             JobStillRunning: It is not gone.
@@ -231,15 +234,16 @@ class Connection:
                 if answer is CancelAnswer.REQUESTED:
                     ticket.sent = True
                     await ticket.wait()
-                return
+                return answer
             except UnknownJob:  # it is gone for good
-                return
+                return CancelAnswer.UNKNOWN
             except BrokerError as error:  # the cancelled caller must not wait for a broker that is away
                 why = f"it will be cancelled when the broker is back, or when its owner's lease is over ({error})"
             finally:  # also when asyncio's own cancel has cut this short
                 if not is_sent and submission.owner == self.owner.id:
                     self.owner.abandon(submission.id, reason)
         await self._raise_still_running(submission, why)
+        return CancelAnswer.FINISHED
 
     async def _raise_still_running(self, submission: Submission, why: str) -> None:
         jobs: list[JobRecord] = []

@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import msgspec
-from anyio import current_effective_deadline, current_time, move_on_after, sleep, sleep_until
+from anyio import current_time, get_cancelled_exc_class, move_on_after, sleep, sleep_until
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from ..current import current_job_or_none, slot_given_back
 from ..errors import BrokerUnavailable, UnknownJob
-from ..model.delivery import JOB_OWNER_SECONDS, Receipt, Stored, Submission
+from ..model.delivery import JOB_OWNER_SECONDS, CancelAnswer, Receipt, Stored, Submission
 from ..model.states import JobState
 from .handle import JobHandle
 from .owner import ABANDONED, NESTED_PRIORITY
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 AGAIN_SECONDS: Final = 0.5  # between two tries to reach a broker that is away
+STORE_SECONDS: Final = 10.0  # for storing what was begun, whatever is cancelled meanwhile
 DEADLINE_GAP_SECONDS: Final = 1.0  # how much sooner than its caller a worker may see that the deadline is over, at most
 
 
@@ -39,7 +40,7 @@ class Recorder(Protocol):
     Attributes:
         connection: What its function submits through.
         owner: What its jobs belong to.
-        deadline: When its own time is over, on the loop's clock.
+        deadline: When the time of its caller is over, on the loop's clock.
     """
 
     connection: Connection
@@ -63,8 +64,29 @@ class Recorder(Protocol):
         ...
 
     @property
+    def is_left(self) -> bool:
+        """Whether the function is being left, for whatever reason."""
+        ...
+
+    @property
     def goes_on(self) -> bool:
         """Whether the function is being left only because its worker stops."""
+        ...
+
+    async def check_left(self) -> None:
+        """Refuse a new call while that is so.
+
+        Raises:
+            BaseException: The cancellation, or `WorkflowStopped`.
+        """
+        ...
+
+    async def store_cut(self, record: Submission, began: float) -> Stored | None:
+        """Record that a call which began then was cut, if a scope of the function's own has cancelled us; bounded.
+
+        Returns:
+            What stands under its id instead.
+        """
         ...
 
     def cut(self, reason: str) -> str:
@@ -109,28 +131,29 @@ async def run_recorded(
     Raises:
         WorkflowChanged: Another call was recorded in its place.
     """
-    await checkpoint_if_cancelled()
     job_id = job_id or recorder.name_call(job)
-    deadline = min(current_effective_deadline(), recorder.deadline)
-    async with slot_given_back():
-        receipt, stored = await _run(connection, recorder, job, job_id, deadline, reason)
-        if ended_at_deadline(stored):
-            await _wait_deadline(deadline)
-        if not receipt.created and recorder.is_cut(stored):
-            await recorder.wait_cut(receipt.id)
+    await recorder.check_left()
+    receipt: Receipt | None = None
+    stored: Stored | None = None
+    try:
+        async with slot_given_back():
+            receipt, stored = await _run(connection, recorder, job, job_id, reason)
+            if ended_at_deadline(stored):
+                await _wait_deadline(recorder.deadline)
+            if not receipt.created and recorder.is_cut(stored):
+                await recorder.wait_cut(receipt.id)
+    except get_cancelled_exc_class():
+        if receipt is None or stored is None or recorder.is_left or ended_at_deadline(stored) or recorder.is_cut(stored):
+            raise
+        # It has ended all the same, and another run would find that. Who is cancelled meets that again at the next `await`.
     result: R = result_of(stored, receipt.id, job.task, job.returns, connection.app.registry)
     return result
 
 
 async def _run(
-    connection: Connection,
-    recorder: Recorder,
-    job: Job[Any],
-    job_id: str,
-    deadline: float,
-    reason: Callable[[], str | None],
+    connection: Connection, recorder: Recorder, job: Job[Any], job_id: str, reason: Callable[[], str | None]
 ) -> tuple[Receipt, Stored]:
-    left = deadline - current_time()
+    left = recorder.deadline - current_time()
     submission = connection.encode(job, job_id, None if left == float("inf") else max(0.0, left))
     submission = msgspec.structs.replace(
         submission,
@@ -138,9 +161,11 @@ async def _run(
         owner_seconds=JOB_OWNER_SECONDS,
         priority=submission.priority + NESTED_PRIORITY,
     )
+    began = connection.now()
     with connection.waiter.expecting(submission.id, look=False) as ticket:
         receipt: Receipt | None = None
         try:
+            await checkpoint_if_cancelled()
             [receipt] = await submit_until_stored(connection, [submission])
             if receipt.id != submission.id:
                 return receipt, await _borrow(connection, submission, receipt, job)
@@ -150,8 +175,13 @@ async def _run(
             return receipt, await ticket.wait()
         except (GeneratorExit, UnknownJob):
             raise
+        except get_cancelled_exc_class():
+            stored = await _leave(connection, recorder, submission, ticket, receipt, reason, began)
+            if stored is None:
+                raise
+            return receipt or Receipt(submission.id, created=False), stored
         except BaseException:
-            await _leave(connection, recorder, submission, ticket, receipt, reason)
+            await _leave(connection, recorder, submission, ticket, receipt, reason, began)
             raise
 
 
@@ -162,11 +192,23 @@ async def _leave(
     ticket: Ticket,
     receipt: Receipt | None,
     reason: Callable[[], str | None],
-) -> None:
-    """Cancel the job when a scope of the function's own, or whoever cancels the workflow, has left it."""
-    if recorder.goes_on or (receipt is not None and receipt.id != submission.id):
-        return
-    await connection.disown(submission, ticket, recorder.cut(reason() or ABANDONED))
+    began: float,
+) -> Stored | None:
+    """Cancel the job when a scope of the function's own, or whoever cancels the workflow, has left it.
+
+    Returns:
+        What it had ended with before a scope of the function's own could cut it; None: it is cut, or the function is left.
+    """
+    if recorder.goes_on:
+        return None
+    is_left, answer = recorder.is_left, CancelAnswer.UNKNOWN
+    if receipt is None or receipt.id == submission.id:  # else it is another's
+        answer = await connection.disown(submission, ticket, recorder.cut(reason() or ABANDONED))
+    if is_left or answer is CancelAnswer.CANCELLED:
+        return None
+    if ticket.stored is not None:
+        return None if recorder.is_cut(ticket.stored) else ticket.stored
+    return await recorder.store_cut(submission, began)  # also where it was never sent, so that another run does not send it
 
 
 async def _borrow(connection: Connection, submission: Submission, receipt: Receipt, job: Job[Any]) -> Stored:
@@ -191,16 +233,30 @@ async def enqueue_recorded(connection: Connection, recorder: Recorder, jobs: Seq
     """Submit jobs, detached, once: each with a record that it was, because the workflow may outlive their outcomes."""
     handles: list[JobHandle[Any]] = []
     for job in jobs:
-        await checkpoint_if_cancelled()
         record_id, job_id = recorder.name_enqueue(job)
+        await recorder.check_left()
         submission = connection.encode(job, job_id)
-        created = False
-        if recorder.look(record_id) is None:
+        created, found = False, recorder.look(record_id)
+        if found is None:
             note = recorder.note(record_id, f"enqueue:{job.task}")
-            _, receipt = await submit_until_stored(connection, [note, submission])
+            try:
+                await checkpoint_if_cancelled()
+            except get_cancelled_exc_class():
+                await recorder.store_cut(note, connection.now())
+                raise
+            _, receipt = await _submit_surely(connection, [note, submission])
             created = receipt.created
+        elif recorder.is_cut(found):
+            await recorder.wait_cut(record_id)
         handles.append(JobHandle(connection.app, submission.id, job.task, job.returns, created))
     return handles
+
+
+async def _submit_surely(connection: Connection, submissions: Sequence[Submission]) -> list[Receipt]:
+    """Submit, also when a scope is cancelled meanwhile: what was half done would be something else in another run."""
+    with move_on_after(STORE_SECONDS, shield=True):
+        return await submit_until_stored(connection, submissions)
+    return await submit_until_stored(connection, submissions)
 
 
 async def _wait_deadline(deadline: float) -> None:

@@ -55,6 +55,12 @@ class AttemptHold:
         )
 
     @property
+    def deadline(self) -> float:
+        """When the time of the job's caller is over, on the loop's clock; a timeout of the job's own does not count."""
+        call = self._held.call
+        return math.inf if call is None or call.deadline is None else call.deadline
+
+    @property
     def waits(self) -> bool:
         """Whether the handler waits for other jobs now; also for their end, when it is cancelled."""
         return self._loan is not None and self._loan.waits

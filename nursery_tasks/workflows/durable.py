@@ -8,11 +8,12 @@ does, they are cancelled as anywhere.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
-from anyio import CancelScope, Event, current_effective_deadline, get_cancelled_exc_class
+from anyio import CancelScope, Event, get_cancelled_exc_class
 
 from ..brokers.protocol import Feature
 from ..client import Connection
@@ -41,7 +42,7 @@ def make_durable(app: Connected, name: str, function: Function, undo_seconds: fl
             return await function(*args, **kwargs)
         if Feature.WORKFLOWS not in connection.gateway.broker.features:
             raise NotSupported(connection.gateway.broker.name, f"durable workflows, such as {name}")
-        recording = Recording(connection, job, current_effective_deadline())
+        recording = Recording(connection, job, math.inf if job.hold is None else job.hold.deadline)
         await recording.load()
         if job.hold is not None:
             job.hold.can_resume = lambda: not recording.busy

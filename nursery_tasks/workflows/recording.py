@@ -10,50 +10,28 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from functools import partial
 from hashlib import blake2b
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 import msgspec
-from anyio import get_current_task, sleep
+from anyio import current_effective_deadline, get_current_task, move_on_after, sleep
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from ..client import Connection, Job
-from ..client.recorded import AGAIN_SECONDS, is_cancelled_for, submit_until_stored
+from ..client.recorded import is_cancelled_for, submit_until_stored
 from ..current import CurrentJob
-from ..errors import BrokerUnavailable, WorkflowChanged
-from ..model.codec import Undecodable, pack_outcome
+from ..errors import WorkflowChanged, WorkflowStopped
+from ..model.codec import pack_outcome
 from ..model.delivery import JOB_OWNER_SECONDS, Stored, Submission, job_owner
-from ..model.listing import JobFilter, JobRecord
 from ..model.message import Message
 from ..model.options import DEFAULT_QUEUE
 from ..model.outcome import Outcome
 from ..model.states import JobState
+from .found import CUT_MARK, Recorded, read_recorded, until_answered
 
-T = TypeVar("T")
-
-PAGE: Final = 500  # recorded calls that are read at once
-CUT_MARK: Final = " (by its workflow)"  # how the reason of a cancel ends that a scope of the function's own has made
-CUT_PATIENCE_SECONDS: Final = 30.0  # how much later than twice the first time such a scope may do it again
-
-
-class Recorded(msgspec.Struct, frozen=True):
-    """A call that an earlier run has made.
-
-    Attributes:
-        call: Its number among the function's own calls; 0: one of its children made it.
-        outcome: Of a record; jobs are asked for again.
-        seconds: How long it took until it ended; 0 while it has not.
-        cut: A scope of the function's own has cancelled it.
-    """
-
-    id: str
-    task: str
-    call: int
-    state: JobState
-    outcome: bytes | None
-    seconds: float
-    cut: bool
+CUT_PATIENCE_SECONDS: Final = 30.0  # how much later than twice the first time a scope may cut a call again
+CUT_REASON: Final = "a scope of its function was cancelled"
+STORE_SECONDS: Final = 10.0  # for storing what has happened, whatever is cancelled meanwhile
 
 
 class Recording:
@@ -84,44 +62,20 @@ class Recording:
         self._recorded: dict[str, Recorded] = {}
         self._by_call: dict[int, Recorded] = {}
         self._has_cut = False
+        self._unstored: list[Submission] = []  # records of cuts that the broker has not taken yet
 
     # --- before the function -----------------------------------------------------------------------------------------------
 
     async def load(self) -> None:
-        """Read what earlier runs have left. In the first one that is nothing."""
-        gateway = self.connection.gateway
-        own = await until_answered(lambda: gateway.call(gateway.admin.job, self.job.id))
-        after, wanted = (own.cursor if own else 0), JobFilter(parent=self.job.id)
-        while page := await until_answered(partial(gateway.call, gateway.admin.jobs, wanted, PAGE, after)):
-            for record in page:
-                self._take(record)
-            after = page[-1].cursor
+        """Read what earlier runs have left."""
+        for recorded in await read_recorded(self.connection, self.job.id):
+            self._recorded[recorded.id] = recorded
+            if recorded.call:
+                self._by_call[recorded.call] = recorded
 
     def begin(self) -> None:
         """Say that the function runs in this very child."""
         self._root = get_current_task().id
-
-    def _take(self, record: JobRecord) -> None:
-        try:
-            message = self.codec.decode_message(record.payload)
-        except Undecodable:
-            return
-        if message.call is None:
-            return
-        found = Recorded(
-            id=record.id,
-            task=record.task,
-            call=message.call,
-            state=record.state,
-            outcome=record.outcome if record.state.ended else None,
-            seconds=max(0.0, record.ended_at - record.created_at) if record.ended_at else 0.0,
-            cut=is_cancelled_for(Stored(record.state, record.outcome), CUT_MARK),
-        )
-        if not _is_record(found.task):
-            found = msgspec.structs.replace(found, outcome=None)
-        self._recorded[found.id] = found
-        if found.call:
-            self._by_call[found.call] = found
 
     # --- names -------------------------------------------------------------------------------------------------------------
 
@@ -199,9 +153,10 @@ class Recording:
         found = self._recorded.get(record_id)
         return None if found is None or found.outcome is None else Stored(found.state, found.outcome)
 
-    def note(self, record_id: str, what: str) -> Submission:
+    def note(self, record_id: str, what: str, arguments: tuple[Any, ...] = ()) -> Submission:
         """Make a record that says nothing but that something has happened."""
-        return self.record(record_id, what, Outcome(state=JobState.SUCCEEDED, value=msgspec.Raw(self.codec.encode(what, None))))
+        nothing = msgspec.Raw(self.codec.encode(what, None))
+        return self.record(record_id, what, Outcome(state=JobState.SUCCEEDED, value=nothing), arguments)
 
     def record(self, record_id: str, what: str, outcome: Outcome, arguments: tuple[Any, ...] = ()) -> Submission:
         """Make a record of an outcome."""
@@ -232,9 +187,29 @@ class Recording:
     # --- ends --------------------------------------------------------------------------------------------------------------
 
     @property
+    def is_left(self) -> bool:
+        """Whether the function is being left, for whatever reason."""
+        return self.leaving is not None
+
+    @property
     def goes_on(self) -> bool:
         """Whether the function is being left only because its worker stops."""
         return self.leaving == "stopped"
+
+    async def check_left(self) -> None:
+        """Refuse a new call of a function that is being left and goes on elsewhere: its clean-up is none of the workflow.
+
+        Raises:
+            BaseException: The cancellation; or `WorkflowStopped`, where a shield of the function's own keeps that away.
+        """
+        if self.goes_on:
+            await checkpoint_if_cancelled()
+            raise WorkflowStopped(self.job.id, self.job.task)
+        while self._unstored:
+            record = self._unstored[0]
+            await self.store(record)
+            if record in self._unstored:
+                self._unstored.remove(record)
 
     def cut(self, reason: str) -> str:
         """Hear that a call is being cancelled; returns the reason to give."""
@@ -242,34 +217,53 @@ class Recording:
         return f"{reason}{CUT_MARK}"
 
     def is_cut(self, stored: Stored) -> bool:
-        """Whether a job was cancelled by a scope of the function's own."""
+        """Whether a call was ended by a scope of the function's own."""
         return is_cancelled_for(stored, CUT_MARK)
 
-    async def wait_cut(self, job_id: str) -> None:
-        """Wait until the scope that had cancelled a job in an earlier run does it again."""
-        recorded = self._recorded.get(job_id)
+    def was_cut(self, call_id: str) -> bool:
+        """Whether it was so in an earlier run."""
+        recorded = self._recorded.get(call_id)
+        return recorded is not None and recorded.cut
+
+    def name_cut(self, call_id: str) -> str:
+        """Return the id of the record that a call was cut which has a record of another kind."""
+        cut_id = hash_of(self.job.id, "cut", call_id, b"", 0)
+        self._made.setdefault(cut_id, 0)
+        return cut_id
+
+    async def store_cut(self, record: Submission, began: float) -> Stored | None:
+        """Record that a call was cut, when a scope of the function's own has cut it; bounded, whatever is cancelled.
+
+        Args:
+            began: When the call was made, in epoch seconds.
+
+        Returns:
+            What stands under its id instead: it had ended before it was cut, and another run will find that. So this one
+            should return it, although it is cancelled: the cancellation is met again at the next `await`.
+        """
+        if self.is_left or self.was_cut(record.id) or current_effective_deadline() != -math.inf:
+            return None
+        outcome = Outcome(state=JobState.CANCELLED, reason=self.cut(CUT_REASON), worker=self.job.worker)
+        outcome = msgspec.structs.replace(outcome, started_at=began, ended_at=self.connection.now())
+        record = msgspec.structs.replace(record, key=None, limits=(), ended=outcome.state, outcome=pack_outcome(outcome))
+        with move_on_after(STORE_SECONDS, shield=True):
+            stored = await self.store(record)
+            return None if self.is_cut(stored) else stored
+        self._unstored.append(record)  # before the next call, then
+        return None
+
+    async def wait_cut(self, call_id: str) -> None:
+        """Wait until the scope that had cut a call in an earlier run does it again."""
+        recorded = self._recorded.get(call_id)
         await sleep(CUT_PATIENCE_SECONDS + 2 * (recorded.seconds if recorded else 0.0))
         name = recorded.task if recorded else "a job"
-        raise self.change(f"{name} ({job_id}), which a scope of its function had cancelled, was not cancelled again")
+        raise self.change(f"{name} ({call_id}), which a scope of its function had cancelled, was not cancelled again")
 
 
 def hash_of(parent: str, kind: str, name: str, arguments: bytes, number: int) -> str:
     """Return the id of a call: 32 hexadecimal digits."""
     head = msgspec.json.encode((parent, kind, name, number))
     return blake2b(head + b"\0" + arguments, digest_size=16).hexdigest()
-
-
-async def until_answered(ask: Callable[[], Awaitable[T]]) -> T:
-    """Ask the broker, again and again while it is away."""
-    while True:
-        try:
-            return await ask()
-        except BrokerUnavailable:
-            await sleep(AGAIN_SECONDS)
-
-
-def _is_record(task: str) -> bool:
-    return task.partition(":")[0] in ("step", "sleep", "event", "enqueue", "deadline")
 
 
 def _other(same_task: bool) -> str:

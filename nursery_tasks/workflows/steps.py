@@ -8,12 +8,13 @@ from inspect import isawaitable
 from typing import Any, Final, ParamSpec, TypeVar, overload
 
 import msgspec
-from anyio import move_on_after, to_thread
+from anyio import get_cancelled_exc_class, move_on_after, to_thread
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from ..client.group import Startable
 from ..client.recorded import Recorder
 from ..client.results import error_of, open_outcome
-from ..current import current_job_or_none, set_current
+from ..current import current_job_or_none, set_current, slot_given_back
 from ..errors import InvalidOptions, NotInWorkflow, PayloadTooLarge
 from ..model.codec import sniff
 from ..model.delivery import Stored
@@ -22,12 +23,11 @@ from ..model.options import check_name
 from ..model.outcome import Outcome
 from ..model.states import JobState
 from ..registry import is_async
-from .recording import Recording
+from .recording import STORE_SECONDS, Recording
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-STORE_SECONDS: Final = 10.0
 MAX_STEP_BYTES: Final = 1024 * 1024  # of a step's result; larger ones belong into a file, and its path into the record
 
 
@@ -78,16 +78,22 @@ class Step:
                 `App(errors=...)`, else a `RemoteError`. The first time it is raised from the function's own.
 
         Cancellation:
-            Nothing is recorded of a function that was cancelled. Once it has returned, its record is stored all the same.
+            Once the function has returned, its record is stored all the same. One that a scope of the workflow's own has
+            cancelled is recorded as cut: another run waits here until that scope is cancelled again. Nothing is recorded of
+            a function that ended with the workflow, or with its worker.
         """
         recording = recording_or_none()
         if recording is None:
             return await _call(function, args, kwargs, in_thread=True)
         name = _name_of(function)
         record_id = recording.name_record("step", name, [args, kwargs])
+        await recording.check_left()
         stored = recording.look(record_id)
         if stored is None:
             return await _perform(recording, record_id, name, function, args, kwargs)
+        if recording.is_cut(stored):
+            async with slot_given_back():
+                await recording.wait_cut(record_id)
         return open_record(recording, stored, record_id, f"step:{name}", _returns(function))
 
     def undo_with(self, task: Startable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -130,7 +136,11 @@ async def _perform(
     began = recording.connection.now()
     error: Exception | None = None
     try:
+        await checkpoint_if_cancelled()
         value = await _outside(recording, function, args, kwargs)
+    except get_cancelled_exc_class():
+        await recording.store_cut(recording.note(record_id, what, args), began)
+        raise
     except Exception as raised:
         error = raised
         outcome = Outcome(state=JobState.FAILED, error=describe_safely(raised, codec.plain), started_at=began)

@@ -23,7 +23,8 @@ from ..model.failure import Failure, describe_safely, rebuild_error
 from ..model.options import GivenOptions, JobOptions
 from ..model.retry import RetryRule
 from ..model.states import JobState
-from .recording import Recording, hash_of, until_answered
+from .found import until_answered
+from .recording import Recording, hash_of
 
 UNDO_TASK: Final = "nursery_tasks.undo"
 UNDO_SECONDS: Final = 60.0  # the budget, for all that is to be undone

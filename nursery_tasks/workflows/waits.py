@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any, Final, TypeVar, overload
 
 import msgspec
-from anyio import move_on_after
+from anyio import get_cancelled_exc_class, move_on_after
 from anyio import sleep as anyio_sleep
 
 from ..client import Connection
@@ -21,7 +21,8 @@ from ..model.message import Message
 from ..model.options import check_name
 from ..model.outcome import TIMED_OUT, Outcome
 from ..model.states import JobState
-from .recording import Recording, hash_of, until_answered
+from .found import until_answered
+from .recording import Recording, hash_of
 from .steps import open_record, recording_here, recording_or_none
 
 T = TypeVar("T")
@@ -42,8 +43,17 @@ async def sleep(duration: Duration) -> None:
     if recording is None:
         await anyio_sleep(seconds)
         return
-    wake_at = await _moment_after(recording, "sleep", f"{seconds:g}s", seconds)
-    await _sleep_until(recording, wake_at)
+    record_id = recording.name_record("sleep", f"{seconds:g}s")
+    cut_id = recording.name_cut(record_id)
+    await recording.check_left()
+    began = recording.connection.now()
+    try:
+        if recording.was_cut(cut_id):
+            await _wait_cut(recording, cut_id)
+        await _sleep_until(recording, await _moment_after(recording, record_id, f"sleep:{seconds:g}s", seconds))
+    except get_cancelled_exc_class():
+        await recording.store_cut(recording.note(cut_id, f"cut:sleep:{seconds:g}s"), began)
+        raise
 
 
 @overload
@@ -63,19 +73,26 @@ async def wait_for_event(name: str, timeout: Duration | None = None, *, returns:
     Raises:
         EventTimedOut: It did not come (a `TimeoutError`); recorded, so an event that is sent later is for the next wait.
         NotInWorkflow: No durable workflow runs here.
+
+    Cancellation:
+        When a scope of the workflow's own cancels the wait, that is recorded, and the next event is for the next wait. An
+        event that has come in the same moment is returned nevertheless.
     """
     recording = recording_here("wait_for_event()")
     seconds = to_optional_seconds("timeout", timeout)
-    record_id = recording.name_record("event", check_name("event", name))
-    deadline = None if seconds is None else await _moment_after(recording, "deadline", name, seconds)
-    stored = recording.look(record_id) or await _wait_for(recording, record_id, deadline)
+    what = f"event:{check_name('event', name)}"
+    record_id = recording.name_record("event", name)
+    deadline_id = None if seconds is None else recording.name_record("deadline", name)
+    await recording.check_left()
+    stored = recording.look(record_id)
     if stored is None:
-        outcome = Outcome(state=JobState.FAILED, reason=TIMED_OUT)
-        stored = await recording.store(recording.record(record_id, f"event:{name}", outcome))
+        stored = await _wait_for_new(recording, record_id, what, deadline_id, seconds)
+    elif recording.is_cut(stored):
+        await _wait_cut(recording, record_id)
     found = open_outcome(stored)
     if found is not None and found.state is JobState.FAILED:
         raise EventTimedOut(name, seconds or 0.0)
-    return open_record(recording, stored, record_id, f"event:{name}", returns)
+    return open_record(recording, stored, record_id, what, returns)
 
 
 async def send_event(connection: Connection, job_id: str, name: str, payload: Any) -> None:
@@ -106,22 +123,46 @@ async def send_event(connection: Connection, job_id: str, name: str, payload: An
             return
 
 
-async def _moment_after(recording: Recording, kind: str, name: str, seconds: float) -> float:
+async def _moment_after(recording: Recording, record_id: str, what: str, seconds: float) -> float:
     """Return the moment that lies so many seconds after the first time that the function came here, in epoch seconds."""
-    record_id = recording.name_record(kind, name)
     stored = recording.look(record_id)
     if stored is None:
-        value = msgspec.Raw(recording.codec.encode(kind, recording.connection.now() + seconds))
-        outcome = Outcome(state=JobState.SUCCEEDED, value=value)
-        stored = await recording.store(recording.record(record_id, f"{kind}:{name}", outcome))
-    moment: float = open_record(recording, stored, record_id, f"{kind}:{name}", float)
+        value = msgspec.Raw(recording.codec.encode(what, recording.connection.now() + seconds))
+        stored = await recording.store(recording.record(record_id, what, Outcome(state=JobState.SUCCEEDED, value=value)))
+    moment: float = open_record(recording, stored, record_id, what, float)
     return moment
+
+
+async def _wait_cut(recording: Recording, call_id: str) -> None:
+    async with slot_given_back():
+        await recording.wait_cut(call_id)
 
 
 async def _sleep_until(recording: Recording, moment: float) -> None:
     async with slot_given_back():
         while (left := moment - recording.connection.now()) > 0:  # noqa: ASYNC110 - for a moment, in naps
             await anyio_sleep(min(left, LONGEST_NAP_SECONDS))
+
+
+async def _wait_for_new(
+    recording: Recording, record_id: str, what: str, deadline_id: str | None, seconds: float | None
+) -> Stored:
+    """Wait for an event that had not come in an earlier run; what is returned is recorded, also that it did not come."""
+    began = recording.connection.now()
+    try:
+        deadline = None
+        if deadline_id is not None and seconds is not None:
+            deadline = await _moment_after(recording, deadline_id, what.replace("event:", "deadline:", 1), seconds)
+        stored = await _wait_for(recording, record_id, deadline)
+        if stored is None:
+            outcome = Outcome(state=JobState.FAILED, reason=TIMED_OUT)
+            stored = await recording.store(recording.record(record_id, what, outcome))
+    except get_cancelled_exc_class():
+        came = await recording.store_cut(recording.note(record_id, what), began)
+        if came is None:  # from now on the next event is for the next wait
+            raise
+        return came
+    return stored
 
 
 async def _wait_for(recording: Recording, record_id: str, deadline: float | None) -> Stored | None:

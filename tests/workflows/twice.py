@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from anyio import fail_after
 from support import DEADLINE, Gate
 
-from nursery_tasks import App, JobState, Workflow
+from nursery_tasks import App, JobHandle, JobState, Workflow
 
 
 class Interrupted:
@@ -24,13 +25,29 @@ class Interrupted:
             await self.gate.pass_through()
 
 
-async def run_twice(app: App, flow: Workflow[[], Any], interrupted: Interrupted) -> Any:
-    """Run *flow* on a worker that stops where it says `interrupted.here()`, and then on another one."""
+async def nothing(_: JobHandle[Any]) -> None:
+    """Do nothing."""
+
+
+async def run_twice(
+    app: App,
+    flow: Workflow[[], Any],
+    interrupted: Interrupted,
+    between: Callable[[JobHandle[Any]], Awaitable[None]] = nothing,
+    *,
+    during: Callable[[JobHandle[Any]], Awaitable[None]] = nothing,
+) -> Any:
+    """Run *flow* on a worker that stops where it says `interrupted.here()`, do *between*, and run it on another worker.
+
+    *during* is done while the first one runs.
+    """
     with fail_after(DEADLINE):
         async with app:
             handle = await flow.enqueue()
             async with app.open_worker(drain=0):
+                await during(handle)
                 await interrupted.gate.wait_for(1)
             assert await handle.status() is JobState.READY
+            await between(handle)
             async with app.open_worker():
                 return await handle.result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -46,6 +47,7 @@ class DistantHold:
         self.token = token
         self.cancel_reason: str | None = None  # written by the thread that reads the link
         self.is_told = False  # nobody asks there
+        self.deadline = math.inf
         self.slot = DistantSlot(tell)
         self.coroutine: Coroutine[Any, Any, Any] | None = None
         self.thread_id: int | None = None
