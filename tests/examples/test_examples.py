@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from rabbit_server import need_server, shared_server
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WITH_WORKER = {"first": "the nap was cancelled", "sync_program": "a hundred more: 161700"}
@@ -29,17 +30,28 @@ ALONE = {
     "web_request": "the client went away; the pages were gone 0.",
     "tree": "nothing of the tree is left",
 }
+WITH_RABBITMQ = {"rabbitmq": "order 7 was shipped at attempt 2\nand 100 more\norder 8 is cancelled\n"}
 LIBRARIES = {"toy_broker"}  # imported by the contract's tests
 SECONDS = 50
 
 
 def test_every_example_is_run_somewhere() -> None:
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*WITH_WORKER, *ALONE, *LIBRARIES}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*WITH_WORKER, *ALONE, *WITH_RABBITMQ, *LIBRARIES}
 
 
 @pytest.mark.parametrize("name", sorted(ALONE))
 def test_an_example_runs_alone(name: str, tmp_path: Path) -> None:
     assert ALONE[name] in run(tmp_path, str(EXAMPLES / f"{name}.py"))
+
+
+@pytest.mark.parametrize("name", sorted(WITH_RABBITMQ))
+def test_an_example_runs_beside_a_rabbitmq_server(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    need_server()
+    server = shared_server()
+    with server.virtual_host() as host:
+        monkeypatch.setenv("RABBITMQ_URL", f"{server.url}{host}")
+        assert run(tmp_path, str(EXAMPLES / f"{name}.py")) == WITH_RABBITMQ[name]
+        assert server.api("GET", f"bindings/{host}/e/Shop.x/q/Shop.orders")[0]["routing_key"] == "order.new"
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
