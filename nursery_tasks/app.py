@@ -75,7 +75,8 @@ class App:
 
     Args:
         url: Which broker; default: the environment variable NURSERY_TASKS_BROKER, else `sqlite:///nursery-tasks.db`.
-        store: The URL of the broker that keeps the jobs, where *url* is RabbitMQ (`amqp://`), which only moves messages.
+        store: The URL of the broker that keeps the jobs, where *url* is RabbitMQ (`amqp://`); without one, only the
+            process that has submitted a job hears of it, see the how-to page.
         codec: What is written, `json` or `msgpack`; both are always understood.
         max_payload_bytes: Larger messages and results are refused (default 1 MiB, at most 16 MiB).
         node: This machine's name, for `.options(local=True)`; default: NURSERY_TASKS_NODE, else the host's name.

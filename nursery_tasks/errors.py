@@ -193,9 +193,14 @@ class NoResource(NurseryTasksError, RuntimeError):
 class UnknownJob(NurseryTasksError, LookupError):
     """The broker does not know this id: it was never submitted, or its result was kept for its time and dropped."""
 
-    def __init__(self, job_id: str) -> None:
+    def __init__(self, job_id: str, step: str = "") -> None:
         self.job_id = job_id
-        super().__init__(f"no job has the id {job_id!r}: it was never accepted, or its result has outlived result_ttl")
+        why = (
+            f"only the process that submitted a job can ask for it here, and not for ever; {step}"
+            if step
+            else "it was never accepted, or its result has outlived result_ttl"
+        )
+        super().__init__(f"no job has the id {job_id!r}: {why}")
 
 
 class WaitTimedOut(NurseryTasksError, TimeoutError):
@@ -304,9 +309,9 @@ class BrokerRefused(BrokerError):
 class NotSupported(BrokerError):
     """The broker has declared that it cannot do this."""
 
-    def __init__(self, broker: str, feature: str) -> None:
-        self.broker, self.feature = broker, feature
-        super().__init__(f"{broker} has no {feature}")
+    def __init__(self, broker: str, feature: str, step: str = "") -> None:
+        self.broker, self.feature, self.step = broker, feature, step
+        super().__init__(f"{broker} has no {feature}" + (f"; {step}" if step else ""))
 
 
 # --- a program that was started ------------------------------------------------------------------------------------------

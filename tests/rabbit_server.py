@@ -335,7 +335,7 @@ def need_server() -> None:
 
 @contextmanager
 def fresh_rabbit_url(store: str) -> Generator[str, None, None]:
-    """Give a URL with a prefix that nobody else has, and a store; with queues that are quick to make."""
+    """Give a URL with a prefix that nobody else has, and a store, or none; with queues that are quick to make."""
     need_server()
     server = shared_server()
     prefix = f"test-{os.getpid()}-{next(numbers)}"
@@ -355,6 +355,15 @@ def fresh_rabbit(open_store: Callable[[], Broker], queue_type: str = "quorum") -
         url = f"{server.url}{host}"
         options = {"queue_type": queue_type, "timeout": "30"}
         yield lambda: AmqpBroker(read_address(url, options, url), open_store())
+
+
+@contextmanager
+def fresh_bare_rabbit() -> Generator[Callable[[], Broker], None, None]:
+    """Give a function that opens a broker without a store on the shared node, with queues that are quick to make."""
+    from nursery_tasks.brokers.url import open_broker
+
+    with fresh_rabbit_url("") as url:
+        yield lambda: open_broker(url)
 
 
 def _leave(server: RabbitServer) -> None:

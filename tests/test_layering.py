@@ -61,7 +61,9 @@ ROOMS: dict[str, Room] = {
     "brokers.sqlite": room("errors model brokers.protocol brokers.letters", libraries="msgspec apsw", never=LOOPS),
     "brokers.redis": room("errors model brokers.protocol brokers.subscription", libraries="msgspec redis", never=LOOPS),
     "brokers.amqp": room(  # its driver only knows asyncio; it gets its store from whoever opens it
-        "errors model brokers.protocol brokers.letters brokers.subscription", libraries="msgspec aiormq pamqp"
+        # Without a store, what one process knows of its jobs is kept in memory, by the same rules.
+        "errors model brokers.protocol brokers.letters brokers.subscription brokers.memory",
+        libraries="msgspec aiormq pamqp",
     ),
     "brokers.url": room("errors model brokers.protocol"),
     # The border between blocking and async code: inwards one door, outwards a way to post to the loop.

@@ -32,7 +32,7 @@ from ..model.listing import TransportQueue
 from .lanes import Lane
 from .patience import Patience
 from .posting import HintPost
-from .protocol import Broker, BrokerAdmin, HasTransport, Listener, ManagesQueues, Pushes, TakesMessages
+from .protocol import Broker, BrokerAdmin, HasTransport, Listener, ManagesQueues, Pushes, TakesMessages, step_of
 from .threads import Call, Threads
 
 CALL_SECONDS: Final = 10.0  # how long one call may take before it counts as lost
@@ -117,7 +117,7 @@ class Gateway:
             NotSupported: It has none.
         """
         if not isinstance(self.broker, BrokerAdmin):
-            raise NotSupported(self.broker.name, "listings")
+            raise NotSupported(self.broker.name, "listings", step_of(self.broker))
         return self.broker
 
     @property

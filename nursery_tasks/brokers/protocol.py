@@ -61,6 +61,7 @@ class Feature(StrEnum):
     LIMITS = "limits of jobs"
     LOCKS = "locks"
     REPLIES = "replies to other programs"
+    PLACES = "places in line"  # a job that came back stands where it stood before
 
 
 class Listener(Protocol):
@@ -104,7 +105,8 @@ class Broker(Protocol):
         """Lease up to *limit* ready jobs: queue by queue in the order given; within one by priority, then by submission.
 
         Paused queues and jobs past their `expires` give nothing. A job that came back (retried, released, taken from a
-        worker that died) keeps its place in the order of submission. Scheduled jobs wait for `sweep`, also when they are due.
+        worker that died) keeps its place in the order of submission, where the broker has `Feature.PLACES`. Scheduled jobs wait
+        for `sweep`, also when they are due.
 
         A job with *limits* is passed over while one of them has no room. It takes room in all of them, or in none: a place in
         each that counts what is held, until it is held no more; and one start in each that is a rate, which nothing gives
@@ -348,6 +350,18 @@ class Describes(Protocol):
     def describe(self) -> dict[str, str]:
         """Return facts about where the jobs are kept: a version, a mode, a size."""
         ...
+
+
+@runtime_checkable
+class SaysWhatToDo(Protocol):
+    """What a broker may have that lacks features which another setting would give it."""
+
+    step: str  # the next step of somebody who needs one of them
+
+
+def step_of(broker: object) -> str:
+    """Return what to do about what a broker cannot do; an empty text: nothing."""
+    return broker.step if isinstance(broker, SaysWhatToDo) else ""
 
 
 @runtime_checkable

@@ -43,7 +43,8 @@ def open_broker(url: str) -> Broker:
     `redis+sentinel://host:26379,host:26379/SERVICE/0` is one that Sentinels watch, and `redis+cluster://host:port,host:port` a
     Cluster, both with `rediss+` for TLS and with `?replicas=`.
     `amqp://user:password@host:5672/vhost` and `amqps://` are a RabbitMQ server, with `?store=`: the URL, percent-encoded, of
-    the broker that keeps the jobs; and with options for the exchanges and queues, which the how-to page lists.
+    the broker that keeps the jobs, without which they are in its messages only; and with options for the exchanges and queues,
+    which the how-to page lists.
 
     Raises:
         InvalidBrokerUrl: The URL makes no sense.
@@ -82,8 +83,9 @@ def _open_amqp(url: str, options: dict[str, str]) -> Broker:
     address = read_address(url, options, name)
     store = options.get("store", "")
     if not store:
-        step = "App(..., store='sqlite:///jobs.db') or store='redis://...'"
-        raise InvalidBrokerUrl(name, f"it says nothing of a store, which keeps the jobs; {step}", expected="")
+        from .amqp.bare import BareBroker
+
+        return BareBroker(address)
     if store.startswith(("amqp:", "amqps:")):
         raise InvalidBrokerUrl(name, "its store is an AMQP server, too; name a sqlite: or redis: broker")
     return AmqpBroker(address, open_broker(store))

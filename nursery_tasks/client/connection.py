@@ -15,7 +15,7 @@ from anyio import CancelScope, current_effective_deadline, current_time, move_on
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from ..brokers.gateway import Gateway
-from ..brokers.protocol import Broker, Feature
+from ..brokers.protocol import Broker, Feature, step_of
 from ..current import owner_on, slot_given_back
 from ..errors import (
     BrokerClosed,
@@ -311,7 +311,7 @@ def check_limits_are_held(broker: Broker) -> None:
         NotSupported: It does not.
     """
     if Feature.LIMITS not in broker.features:
-        raise NotSupported(broker.name, Feature.LIMITS)
+        raise NotSupported(broker.name, Feature.LIMITS, step_of(broker))
 
 
 def tell_queued(events: Events, submissions: Sequence[Submission], receipts: Iterable[Receipt], now: float) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 from anyio import move_on_after
 
+from ..brokers.protocol import step_of
 from ..current import slot_given_back
 from ..errors import UnknownJob, WaitTimedOut
 from ..model.delivery import CancelAnswer, Stored
@@ -123,9 +124,10 @@ class JobHandle(Generic[R_co]):
         return answers[self.id]
 
     async def _look(self) -> Stored:
-        [stored] = await self._app.connection.gateway.outcomes([self.id])
+        gateway = self._app.connection.gateway
+        [stored] = await gateway.outcomes([self.id])
         if stored is None:
-            raise UnknownJob(self.id)
+            raise UnknownJob(self.id, step_of(gateway.broker))
         return stored
 
     async def wait_stored(self, timeout_seconds: float | None) -> Stored:

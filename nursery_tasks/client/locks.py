@@ -17,7 +17,7 @@ from anyio.lowlevel import checkpoint
 
 from ..brokers.gateway import Gateway
 from ..brokers.posting import loop_poster
-from ..brokers.protocol import Broker, BrokerLocks, Feature
+from ..brokers.protocol import Broker, BrokerLocks, Feature, step_of
 from ..errors import BrokerClosed, BrokerError, LockTaken, NotSupported
 from ..model.delivery import Topic
 from .keeping import Lock, LockKeeper, boot_time
@@ -36,7 +36,7 @@ def locks_of(broker: Broker) -> BrokerLocks:
         NotSupported: It has none.
     """
     if Feature.LOCKS not in broker.features or not isinstance(broker, BrokerLocks):
-        raise NotSupported(broker.name, Feature.LOCKS)
+        raise NotSupported(broker.name, Feature.LOCKS, step_of(broker))
     return broker
 
 

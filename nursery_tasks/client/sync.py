@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 from anyio import move_on_after
 
-from ..brokers.protocol import Broker, BrokerAdmin
+from ..brokers.protocol import Broker, BrokerAdmin, step_of
 from ..current import owner_on
 from ..errors import (
     BrokerError,
@@ -208,7 +208,7 @@ class SyncClient:
     def _admin(self) -> BrokerAdmin:
         broker = self.broker()
         if not isinstance(broker, BrokerAdmin):
-            raise NotSupported(broker.name, "listings")
+            raise NotSupported(broker.name, "listings", step_of(broker))
         return broker
 
     def _encode(self, job: Job[Any], remaining_seconds: float | None = None) -> Submission:

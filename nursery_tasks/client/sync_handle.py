@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from anyio import from_thread
 
-from ..brokers.protocol import BrokerAdmin
+from ..brokers.protocol import BrokerAdmin, step_of
 from ..current import check_cancelled, current_job_or_none, distant_slot_given_back
 from ..errors import BrokerClosed, BrokerError, UnknownJob, WaitTimedOut
 from ..model.delivery import CancelAnswer, Hint, Stored
@@ -116,9 +116,10 @@ class SyncJobHandle(Generic[R_co]):
             return CancelAnswer.UNKNOWN
 
     def _look(self) -> Stored:
-        [stored] = self._client.broker().outcomes([self.id])
+        broker = self._client.broker()
+        [stored] = broker.outcomes([self.id])
         if stored is None:
-            raise UnknownJob(self.id)
+            raise UnknownJob(self.id, step_of(broker))
         return stored
 
     def _wait_anywhere(self, timeout_seconds: float | None) -> Stored:

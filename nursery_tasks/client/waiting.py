@@ -15,6 +15,7 @@ from typing import Final
 from anyio import Event, current_time, move_on_after, sleep
 
 from ..brokers.gateway import Gateway
+from ..brokers.protocol import step_of
 from ..errors import BrokerError, UnknownJob
 from ..model.delivery import Hint, Stored, Topic
 
@@ -160,7 +161,7 @@ class OutcomeWaiter:
         for job_id, stored in zip(ids, found, strict=True):
             for ticket in tuple(self._tickets.get(job_id, ())):
                 if stored is None and ticket in sent:
-                    ticket.error = UnknownJob(job_id)
+                    ticket.error = UnknownJob(job_id, step_of(self._gateway.broker))
                     ticket.event.set()
                 elif stored is not None and ticket.wants(stored):
                     ticket.stored = stored

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from anyio import CancelScope, Event, get_cancelled_exc_class
 
-from ..brokers.protocol import Feature
+from ..brokers.protocol import Feature, step_of
 from ..client import Connection
 from ..client.job import Connected
 from ..current import CurrentJob, current_job_or_none, set_current
@@ -40,8 +40,9 @@ def make_durable(app: Connected, name: str, function: Function, undo_seconds: fl
         connection = app.open_connection
         if job is None or connection is None or not _is_run_for(job, name, connection):
             return await function(*args, **kwargs)
-        if Feature.WORKFLOWS not in connection.gateway.broker.features:
-            raise NotSupported(connection.gateway.broker.name, f"durable workflows, such as {name}")
+        broker = connection.gateway.broker
+        if Feature.WORKFLOWS not in broker.features:
+            raise NotSupported(broker.name, f"durable workflows, such as {name}", step_of(broker))
         recording = Recording(connection, job, math.inf if job.hold is None else job.hold.deadline)
         await recording.load()
         if job.hold is not None:

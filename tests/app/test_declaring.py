@@ -349,7 +349,16 @@ def test_an_app_shows_no_password() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://x", "x", "memory:x", "sqlite:x.db", "sqlite:///", "redis://u:secret@h/0?colour=red", "amqp://u:secret@h/"]
+    "url",
+    [
+        "ftp://x",
+        "x",
+        "memory:x",
+        "sqlite:x.db",
+        "sqlite:///",
+        "redis://u:secret@h/0?colour=red",
+        "amqp://u:secret@h/?colour=red",
+    ],
 )
 async def test_a_url_that_makes_no_sense_is_found_when_the_app_is_opened(url: str) -> None:
     with pytest.raises(InvalidBrokerUrl) as caught:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from rabbit_server import fresh_rabbit
+from rabbit_server import fresh_bare_rabbit, fresh_rabbit
 from redis_server import fresh_url, open_redis_broker
 from redis_topologies import fresh_cluster_url
 
+from nursery_tasks.brokers.amqp.bare import BareBroker
 from nursery_tasks.brokers.memory import MemoryBroker
 from nursery_tasks.brokers.protocol import Feature
 from nursery_tasks.brokers.redis import RedisBroker
@@ -63,6 +64,11 @@ def open_amqp_redis(folder: Path) -> ContractHarness:
     return ContractHarness(open_amqp, clock=clock, clean_up=stack.close)
 
 
+def open_amqp_bare(folder: Path) -> ContractHarness:
+    stack = ExitStack()
+    return ContractHarness(stack.enter_context(fresh_bare_rabbit()), clean_up=stack.close)
+
+
 def open_toy(folder: Path) -> ContractHarness:
     from toy_broker import ToyBroker
 
@@ -76,6 +82,7 @@ class Candidate:
 
     open: Callable[[Path], ContractHarness]
     features: frozenset[Feature]
+    clock: bool = True  # whether it has one that a test can move
 
 
 BROKERS = {
@@ -86,13 +93,14 @@ BROKERS = {
     "cluster": Candidate(open_cluster, RedisBroker.features),
     "amqp with sqlite": Candidate(open_amqp_sqlite, SqliteBroker.features),
     "amqp with redis": Candidate(open_amqp_redis, RedisBroker.features),
+    "amqp-bare": Candidate(open_amqp_bare, BareBroker.features, clock=False),
     "toy": Candidate(open_toy, frozenset()),
 }
 PAIRS = [
     pytest.param(tested, check, id=f"{name}-{check.topic}-{check.name}".replace(" ", "_"))
     for name, tested in BROKERS.items()
     for check in checks
-    if check.needs <= tested.features
+    if check.needs <= tested.features and (tested.clock or not check.clock)
 ]
 
 

@@ -91,7 +91,6 @@ def test_a_queue_that_is_full_refuses(host: Host) -> None:
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        ("amqp://me:secret@h/", "it says nothing of a store"),
         ("amqp://me:secret@h/?store=amqp://h", "its store is an AMQP server, too"),
         ("amqp://me:secret@h/?store=memory:&colour=red", "has no option 'colour'"),
         ("amqp://me:secret@h/?store=memory:&cafile=x", "has no option 'cafile'"),

@@ -63,7 +63,7 @@ def queue_order_before_priority(harness: ContractHarness) -> None:
     expect_claimable(broker, "a", "b", queues=["a", "b"])
 
 
-@topic.check()
+@topic.check(Feature.PLACES)
 def released_job_keeps_its_place(harness: ContractHarness) -> None:
     """A job that was released stands before those that were submitted after it."""
     broker = harness.open()
@@ -72,7 +72,7 @@ def released_job_keeps_its_place(harness: ContractHarness) -> None:
     expect_claimable(broker, "a", "b", "c")
 
 
-@topic.check()
+@topic.check(Feature.PLACES)
 def retried_job_keeps_its_place(harness: ContractHarness) -> None:
     """A job that is retried at once stands before those that were submitted after it."""
     broker = harness.open()
@@ -82,7 +82,7 @@ def retried_job_keeps_its_place(harness: ContractHarness) -> None:
     expect_claimable(broker, "a", "b", "c")
 
 
-@topic.check(clock=True)
+@topic.check(Feature.PLACES, clock=True)
 def returned_jobs_keep_their_place(harness: ContractHarness) -> None:
     """Jobs of a worker that died stand before those that were submitted after them."""
     broker = harness.open()
@@ -94,7 +94,7 @@ def returned_jobs_keep_their_place(harness: ContractHarness) -> None:
     expect_claimable(broker, "a", "b", "c")
 
 
-@topic.check(Feature.DELAYS, clock=True)
+@topic.check(Feature.PLACES, Feature.DELAYS, clock=True)
 def due_job_keeps_its_place(harness: ContractHarness) -> None:
     """A job that became due stands before those that were submitted after it."""
     broker = harness.open()

@@ -1,0 +1,255 @@
+"""RabbitMQ without a store, end to end: real worker processes, real callers, and both killed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from base64 import b64decode
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import anyio
+import pytest
+from anyio import fail_after, move_on_after, sleep, to_thread
+from proxy import Proxy
+from support import working
+
+from nursery_tasks import App, CancelAnswer, Concurrency
+from nursery_tasks.brokers.url import open_broker
+from nursery_tasks.errors import BrokerUnavailable, JobCancelled, NotSupported, UnknownJob
+
+from . import bare_program
+from .bare_program import add, fail, slow, stamp, third_time
+from .conftest import Host
+
+LOOPS = ["asyncio", "trio"]
+SECONDS = 40.0
+FOLDER = Path(bare_program.__file__).parent
+
+
+@dataclass
+class Crew:
+    """Worker processes on a virtual host of their own, and the file that their handlers write to."""
+
+    url: str
+    log: Path
+    started: list[subprocess.Popen[bytes]]
+
+    def lines(self) -> list[str]:
+        return self.log.read_text().splitlines() if self.log.exists() else []
+
+    async def until_line(self, line: str, times: int = 1) -> None:
+        with fail_after(SECONDS):
+            while self.lines().count(line) < times:  # noqa: ASYNC110 - another process writes it
+                await sleep(0.02)
+
+    def start(self, backend: str = "asyncio", slots: int = 8) -> subprocess.Popen[bytes]:
+        words = ["run", "bare_program:app", "--backend", backend, "--slots", str(slots), "--queues", "default", "--quiet"]
+        return self._start(["-m", "nursery_tasks", *words])
+
+    def call(self, name: str) -> subprocess.Popen[bytes]:
+        """Start a program that awaits a job of this name."""
+        return self._start([str(FOLDER / "bare_program.py"), name])
+
+    def _start(self, words: list[str]) -> subprocess.Popen[bytes]:
+        path = os.pathsep.join([str(FOLDER), *filter(None, sys.path)])
+        environment = {**os.environ, "BROKER": self.url, "LOG": str(self.log), "PYTHONPATH": path}
+        process = subprocess.Popen([sys.executable, *words], env=environment)
+        self.started.append(process)
+        return process
+
+
+@pytest.fixture
+def crew(host: Host, tmp_path: Path) -> Generator[Crew, None, None]:
+    crew = Crew(host.url(store=""), tmp_path / "log", [])
+    yield crew
+    for process in crew.started:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def app(crew: Crew) -> Generator[App, None, None]:
+    """The app of the program, open to be used here: this process sends, and the others work."""
+    broker = open_broker(crew.url)
+    with bare_program.app.use_broker(broker):
+        yield bare_program.app
+    broker.close()
+
+
+# --- what works -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("anyio_backend", LOOPS)
+async def test_results_errors_retries_and_delays(crew: Crew, app: App, anyio_backend: str) -> None:
+    crew.start(anyio_backend)
+    with fail_after(SECONDS):
+        async with app:
+            assert await add.run(1, 2) == 3
+            handles = await app.enqueue_many([add.job(n, n) for n in range(100)])
+            assert [await handle for handle in handles] == [2 * n for n in range(100)]
+            with pytest.raises(ValueError, match="no such file"):
+                await fail.run("no such file")
+            assert await third_time.run() == 3
+            began = time.time()
+            late = [await stamp.options(delay=seconds).enqueue(f"{seconds}") for seconds in (1.6, 0.3, 0.9)]
+            moments = [await handle - began for handle in late]
+    assert all(moment >= seconds for moment, seconds in zip(moments, (1.6, 0.3, 0.9), strict=True))
+    assert [line for line in crew.lines() if line.startswith("ran")] == ["ran 0.3", "ran 0.9", "ran 1.6"]
+    assert [line for line in crew.lines() if line.startswith("attempt")] == ["attempt 1", "attempt 2", "attempt 3"]
+
+
+@pytest.mark.parametrize("anyio_backend", LOOPS)
+async def test_a_cancel_reaches_what_runs_and_what_waits(crew: Crew, app: App, anyio_backend: str) -> None:
+    crew.start(anyio_backend, slots=1)
+    with fail_after(SECONDS):
+        async with app:
+            running = await slow.enqueue("runs", 60.0)
+            await crew.until_line("began runs")
+            waiting = await slow.enqueue("waits", 60.0)
+            assert await waiting.cancel("not wanted") is CancelAnswer.CANCELLED
+            assert await running.cancel("not wanted") is CancelAnswer.CANCELLED
+            for handle in (running, waiting):
+                with pytest.raises(JobCancelled, match="not wanted"):
+                    await handle
+            with move_on_after(SECONDS) as scope:  # awaited is owned: it ends with whoever awaits it
+                scope.deadline = anyio.current_time() + 1.5
+                await slow.run("owned", 60.0)
+            assert scope.cancelled_caught
+            assert await add.run(1, 1) == 2
+    assert crew.lines() == ["began runs", "cancelled runs", "began owned", "cancelled owned"]
+
+
+# --- what breaks ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+async def test_a_job_of_a_killed_worker_runs_again(crew: Crew, app: App) -> None:
+    worker = crew.start(slots=1)
+    with fail_after(SECONDS):
+        async with app:
+            handle = await slow.enqueue("again", 1.0)
+            await crew.until_line("began again")
+            worker.kill()
+            crew.start("trio", slots=1)
+            assert await handle == "again"
+    assert crew.lines() == ["began again", "began again", "ended again"]
+
+
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+async def test_what_a_killed_caller_awaited_is_cancelled(crew: Crew) -> None:
+    crew.start()
+    caller = crew.call("owned")
+    await crew.until_line("began owned")
+    caller.kill()
+    await crew.until_line("cancelled owned")
+
+
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+async def test_both_sides_go_on_when_all_connections_were_closed(crew: Crew, app: App, host: Host) -> None:
+    crew.start()
+    with fail_after(SECONDS):
+        async with app:
+            handle = await slow.enqueue("over it", 1.0)
+            await crew.until_line("began over it")
+            await to_thread.run_sync(host.close_all_connections)
+            assert await handle == "over it"
+            done = 0
+            while done < 10:
+                try:
+                    assert await add.run(done, 1) == done + 1
+                    done += 1
+                except BrokerUnavailable:
+                    continue
+    assert crew.lines().count("ended over it") == 1  # what ran when the link broke was given up, and began again
+
+
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+async def test_an_outcome_waits_for_a_caller_whose_link_is_broken(crew: Crew, host: Host) -> None:
+    crew.start()
+    with Proxy(host.server.port) as proxy:
+        broker = open_broker(host.url(proxy.port, store="", timeout=2))
+        with bare_program.app.use_broker(broker), fail_after(SECONDS):
+            async with bare_program.app:
+                handle = await slow.enqueue("meanwhile", 1.0)
+                await crew.until_line("began meanwhile")
+                proxy.refuse()
+                proxy.cut_all()
+                await crew.until_line("ended meanwhile")
+                proxy.refuse(False)
+                assert await handle == "meanwhile"
+        broker.close()
+
+
+# --- what has failed for good ---------------------------------------------------------------------
+
+
+def dead_letters(host: Host, queue: str, count: int) -> list[dict[str, Any]]:
+    """Take messages out of the queue for the dead; waits until there are so many."""
+    path = f"queues/{host.name}/{quote(f'nursery-tasks.dead.{queue}', safe='')}/get"
+    wanted = {"count": 100, "ackmode": "ack_requeue_false", "encoding": "base64"}
+    found: list[dict[str, Any]] = []
+    end = time.monotonic() + SECONDS
+    while len(found) < count and time.monotonic() < end:
+        found += host.server.api("POST", path, wanted)
+    return found
+
+
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+async def test_what_fails_for_good_is_put_aside_with_its_reason(host: Host) -> None:
+    app = App(host.url(store=""))
+
+    @app.task(retry=None)
+    async def work(text: str) -> str:
+        if text == "bad":
+            raise ValueError("no such file")
+        return text
+
+    async with working(app, slots=2):
+        with pytest.raises(ValueError, match="no such file"):
+            await work.run("bad")
+        exchange = f"exchanges/{host.name}/nursery-tasks/publish"
+        message = {"routing_key": "default", "payload": "\x01 no job", "payload_encoding": "string"}
+        await to_thread.run_sync(host.server.api, "POST", exchange, {**message, "properties": {"type": "nursery-tasks.parcel"}})
+        assert await work.run("good") == "good"
+        found = await to_thread.run_sync(dead_letters, host, "default", 2)
+    failed, unreadable = (each["properties"]["headers"] for each in found)
+    assert (failed["nursery-tasks-state"], failed["nursery-tasks-attempts"]) == ("failed", 1)
+    assert failed["nursery-tasks-reason"] == "ValueError: no such file"
+    assert b"work" in b64decode(found[0]["payload"])
+    assert unreadable["nursery-tasks-state"] == "unreadable"
+    assert "cannot be decoded" in unreadable["nursery-tasks-reason"]
+    assert b64decode(found[1]["payload"]) == b"\x01 no job"
+
+
+# --- what needs a store ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+async def test_what_needs_a_store_says_so(host: Host) -> None:
+    app = App(host.url(store=""))
+
+    @app.task
+    async def work() -> None: ...
+
+    async with app:
+        calls: list[Callable[[], Any]] = [
+            work.options(key="k").enqueue,
+            work.options(limits=[Concurrency(1, name="x")]).enqueue,
+            app.handle("somebody-elses").status,
+            app.handle("somebody-elses").result,
+            app.workers,
+        ]
+        for call in calls:
+            with pytest.raises((NotSupported, UnknownJob)) as caught:
+                await call()
+            assert "store='redis://..." in str(caught.value)
+            assert len(str(caught.value).splitlines()) <= 3
+        with pytest.raises(NotSupported, match="has no locks; give it a store"):
+            async with app.lock("x"):
+                pass
