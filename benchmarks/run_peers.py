@@ -1,9 +1,10 @@
-"""Measure nursery-tasks on Redis beside its peers; write `docs/benchmarks.md`, its plots, and `docs/benchmarks-redis.json`.
+"""Measure nursery-tasks on Redis or RabbitMQ beside its peers; write `docs/benchmarks.md`, its plots, and figures beside it.
 
     python benchmarks/run_peers.py                            some twenty minutes
     python benchmarks/run_peers.py --quick                    two minutes; leaves the documentation as it is
     python benchmarks/run_peers.py --only idle --sides saq    a part of it, likewise
     python benchmarks/run_peers.py --only idle --keep         put this part's new figures among those that are stored
+    python benchmarks/run_peers.py --rabbitmq                 the same on RabbitMQ, a quarter of an hour
     python benchmarks/run_peers.py --render                   the page from the stored figures, without measuring
 
 The first run makes a virtual environment for each peer, in `.bench/peers/`.
@@ -18,25 +19,28 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from measuring import Place, describe_machine, median, open_place, progress
 from peers import crash, growth, idle, legs, raw, rounds, servers, steps
 from peers.effort import Effort
-from peers.sides import AS_THEY_COME, SIDES, Side, chosen
+from peers.sides import AS_THEY_COME, RABBIT_SIDES, SIDES, Side, chosen
 from peers.tables import make_tables
 from report import DOCS, as_markdown, as_text, machine_as_markdown, machine_as_text, write_between
 
 DATA = DOCS / "benchmarks-redis.json"
+RABBIT_DATA = DOCS / "benchmarks-rabbitmq.json"
+RABBIT_ROUNDS = 3
 LIBRARIES = ("nursery-tasks", "anyio", "trio", "uvloop", "msgspec", "redis", "hiredis")
 
 Scenario = Callable[[Place, Effort, list[Side]], dict[str, Any]]
 
 SCENARIOS: dict[str, Scenario] = {
     "crash": crash.measure,
-    "rounds": lambda place, effort, sides: rounds.measure(place, effort, _with_pollers(sides)),
-    "idle": lambda place, effort, sides: idle.measure(place, effort, _with_pollers(sides)),
+    "rounds": lambda place, effort, sides: rounds.measure(place, effort, _with_pollers(place, sides)),
+    "idle": lambda place, effort, sides: idle.measure(place, effort, _with_pollers(place, sides)),
     "raw": lambda place, effort, _: raw.measure(place, effort),
     "steps": lambda place, effort, _: steps.measure(place, effort),
     "legs": lambda place, effort, _: legs.measure(place, effort),
@@ -51,23 +55,32 @@ def main() -> None:
     parser.add_argument("--sides", metavar="A,B", help="some of the contenders, by the beginnings of their names")
     parser.add_argument("--directory", help="where the servers keep their files; a file system on a real disk")
     parser.add_argument("--keep", action="store_true", help="with --only: replace these parts in the stored figures")
+    parser.add_argument("--rabbitmq", action="store_true", help="on RabbitMQ: crash and rounds only")
     parser.add_argument("--render", action="store_true", help="make the page from the stored figures")
     given = parser.parse_args()
+    path = RABBIT_DATA if given.rabbitmq else DATA
     if given.render:
-        write_page(json.loads(DATA.read_text()))
+        write_page(json.loads(path.read_text()))
         return
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # or workers and servers would be left behind
-    names = given.only.split(",") if given.only else list(SCENARIOS)
+    names = given.only.split(",") if given.only else ["crash", "rounds"] if given.rabbitmq else list(SCENARIOS)
     whole = not (given.quick or given.only or given.sides)
-    with open_place(given.directory) as place:
-        data = measure(place, Effort.quick() if given.quick else Effort(), names, chosen(SIDES, given.sides))
+    effort = Effort.quick() if given.quick else Effort(rounds=RABBIT_ROUNDS) if given.rabbitmq else Effort()
+    sides = chosen(RABBIT_SIDES if given.rabbitmq else SIDES, given.sides)
+    with ExitStack() as stack:
+        place = stack.enter_context(open_place(given.directory))
+        if given.rabbitmq:
+            from peers.rabbit import open_rabbit  # it needs what the tests need
+
+            place = stack.enter_context(open_rabbit(place))
+        data = measure(place, effort, names, sides)
     if given.keep and not given.sides:
-        stored = json.loads(DATA.read_text())
+        stored = json.loads(path.read_text())
         data = {**stored, "scenarios": {**stored["scenarios"], **data["scenarios"]}}
     for table in make_tables(data).values():
         print(as_text(table), flush=True)
     if whole or given.keep:
-        DATA.write_text(json.dumps(data, indent=1) + "\n")
+        path.write_text(json.dumps(data, indent=1) + "\n")
         write_page(data)
 
 
@@ -76,6 +89,7 @@ def measure(place: Place, effort: Effort, names: list[str], sides: list[Side]) -
     versions = {side.name: side.version for side in sides}  # first of all: it makes the environments
     machine = {
         **describe_machine(place, LIBRARIES),
+        **({"broker": place.version()} if isinstance(place, servers.ServedPlace) else {}),
         "server": servers.version(),
         "reference": reference(),
         "load before": load(),
@@ -102,15 +116,17 @@ def measure(place: Place, effort: Effort, names: list[str], sides: list[Side]) -
         }
         for side in sides
     }
-    return {"machine": machine, "sides": described, "scenarios": scenarios}
+    broker = "RabbitMQ" if isinstance(place, servers.ServedPlace) else "Redis"
+    return {"broker": broker, "machine": machine, "sides": described, "scenarios": scenarios}
 
 
 def write_page(data: dict[str, Any]) -> None:
     """Put tables and plots into the page."""
-    from peers.plots import draw  # its library takes a second to import
-
     write_tables(data, DOCS / "benchmarks.md")
-    draw(data, DOCS)
+    if not _is_rabbit(data):
+        from peers.plots import draw  # its library takes a second to import
+
+        draw(data, DOCS)
 
 
 def write_tables(data: dict[str, Any], page: Path) -> None:
@@ -118,7 +134,14 @@ def write_tables(data: dict[str, Any], page: Path) -> None:
     loads = {name: " to ".join(each["load before and after"]) for name, each in data["scenarios"].items()}
     machine = {**data["machine"], "load average": ", ".join(f"{name} {text}" for name, text in loads.items())}
     texts = {name: as_markdown(table) for name, table in make_tables(data).items()}
-    write_between({"peers-machine": machine_as_markdown(machine), **texts}, page)
+    texts["peers-machine"] = machine_as_markdown(machine)
+    if _is_rabbit(data):
+        texts = {name.replace("peers-", "rabbit-"): text for name, text in texts.items()}
+    write_between(texts, page)
+
+
+def _is_rabbit(data: dict[str, Any]) -> bool:
+    return data.get("broker") == "RabbitMQ"
 
 
 def reference() -> str:
@@ -137,7 +160,9 @@ def load() -> str:
     return f"{os.getloadavg()[0]:.1f}"
 
 
-def _with_pollers(sides: list[Side]) -> list[Side]:
+def _with_pollers(place: Place, sides: list[Side]) -> list[Side]:
+    if isinstance(place, servers.ServedPlace):  # whose broker pushes
+        return sides
     names = {side.environment for side in sides}
     return sides + [side for side in AS_THEY_COME if side.environment in names]
 

@@ -75,12 +75,14 @@ class ServerMissing(Exception):
 
 
 class RabbitServer:
-    """One node.
+    """One node, with one scheduler that does not spin: the machine is shared with what is tested.
 
     Args:
         folder: Where it keeps its files, and writes its log.
         advanced: Settings that only Erlang can say.
     """
+
+    erl_args = "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none"
 
     def __init__(self, folder: Path, advanced: str = "") -> None:
         self.folder, self.advanced = folder, advanced
@@ -239,8 +241,7 @@ class RabbitServer:
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.folder / "advanced.config"),
             "RABBITMQ_CONF_ENV_FILE": str(self.folder / "none"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
-            # One scheduler that does not spin: the machine is shared with what is tested.
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": self.erl_args,
             "RABBITMQ_CTL_ERL_ARGS": "+S 1:1 +sbwt none",
         }
 

@@ -8,6 +8,8 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from rabbit_server import need_server as need_rabbit
+from rabbit_server import shared_server
 from redis_server import need_server
 
 ROOT = Path(__file__).parent.parent
@@ -37,6 +39,23 @@ def test_a_visit_measures_what_the_tables_show(workers: str, tmp_path: Path) -> 
     figures = visit(OURS[0], Place(tmp_path), effort)
 
     assert figures.keys() == (rounds.LEGEND.keys() - {"two"} if workers == "one" else {"two"})
+    assert all(value > 0 for row in figures.values() for value in row)
+
+
+def test_a_visit_on_rabbitmq_measures_the_same(tmp_path: Path) -> None:
+    need_server()
+    need_rabbit()
+    from peers import rounds
+    from peers.effort import Effort
+    from peers.rabbit import RabbitPlace
+    from peers.sides import RABBIT_SIDES
+
+    [_, side, *_] = RABBIT_SIDES  # on SQLite, whose jobs are counted by a query
+    figures = rounds.visit_one_worker(
+        side, RabbitPlace(tmp_path, shared_server()), Effort(share=0.0, singles=5, trips=4, callers=2)
+    )
+
+    assert figures.keys() == rounds.LEGEND.keys() - {"two"}
     assert all(value > 0 for row in figures.values() for value in row)
 
 

@@ -7,5 +7,7 @@
 - `raw`, `steps`, `legs`, `growth`: what is measured of ours alone
 - `tables`, `plots`: from the stored figures to the page
 
+- `rabbit`: a RabbitMQ node, for the same on RabbitMQ
+
 A peer with another broker needs a program, a row in `sides`, and a `Stage` that starts its server.
 """

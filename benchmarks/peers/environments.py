@@ -20,12 +20,24 @@ ROOT = Path(__file__).resolve().parents[2] / ".bench" / "peers"
 REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "streaq": ("streaq", "uvloop"),
     "saq": ("saq[redis,hiredis]", "uvloop", "typing_extensions"),  # it imports the last without asking for it
-    "taskiq": ("taskiq", "taskiq-redis", "uvloop", "hiredis", "orjson"),
+    "taskiq": ("taskiq", "taskiq-redis", "taskiq-aio-pika", "uvloop", "hiredis", "orjson"),
     "arq": ("arq", "uvloop", "hiredis"),
-    "dramatiq": ("dramatiq[redis]", "hiredis"),
+    "dramatiq": ("dramatiq[redis,rabbitmq]", "hiredis"),
     "celery": ("celery[redis]", "hiredis"),
 }
-_SHOWN = {"redis", "hiredis", "uvloop", "kombu", "coredis", "taskiq-redis", "orjson"}
+_SHOWN = {
+    "redis",
+    "hiredis",
+    "uvloop",
+    "kombu",
+    "coredis",
+    "taskiq-redis",
+    "taskiq-aio-pika",
+    "aio-pika",
+    "pika",
+    "amqp",
+    "orjson",
+}
 
 
 def bin_of(name: str) -> Path:

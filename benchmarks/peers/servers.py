@@ -8,14 +8,15 @@ import subprocess
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import redis
-from measuring import Place
+from measuring import Place, Watcher
 
 START_SECONDS = 10.0
 SETTINGS = ("--appendonly", "yes", "--appendfsync", "everysec", "--save", "")  # the same for all
+SQLITE_STORE = "store.db"  # in a stage's directory
 PROGRAMS = ("redis-server", "valkey-server")
 
 
@@ -26,15 +27,20 @@ class Stage:
     Attributes:
         url: Where the contender's broker is.
         directory: For the contender's own files.
-        store: Asks the server in which results are stored.
+        store: Asks the Redis server in which results are stored.
+        results: Where that is, when it is not the broker.
     """
 
     url: str
     directory: Path
     store: redis.Redis
+    results: str = ""
 
     def answer(self, *words: str) -> int:
-        """Ask one question whose answer is a number; nothing there is 0."""
+        """Ask one question whose answer is a number; nothing there is 0. It is a Redis command, or `SQL` and a query."""
+        if words[0] == "SQL":
+            with Watcher(self.directory / SQLITE_STORE, words[1]) as watcher:
+                return watcher()
         return int(self.store.execute_command(*words) or 0)  # type: ignore[no-untyped-call]
 
     def commands(self) -> int:
@@ -48,9 +54,33 @@ class Stage:
         return float(found["used_cpu_user"]) + float(found["used_cpu_sys"])  # type: ignore[index]
 
 
+class ServedPlace(Place):
+    """A place with a broker beside, which is the same one for all measurements; each has a room of its own in it."""
+
+    @contextmanager
+    def open_room(self) -> Generator[str, None, None]:
+        """Make a room, and give its URL."""
+        raise NotImplementedError
+        yield ""
+
+    def version(self) -> str:
+        """Say what broker it is."""
+        raise NotImplementedError
+
+
 @contextmanager
 def open_stage(place: Place) -> Generator[Stage, None, None]:
-    """Start a Redis server for one measurement."""
+    """Start the servers for one measurement: a Redis server, which is the broker where the place has no other."""
+    if isinstance(place, ServedPlace):
+        with place.open_room() as url, _open_redis_stage(place) as stage:
+            yield replace(stage, url=url, results=stage.url)
+    else:
+        with _open_redis_stage(place) as stage:
+            yield stage
+
+
+@contextmanager
+def _open_redis_stage(place: Place) -> Generator[Stage, None, None]:
     with place.fresh() as directory, socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])

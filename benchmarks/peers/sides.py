@@ -14,11 +14,14 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from measuring import HERE, ask
 
+from nursery_tasks.brokers.url import with_store
+
 from .environments import bin_of, versions
-from .servers import Stage
+from .servers import SQLITE_STORE, Stage
 
 PROGRAMS = Path(__file__).resolve().parent / "programs"
 SLOTS = 32
@@ -30,7 +33,7 @@ class Count:
     """How to find out how many jobs have ended, by one question that costs the server next to nothing.
 
     Attributes:
-        words: The question, a Redis command that is answered by a number.
+        words: The question, a Redis command that is answered by a number; or `SQL` and a query to the SQLite store.
         left: The answer is what is left, not what has ended.
     """
 
@@ -78,6 +81,8 @@ class Side:
         variables: The same for its processes.
         trips: Divides the number of round trips, where each takes long.
         trips_only: Nothing else is measured in the rounds.
+        store: Of ours on a broker that needs one: what keeps the jobs.
+        query: Of ours: options of the broker's URL.
     """
 
     name: str
@@ -94,6 +99,8 @@ class Side:
     trips: int = 1
     trips_only: bool = False
     ours: bool = False
+    store: Literal["", "redis", "sqlite"] = ""
+    query: str = ""
 
     @property
     def version(self) -> str:
@@ -141,14 +148,24 @@ class Side:
             return sys.executable
         return str(bin_of(self.environment) / name)
 
+    def _url(self, stage: Stage) -> str:
+        if not self.store:
+            return stage.url
+        return with_store(stage.url + self.query, stage.results if self.store == "redis" else _sqlite_url(stage))
+
     def _variables(self, stage: Stage) -> dict[str, str]:
         return {
-            "BENCH_URL": stage.url,
+            "BENCH_URL": self._url(stage),
+            "BENCH_RESULTS": stage.results,
             "BENCH_FILE": str(stage.directory / "jobs"),
             "BENCH_SLOTS": str(SLOTS),
             "PYTHONPATH": str(HERE.parent) if self.environment is None else "",
             **self.variables,
         }
+
+
+def _sqlite_url(stage: Stage) -> str:
+    return f"sqlite:///{stage.directory / SQLITE_STORE}"
 
 
 def _ours(loop: str) -> Side:
@@ -232,6 +249,51 @@ SIDES = [*OURS, *PEERS]
 AS_THEY_COME = [
     replace(ARQ, name="arq, default polling", variables={"BENCH_POLL_SECONDS": "0.5"}, trips=25, trips_only=True),
     replace(DRAMATIQ, name="dramatiq, default polling", variables={}, trips=3, trips_only=True),
+]
+
+# On RabbitMQ, with results in Redis where the name does not say otherwise.
+_OURS_RABBIT = replace(
+    OURS[0],
+    jobs=10_000,
+    store="redis",
+    settings=f"as it comes: {SLOTS} slots, a quorum queue, each message confirmed; jobs and results in Redis",
+)
+_RABBIT = "its documentation: acknowledged when it has ended; the server delivers again what a broken connection had"
+RABBIT_SIDES = [
+    _OURS_RABBIT,
+    replace(
+        _OURS_RABBIT,
+        name="nursery-tasks, SQLite store",
+        store="sqlite",
+        count=Count(("SQL", "SELECT count(*) FROM job WHERE state = 4 AND at IS NOT NULL"), left=False),
+        settings=f"as it comes: {SLOTS} slots, a quorum queue, each message confirmed; jobs and results in SQLite, synced",
+    ),
+    replace(
+        _OURS_RABBIT,
+        name="nursery-tasks, classic queue",
+        query="?queue_type=classic",
+        settings=f"{SLOTS} slots, a durable classic queue, each message confirmed; jobs and results in Redis",
+    ),
+    replace(
+        DRAMATIQ,
+        count=Count(("DBSIZE",), left=False),
+        known_from=_RABBIT,
+        settings="one process of 8 threads (its default), `confirm_delivery`, a durable classic queue, its prefetch of two per"
+        " thread; results in Redis",
+        variables={},
+    ),
+    replace(
+        TASKIQ,
+        known_from=_RABBIT,
+        settings=f"taskiq-aio-pika: uvloop, orjson, {SLOTS} tasks, `qos` the same, its quorum queue, each message confirmed;"
+        " results in Redis, a client looks each millisecond",
+    ),
+    replace(
+        CELERY,
+        known_from="its documentation: with `acks_late`, which is not its default",
+        settings="prefork with one child, `acks_late`, `confirm_publish`, a durable classic queue, prefetch 64, no gossip,"
+        " mingle, heartbeat; results in Redis",
+    ),
 ]
 
 

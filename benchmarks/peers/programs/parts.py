@@ -18,6 +18,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 URL = os.environ.get("BENCH_URL", "redis://127.0.0.1:6379/0")
+RESULTS = os.environ.get("BENCH_RESULTS") or URL  # where results are stored
+ON_RABBITMQ = URL.startswith("amqp")
 SLOTS = int(os.environ.get("BENCH_SLOTS", "32"))
 POLL_SECONDS = float(os.environ.get("BENCH_POLL_SECONDS", "0.001"))  # of those that poll
 RECOVERY_SECONDS = int(os.environ.get("BENCH_RECOVERY_SECONDS", "0"))  # when a dead worker's jobs start again; 0: as it comes

@@ -1,8 +1,8 @@
-"""Celery on Redis, results on Redis.
+"""Celery on Redis or RabbitMQ, results on Redis.
 
 `acks_late`, because by default it acknowledges a task before it runs and loses it with its worker; what nobody has
 acknowledged for `visibility_timeout` goes back to the queue. A prefetch that suits short tasks, no gossip, no mingle, no
-heartbeats. A client waits for the result over pub/sub.
+heartbeats. RabbitMQ confirms each message. A client waits for the result over pub/sub.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import time
 
 from celery import Celery
-from parts import RECOVERY_SECONDS, URL, Blocking, play, write_moment
+from parts import ON_RABBITMQ, RECOVERY_SECONDS, RESULTS, URL, Blocking, play, write_moment
 
-app = Celery("bench", broker=URL, backend=URL)
+app = Celery("bench", broker=URL, backend=RESULTS)
 app.conf.update(
     task_acks_late=True,
     task_reject_on_worker_lost=True,
@@ -21,7 +21,9 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     worker_hijack_root_logger=True,
 )
-if RECOVERY_SECONDS:
+if ON_RABBITMQ:
+    app.conf.broker_transport_options = {"confirm_publish": True}
+elif RECOVERY_SECONDS:
     app.conf.broker_transport_options = {"visibility_timeout": RECOVERY_SECONDS}
 
 
@@ -44,7 +46,7 @@ def dies() -> None:
 TASKS = {"noop": noop, "moment": moment, "dies": dies}
 
 
-class CeleryOnRedis(Blocking):
+class OnCelery(Blocking):
     def enqueue(self, task: str) -> None:
         TASKS[task].delay()
 
@@ -57,4 +59,4 @@ class CeleryOnRedis(Blocking):
 
 
 if __name__ == "__main__":
-    play(CeleryOnRedis())
+    play(OnCelery())

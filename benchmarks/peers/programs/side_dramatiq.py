@@ -1,8 +1,8 @@
-"""dramatiq on Redis, with the `Results` middleware.
+"""dramatiq on Redis or RabbitMQ, with the `Results` middleware on Redis.
 
 A message is acknowledged after its result is stored; what a dead worker held goes back to the queue when nothing was heard of
 that worker for `heartbeat_timeout`. Its consumer looks for work with growing pauses (`dramatiq_worker_timeout`, a second), here
-at least each millisecond; a client blocks on the result.
+at least each millisecond; a client blocks on the result. RabbitMQ confirms each message, and pushes.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ import time
 from typing import Any
 
 import dramatiq
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
-from parts import RECOVERY_SECONDS, URL, Blocking, play, write_moment
+from parts import ON_RABBITMQ, RECOVERY_SECONDS, RESULTS, URL, Blocking, play, write_moment
 
 options: dict[str, Any] = {}
 if RECOVERY_SECONDS:
     options = {"heartbeat_timeout": RECOVERY_SECONDS * 1000, "maintenance_chance": 1_000_000}
-broker = RedisBroker(url=URL, **options)
-broker.add_middleware(Results(backend=RedisBackend(url=URL)))
+broker: dramatiq.Broker = RabbitmqBroker(url=URL, confirm_delivery=True) if ON_RABBITMQ else RedisBroker(url=URL, **options)
+broker.add_middleware(Results(backend=RedisBackend(url=RESULTS)))
 dramatiq.set_broker(broker)
 
 

@@ -1,4 +1,4 @@
-"""taskiq on a Redis stream (taskiq-redis), with stored results.
+"""taskiq on a Redis stream (taskiq-redis) or RabbitMQ (taskiq-aio-pika), with results stored in Redis.
 
 A message is acknowledged when the result is saved, which is its default; another worker claims what nobody has acknowledged
 for `idle_timeout`. A client asks for a result each millisecond (its default: each 0.2 s). Results live for ten minutes.
@@ -9,13 +9,20 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from parts import POLL_SECONDS, RECOVERY_SECONDS, URL, Async, at_most, play, write_moment
+from parts import ON_RABBITMQ, POLL_SECONDS, RECOVERY_SECONDS, RESULTS, SLOTS, URL, Async, at_most, play, write_moment
+from taskiq import AsyncBroker
 from taskiq_redis import RedisAsyncResultBackend, RedisStreamBroker
 
 options: dict[str, Any] = {"idle_timeout": RECOVERY_SECONDS * 1000} if RECOVERY_SECONDS else {}
-broker = RedisStreamBroker(
-    URL, consumer_id="0", unacknowledged_lock_timeout=10.0, xread_block=100 if RECOVERY_SECONDS else 2000, **options
-).with_result_backend(RedisAsyncResultBackend(URL, result_ex_time=600))
+if ON_RABBITMQ:
+    from taskiq_aio_pika import AioPikaBroker
+
+    broker: AsyncBroker = AioPikaBroker(URL, qos=SLOTS)
+else:
+    broker = RedisStreamBroker(
+        URL, consumer_id="0", unacknowledged_lock_timeout=10.0, xread_block=100 if RECOVERY_SECONDS else 2000, **options
+    )
+broker = broker.with_result_backend(RedisAsyncResultBackend(RESULTS, result_ex_time=600))
 FLIGHT = 32
 
 
