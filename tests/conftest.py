@@ -1,8 +1,10 @@
 """What all tests share: the event loops that they run on."""
 
 import asyncio
+import os
 import sys
 from typing import Any
+from zlib import crc32
 
 import pytest
 from hypothesis import settings
@@ -35,36 +37,39 @@ if sys.version_info >= (3, 12):
     BACKENDS.append(pytest.param(("asyncio", {"loop_factory": eager_loop}), id="asyncio-eager"))
 
 
-_ON_A_SERVER = {"amqp", "redis"}
-_OTHER_LOOPS = {"uvloop", "asyncio-eager"}
+EVERY_LOOP = "NURSERY_TASKS_EVERY_LOOP"  # in the environment: leave nothing out
+_ON_A_SERVER = ("amqp", "redis")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what would be tested twice: brokers on a server are called in threads, or have a loop of their own.
+    """Leave out most of what a test on each broker would show again on each loop.
 
-    Which of asyncio's loops is outside makes no difference to them that SQLite, called in threads as well, would not show.
+    A broker that blocks is called in threads, and which loop is outside makes little difference to that. In memory each test
+    runs on each loop; on SQLite on asyncio and Trio; on a server on one of the two, chosen by the test's name so that both have
+    their half there, and those about owned jobs on both.
     """
-    left_out = [item for item in items if _is_on_a_server(item) and _loop_of(item) in _OTHER_LOOPS]
+    if EVERY_LOOP in os.environ:
+        return
+    left_out = [item for item in items if isinstance(item, pytest.Function) and _is_left_out(item)]
     if left_out:
         gone = set(left_out)
         items[:] = [item for item in items if item not in gone]
         config.hook.pytest_deselected(items=left_out)
 
 
-def _is_on_a_server(item: pytest.Item) -> bool:
-    return (
-        isinstance(item, pytest.Function)
-        and hasattr(item, "callspec")
-        and bool(_ON_A_SERVER & set(item.callspec.id.split("-")))
-    )
-
-
-def _loop_of(item: pytest.Item) -> str | None:
-    """Return the id of the event loop, as it stands in `BACKENDS`."""
-    chosen = (
-        item.callspec.params.get("anyio_backend") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
-    )
-    return next((str(backend.id) for backend in BACKENDS if backend.values[0] is chosen), None)
+def _is_left_out(item: pytest.Function) -> bool:
+    if not hasattr(item, "callspec"):
+        return False
+    words = set(item.callspec.id.split("-"))
+    loop = next((backend.id for backend in BACKENDS if backend.values[0] is item.callspec.params.get("anyio_backend")), None)
+    place = next((number for number, name in enumerate(_ON_A_SERVER) if name in words), None)
+    if loop is None or (place is None and "sqlite" not in words):
+        return False
+    if loop not in ("asyncio", "trio"):
+        return True
+    if place is None or "owned" in item.path.parts:
+        return False
+    return loop != ("asyncio", "trio")[(crc32(item.originalname.encode()) + place) % 2]
 
 
 @pytest.fixture(scope="module", params=BACKENDS)  # module: AnyIO's own has this scope, so wider fixtures may use it
