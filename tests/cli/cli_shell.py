@@ -208,9 +208,9 @@ class Shell:
         self.started.append(running)
         return running
 
-    def worker(self, *args: str, before: str = "") -> Running:
+    def worker(self, *args: str, app: str = "tasks_here:app", before: str = "") -> Running:
         """Start a worker, and wait until it works."""
-        running = self.start("run", "tasks_here:app", *args, before=before)
+        running = self.start("run", app, *args, before=before)
         running.wait_for("worker-started" if "--json" in args else "to stop")
         return running
 

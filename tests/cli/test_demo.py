@@ -72,6 +72,7 @@ def watched_url() -> Generator[str, None, None]:
 
 SERVERS = [
     pytest.param(fresh_url, ["--backend", "trio"], id="server-trio"),
+    pytest.param(fresh_url, ["--backend", "asyncio"], id="server-asyncio"),
     pytest.param(fresh_cluster_url, ["--uvloop"], id="cluster-uvloop"),
     pytest.param(watched_url, ["--backend", "asyncio"], id="sentinel-asyncio"),
 ]

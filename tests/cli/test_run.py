@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from typing import Any
 
 import pytest
-from cli_shell import Running, Shell, eventually
+from cli_shell import MODULE, Running, Shell, eventually
+from rabbit_server import fresh_rabbit_url
+from redis_server import fresh_url
 
-from nursery_tasks import JobState
+from nursery_tasks import App, JobState
 
 # The constants that would make a test slow, made small in the process that is tested.
 QUICK_SECOND_SIGNAL = "from nursery_tasks.cli import serve; serve.NEXT_SIGNAL_SECONDS = 0.0"
@@ -50,6 +53,28 @@ def test_a_worker_shows_each_step_of_a_job_and_sums_up(shell: Shell, loop: list[
     assert ended.err == ""
     assert "task   succeeded  failed  retried" in ended.out
     assert "2 jobs ended here" in ended.out
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("broker", ["redis", "amqp"])
+def test_a_worker_on_a_server_does_the_same(shell: Shell, broker: str, backend: str) -> None:
+    fresh = fresh_url() if broker == "redis" else fresh_rabbit_url(f"sqlite:///{shell.directory}/kept.db")
+    with fresh as url:
+        shell.write("there.py", MODULE.replace("sqlite:///jobs.db", url))
+        worker = shell.worker("--backend", backend, "--drain", "0.2", app="there:app")
+        assert "***" in "".join(worker.seen) or broker == "redis"
+        app = App(url)
+        with closing(app.sync) as here:
+            assert here.enqueue(app.job("greet", "Ada")).result(20) == "Hello, Ada"
+            assert here.enqueue(app.job("bad")).outcome(20).state is JobState.FAILED
+            slow = here.enqueue(app.job("greet", "Grace", 60.0))
+            eventually(lambda: slow.status() is JobState.STARTED)
+            worker.send(signal.SIGTERM)
+            ended = worker.end()
+            assert ended.code == 3, ended
+            assert slow.status() is JobState.READY
+            slow.cancel(wait=0)
+            assert slow.outcome(5).state is JobState.CANCELLED
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
