@@ -142,6 +142,11 @@ class Gateway:
             raise NotSupported(self.broker.name, "messages to send")
         return self.broker
 
+    @property
+    def has_only_messages(self) -> bool:
+        """Whether nothing is known of jobs but the messages that wait in their queues."""
+        return isinstance(self.broker, ManagesQueues) and not isinstance(self.broker, BrokerAdmin)
+
     async def transport_queue(self, queue: str) -> TransportQueue | None:
         """Return what the server that moves the messages knows of a queue; None: nothing, or there is no such server."""
         if not isinstance(self.broker, HasTransport):

@@ -179,6 +179,10 @@ def purge(
 
 async def _count(app: App, queue: str, states: frozenset[JobState]) -> int:
     async with app:
+        gateway = app.connection.gateway
+        if gateway.has_only_messages:
+            found = await gateway.transport_queue(queue)
+            return 0 if found is None else found.ready
         records: list[QueueRecord] = await ask(app, app.connection.gateway.admin.queues)
     return sum(record.counts.get(state, 0) for record in records if record.name == queue for state in states)
 
@@ -188,6 +192,10 @@ async def _purge(app: App, queue: str, states: frozenset[JobState]) -> tuple[int
     purged = 0
     async with app:
         gateway = app.connection.gateway
+        if gateway.has_only_messages:
+            if JobState.READY not in states:
+                raise Trouble("without a store only what waits at the server can be deleted", "leave out --state", code=USAGE)
+            return 0, await gateway.drop_messages(queue)
         while count := await ask(app, gateway.admin.purge, queue, states):
             purged += count
         if JobState.READY not in states:

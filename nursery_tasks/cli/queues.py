@@ -12,6 +12,7 @@ import msgspec
 import typer
 
 from .. import App
+from ..errors import NotSupported
 from ..model.listing import QueueRecord, TransportQueue
 from ..model.options import check_queue
 from ..model.states import JobState
@@ -71,16 +72,15 @@ class Changes:
 
 async def _queues(app: App, changes: Changes, as_json: bool) -> int:
     async with app:
-        admin = app.connection.gateway.admin
         await _change(app, changes)
-        records = await ask(app, admin.queues)
+        records = await _records(app, changes)
         messages = await _messages(app, dict.fromkeys([*(record.name for record in records), *changes.create]))
         limits = await app.limits(_LIMITS_SHOWN)
     if as_json:
         known = {record.name for record in records}
         empty = [QueueRecord(name=name, counts={}) for name in messages if name not in known]
         write_json([queue_data(record) | _message_data(messages.get(record.name)) for record in [*records, *empty]])
-    elif records or messages:
+    elif records or messages or changes.delete:
         if records:
             _write(records)
         if records and messages:
@@ -92,6 +92,17 @@ async def _queues(app: App, changes: Changes, as_json: bool) -> int:
     else:
         note("no queues: nothing was submitted yet")
     return OK
+
+
+async def _records(app: App, changes: Changes) -> list[QueueRecord]:
+    """List the queues; a broker without a store lists none, and can be asked for those that were created."""
+    try:
+        admin = app.connection.gateway.admin
+    except NotSupported:
+        if not changes.create and not changes.delete:
+            raise
+        return []
+    return await ask(app, admin.queues)
 
 
 async def _change(app: App, changes: Changes) -> None:

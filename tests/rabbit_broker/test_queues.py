@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from anyio import fail_after, run
+from anyio import fail_after, run, sleep
 
 from nursery_tasks import App
 from nursery_tasks.brokers.url import open_broker
@@ -155,6 +155,39 @@ def test_what_is_sent_is_run_and_answered(host: Host, tmp_path: Path, backend: s
     broker = open_app_broker(url)
     assert sorted(broker.take_replies("answers", 10)) == [b"res-hello", b'{"id":"c1","response":3}']
     broker.close()
+
+
+def test_without_a_store_there_are_only_messages(host: Host) -> None:
+    url = host.url(store="")
+    made = command(url, "queues", "--create", "default")
+    assert (made.code, made.err) == (0, "queue 'default' made\n")
+    assert command(url, "send", "default", '{"task": "add", "args": [1, 2]}', "--reply-to", "answers").code == 0
+    assert command(url, "send", "default", "not json").code == 0
+    command(url, "queues", "--delete", "default").assert_error("messages 2, consumers 0", "--force")
+    app = App(url)
+
+    @app.task(name="add")
+    async def add(a: int, b: int) -> int:
+        return a + b
+
+    async def work() -> None:
+        with fail_after(SECONDS):
+            async with app, app.open_worker(queues=["default"]):
+                broker: Any = app.connection.gateway.broker
+                while True:
+                    dead = broker.transport_queue("dead.default")
+                    if dead is not None and dead.ready:
+                        break
+                    await sleep(0.05)
+
+    run(work)
+    [dead] = command(url, "peek", "dead.default", "--json").data
+    assert dead["body"] == "not json"
+    command(url, "purge", "dead.default", "--yes", "--state", "dead").assert_error("without a store", code=2)
+    command(url, "purge", "dead.default").assert_error("this deletes 1 job of queue 'dead.default'", code=2)
+    assert command(url, "purge", "dead.default", "--yes").out == "0 jobs and 1 message deleted\n"
+    assert command(url, "queues", "--delete", "default").err == "queue 'default' deleted\n"
+    command(url, "queues").assert_error("has no listings")
 
 
 def test_what_a_broker_without_a_server_of_messages_says(tmp_path: Path) -> None:

@@ -16,8 +16,12 @@ class AmqpAdmin(AmqpQueues):
     """The store and the transport, which both halves share, and the calls for people."""
 
     def __init__(self, store: Broker, transport: Transport) -> None:
-        super().__init__(transport)
         self._store = store
+        self._transport = transport
+
+    @property
+    def transport(self) -> Transport:
+        return self._transport
 
     def describe(self) -> dict[str, str]:
         server = self._transport.server

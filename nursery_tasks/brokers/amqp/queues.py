@@ -24,38 +24,40 @@ class AmqpQueues:
 
     name: str
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+    @property
+    def transport(self) -> Transport:
+        """The server. Implemented by the other half."""
+        raise NotImplementedError
 
     def transport_queue(self, queue: str) -> TransportQueue | None:
-        place = self._transport.address.place(queue)
-        found = read_queue(self._transport.address, queue)
-        return self._transport.look(place) if found is None else found
+        place = self.transport.address.place(queue)
+        found = read_queue(self.transport.address, queue)
+        return self.transport.look(place) if found is None else found
 
     def create_queue(self, queue: str) -> bool:
-        place = self._transport.address.place(queue)
+        place = self.transport.address.place(queue)
         if not place.declare:
             raise BrokerRefused(
                 self.name, "its URL says declare=no, so nothing is made here", "leave that out, or make the queue elsewhere"
             )
-        is_new = self._transport.look(place) is None
-        self._transport.depth(place)  # declares all of it
+        is_new = self.transport.look(place) is None
+        self.transport.depth(place)  # declares all of it
         return is_new
 
     def delete_queue(self, queue: str, force: bool) -> bool:
-        place = self._transport.address.place(queue)
+        place = self.transport.address.place(queue)
         if not force:
             self._check_unused(place)
         # A quorum queue knows neither if_empty nor if_unused: what comes between the look and this is lost.
-        return self._transport.with_channel(lambda channel: _delete(channel, place)) is not None
+        return self.transport.with_channel(lambda channel: _delete(channel, place)) is not None
 
     def drop_messages(self, queue: str) -> int:
-        place = self._transport.address.place(queue)
-        return self._transport.with_channel(lambda channel: _purge(channel, place))
+        place = self.transport.address.place(queue)
+        return self.transport.with_channel(lambda channel: _purge(channel, place))
 
     def peek(self, queue: str, limit: int) -> list[ServerMessage]:
-        place = self._transport.address.place(queue)
-        found = self._transport.with_channel(lambda channel: _peek(channel, place, limit))
+        place = self.transport.address.place(queue)
+        found = self.transport.with_channel(lambda channel: _peek(channel, place, limit))
         if found is None:
             raise BrokerRefused(
                 self.name, f"there is no queue {place.name!r}", f"nursery-tasks queues --create {queue}, or a worker, makes it"
@@ -63,7 +65,7 @@ class AmqpQueues:
         return found
 
     def send_message(self, queue: str, message: ServerMessage) -> str:
-        place = self._transport.address.place(queue)
+        place = self.transport.address.place(queue)
         given: dict[str, Any] = {name: getattr(message, name) for name in _PROPERTIES}
         properties = {name: value for name, value in given.items() if value is not None}
         if message.headers:
@@ -71,7 +73,7 @@ class AmqpQueues:
         if message.type is not None:
             properties["message_type"] = message.type
         message_id = message.id or uuid4().hex
-        self._transport.send([(place, [Letter(place.exchange, place.key, message.body, message_id, properties)])])
+        self.transport.send([(place, [Letter(place.exchange, place.key, message.body, message_id, properties)])])
         return message_id
 
     def _check_unused(self, place: Place) -> None:
@@ -80,7 +82,7 @@ class AmqpQueues:
         Raises:
             BrokerRefused: Somebody does.
         """
-        found = self._transport.look(place)  # the management plugin's counts are some seconds old
+        found = self.transport.look(place)  # the management plugin's counts are some seconds old
         if found is not None and (found.ready or found.consumers):
             problem = f"the queue {place.name!r} is in use: messages {found.ready}, consumers {found.consumers}"
             raise BrokerRefused(

@@ -39,21 +39,20 @@ from ....model.delivery import (
     Topic,
     owning_job,
 )
-from ....model.listing import TransportQueue
 from ....model.reasons import OWNER_ENDED
 from ...protocol import Emit, Feature, Listener
 from ..address import Address
-from ..management import read_queue
+from ..queues import AmqpQueues
 from .core import STEP
 from .parcels import to_parcel
 from .places import to_bare
 from .taking import Taking
-from .transport import now
+from .transport import BareTransport, now
 
 _log = logging.getLogger("nursery_tasks.brokers.amqp")
 
 
-class BareBroker(Taking):
+class BareBroker(Taking, AmqpQueues):
     """A broker whose jobs are messages of RabbitMQ.
 
     Args:
@@ -74,6 +73,10 @@ class BareBroker(Taking):
         self.name = address.name
         self._said_progress = False
         super().__init__(to_bare(address))
+
+    @property
+    def transport(self) -> BareTransport:
+        return self._transport
 
     def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
         self._transport.check_usable()
@@ -135,10 +138,6 @@ class BareBroker(Taking):
 
     def take_replies(self, name: str, limit: int) -> list[bytes]:
         return self._transport.take_answers(name, limit)
-
-    def transport_queue(self, queue: str) -> TransportQueue | None:
-        found = read_queue(self._places, queue)
-        return self._transport.look(self._places.place(queue)) if found is None else found
 
     def describe(self) -> dict[str, str]:
         server = self._transport.server
