@@ -12,6 +12,7 @@ from .. import App
 from ..model.delivery import CancelAnswer
 from ..model.listing import JobFilter, QueueRecord
 from ..model.states import ENDED, HELD, WAITING, JobState
+from ..workflows import undo_id_of
 from .broker import ask, find_app, note
 from .ids import each_job, find_ids
 from .loops import run_until_signal
@@ -120,7 +121,10 @@ async def _retry(app: App, given: list[str], wanted: JobFilter, as_json: bool) -
         ids = await find_ids(app, given) if given else [record.id async for record in each_job(app, wanted, _ALL)]
         for begin in range(0, len(ids), _CHUNK):
             chunk = ids[begin : begin + _CHUNK]
-            answers.update(zip(chunk, await ask(app, admin.requeue, chunk), strict=True))
+            undone = await _undone(app, chunk)
+            answers.update(dict.fromkeys(undone, False))
+            wanted_ids = [job_id for job_id in chunk if job_id not in undone]
+            answers.update(zip(wanted_ids, await ask(app, admin.requeue, wanted_ids), strict=True))
         refused = {job_id: await _why_not(app, job_id) for job_id in given and ids if not answers[job_id]}
     if as_json:
         write_json([{"id": job_id, "retried": retried} for job_id, retried in answers.items()])
@@ -132,7 +136,15 @@ async def _retry(app: App, given: list[str], wanted: JobFilter, as_json: bool) -
     return FAILED if refused else OK
 
 
+async def _undone(app: App, ids: list[str]) -> set[str]:
+    """Find the durable workflows that have taken back what they did: their function is not run again."""
+    found = await app.connection.gateway.outcomes([undo_id_of(job_id) for job_id in ids])
+    return {job_id for job_id, undoing in zip(ids, found, strict=True) if undoing is not None}
+
+
 async def _why_not(app: App, job_id: str) -> str:
+    if await _undone(app, [job_id]):
+        return "not retried: what this workflow had done was undone; submit it anew instead"
     record = await ask(app, app.connection.gateway.admin.job, job_id)
     if record is None:
         return "unknown"

@@ -12,6 +12,7 @@ from .steps import step as step
 from .undo import UNDO_SECONDS as UNDO_SECONDS
 from .undo import UNDO_TASK as UNDO_TASK
 from .undo import make_undo as make_undo
+from .undo import undo_id_of as undo_id_of
 from .waits import send_event as send_event
 from .waits import sleep as sleep
 from .waits import wait_for_event as wait_for_event

@@ -74,6 +74,15 @@ class ParallelData(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="k
 NodeData = JobData | CallData | SequenceData | ParallelData
 
 
+class Undo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One task that takes something back, with its arguments."""
+
+    task: str
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    options: OptionsData | None = None
+
+
 def options_to_data(task: str, options: JobOptions, own: JobOptions | None) -> OptionsData | None:
     """Write options down.
 

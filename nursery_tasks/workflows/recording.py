@@ -27,6 +27,7 @@ from ..model.message import Message
 from ..model.options import DEFAULT_QUEUE
 from ..model.outcome import Outcome
 from ..model.states import JobState
+from .data import Undo
 from .found import CUT_MARK, Recorded, read_recorded, until_answered
 
 CUT_PATIENCE_SECONDS: Final = 30.0  # how much later than twice the first time a scope may cut a call again
@@ -52,7 +53,7 @@ class Recording:
         self.deadline = deadline
         self.leaving: Literal["stopped", "told"] | None = None
         self.changed: WorkflowChanged | None = None
-        self.undos: list[Job[Any]] = []
+        self.undos: list[Undo] = []
         self.codec = connection.app.registry.codec
         self.busy = 0  # steps whose functions run now
         self._root: int | None = None  # the child that runs the function
@@ -192,9 +193,15 @@ class Recording:
         return self.leaving is not None
 
     @property
+    def is_told(self) -> bool:
+        """Whether somebody wants the workflow itself to end, also when its function has ended, or its worker stops."""
+        hold = self.job.hold
+        return self.leaving == "told" or (hold is not None and hold.is_told)
+
+    @property
     def goes_on(self) -> bool:
         """Whether the function is being left only because its worker stops."""
-        return self.leaving == "stopped"
+        return self.leaving == "stopped" and not self.is_told
 
     async def check_left(self) -> None:
         """Refuse a new call of a function that is being left and goes on elsewhere: its clean-up is none of the workflow.

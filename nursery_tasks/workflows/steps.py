@@ -24,6 +24,7 @@ from ..model.outcome import Outcome
 from ..model.states import JobState
 from ..registry import is_async
 from .recording import STORE_SECONDS, Recording
+from .undo import to_undo
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -110,9 +111,10 @@ class Step:
 
         Raises:
             InvalidArguments: The arguments do not fit the task.
+            InvalidOptions: The task was given limits other than its own.
             NotInWorkflow: No durable workflow runs here.
         """
-        recording_here("step.undo_with()").undos.append(task.job(*args, **kwargs))
+        recording_here("step.undo_with()").undos.append(to_undo(task.job(*args, **kwargs)))
 
 
 step: Final = Step()

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 from anyio import move_on_after
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from ..client import Job, JobHandle
 from ..client.job import Connected
@@ -20,9 +21,9 @@ from ..client.results import open_outcome
 from ..errors import JobCancelled
 from ..model.codec import sniff
 from ..model.failure import Failure, describe_safely, rebuild_error
-from ..model.options import GivenOptions, JobOptions
-from ..model.retry import RetryRule
+from ..model.options import DEAD_TTL_SECONDS
 from ..model.states import JobState
+from .data import Undo, options_from_data, options_to_data
 from .found import until_answered
 from .recording import Recording, hash_of
 
@@ -34,36 +35,21 @@ TOLD_WAIT_SECONDS: Final = 8.0  # how long a cancelled workflow waits for it, as
 _log = logging.getLogger("nursery_tasks.workflows")
 
 
-class Undo(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One task that takes something back, with its arguments; the rest only where it was changed."""
-
-    task: str
-    args: list[Any] = []
-    kwargs: dict[str, Any] = {}
-    queue: str | None = None
-    timeout: float | None = None
-    retry: RetryRule | None = None
-
-    def to_job(self, app: Connected) -> Job[Any]:
-        """Return the unsent job."""
-        spec = app.registry.tasks.get(self.task)
-        given: dict[str, Any] = {"queue": self.queue, "timeout": self.timeout, "retry": self.retry}
-        options = spec.options if spec else JobOptions()
-        changed: GivenOptions = {name: value for name, value in given.items() if value is not None}  # type: ignore[assignment]
-        return Job(app, self.task, self.args, self.kwargs, options.changed_by(changed))
-
-
 def to_undo(job: Job[Any]) -> Undo:
-    """Describe a job."""
-    options, changed = job.options, job.options.changed
-    return Undo(
-        task=job.task,
-        args=list(job.args),
-        kwargs=dict(job.kwargs),
-        queue=options.queue if "queue" in changed else None,
-        timeout=options.timeout_seconds if "timeout_seconds" in changed else None,
-        retry=options.retry if "retry" in changed else None,
-    )
+    """Describe a job.
+
+    Raises:
+        InvalidOptions: It has limits of its own, which cannot travel.
+    """
+    spec = job.app.registry.tasks.get(job.task)
+    options = options_to_data(job.task, job.options, None if spec is None else spec.options)
+    return Undo(task=job.task, args=list(job.args), kwargs=dict(job.kwargs), options=options)
+
+
+def _to_job(app: Connected, undo: Undo) -> Job[Any]:
+    spec = app.registry.tasks.get(undo.task)
+    options = options_from_data(undo.options, None if spec is None else spec.options)
+    return Job(app, undo.task, undo.args, undo.kwargs, options)
 
 
 def make_undo(app: Connected) -> Callable[..., Coroutine[Any, Any, Any]]:
@@ -74,7 +60,7 @@ def make_undo(app: Connected) -> Callable[..., Coroutine[Any, Any, Any]]:
         problems: list[str] = []
         for each in undos:
             try:
-                await each.to_job(app).run()
+                await _to_job(app, each).run()
             except Exception as error:  # the others are to be undone all the same
                 problems.append(f"{each.task}: {type(error).__name__}: {error}")
         return problems
@@ -109,12 +95,13 @@ class Begun:
         message = self._recording.codec.decode_message(record.payload)
         cause = rebuild_error(msgspec.convert(message.args[1], Failure), self._recording.connection.app.registry.errors)
         cause.add_note(note)
+        cause.add_note("that has been recorded, so it is not run again, not by a retry either: submit it anew")
         return cause
 
 
 async def find_undo(recording: Recording) -> Begun | None:
     """Return the undoing that an earlier run of the workflow has begun."""
-    undo_id = _id_of(recording)
+    undo_id = undo_id_of(recording.job.id)
     [stored] = await until_answered(lambda: recording.connection.gateway.outcomes([undo_id]))
     return None if stored is None else Begun(recording, undo_id)
 
@@ -122,36 +109,52 @@ async def find_undo(recording: Recording) -> Begun | None:
 async def undo(recording: Recording, error: BaseException, undo_seconds: float) -> None:
     """Take back what *recording* says, the last first, and tell *error* how that went.
 
+    A broker that is away is waited for: a workflow whose undoing is not stored has not ended.
+
     Cancellation:
-        What is to be undone has been handed over, and goes on without us.
+        What is to be undone has been handed over, and goes on without us; or it is not the workflow that ends, but only its
+        worker that stops, and another run comes here again.
     """
     if not recording.undos:
         return
-    is_told = recording.leaving == "told"
-    with move_on_after(STORE_SECONDS, shield=True):
-        await _hand_over(recording, error, undo_seconds, is_told)
-    begun = Begun(recording, _id_of(recording))
-    if not is_told:
+    await _hand_over(recording, error, undo_seconds)
+    begun = Begun(recording, undo_id_of(recording.job.id))
+    if not recording.is_told:
         error.add_note(await begun.wait())
         return
     with move_on_after(TOLD_WAIT_SECONDS, shield=True):
         _log.info("workflow %s has ended: %s", recording.job.id, await begun.wait(), extra={"job_id": recording.job.id})
         return
     text = "workflow %s ends while what it has done is still being undone, by job %s"
-    _log.warning(text, recording.job.id, _id_of(recording), extra={"job_id": recording.job.id})
+    _log.warning(text, recording.job.id, undo_id_of(recording.job.id), extra={"job_id": recording.job.id})
 
 
-async def _hand_over(recording: Recording, error: BaseException, undo_seconds: float, is_told: bool) -> None:
+async def _hand_over(recording: Recording, error: BaseException, undo_seconds: float) -> None:
+    """Store the job that undoes, however long the broker is away, unless the workflow goes on elsewhere."""
+    undoing = _undoing(recording, error, undo_seconds)
+    while True:
+        with move_on_after(STORE_SECONDS, shield=True):
+            await until_answered(lambda: recording.connection.enqueue(undoing))
+            return
+        text = "workflow %s cannot end yet: what it has done is to be undone, and the broker does not store that"
+        _log.warning(text, recording.job.id, extra={"job_id": recording.job.id})
+        hold = recording.job.hold
+        if hold is None or not hold.is_told:  # the job is not ended by our leaving it
+            await checkpoint_if_cancelled()
+
+
+def _undoing(recording: Recording, error: BaseException, undo_seconds: float) -> Job[Any]:
     job, app = recording.job, recording.connection.app
     reason = job.hold.cancel_reason if job.hold is not None else None
-    cause = JobCancelled(job.id, job.task, reason) if is_told else error
-    arguments = ([to_undo(each) for each in reversed(recording.undos)], describe_safely(cause, recording.codec.plain))
-    options = app.registry.own[UNDO_TASK].options.changed_by({"id": _id_of(recording), "timeout": undo_seconds})
+    cause = JobCancelled(job.id, job.task, reason) if recording.is_told else error
+    arguments = (list(reversed(recording.undos)), describe_safely(cause, recording.codec.plain))
+    options = app.registry.own[UNDO_TASK].options.changed_by({"id": undo_id_of(job.id), "timeout": undo_seconds})
+    options = options.changed_by({"result_ttl": DEAD_TTL_SECONDS})  # as long as somebody may try to retry the workflow
     if job.queue is not None:
         options = options.changed_by({"queue": job.queue})
-    undoing = Job[Any](app, UNDO_TASK, arguments, {}, options)
-    await until_answered(lambda: recording.connection.enqueue(undoing))
+    return Job[Any](app, UNDO_TASK, arguments, {}, options)
 
 
-def _id_of(recording: Recording) -> str:
-    return hash_of(recording.job.id, "undo", "", b"", 0)
+def undo_id_of(job_id: str) -> str:
+    """Return the id of the job that undoes what the durable workflow *job_id* has done, if any does."""
+    return hash_of(job_id, "undo", "", b"", 0)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from anyio import sleep_forever
-from support import Gate, until, until_state, working
+from anyio import fail_after, sleep_forever
+from support import DEADLINE, Gate, admin, until, until_state, working
 
 from nursery_tasks import App, JobState, Retry, Workflow, step
+from nursery_tasks.cli.changing import _retry as retry_by_hand  # pyright: ignore[reportPrivateUsage]
+from nursery_tasks.cli.trouble import FAILED
 from nursery_tasks.errors import InvalidArguments, InvalidOptions, JobTimedOut
 from nursery_tasks.model.listing import JobFilter
-from nursery_tasks.testing import open_lab, run_lab
+from nursery_tasks.testing import FaultyBroker, open_lab, run_lab
 
 ALL = JobFilter()
 
@@ -199,3 +202,99 @@ async def test_wrong_arguments_are_refused_where_they_stand(memory_app: App) -> 
             await flow.run()
     with pytest.raises(InvalidOptions, match=r"0\.001 seconds or more"):
         memory_app.workflow(durable=True, undo_timeout=0)(trip.pay)
+
+
+@pytest.mark.parametrize("how", ["fails", "cancelled"])
+async def test_an_undo_waits_for_a_broker_that_is_away(
+    memory_app: App, faulty: FaultyBroker, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr("nursery_tasks.workflows.undo.STORE_SECONDS", 0.1)
+    app, trip = memory_app, Trip(memory_app)
+
+    @app.workflow(durable=True)
+    async def flow() -> None:
+        step.undo_with(trip.give_back, await trip.book.run(1))
+        await trip.gate.pass_through()
+        raise ValueError("no")
+
+    async with working(app):
+        handle = await flow.enqueue()
+        await trip.gate.wait_for(1)
+        tries = list[object]()
+        faulty.before("submit", tries.append)
+        end = faulty.fail("submit")
+        if how == "fails":
+            trip.gate.open()
+        else:
+            await handle.cancel("enough", wait=0)
+        await until(lambda: len(tries) >= 2)  # the second one is after more than STORE_SECONDS
+        assert await handle.status() is JobState.STARTED
+        end()
+        outcome = await handle.outcome()
+    assert outcome.state is (JobState.FAILED if how == "fails" else JobState.CANCELLED)
+    assert trip.log == ["book 1", "back 1"]
+
+
+async def test_a_worker_that_stops_before_its_undo_is_stored_leaves_it_to_the_next(
+    memory_app: App, faulty: FaultyBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nursery_tasks.workflows.undo.STORE_SECONDS", 0.1)
+    app, trip = memory_app, Trip(memory_app)
+    flow = make_flow(app, trip)
+    with fail_after(DEADLINE):
+        async with app:
+            handle = await flow.enqueue(3)
+            async with app.open_worker(drain=0):
+                await until(lambda: len(trip.log) == 2)
+                tries = list[object]()
+                faulty.before("submit", tries.append)
+                end = faulty.fail("submit")
+                await until(lambda: tries)
+            assert await handle.status() is JobState.READY
+            end()
+            async with app.open_worker():
+                with pytest.raises(ValueError, match="no seat 3"):
+                    await handle
+    assert trip.log == ["book 1", "pay 2", "back 2!", "back 1"]
+
+
+async def test_a_workflow_that_was_undone_is_not_run_again(memory_app: App) -> None:
+    app, trip = memory_app, Trip(memory_app)
+    flow = make_flow(app, trip)
+    async with working(app):
+        handle = await flow.enqueue(3)
+        with pytest.raises(ValueError, match="no seat 3"):
+            await handle
+        assert admin(app).requeue([handle.id]) == [True]  # what `nursery-tasks retry` refuses
+        with pytest.raises(ValueError, match="no seat 3") as caught:
+            await handle
+    assert "that has been recorded, so it is not run again, not by a retry either: submit it anew" in caught.value.__notes__
+    assert trip.log == ["book 1", "pay 2", "back 2!", "back 1"]
+
+
+async def test_retry_refuses_a_workflow_that_was_undone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    app = App(f"sqlite:///{tmp_path}/jobs.db?synchronous=normal")
+    trip = Trip(app)
+    flow = make_flow(app, trip)
+    async with working(app):
+        handle = await flow.enqueue(3)
+        await handle.outcome()
+    assert await retry_by_hand(app, [handle.id], ALL, as_json=False) == FAILED
+    assert (
+        capsys.readouterr().out == f"{handle.id}  not retried: what this workflow had done was undone; submit it anew instead\n"
+    )
+
+
+async def test_an_undo_keeps_its_options(memory_app: App) -> None:
+    app, trip = memory_app, Trip(memory_app)
+
+    @app.workflow(durable=True)
+    async def flow() -> None:
+        step.undo_with(trip.give_back.options(tags=["refund"], priority=3, result_ttl=7200), 1)
+        raise ValueError("no")
+
+    async with working(app):
+        with pytest.raises(ValueError, match="no"):
+            await flow.run()
+        [record] = admin(app).jobs(JobFilter(task="give_back"), 10)
+    assert (record.tags, record.priority % 10) == (("refund",), 3)
