@@ -31,12 +31,13 @@ from ..hidden import open_hidden_group
 from ..model.delivery import CancelAnswer, Receipt, Stored, Submission
 from ..model.listing import JobFilter, JobRecord, WorkerRecord
 from .cancelling import CANCEL_PAGE, cancel_jobs, unfinished_below
+from .detached import enqueue_recorded
 from .handle import JobHandle
 from .ids import new_job_id
 from .job import Connected, Job, check_jobs
 from .keeping import LockKeeper
 from .owner import ABANDONED, NESTED_PRIORITY, OWNER_LEASE_SECONDS, OwnerLease
-from .recorded import enqueue_recorded, recorder_on, run_recorded
+from .recorded import recorder_on, run_recorded
 from .results import ended_at_deadline, result_of
 from .waiting import OutcomeWaiter, Ticket
 

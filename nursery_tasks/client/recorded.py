@@ -109,8 +109,8 @@ class Recorder(Protocol):
         """Return what was recorded under an id."""
         ...
 
-    def note(self, record_id: str, what: str) -> Submission:
-        """Make a record that says nothing but that something has happened."""
+    def note(self, record_id: str, what: str, value: Any = None) -> Submission:
+        """Make a record that something has happened."""
         ...
 
 
@@ -227,36 +227,6 @@ async def submit_until_stored(connection: Connection, submissions: Sequence[Subm
             return await connection.submit(submissions)
         except BrokerUnavailable:
             await sleep(AGAIN_SECONDS)
-
-
-async def enqueue_recorded(connection: Connection, recorder: Recorder, jobs: Sequence[Job[Any]]) -> list[JobHandle[Any]]:
-    """Submit jobs, detached, once: each with a record that it was, because the workflow may outlive their outcomes."""
-    handles: list[JobHandle[Any]] = []
-    for job in jobs:
-        record_id, job_id = recorder.name_enqueue(job)
-        await recorder.check_left()
-        submission = connection.encode(job, job_id)
-        created, found = False, recorder.look(record_id)
-        if found is None:
-            note = recorder.note(record_id, f"enqueue:{job.task}")
-            try:
-                await checkpoint_if_cancelled()
-            except get_cancelled_exc_class():
-                await recorder.store_cut(note, connection.now())
-                raise
-            _, receipt = await _submit_surely(connection, [note, submission])
-            created = receipt.created
-        elif recorder.is_cut(found):
-            await recorder.wait_cut(record_id)
-        handles.append(JobHandle(connection.app, submission.id, job.task, job.returns, created))
-    return handles
-
-
-async def _submit_surely(connection: Connection, submissions: Sequence[Submission]) -> list[Receipt]:
-    """Submit, also when a scope is cancelled meanwhile: what was half done would be something else in another run."""
-    with move_on_after(STORE_SECONDS, shield=True):
-        return await submit_until_stored(connection, submissions)
-    return await submit_until_stored(connection, submissions)
 
 
 async def _wait_deadline(deadline: float) -> None:

@@ -154,10 +154,10 @@ class Recording:
         found = self._recorded.get(record_id)
         return None if found is None or found.outcome is None else Stored(found.state, found.outcome)
 
-    def note(self, record_id: str, what: str, arguments: tuple[Any, ...] = ()) -> Submission:
-        """Make a record that says nothing but that something has happened."""
-        nothing = msgspec.Raw(self.codec.encode(what, None))
-        return self.record(record_id, what, Outcome(state=JobState.SUCCEEDED, value=nothing), arguments)
+    def note(self, record_id: str, what: str, value: Any = None, arguments: tuple[Any, ...] = ()) -> Submission:
+        """Make a record that something has happened."""
+        encoded = msgspec.Raw(self.codec.encode(what, value))
+        return self.record(record_id, what, Outcome(state=JobState.SUCCEEDED, value=encoded), arguments)
 
     def record(self, record_id: str, what: str, outcome: Outcome, arguments: tuple[Any, ...] = ()) -> Submission:
         """Make a record of an outcome."""

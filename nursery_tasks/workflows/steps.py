@@ -141,7 +141,7 @@ async def _perform(
         await checkpoint_if_cancelled()
         value = await _outside(recording, function, args, kwargs)
     except get_cancelled_exc_class():
-        await recording.store_cut(recording.note(record_id, what, args), began)
+        await recording.store_cut(recording.note(record_id, what, arguments=args), began)
         raise
     except Exception as raised:
         error = raised
