@@ -31,7 +31,7 @@ def go_through_everything(broker: RedisBroker, clock: ManualClock) -> None:
     broker.submit([Submission(id="later", delay_seconds=30.0, **plain)])  # type: ignore[arg-type]
     broker.submit([Submission(id="leased", owner=b"me", owner_seconds=5.0, priority=3, **plain)])  # type: ignore[arg-type]
     *held, parent = broker.claim(["work"], 3, "worker", 15)
-    broker.submit([Submission(id="child", owner=parent.token, **plain)])  # type: ignore[arg-type]
+    broker.submit([Submission(id="child", parent=parent.id, owner=parent.token, **plain)])  # type: ignore[arg-type]
     broker.settle([Started(parent), *(Released(delivery, 1.0) for delivery in held[:1])])
     broker.settle([Finished(parent, JobState.FAILED, packed(JobState.FAILED))])
     broker.settle([Retried(delivery, 1.0, packed(JobState.FAILED)) for delivery in held[1:]])
@@ -220,4 +220,24 @@ def test_a_large_batch_is_one_step(server: RedisServer) -> None:
     assert sum(each is not None and each.state is JobState.SUCCEEDED for each in found) == 9_000
     assert broker.hold([b"me"], 0) == [True]
     assert broker.purge("work", ENDED, 20_000) == 9_000
+    broker.close()
+
+
+def test_the_children_of_a_job_are_found_without_a_look_at_all_others(server: RedisServer) -> None:
+    broker = open_redis_broker(server.url)
+    plain = {"queue": "work", "task": "t", "payload": b"{}"}
+    broker.submit([Submission(id="top", **plain)])  # type: ignore[arg-type]
+    for place in range(2):
+        broker.submit([Submission(id=f"child-{place}", parent="top", **plain)])  # type: ignore[arg-type]
+        broker.submit([Submission(id=f"other-{place}-{n}", **plain) for n in range(3_000)])  # type: ignore[arg-type]
+    wanted = JobFilter(parent="top")
+    with redis.Redis(port=server.port, protocol=2) as client:
+        client.config_resetstat()
+        assert [record.id for record in broker.jobs(wanted, 10)] == ["child-0", "child-1"]
+        loads = client.info("commandstats")["cmdstat_hmget"]["calls"]
+    assert loads == 4  # two for each child
+    assert [record.id for record in broker.jobs(wanted, 10, newest_first=True)] == ["child-1", "child-0"]
+    first = broker.jobs(wanted, 1)[0]
+    assert [record.id for record in broker.jobs(wanted, 10, after=first.cursor)] == ["child-1"]
+    assert broker.jobs(JobFilter(parent="child-0"), 10) == []
     broker.close()

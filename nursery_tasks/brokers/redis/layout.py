@@ -5,6 +5,7 @@ All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says
     j:<n>            HASH    one job, from its submission until its outcome has been kept long enough
     ids              HASH    job id -> n
     all              ZSET    every n, scored by itself: the listing
+    below:<job id>   ZSET    n of every job that the job has submitted, likewise
     ready:<queue>    ZSET    n of ready jobs without limits, scored (19 - priority) * 2^46 + n
     due              ZSET    n of scheduled jobs, scored with the moment when they are due
     lease            ZSET    n of claimed and started jobs, scored with the end of the lease

@@ -244,6 +244,9 @@ local function flush()
         if not after then
             gone[#gone + 1] = key
             later(rem, P .. 'all', n)
+            if meta(job)[PARENT] then
+                later(rem, P .. 'below:' .. meta(job)[PARENT], n)
+            end
             later(drop, P .. 'ids', meta(job)[ID])
         elseif not before then
             call('HSET', key, 's', encode(s), 'm', job.raw, 'p', job.payload)
@@ -251,6 +254,9 @@ local function flush()
                 call('HSET', key, 'o', job.outcome)
             end
             later(add, P .. 'all', tonumber(n), n)
+            if meta(job)[PARENT] then
+                later(add, P .. 'below:' .. meta(job)[PARENT], tonumber(n), n)
+            end
             later(set, P .. 'ids', meta(job)[ID], n)
         elseif job.outcome then
             call('HSET', key, 's', encode(s), 'o', job.outcome)

@@ -6,17 +6,18 @@
 local wanted, limit = decode(ARGV[2]), tonumber(ARGV[3])
 local states, queue, task, parent, tag = wanted[1], wanted[2], wanted[3], wanted[4], wanted[5]
 local LOOK = 500
+local index = parent and P .. 'below:' .. parent or P .. 'all'
 local found
 if ARGV[5] == '1' then
-    found = call('ZREVRANGEBYSCORE', P .. 'all', ARGV[4] == '0' and '+inf' or '(' .. ARGV[4], '-inf', 'LIMIT', 0, LOOK)
+    found = call('ZREVRANGEBYSCORE', index, ARGV[4] == '0' and '+inf' or '(' .. ARGV[4], '-inf', 'LIMIT', 0, LOOK)
 else
-    found = call('ZRANGEBYSCORE', P .. 'all', '(' .. ARGV[4], '+inf', 'LIMIT', 0, LOOK)
+    found = call('ZRANGEBYSCORE', index, '(' .. ARGV[4], '+inf', 'LIMIT', 0, LOOK)
 end
 
 local function is_wanted(s, m)
     if states and not string.find(states, s[STATE], 1, true) then
         return false
-    elseif (queue and m[QUEUE] ~= queue) or (task and m[TASK] ~= task) or (parent and m[PARENT] ~= parent) then
+    elseif (queue and m[QUEUE] ~= queue) or (task and m[TASK] ~= task) then
         return false
     elseif not tag then
         return true
@@ -47,6 +48,8 @@ for _, n in ipairs(found) do
         answer[#answer + 1] = fields[1]
         answer[#answer + 1] = fields[2]
         answer[#answer + 1] = fields[3]
+    elseif not job and parent then -- its key was deleted by hand
+        call('ZREM', index, n)
     end
 end
 if #found < LOOK or taken >= limit then
