@@ -385,6 +385,7 @@ class App:
         Raises:
             UnknownJob: There is no such job.
             WorkflowEnded: It has ended.
+            NoWorkflow: Its task is known here, and is no durable workflow.
             NotSerializable: The payload cannot travel.
             BrokerUnavailable: The broker did not answer; whether the event is stored is unknown.
         """

@@ -455,6 +455,14 @@ class WorkflowEnded(JobError):
         super().__init__(job_id, task, f"{task} ({job_id}) has ended ({state}): nobody waits there for the event {event!r}")
 
 
+class NoWorkflow(JobError):
+    """An event was sent to a job that cannot wait for one."""
+
+    def __init__(self, job_id: str, task: str, event: str) -> None:
+        expected = "events are for functions of `@app.workflow(durable=True)`"
+        super().__init__(job_id, task, f"{task} ({job_id}) is no durable workflow, and never waits for {event!r}: {expected}")
+
+
 class EventTimedOut(NurseryTasksError, TimeoutError):
     """The event did not come within the time that the workflow was willing to wait. It is recorded: a later one is another."""
 

@@ -42,6 +42,7 @@ from nursery_tasks.errors import (
     NotSerializable,
     NotSupported,
     NoWorkers,
+    NoWorkflow,
     NurseryTasksError,
     PayloadTooLarge,
     ProcessFailed,
@@ -93,6 +94,11 @@ MESSAGES: list[tuple[Callable[[], NurseryTasksError], str]] = [
         "movie (j1) was run again, and call 2 of its function is mail, not render; its function has changed, or depends on "
         "something that is no recorded call: put that into step(...), or bring the old code back and run "
         "`nursery-tasks retry j1`",
+    ),
+    (
+        lambda: NoWorkflow("j1", "movie", "approve"),
+        "movie (j1) is no durable workflow, and never waits for 'approve': events are for functions of "
+        "`@app.workflow(durable=True)`",
     ),
     (
         lambda: WorkflowEnded("j1", "movie", "failed", "approve"),

@@ -17,6 +17,7 @@ from ..model.codec import Codec, Undecodable, sniff, unpack_outcome
 from ..model.listing import JobFilter, JobRecord
 from ..model.states import JobState
 from ..observability.logging import duration
+from ..workflows import RECORDS
 from .broker import ask, find_app, note
 from .ids import each_job, find_ids
 from .loops import run_until_signal
@@ -217,19 +218,39 @@ def _waits(node: Node, now: float) -> str:
         return f"told to end{f': {record.cancel_reason}' if record.cancel_reason else ''}"
     if record.state is not JobState.STARTED:
         return ""
-    open_children = sum(not child.record.state.ended for child in node.children)
-    if open_children:
-        return f"waits for {open_children} of {len(node.children)}"
-    sleeps = [child.record for child in node.children if child.record.task.startswith("sleep:")]
-    if sleeps and (until := _moment_of(sleeps[-1])) > now:
-        return f"sleeps until {clock_time(until)}"
+    awaited = [child.record for child in node.children if child.record.owned and not _is_record(child.record)]
+    open_children = sum(not child.state.ended for child in awaited)
+    facts = [f"waits for {open_children} of {len(awaited)}" if open_children else "", _event_of(node), _sleep_of(node, now)]
+    if any(facts):
+        return ", ".join(filter(None, facts))
     return f"says {data['progress']!r}" if "progress" in data else ""
+
+
+def _is_record(record: JobRecord) -> bool:
+    """Say whether it is something that a durable workflow has recorded, and no job."""
+    return record.state.ended and record.task.partition(":")[0] in RECORDS
+
+
+def _event_of(node: Node) -> str:
+    """Say which event a durable workflow waits for: the n-th wait for a name gets the n-th event of that name."""
+    tasks = [child.record.task for child in node.children]
+    for child in reversed(node.children):
+        kind, _, name = child.record.task.partition(":")
+        if kind == "wait" and _is_record(child.record) and tasks.count(child.record.task) > tasks.count(f"event:{name}"):
+            until = _moment_of(child.record)
+            return f"waits for the event {name!r}{f' until {clock_time(until)}' if until else ''}"
+    return ""
+
+
+def _sleep_of(node: Node, now: float) -> str:
+    sleeps = [child.record for child in node.children if child.record.task.startswith("sleep:")]
+    return f"sleeps until {clock_time(until)}" if sleeps and (until := _moment_of(sleeps[-1])) > now else ""
 
 
 def _moment_of(record: JobRecord) -> float:
     assert record.outcome is not None
-    moment: float = _CODEC.decode_value(unpack_outcome(record.outcome).value, sniff(record.outcome), float)
-    return moment
+    moment: float | None = _CODEC.decode_value(unpack_outcome(record.outcome).value, sniff(record.outcome), float | None)
+    return moment or 0.0
 
 
 def _all(top: Node) -> Iterator[Node]:

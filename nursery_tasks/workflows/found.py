@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 PAGE: Final = 500  # recorded calls that are read at once
 CUT_MARK: Final = " (by its workflow)"  # how the reason of a cancel ends that a scope of the function's own has made
-RECORDS: Final = ("step", "sleep", "event", "enqueue", "deadline", "cut")  # what records are of, before the colon
+RECORDS: Final = ("step", "sleep", "event", "enqueue", "wait", "cut")  # what records are of, before the colon
 
 
 class Recorded(msgspec.Struct, frozen=True):

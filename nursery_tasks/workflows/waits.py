@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import count
 from typing import Any, Final, TypeVar, overload
 
 import msgspec
@@ -13,7 +12,7 @@ from anyio import sleep as anyio_sleep
 from ..client import Connection
 from ..client.results import open_outcome
 from ..current import slot_given_back
-from ..errors import EventTimedOut, UnknownJob, WorkflowEnded
+from ..errors import EventTimedOut, NoWorkflow, UnknownJob, WorkflowEnded
 from ..model.codec import pack_outcome
 from ..model.delivery import JOB_OWNER_SECONDS, Stored, Submission, job_owner
 from ..model.duration import Duration, to_optional_seconds, to_seconds
@@ -27,6 +26,8 @@ from .steps import open_record, recording_here, recording_or_none
 
 T = TypeVar("T")
 
+LOOK_FIRST: Final = 32  # events that are looked for at once; each time that all of them are there twice as many
+LOOK_MOST: Final = 1_000
 LONGEST_NAP_SECONDS: Final = 60.0  # then the clock of the world is looked at again, which may have been set
 
 
@@ -82,11 +83,11 @@ async def wait_for_event(name: str, timeout: Duration | None = None, *, returns:
     seconds = to_optional_seconds("timeout", timeout)
     what = f"event:{check_name('event', name)}"
     record_id = recording.name_record("event", name)
-    deadline_id = None if seconds is None else recording.name_record("deadline", name)
+    wait_id = recording.name_record("wait", name)
     await recording.check_left()
     stored = recording.look(record_id)
     if stored is None:
-        stored = await _wait_for_new(recording, record_id, what, deadline_id, seconds)
+        stored = await _wait_for_new(recording, record_id, wait_id, name, seconds)
     elif recording.is_cut(stored):
         await _wait_cut(recording, record_id)
     found = open_outcome(stored)
@@ -105,22 +106,44 @@ async def send_event(connection: Connection, job_id: str, name: str, payload: An
         raise UnknownJob(job_id)
     if record.state.ended:
         raise WorkflowEnded(job_id, record.task, str(record.state), name)
+    registry = connection.app.registry
+    spec = registry.tasks.get(record.task) or registry.own.get(record.task)
+    if spec is not None and not spec.durable:  # of a task that this program does not know nobody can tell
+        raise NoWorkflow(job_id, record.task, name)
     outcome = Outcome(state=JobState.SUCCEEDED, value=msgspec.Raw(value), ended_at=connection.now())
-    for number in count():
-        submission = Submission(
-            id=hash_of(job_id, "event", name, b"null", number),
-            queue=record.queue,
-            task=what,
-            payload=codec.encode(what, Message(task=what, parent=job_id)),
-            parent=job_id,
-            owner=job_owner(job_id),
-            owner_seconds=JOB_OWNER_SECONDS,
-            ended=JobState.SUCCEEDED,
-            outcome=pack_outcome(outcome, codec.form),
-        )
+    submission = Submission(
+        id="",
+        queue=record.queue,
+        task=what,
+        payload=codec.encode(what, Message(task=what, parent=job_id)),
+        parent=job_id,
+        owner=job_owner(job_id),
+        owner_seconds=JOB_OWNER_SECONDS,
+        ended=JobState.SUCCEEDED,
+        outcome=pack_outcome(outcome, codec.form),
+    )
+    number = 0
+    while True:
+        submission = msgspec.structs.replace(submission, id=_event_id(job_id, name, number))
         [receipt] = await gateway.submit([submission])
         if receipt.created:
             return
+        number = await _next_number(connection, job_id, name, number + 1)
+
+
+async def _next_number(connection: Connection, job_id: str, name: str, number: int) -> int:
+    """Return the first number from *number* that no event has; they have no gaps."""
+    width = LOOK_FIRST
+    while True:
+        ids = [_event_id(job_id, name, number + place) for place in range(width)]
+        found = await connection.gateway.outcomes(ids)
+        if None in found:
+            return number + found.index(None)
+        number, width = number + width, min(2 * width, LOOK_MOST)
+
+
+def _event_id(job_id: str, name: str, number: int) -> str:
+    return hash_of(job_id, "event", name, b"null", number)
 
 
 async def _moment_after(recording: Recording, record_id: str, what: str, seconds: float) -> float:
@@ -144,16 +167,12 @@ async def _sleep_until(recording: Recording, moment: float) -> None:
             await anyio_sleep(min(left, LONGEST_NAP_SECONDS))
 
 
-async def _wait_for_new(
-    recording: Recording, record_id: str, what: str, deadline_id: str | None, seconds: float | None
-) -> Stored:
+async def _wait_for_new(recording: Recording, record_id: str, wait_id: str, name: str, seconds: float | None) -> Stored:
     """Wait for an event that had not come in an earlier run; what is returned is recorded, also that it did not come."""
-    began = recording.connection.now()
+    began, what = recording.connection.now(), f"event:{name}"
     try:
-        deadline = None
-        if deadline_id is not None and seconds is not None:
-            deadline = await _moment_after(recording, deadline_id, what.replace("event:", "deadline:", 1), seconds)
-        stored = await _wait_for(recording, record_id, deadline)
+        deadline = math.inf if seconds is None else await _moment_after(recording, wait_id, f"wait:{name}", seconds)
+        stored = await _wait_for(recording, record_id, wait_id, name, deadline)
         if stored is None:
             outcome = Outcome(state=JobState.FAILED, reason=TIMED_OUT)
             stored = await recording.store(recording.record(record_id, what, outcome))
@@ -165,16 +184,18 @@ async def _wait_for_new(
     return stored
 
 
-async def _wait_for(recording: Recording, record_id: str, deadline: float | None) -> Stored | None:
+async def _wait_for(recording: Recording, record_id: str, wait_id: str, name: str, deadline: float) -> Stored | None:
     """Wait for a record that others make; None: the deadline is over."""
     connection = recording.connection
     with connection.waiter.expecting(record_id, look=False) as ticket:
         [stored] = await until_answered(lambda: connection.gateway.outcomes([record_id]))
         if stored is not None:
             return stored
+        if deadline == math.inf and recording.look(wait_id) is None:  # so that people see what it waits for
+            await recording.store(recording.note(wait_id, f"wait:{name}"))
         async with slot_given_back():
             while True:
-                left = math.inf if deadline is None else deadline - connection.now()
+                left = deadline - connection.now()
                 if left <= 0:
                     return None
                 with move_on_after(min(left, LONGEST_NAP_SECONDS)):

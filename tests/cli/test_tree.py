@@ -13,12 +13,14 @@ import anyio
 import pytest
 from cli_shell import Shell
 from redis_server import fresh_url
-from support import working
+from support import memory_app, working
 
-from nursery_tasks import App, JobState, sleep, step
+from nursery_tasks import App, JobState, sleep, step, wait_for_event
 from nursery_tasks.brokers.sqlite import SqliteBroker
 from nursery_tasks.cli.tree import Node, draw, read_tree
 from nursery_tasks.testing.contract.steps import claim_one, job, settle, submit, succeeded
+
+__all__ = ["memory_app"]
 
 
 @pytest.fixture(params=["sqlite", "redis"])
@@ -78,7 +80,7 @@ async def test_a_tree_shows_what_waits_for_what(url: str) -> None:
         assert "├── ● branch" in shapes or "└── ● branch" in shapes
         assert "│   └── ● leaf" in shapes or "    └── ● leaf" in shapes
         text = "\n".join(drawn)
-        assert re.search(r"started, for .*, on \S+, waits for 3 of 8$", drawn[0])
+        assert re.search(r"started, for .*, on \S+, waits for 2 of 4, sleeps until \d\d:\d\d:\d\d$", drawn[0])
         assert re.search(r"✘ leaf \w+  failed, .*ValueError", text)
         assert re.search(r"◷ leaf \w+  scheduled, due in \d+.*, detached", text)
         assert re.search(r"✔ sleep:7200s .*until \d\d:\d\d:\d\d", text)
@@ -90,6 +92,28 @@ async def test_a_tree_shows_what_waits_for_what(url: str) -> None:
         ended, _ = await read_tree(app, handle.id)
         assert "✘ top" in draw(ended, time.time())[0]
         assert [child.record.state for child in ended.children if not child.record.state.ended] == [JobState.SCHEDULED]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_tree_shows_which_event_a_workflow_waits_for(memory_app: App) -> None:
+    app = memory_app
+
+    @app.workflow(durable=True)
+    async def top() -> None:
+        for place in range(2):
+            await wait_for_event("approve", timeout=3600 if place else None)
+
+    async def first_line(said: str) -> None:
+        while not re.search(said, draw((await read_tree(app, handle.id))[0], time.time())[0]):  # noqa: ASYNC110 - as people do
+            await anyio.sleep(0.01)
+
+    async with working(app):
+        handle = await top.enqueue()
+        await first_line("waits for the event 'approve'$")
+        await app.send_event(handle.id, "approve")
+        await first_line(r"waits for the event 'approve' until \d\d:\d\d:\d\d$")
+        await app.send_event(handle.id, "approve")
+        await handle
 
 
 def test_the_command_draws_and_follows(shell: Shell) -> None:

@@ -296,6 +296,6 @@ async def test_a_cut_that_the_broker_did_not_take_is_stored_before_the_next_call
         end = faulty.fail("submit")
         await until(lambda: len(seen) == 2)
         end()
-        await until(lambda: len(admin(app).jobs(JobFilter(parent=handle.id), 10)) == 1)
+        await until(lambda: len(admin(app).jobs(JobFilter(parent=handle.id, task="event:approve"), 10)) == 1)
         await app.send_event(handle.id, "approve", "yes")
         assert await handle == "yes"

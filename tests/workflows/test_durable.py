@@ -21,6 +21,7 @@ from nursery_tasks.errors import (
     JobCancelled,
     NotInWorkflow,
     NotSupported,
+    NoWorkflow,
     UnknownJob,
     WorkflowChanged,
     WorkflowEnded,
@@ -229,6 +230,29 @@ async def test_events_come_in_order_also_those_sent_before(app: App) -> None:
                 await app.send_event(handle.id, "late")
             with pytest.raises(UnknownJob):
                 await app.send_event("nobody", "late")
+
+
+async def test_many_events_cost_few_calls_each(memory_app: App, faulty: FaultyBroker) -> None:
+    app = memory_app
+
+    @app.workflow(durable=True)
+    async def flow() -> list[int]:
+        return [await wait_for_event("line", returns=int) for _ in range(100)]
+
+    @app.task(delay=3600)
+    async def plain() -> None: ...
+
+    with fail_after(DEADLINE):
+        async with app:
+            handle = await flow.enqueue()
+            for n in range(100):
+                await app.send_event(handle.id, "line", n)
+            assert faulty.calls["submit"] == 1 + 1 + 2 * 99
+            assert faulty.calls["outcomes"] <= 2 * 99
+            with pytest.raises(NoWorkflow, match=r"plain .* is no durable workflow"):
+                await app.send_event((await plain.enqueue()).id, "line")
+            async with app.open_worker():
+                assert await handle == list(range(100))
 
 
 async def test_an_event_that_does_not_come_stays_away(app: App) -> None:
