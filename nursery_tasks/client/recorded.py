@@ -105,6 +105,10 @@ class Recorder(Protocol):
         """
         ...
 
+    def passed(self, stored: Stored) -> None:
+        """Hear that a call was answered: everything that follows comes after it."""
+        ...
+
     def look(self, record_id: str) -> Stored | None:
         """Return what was recorded under an id."""
         ...
@@ -146,6 +150,7 @@ async def run_recorded(
         if receipt is None or stored is None or recorder.is_left or ended_at_deadline(stored) or recorder.is_cut(stored):
             raise
         # It has ended all the same, and another run would find that. Who is cancelled meets that again at the next `await`.
+    recorder.passed(stored)
     result: R = result_of(stored, receipt.id, job.task, job.returns, connection.app.registry)
     return result
 

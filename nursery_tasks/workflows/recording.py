@@ -19,6 +19,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from ..client import Connection, Job
 from ..client.recorded import is_cancelled_for, submit_until_stored
+from ..client.results import open_outcome
 from ..current import CurrentJob
 from ..errors import WorkflowChanged, WorkflowStopped
 from ..model.codec import pack_outcome
@@ -29,6 +30,7 @@ from ..model.outcome import Outcome
 from ..model.states import JobState
 from .data import Undo
 from .found import CUT_MARK, Recorded, read_recorded, until_answered
+from .order import Order
 
 CUT_PATIENCE_SECONDS: Final = 30.0  # how much later than twice the first time a scope may cut a call again
 CUT_REASON: Final = "a scope of its function was cancelled"
@@ -43,6 +45,7 @@ class Recording:
             workflow to end. None: it is not.
         changed: What was wrong with a call; it is raised again by all later calls, because a handler may have caught it.
         busy: How many steps' functions run now; a worker that stops leaves them the time of its drain.
+        order: When what was done had been done.
         undos: What is to be run, the last one first, when the workflow does not succeed.
     """
 
@@ -53,7 +56,8 @@ class Recording:
         self.deadline = deadline
         self.leaving: Literal["stopped", "told"] | None = None
         self.changed: WorkflowChanged | None = None
-        self.undos: list[Undo] = []
+        self.order = Order()
+        self.undos: list[tuple[float, Undo]] = []  # each with its place in the order
         self.codec = connection.app.registry.codec
         self.busy = 0  # steps whose functions run now
         self._root: int | None = None  # the child that runs the function
@@ -217,6 +221,12 @@ class Recording:
             await self.store(record)
             if record in self._unstored:
                 self._unstored.remove(record)
+
+    def passed(self, stored: Stored) -> None:
+        """Hear that a call was answered."""
+        outcome = open_outcome(stored)
+        if outcome is not None:
+            self.order.passed(outcome.ended_at)
 
     def cut(self, reason: str) -> str:
         """Hear that a call is being cancelled; returns the reason to give."""

@@ -103,7 +103,8 @@ class Step:
             seat = await book.run(trip)
             step.undo_with(give_back, seat)
 
-        What was given first is undone last; when all has been undone the workflow fails with its own error, or ends cancelled.
+        What was done first is undone last, also in branches, and in the same order whichever run fails; when all has been
+        undone the workflow fails with its own error, or ends cancelled.
         Nothing is undone when only the worker stops or dies: then the workflow goes on elsewhere. See the guide.
 
         Args:
@@ -114,7 +115,8 @@ class Step:
             InvalidOptions: The task was given limits other than its own.
             NotInWorkflow: No durable workflow runs here.
         """
-        recording_here("step.undo_with()").undos.append(to_undo(task.job(*args, **kwargs)))
+        recording = recording_here("step.undo_with()")
+        recording.undos.append((recording.order.place(), to_undo(task.job(*args, **kwargs))))
 
 
 step: Final = Step()
@@ -122,6 +124,7 @@ step: Final = Step()
 
 def open_record(recording: Recording, stored: Stored, record_id: str, what: str, wanted: Any) -> Any:
     """Return what was recorded, or raise it."""
+    recording.passed(stored)
     outcome = open_outcome(stored)
     assert outcome is not None
     assert stored.outcome is not None

@@ -147,7 +147,8 @@ def _undoing(recording: Recording, error: BaseException, undo_seconds: float) ->
     job, app = recording.job, recording.connection.app
     reason = job.hold.cancel_reason if job.hold is not None else None
     cause = JobCancelled(job.id, job.task, reason) if recording.is_told else error
-    arguments = (list(reversed(recording.undos)), describe_safely(cause, recording.codec.plain))
+    undos = [undo for _, undo in sorted(recording.undos, key=lambda each: each[0])]  # stable: of one branch they are in order
+    arguments = (undos[::-1], describe_safely(cause, recording.codec.plain))
     options = app.registry.own[UNDO_TASK].options.changed_by({"id": undo_id_of(job.id), "timeout": undo_seconds})
     options = options.changed_by({"result_ttl": DEAD_TTL_SECONDS})  # as long as somebody may try to retry the workflow
     if job.queue is not None:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from anyio import fail_after, sleep_forever
+from anyio import Event, create_task_group, fail_after, sleep, sleep_forever
 from support import DEADLINE, Gate, admin, until, until_state, working
+from twice import Interrupted, run_twice
 
 from nursery_tasks import App, JobState, Retry, Workflow, step
 from nursery_tasks.cli.changing import _retry as retry_by_hand  # pyright: ignore[reportPrivateUsage]
@@ -283,6 +284,40 @@ async def test_retry_refuses_a_workflow_that_was_undone(tmp_path: Path, capsys: 
     assert (
         capsys.readouterr().out == f"{handle.id}  not retried: what this workflow had done was undone; submit it anew instead\n"
     )
+
+
+async def test_branches_are_undone_in_the_order_in_which_they_were_done(memory_app: App) -> None:
+    app, trip, interrupted = memory_app, Trip(memory_app), Interrupted()
+    booked = Event()
+
+    @app.task
+    async def slow(n: int) -> int:
+        await booked.wait()
+        await sleep(0.01)  # so that the clock says that it was later
+        trip.log.append(f"book {n}")
+        return n
+
+    @app.workflow(durable=True)
+    async def flow() -> None:
+        async def branch(n: int) -> None:
+            await (trip.book.run(n) if n == 1 else slow.run(n))
+            if n == 1:
+                booked.set()
+                if interrupted.runs == 1:  # in the second run it is the last one to come here
+                    await sleep(0.05)
+            step.undo_with(trip.give_back, n)
+
+        step.undo_with(trip.give_back, await trip.book.run(0))
+        async with create_task_group() as group:
+            group.start_soon(branch, 1)
+            group.start_soon(branch, 2)
+        step.undo_with(trip.give_back, 4)
+        await interrupted.here()
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        await run_twice(app, flow, interrupted)
+    assert trip.log == ["book 0", "book 1", "book 2", "back 4", "back 2", "back 1", "back 0"]
 
 
 async def test_an_undo_keeps_its_options(memory_app: App) -> None:
