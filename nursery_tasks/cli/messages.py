@@ -99,7 +99,8 @@ def send(
 ) -> int:
     """Send a message to a queue as another program would: JSON with a task, or anything for the queue's raw task.
 
-    Prints the message's id. A job is made of it when a worker gets it; nursery-tasks call submits one at once.
+    Through RabbitMQ, or into the inbox of Redis or SQLite. Prints the message's id. A job is made of it when a worker
+    gets it; nursery-tasks call submits one at once.
     """
     check_queue("QUEUE", queue)
     for option, name in (("--id", message_id), ("--reply-to", reply_to)):

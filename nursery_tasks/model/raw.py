@@ -7,7 +7,7 @@ A body that begins otherwise is all body.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -44,3 +44,26 @@ def unwrap_raw(payload: bytes) -> tuple[Letterhead, bytes]:
         return _decode(head), body
     except msgspec.MsgspecError:  # somebody's body looks like ours
         return _NOTHING, payload
+
+
+def put_head(letter: bytes, head: Letterhead) -> bytes | None:
+    """Return a letter in JSON with what its head says, as far as it does not say so itself; None: this is no such letter."""
+    try:
+        fields = msgspec.json.decode(letter, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        return None
+    if not isinstance(fields.get("task"), str):
+        return None
+    for name in ("reply_to", "id"):
+        value = getattr(head, name)
+        if value is not None and fields.get(name) in (None, ""):
+            fields[name] = value
+    return msgspec.json.encode(fields)
+
+
+def to_inbox(body: bytes, head: Letterhead) -> tuple[bytes, bool]:
+    """Return what to put into an inbox that takes nothing but bodies, and whether it is raw there."""
+    letter = put_head(body, head)
+    if letter is not None:
+        return letter, False
+    return (body if head.reply_to is None else wrap_raw(body, head)), True

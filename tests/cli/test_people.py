@@ -55,6 +55,18 @@ def test_call_prints_the_result_as_json_and_does_not_import_the_app(shell: Shell
     assert worker.process.poll() is None
 
 
+def test_send_puts_a_message_into_the_inbox(shell: Shell) -> None:
+    worker = shell.worker("--json")
+    sent = shell("send", "default", '{"task": "greet", "args": ["Ada"]}', "--id", "mine")
+    assert (sent.code, sent.out, sent.err) == (0, "mine\n", "")
+    assert data(shell("send", "default", "--json", stdin='{"task": "add", "args": [1, 2], "id": 7}'))["queue"] == "default"
+    worker.wait_for('"succeeded"')
+    worker.wait_for('"succeeded"')
+    assert data(shell("jobs", "mine", "--json"))["result"] == "Hello, Ada"
+    refused = shell("send", "default", "x", "--file", "y")
+    assert (refused.code, refused.error_lines[0]) == (2, "error: BODY and --file both say what to send")
+
+
 def test_call_tells_a_jobs_error_in_three_lines(shell: Shell) -> None:
     shell.worker("--json")
     ended = shell("call", "bad")

@@ -195,7 +195,7 @@ def test_what_a_broker_without_a_server_of_messages_says(tmp_path: Path) -> None
     open_broker(url).close()
     command(url, "queues", "--create", "work").assert_error("has no queues at a server: here a queue is nothing but its jobs")
     command(url, "peek", "work").assert_error("has no queues at a server", "nursery-tasks jobs --queue work")
-    command(url, "send", "work", "hello").assert_error("has no messages to send", "nursery-tasks call TASK")
+    command("memory:", "send", "work", "hello").assert_error("the jobs of memory: live inside one program")
     command(url, "send", "work", "hello", "--file", "x").assert_error("both say what to send", code=2)
     command(url, "send", "work", "--file", "/nowhere/x").assert_error("--file /nowhere/x: No such file")
     command(url, "queues", "--force").assert_error("nothing is deleted", code=2)

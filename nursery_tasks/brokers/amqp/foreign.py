@@ -20,7 +20,7 @@ from pamqp import commands
 from ...errors import InvalidOptions
 from ...model.delivery import Reply, Submission
 from ...model.options import MAX_PRIORITY, check_name
-from ...model.raw import Letterhead, wrap_raw
+from ...model.raw import Letterhead, put_head, wrap_raw
 from ..letters import to_submission
 from .sending import Letter
 
@@ -36,7 +36,7 @@ def to_job(queue: str, body: bytes, properties: commands.Basic.Properties) -> Su
         payload = body if head.reply_to is None else wrap_raw(body, head)
         job = msgspec.structs.replace(to_submission(queue.encode(), body, raw=True), payload=payload)
     elif head.reply_to is not None:
-        job = msgspec.structs.replace(job, payload=_with_head(body, head))
+        job = msgspec.structs.replace(job, payload=put_head(body, head) or body)
     changes: dict[str, Any] = {}
     if properties.message_id and (job.raw or _says_no(body, "id")):
         changes["id"] = _name_or(properties.message_id)
@@ -65,18 +65,6 @@ def _address(properties: commands.Basic.Properties) -> str | None:
         return check_name("reply_to", f"{to}{_CORRELATION}{quote(correlation, safe='')}" if correlation else to)
     except InvalidOptions:
         return None
-
-
-def _with_head(body: bytes, head: Letterhead) -> bytes:
-    """Add to a letter in JSON what its message said beside it."""
-    try:
-        letter: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
-    except msgspec.MsgspecError:  # msgpack says itself where its answer goes
-        return body
-    letter.setdefault("reply_to", head.reply_to)
-    if head.id is not None:
-        letter.setdefault("id", head.id)
-    return msgspec.json.encode(letter)
 
 
 def _says_no(body: bytes, word: str) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 
 from ...errors import InvalidOptions
-from ...model.listing import JobFilter, JobRecord, LimitRecord, QueueRecord, WorkerRecord
+from ...model.listing import JobFilter, JobRecord, LimitRecord, QueueRecord, ServerMessage, WorkerRecord
+from ...model.raw import Letterhead, to_inbox
 from ...model.states import HELD, JobState
 from .checks import read_info
 from .hints import Audience
@@ -74,6 +76,15 @@ class RedisAdmin:
             return []
         found: list[bytes] | None = self._link.call("LPOP", f"{self._link.key}out:{name}", limit)
         return found or []
+
+    def send_message(self, queue: str, message: ServerMessage) -> str:
+        """Push a message to a list, as other programs do. There is no content type; a correlation id is the id."""
+        name = message.id or message.correlation_id or uuid4().hex
+        body, raw = to_inbox(message.body, Letterhead(message.reply_to, name))
+        key = self._link.key
+        self._link.call("RPUSH", f"{key}{'raw' if raw else 'in'}:{queue}", body)
+        self._link.call("PUBLISH", f"{key}hint:work", queue)
+        return name
 
     def queues(self) -> list[QueueRecord]:
         return to_queues(self._run("queues"))

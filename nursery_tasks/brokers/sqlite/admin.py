@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
+from uuid import uuid4
 
 import apsw
 import msgspec
 
 from ...errors import InvalidOptions
-from ...model.listing import JobFilter, JobRecord, LimitRecord, QueueRecord, WorkerRecord
+from ...model.listing import JobFilter, JobRecord, LimitRecord, QueueRecord, ServerMessage, WorkerRecord
+from ...model.raw import Letterhead, to_inbox
 from ...model.states import HELD, JobState
 from .database import Database
 from .describing import describe_storage
 from .hints import Hints
+from .inbox import put_letter
 from .listing import find_job, list_jobs, list_limits, list_queues, list_workers
 from .outbox import take_replies
 from .schema import ENDED, NOT_ENDED, NUMBERS, READY, SUCCEEDED, is_needed
@@ -60,6 +63,13 @@ class SqliteAdmin:
 
     def take_replies(self, name: str, limit: int) -> list[bytes]:
         return self._database.write(lambda cursor, now: take_replies(cursor, name, limit), durable=True)
+
+    def send_message(self, queue: str, message: ServerMessage) -> str:
+        """Put a message into the inbox, as other programs do. There is no content type; a correlation id is the id."""
+        name = message.id or message.correlation_id or uuid4().hex
+        body, raw = to_inbox(message.body, Letterhead(message.reply_to, name))
+        self._database.write(lambda cursor, now: put_letter(cursor, queue, body, raw), durable=True)
+        return name
 
     def queues(self) -> list[QueueRecord]:
         return self._database.browse(list_queues)

@@ -26,7 +26,13 @@ _READ: Final = """
 """
 _REMOVE: Final = "DELETE FROM inbox WHERE seq <= ?"
 _HAS_MAIL: Final = "SELECT EXISTS (SELECT 1 FROM inbox)"
+_PUT: Final = "INSERT INTO inbox (queue, body, raw) VALUES (?, ?, ?)"
 LIMIT: Final = 256  # rows that one call takes in
+
+
+def put_letter(cursor: apsw.Cursor, queue: str, body: bytes, raw: bool) -> None:
+    """Put in what another program would, in a transaction."""
+    execute(cursor, _PUT, queue, body, int(raw))
 
 
 def inbox_has_mail(cursor: apsw.Cursor) -> bool:
