@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Final
 
 from .. import App, __version__
+from ..errors import NotSupported
 from ..model.listing import JobFilter, QueueRecord, WorkerRecord
 from ..model.states import HELD, JobState
 from ..observability.logging import duration
@@ -107,9 +108,19 @@ def _look_at_jobs(app: App) -> list[Finding]:
 async def _look_inside(app: App) -> list[Finding]:
     findings: list[Finding] = []
     async with app:
+        try:
+            _ = app.connection.gateway.admin
+        except NotSupported as missing:
+            return [*await _guarded(_look_at_server, app), Finding(Level.OK, "jobs", "cannot be listed", missing.step)]
         for look in (_look_at_broker, _look_at_clock, _look_at_workers, _look_at_held, _look_at_queues, *_MORE_LOOKS):
             findings += await _guarded(look, app)
     return findings
+
+
+async def _look_at_server(app: App) -> list[Finding]:
+    """Look at a broker that knows nothing of its jobs."""
+    facts = ", ".join(f"{name} {fact}" for name, fact in (await app.describe_broker()).items())
+    return [Finding(Level.OK, "broker", f"{app.shown_url} can be used"), Finding(Level.OK, "storage", facts)]
 
 
 async def _guarded(look: Callable[[App], Awaitable[list[Finding]]], app: App) -> list[Finding]:

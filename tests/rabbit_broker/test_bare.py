@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from base64 import b64decode
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,12 @@ from proxy import Proxy
 from support import working
 
 from nursery_tasks import App, CancelAnswer, Concurrency
+from nursery_tasks.brokers.protocol import Broker
 from nursery_tasks.brokers.url import open_broker
 from nursery_tasks.errors import BrokerUnavailable, JobCancelled, NotSupported, UnknownJob
+from nursery_tasks.model.delivery import Delivery, LeaseState, Released, Renewal, Retried, Started, Submission
+from nursery_tasks.model.reasons import workers_died
+from nursery_tasks.model.states import JobState
 
 from . import bare_program
 from .bare_program import add, fail, slow, stamp, third_time
@@ -225,6 +231,78 @@ async def test_what_fails_for_good_is_put_aside_with_its_reason(host: Host) -> N
     assert unreadable["nursery-tasks-state"] == "unreadable"
     assert "cannot be decoded" in unreadable["nursery-tasks-reason"]
     assert b64decode(found[1]["payload"]) == b"\x01 no job"
+
+
+def die_with(url: str, count: int, name: str) -> None:
+    """Have a worker claim so many jobs, start one of them, and die."""
+    command = [sys.executable, str(FOLDER / "bare_victim.py"), url, str(count), name]
+    assert subprocess.run(command, timeout=SECONDS, check=False).returncode == -signal.SIGKILL
+
+
+def claim_all(broker: Broker, count: int) -> list[Delivery]:
+    """Claim until so many jobs are there."""
+    found: list[Delivery] = []
+    end = time.monotonic() + SECONDS
+    while len(found) < count and time.monotonic() < end:
+        found += broker.claim(["work"], count - len(found), "w", 15.0)
+    return found
+
+
+def job(job_id: str, max_crashes: int) -> Submission:
+    return Submission(job_id, "work", "tests.task", b'{"task":"tests.task"}', max_crashes=max_crashes)
+
+
+def test_only_the_job_that_was_started_is_blamed_for_a_crash(host: Host) -> None:
+    url = host.url(store="")
+    broker = open_broker(url)
+    names = ["beside-1", "killer", "beside-2", "beside-3"]
+    broker.submit([job(name, max_crashes=1) for name in names])
+    die_with(url, len(names), "killer")
+    found = claim_all(broker, 3)
+    assert sorted(delivery.id for delivery in found) == ["beside-1", "beside-2", "beside-3"]
+    assert {(delivery.attempt, delivery.crashes) for delivery in found} == {(1, 0)}
+    assert min(delivery.lapses for delivery in found) > 0
+    [dead] = broker.outcomes(["killer"])
+    assert dead is not None
+    assert dead.state is JobState.DEAD
+    assert workers_died(1).encode() in (dead.outcome or b"")
+    [letter] = dead_letters(host, "work", 1)
+    assert letter["properties"]["headers"]["nursery-tasks-reason"] == workers_died(1)
+    broker.close()
+
+
+def test_crashes_add_up_and_a_lost_link_is_none(host: Host) -> None:
+    url = host.url(store="")
+    with Proxy(host.server.port) as proxy:
+        broker = open_broker(host.url(proxy.port, store=""))
+        broker.submit([job("a", max_crashes=2)])
+        die_with(url, 1, "a")  # not counted: nothing had made it suspicious
+        [delivery] = claim_all(broker, 1)
+        assert broker.settle([Started(delivery)]) == [True]
+        proxy.cut_all()
+        end = time.monotonic() + SECONDS
+        while broker.renew([delivery], 15.0) != [Renewal(LeaseState.LOST)]:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        while True:  # a worker does so each second
+            with suppress(BrokerUnavailable):
+                broker.sweep(10)
+                break
+        [delivery] = claim_all(broker, 1)
+        assert (delivery.crashes, delivery.attempt) == (0, 1)
+        assert broker.settle([Released(delivery)]) == [True]
+        die_with(url, 1, "a")
+        [delivery] = claim_all(broker, 1)
+        assert (delivery.crashes, delivery.attempt) == (1, 2)
+        assert broker.settle([Retried(delivery, 0.0)]) == [True]
+        [delivery] = claim_all(broker, 1)
+        assert (delivery.crashes, delivery.attempt) == (1, 3)
+        assert broker.settle([Released(delivery)]) == [True]
+        die_with(url, 1, "a")
+        while broker.outcomes(["a"])[0].state is not JobState.DEAD:  # type: ignore[union-attr]
+            assert broker.claim(["work"], 1, "w", 15.0) == []
+            assert time.monotonic() < end + SECONDS
+        broker.close()
 
 
 # --- what needs a store ---------------------------------------------------------------------------

@@ -119,7 +119,12 @@ class BareBroker(Taking, AmqpQueues):
         with self._lock:
             lost, self._unmark = self._unmark, []
         if lost:
-            self._transport.take_marks(lost)
+            try:
+                self._transport.take_marks(lost)
+            except BaseException:  # the next sweep tries again
+                with self._lock:
+                    self._unmark += lost
+                raise
         return Swept(orphaned=orphaned)
 
     def listen(self, topics: Sequence[Topic], emit: Emit) -> Listener:

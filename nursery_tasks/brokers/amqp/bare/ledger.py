@@ -55,6 +55,7 @@ class Ledger(MemoryBroker):
         self._done: OrderedDict[str, float] = OrderedDict()  # guest that has ended -> when it was submitted
         self._ends: deque[tuple[Job, int]] = deque()  # ours, oldest first, with their sizes
         self._ends_bytes = 0
+        self._most = JOBS_MOST  # how many jobs there may be before some are forgotten
         self._orphaned: list[bytes] = []  # tokens of deliveries that were lost, whose jobs are to be cancelled
 
     # --- jobs of this process ---------------------------------------------------------------------
@@ -254,11 +255,11 @@ class Ledger(MemoryBroker):
             job, size = self._ends.popleft()
             self._ends_bytes -= size
             self._drop(job)
-        if len(self._table.jobs) > JOBS_MOST:
-            jobs = list(self._table.jobs.values())[: JOBS_MOST // 10]
-            for job in jobs:
-                if job.owner is None and not job.token and not job.state.ended:
-                    self._drop(job)
+        if len(self._table.jobs) > self._most:
+            waiting = [job for job in self._table.jobs.values() if job.owner is None and not job.token and not job.state.ended]
+            for job in waiting[: self._most // 10]:
+                self._drop(job)
+            self._most = max(JOBS_MOST, len(self._table.jobs) + JOBS_MOST // 10)  # those that are left are needed
 
     def _drop(self, job: Job) -> None:
         if self._table.jobs.get(job.submitted.id) is job:

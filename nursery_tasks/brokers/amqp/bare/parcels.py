@@ -128,4 +128,9 @@ def times_delivered(permit: Permit) -> int:
 
 def box_of(permit: Permit) -> str | None:
     """Return where the outcome of a job goes; None: nobody waits, or another program, whom the job itself names."""
-    return permit.properties.reply_to if permit.properties.message_type == PARCEL else None
+    return permit.properties.reply_to if is_parcel(permit) else None
+
+
+def is_parcel(permit: Permit) -> bool:
+    """Whether a message is in our own form."""
+    return permit.properties.message_type == PARCEL

@@ -16,11 +16,13 @@ from ....model.reasons import OWNER_GONE, pack_cancelled, pack_dead, pack_expire
 from ....model.states import JobState
 from ..permits import Permit
 from .core import Holding
-from .parcels import Parcel, Unreadable, box_of, open_parcel, times_delivered
+from .parcels import Parcel, Unreadable, box_of, is_parcel, open_parcel, times_delivered
 from .settling import Plan, Settling
 from .transport import now
 
-FRESH_AFTER: Final = 10  # deliveries: a copy begins anew before the server loses patience (RabbitMQ 4: after 20)
+# Deliveries: then a copy begins anew, before the server loses patience (RabbitMQ 4: after 20). What another program has sent
+# becomes a parcel when it comes back, so that it has an id by which its crashes are known.
+FRESH_AFTER: Final = 10
 AGAIN_SECONDS: Final = 1.0  # for a job whose id is held here for another job
 
 
@@ -103,7 +105,7 @@ class Taking(Settling):
             plan.acks.append(permit)
         elif parcel.later > 0:
             self._plan_again(permit, parcel, parcel.later, plan)
-        elif times_delivered(permit) >= FRESH_AFTER:
+        elif times_delivered(permit) >= (FRESH_AFTER if is_parcel(permit) else 1):
             self._plan_again(permit, msgspec.structs.replace(parcel, lapses=parcel.lapses + times_delivered(permit)), 0.0, plan)
         elif parcel.expires_at is not None and now() >= parcel.expires_at and not parcel.attempts and not parcel.crashes:
             self._drop(permit, parcel, JobState.EXPIRED, pack_expired(now()), plan)
