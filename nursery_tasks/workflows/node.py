@@ -65,6 +65,11 @@ class Node(ABC):
             NotAJob: A plain function is among its steps.
         """
 
+    @property
+    def hands_on(self) -> bool:
+        """Whether it is no step at all: its result is what it gets."""
+        return False
+
     def jobs(self) -> Iterator[Job[Any]]:
         """Give all jobs in it, in the order of declaration."""
         for part in self.parts:

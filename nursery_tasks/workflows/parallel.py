@@ -44,7 +44,7 @@ class ParallelFlow(Flow[Any]):
         if then is not None:
             then.check(1)
         parts = branches if then is None else [*branches, then]
-        super().__init__(parts, self._returns() if then is None else then.returns)
+        super().__init__(parts, self._returns() if then is None or then.hands_on else then.returns)
 
     @property
     def label(self) -> str:

@@ -16,13 +16,18 @@ class SequenceFlow(Flow[Any]):
     """What `sequence` returns."""
 
     def __init__(self, steps: list[Node]) -> None:
-        super().__init__(steps, steps[-1].returns if steps else Any)
+        real = [step for step in steps if not step.hands_on]
+        super().__init__(steps, real[-1].returns if real else Any)
         for step in steps[1:]:
             step.check(1)
 
     @property
     def label(self) -> str:
         return "sequence"
+
+    @property
+    def hands_on(self) -> bool:
+        return all(step.hands_on for step in self.parts)
 
     def check(self, given: int) -> None:
         if self.parts:
