@@ -124,7 +124,8 @@ async def _retry(app: App, given: list[str], wanted: JobFilter, as_json: bool) -
             undone = await _undone(app, chunk)
             answers.update(dict.fromkeys(undone, False))
             wanted_ids = [job_id for job_id in chunk if job_id not in undone]
-            answers.update(zip(wanted_ids, await ask(app, admin.requeue, wanted_ids), strict=True))
+            if wanted_ids:
+                answers.update(zip(wanted_ids, await ask(app, admin.requeue, wanted_ids), strict=True))
         refused = {job_id: await _why_not(app, job_id) for job_id in given and ids if not answers[job_id]}
     if as_json:
         write_json([{"id": job_id, "retried": retried} for job_id, retried in answers.items()])

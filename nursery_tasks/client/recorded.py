@@ -167,10 +167,16 @@ async def _run(
         priority=submission.priority + NESTED_PRIORITY,
     )
     began = connection.now()
+    try:
+        await checkpoint_if_cancelled()
+    except get_cancelled_exc_class():
+        stored = await recorder.store_cut(submission, began)  # so that another run does not send it
+        if stored is None:
+            raise
+        return Receipt(submission.id, created=False), stored
     with connection.waiter.expecting(submission.id, look=False) as ticket:
         receipt: Receipt | None = None
         try:
-            await checkpoint_if_cancelled()
             [receipt] = await submit_until_stored(connection, [submission])
             if receipt.id != submission.id:
                 return receipt, await _borrow(connection, submission, receipt, job)
@@ -213,7 +219,7 @@ async def _leave(
         return None
     if ticket.stored is not None:
         return None if recorder.is_cut(ticket.stored) else ticket.stored
-    return await recorder.store_cut(submission, began)  # also where it was never sent, so that another run does not send it
+    return await recorder.store_cut(submission, began)  # it may not have arrived
 
 
 async def _borrow(connection: Connection, submission: Submission, receipt: Receipt, job: Job[Any]) -> Stored:

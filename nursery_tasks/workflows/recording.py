@@ -8,6 +8,7 @@ those the order is part of the program, and a call that stands in another's plac
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import Counter
 from hashlib import blake2b
@@ -258,7 +259,10 @@ class Recording:
             What stands under its id instead: it had ended before it was cut, and another run will find that. So this one
             should return it, although it is cancelled: the cancellation is met again at the next `await`.
         """
-        if self.is_left or self.was_cut(record.id) or current_effective_deadline() != -math.inf:
+        if self.is_left or not _is_cancelled():
+            return None
+        self._has_cut = True
+        if self.was_cut(record.id):
             return None
         outcome = Outcome(state=JobState.CANCELLED, reason=self.cut(CUT_REASON), worker=self.job.worker)
         outcome = msgspec.structs.replace(outcome, started_at=began, ended_at=self.connection.now())
@@ -281,6 +285,17 @@ def hash_of(parent: str, kind: str, name: str, arguments: bytes, number: int) ->
     """Return the id of a call: 32 hexadecimal digits."""
     head = msgspec.json.encode((parent, kind, name, number))
     return blake2b(head + b"\0" + arguments, digest_size=16).hexdigest()
+
+
+def _is_cancelled() -> bool:
+    """Whether a scope around us is cancelled, or asyncio's own `timeout()` or task group has cancelled the task."""
+    if current_effective_deadline() == -math.inf:
+        return True
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # another loop runs here
+        return False
+    return task is not None and task.cancelling() > 0
 
 
 def _other(same_task: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from typing import Any
@@ -34,6 +35,26 @@ async def test_an_event_after_a_cut_wait_is_for_the_next_wait(memory_app: App) -
             with move_on_after(0.1):
                 return await wait_for_event("approve")
             reminders["sent"] += 1
+
+    async with working(app):
+        handle = await flow.enqueue()
+        await until(lambda: reminders["sent"] == 2)
+        await app.send_event(handle.id, "approve", "yes")
+        assert await handle == "yes"
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_the_timeout_of_asyncio_cuts_a_wait_like_a_scope(memory_app: App) -> None:
+    app, reminders = memory_app, Counter[str]()
+
+    @app.workflow(durable=True)
+    async def flow() -> Any:
+        while True:
+            try:
+                async with asyncio.timeout(0.1):
+                    return await wait_for_event("approve")
+            except TimeoutError:
+                reminders["sent"] += 1
 
     async with working(app):
         handle = await flow.enqueue()
