@@ -17,8 +17,8 @@ from .load import Load, start_worker, wait_for_the_end
 WORKER_KILLS = int(os.environ.get("NURSERY_TASKS_WORKER_KILLS", "50"))
 SERVER_KILLS = int(os.environ.get("NURSERY_TASKS_SERVER_KILLS", "20"))
 WORKERS = 3
-# While Redis waits for a sync of its log it answers before it writes, so a kill in that moment loses what it has accepted: with a
-# `fdatasync` made 300 ms slow, 838 of 66,511 plain SETs. That is the disk's, and not what is counted here.
+# While Redis waits for a sync of its log it answers before it writes, so a kill in that moment loses what it has accepted: with
+# an `fdatasync` made 300 ms slow, 838 of 66,511 plain SETs. That is the disk's, and not what is counted here.
 IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 BACKENDS = ("asyncio", "trio")
 
