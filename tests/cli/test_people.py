@@ -291,7 +291,7 @@ def test_cancel_reaches_a_job_that_runs(shell: Shell) -> None:
     job = shell.app.sync.enqueue(shell.app.job("greet", "Ada", 60))
     worker.wait_for('"started"')
     assert shell("cancel", job.id[-10:]).out == f"{job.id}  cancelled\n"
-    stubborn = shell.app.sync.enqueue(shell.app.job("stubborn", 2.0))
+    stubborn = shell.app.sync.enqueue(shell.app.job("stubborn", 20.0))
     worker.wait_for('"started"')
     assert "asked to stop, still running" in shell("cancel", stubborn.id, "--wait", "0.1").out
 
