@@ -22,6 +22,7 @@ from proxy import Proxy
 from support import working
 
 from nursery_tasks import App, CancelAnswer, Concurrency
+from nursery_tasks.brokers.amqp.bare import BareBroker
 from nursery_tasks.brokers.protocol import Broker
 from nursery_tasks.brokers.url import open_broker
 from nursery_tasks.errors import BrokerUnavailable, JobCancelled, NotSupported, UnknownJob
@@ -303,6 +304,19 @@ def test_crashes_add_up_and_a_lost_link_is_none(host: Host) -> None:
             assert broker.claim(["work"], 1, "w", 15.0) == []
             assert time.monotonic() < end + SECONDS
         broker.close()
+
+
+def test_looks_at_queues_that_are_not_there_leave_the_line_up(host: Host) -> None:
+    """The server closes a channel for each; the driver may use its number again before the server knows that it is free."""
+    broker = open_broker(host.url(store=""))
+    assert isinstance(broker, BareBroker)
+    broker.submit([job("a", max_crashes=1)])
+    [delivery] = claim_all(broker, 1)
+    assert broker.settle([Started(delivery)]) == [True]  # now there is a mark, and each job is looked up
+    for _ in range(5):
+        assert broker.transport.crashes([f"job-{number}" for number in range(64)]) == [0] * 64
+    assert broker.transport.crashes(["a"]) == [1]
+    broker.close()
 
 
 # --- what needs a store ---------------------------------------------------------------------------

@@ -7,13 +7,17 @@ import time
 from typing import Any
 
 import pytest
+from pamqp import commands
 
 from nursery_tasks.brokers.amqp.bare import ledger as ledger_module
 from nursery_tasks.brokers.amqp.bare.ladder import LEVELS, MOST_UNITS, UNIT_MS, to_key, to_units
 from nursery_tasks.brokers.amqp.bare.ledger import Ledger
 from nursery_tasks.brokers.amqp.bare.marks import MARK_SECONDS, MOST, Marks
 from nursery_tasks.brokers.amqp.bare.parcels import to_parcel
+from nursery_tasks.brokers.amqp.bare.returned import Returned
 from nursery_tasks.brokers.amqp.bare.roster import Roster
+from nursery_tasks.brokers.amqp.bare.taking import SUSPICIOUS
+from nursery_tasks.brokers.amqp.permits import Permit
 from nursery_tasks.model.delivery import CancelAnswer, Finished, Receipt, Submission
 from nursery_tasks.model.states import JobState
 from nursery_tasks.testing.contract.steps import packed
@@ -81,6 +85,35 @@ def test_a_question_ends_with_the_last_answer_and_who_leaves_is_not_waited_for()
     roster.answer("three", question.number, ["b"])
     assert roster.close(question) == {"a", "b"}
     assert roster.ask().missing == {"one", "three"}
+
+
+# --- suspicion ------------------------------------------------------------------------------------
+
+
+def delivered(times: int | None, redelivered: bool = True) -> Permit:
+    """A message that was delivered before; None: the server does not count."""
+    headers: dict[str, Any] = {} if times is None else {"x-delivery-count": times}
+    properties = commands.Basic.Properties(message_id="a", headers=headers)
+    return Permit("work", 1, 1, 0.0, b"", properties, redelivered)
+
+
+def test_what_this_process_has_given_back_is_not_suspicious() -> None:
+    returned = Returned()
+    assert returned.suspicion(delivered(0, redelivered=False)) == 0
+    returned.note([delivered(0, redelivered=False)])
+    assert returned.suspicion(delivered(1)) == 0  # it came straight back
+    returned.note([delivered(1)])
+    assert returned.suspicion(delivered(2)) == 0
+    assert returned.suspicion(delivered(3)) == 3  # somebody had it in between
+    returned.note([delivered(3)])
+    assert returned.suspicion(delivered(4)) == 3
+
+
+def test_where_the_server_does_not_count_one_delivery_is_as_bad_as_two() -> None:
+    returned = Returned()
+    assert returned.suspicion(delivered(None)) == SUSPICIOUS
+    returned.note([delivered(None, redelivered=False)])
+    assert returned.suspicion(delivered(None)) == 0
 
 
 # --- what a process knows -------------------------------------------------------------------------

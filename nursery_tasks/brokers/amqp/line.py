@@ -26,6 +26,7 @@ from .portal import guarded
 FIRST_PAUSE_SECONDS: Final = 0.05
 LONGEST_PAUSE_SECONDS: Final = 2.0
 CLOSE_SECONDS: Final = 1.0
+CHANNELS_MOST: Final = 2047  # of one connection, as servers come
 
 for _name in ("aiormq.connection", "aiormq.channel"):  # it logs what it also raises, with its traceback
     if logging.getLogger(_name).level == logging.NOTSET:
@@ -64,6 +65,7 @@ class Line:
         self._channel: AbstractChannel | None = None
         self._changed = asyncio.Event()  # of the fields below; replaced each time
         self._problem: BaseException | None = None
+        self._last_number = 1  # of a channel
 
     async def keep(self) -> None:
         """Open it, wait until it breaks, and begin again, until cancelled."""
@@ -124,12 +126,25 @@ class Line:
         """Give a channel for something that may go wrong: the server ends a channel at the first error."""
         await self.channel()
         assert self.connection is not None
-        channel = await self.connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
+        number = self._next_number(self.connection)
+        channel = await self.connection.channel(number, publisher_confirms=confirms, on_return_raises=confirms)
         try:
             yield channel
         finally:
             if not channel.is_closed:
                 await channel.close()
+
+    def _next_number(self, connection: Any) -> int:
+        """Return a channel's number that was not used for long.
+
+        The driver would take the lowest that is free, and counts one as free a moment before it has told the server so; a
+        channel that is opened in that moment ends the connection.
+        """
+        most = min(connection.connection_tune.channel_max or CHANNELS_MOST, CHANNELS_MOST)
+        while True:
+            self._last_number = self._last_number % most + 1
+            if self._last_number not in connection.channels:
+                return self._last_number
 
     def break_off(self) -> None:
         """Give this connection up: it does not do what it should. The next one opens soon."""

@@ -26,12 +26,14 @@ class Holding:
 
     Attributes:
         crashes: How many crashes its marks say, beside those in the parcel.
-        marked: Whether its start was written down.
+        suspect: Whether its start is to be written down.
+        marked: Whether it was.
     """
 
     permit: Permit
     parcel: Parcel
     crashes: int
+    suspect: bool = False
     marked: bool = False
 
 
@@ -78,7 +80,7 @@ class BareCore:
     def drop_lost(self) -> None:
         """Let go of what came over a connection that has broken: the server delivers it again. From any thread."""
         line = self._transport.receiver.line
-        if line.current is not None and line.generation == self._generation:
+        if line.generation == self._generation and line.current is not None:
             return
         with self._lock:
             self._generation = line.generation

@@ -6,7 +6,6 @@ own properties: `message_id` is the job's id, `priority` its priority, and `repl
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +13,7 @@ import msgspec
 from ....model.delivery import Submission
 from ....model.options import MAX_CRASHES, RESULT_TTL_SECONDS
 from ..foreign import to_job
-from ..permits import JOB, Permit, Shelf
+from ..permits import JOB, Permit
 from ..sending import Letter
 
 PARCEL: Final = "nursery-tasks.parcel"  # the type of such a message
@@ -52,14 +51,6 @@ class Parcel(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=F
     crashes: int = 0
     lapses: int = 0
     later: float = 0.0
-
-
-class WholeShelf(Shelf):
-    """The messages that nobody has used yet: whoever sent them, each is a job."""
-
-    def add(self, permit: Permit) -> None:
-        with self._lock:
-            self._queues.setdefault(permit.queue, deque()).append(permit)
 
 
 class Unreadable(ValueError):
@@ -121,9 +112,14 @@ def open_parcel(permit: Permit, now: float) -> Parcel:
 
 
 def times_delivered(permit: Permit) -> int:
-    """Say how often somebody had a message before."""
+    """Say how often somebody had a message before; 1 where the server only says that somebody had."""
     count = (permit.properties.headers or {}).get("x-delivery-count", 0)
     return max(count if isinstance(count, int) else 0, int(permit.redelivered))
+
+
+def counts_deliveries(permit: Permit) -> bool:
+    """Whether the server counts them: quorum queues do."""
+    return "x-delivery-count" in (permit.properties.headers or {})
 
 
 def box_of(permit: Permit) -> str | None:

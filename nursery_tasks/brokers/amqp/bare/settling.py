@@ -89,7 +89,7 @@ class Settling(Cancelling):
         if holding is None or job is None or delivery.token in plan.over:
             return False
         if isinstance(settlement, Started):
-            if delivery.lapses and not holding.marked:
+            if holding.suspect and not holding.marked:
                 plan.starts.append(holding)
         elif isinstance(settlement, Finished):
             plan.over[delivery.token] = holding
@@ -186,8 +186,12 @@ class Settling(Cancelling):
             if marked:
                 self._transport.take_marks(marked)
         finally:
-            receiver.ack([*plan.acks, *(holding.permit for holding in plan.done)])
-            receiver.give_back([holding.permit for holding in plan.backs])
+            if plan.acks or plan.done:  # each of these wakes another thread
+                receiver.ack([*plan.acks, *(holding.permit for holding in plan.done)])
+            if plan.backs:
+                backs = [holding.permit for holding in plan.backs]
+                self._transport.returned.note(backs)
+                receiver.give_back(backs)
         if plan.backs:
             self._transport.settle_answers()  # on return others can have them
         if suspects:

@@ -23,7 +23,9 @@ from .transport import now
 # Deliveries: then a copy begins anew, before the server loses patience (RabbitMQ 4: after 20). What another program has sent
 # becomes a parcel when it comes back, so that it has an id by which its crashes are known.
 FRESH_AFTER: Final = 10
-AGAIN_SECONDS: Final = 1.0  # for a job whose id is held here for another job
+# Deliveries of which nobody knows what became: then a start is written down before the handler runs, and not a moment after it,
+# which costs a quick job as much as ten. One may come from a worker that has stopped, or had fetched more than it could run.
+SUSPICIOUS: Final = 2
 
 
 @dataclass(slots=True)
@@ -106,7 +108,8 @@ class Taking(Settling):
         elif parcel.later > 0:
             self._plan_again(permit, parcel, parcel.later, plan)
         elif times_delivered(permit) >= (FRESH_AFTER if is_parcel(permit) else 1):
-            self._plan_again(permit, msgspec.structs.replace(parcel, lapses=parcel.lapses + times_delivered(permit)), 0.0, plan)
+            lapses = parcel.lapses + self._transport.returned.suspicion(permit)
+            self._plan_again(permit, msgspec.structs.replace(parcel, lapses=lapses), 0.0, plan)
         elif parcel.expires_at is not None and now() >= parcel.expires_at and not parcel.attempts and not parcel.crashes:
             self._drop(permit, parcel, JobState.EXPIRED, pack_expired(now()), plan)
         else:
@@ -138,18 +141,20 @@ class Taking(Settling):
 
     def _crashes(self, wanted: Sequence[tuple[Permit, Parcel]]) -> dict[str, int]:
         """Look up the marks of those that come back."""
-        ids = [parcel.id for permit, parcel in wanted if parcel.lapses or times_delivered(permit)]
+        returned = self._transport.returned
+        ids = [parcel.id for permit, parcel in wanted if parcel.lapses or returned.suspicion(permit)]
         return dict(zip(ids, self._transport.crashes(ids), strict=True)) if ids else {}
 
     def _hold(self, permit: Permit, parcel: Parcel, crashes: int, worker: str) -> Delivery:
-        lapses = parcel.lapses + times_delivered(permit)
-        if parcel.max_crashes == 1:
-            lapses = max(1, lapses)  # its start is written down before, each time: it shall not start twice
+        suspicion = self._transport.returned.suspicion(permit)
+        lapses = parcel.lapses + (suspicion if suspicion >= SUSPICIOUS else 0)
+        if crashes or parcel.max_crashes == 1:  # that one shall not start twice
+            lapses = max(1, lapses)
         delivery = self._ledger.take(parcel, parcel.crashes + crashes, lapses, worker, ours=self._is_ours(permit))
         with self._lock:
             if permit.generation != self._transport.receiver.line.generation:
                 self._generation = 0  # it was lost meanwhile: the next look finds it
-            self._held[delivery.token] = Holding(permit, parcel, crashes)
+            self._held[delivery.token] = Holding(permit, parcel, crashes, suspect=lapses + suspicion > 0)
         return delivery
 
     def _without_cancelled(self, deliveries: Sequence[Delivery]) -> list[Delivery]:

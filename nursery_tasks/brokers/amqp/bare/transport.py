@@ -18,8 +18,8 @@ from ..transport import Transport
 from .box import Box
 from .ladder import Ladder
 from .owners import Owners
-from .parcels import WholeShelf
 from .places import BareAddress
+from .returned import Returned, WholeShelf
 from .suspects import Suspects
 from .words import Word
 
@@ -55,6 +55,7 @@ class BareTransport(Transport):
     ) -> None:
         self.places = address
         self._box = Box(address, on_word, on_open)
+        self.returned = Returned()
         self._on_lost = on_lost
         self._boxes, self._on_gone = boxes, on_gone
         self._posted: set[asyncio.Future[Any]] = set()
@@ -134,7 +135,7 @@ class BareTransport(Transport):
 
     async def _begin(self) -> None:
         await super()._begin()
-        self._receiver.shelf = WholeShelf()
+        self._receiver.shelf = WholeShelf(self.returned)
         assert isinstance(self.address, BareAddress)
         self._ladder = Ladder(self.address, self._out, self._sender)
         self._suspects = Suspects(self.address.prefix, self._out, self._sender)
