@@ -62,8 +62,9 @@ site: $(STAMPS)/check
 bench: $(STAMPS)/bench ## Measure throughput, latency and CPU per job
 	@$(PY) benchmarks/run.py
 
-bench-peers: $(STAMPS)/bench servers ## Measure nursery-tasks on Redis beside its peers; the first time it installs them
+bench-peers: $(STAMPS)/bench servers ## Measure nursery-tasks on Redis and RabbitMQ beside its peers; the first time it installs them
 	@$(PY) benchmarks/run_peers.py
+	@$(PY) benchmarks/run_peers.py --rabbitmq
 
 docs: $(STAMPS)/docs ## Build the documentation into site/
 	@$(call build_site)

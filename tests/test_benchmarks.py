@@ -14,6 +14,7 @@ from redis_server import need_server
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "docs" / "benchmarks-redis.json"
+RABBIT_DATA = ROOT / "docs" / "benchmarks-rabbitmq.json"
 
 
 @pytest.fixture(autouse=True)
@@ -71,14 +72,15 @@ def test_the_raw_limit_is_measured(tmp_path: Path) -> None:
     assert all(value > 0 for [row] in found.values() for value in row)
 
 
-def test_the_page_shows_the_stored_figures(tmp_path: Path) -> None:
+@pytest.mark.parametrize("data", [DATA, RABBIT_DATA], ids=["redis", "rabbitmq"])
+def test_the_page_shows_the_stored_figures(data: Path, tmp_path: Path) -> None:
     from run_peers import write_tables
 
     page = tmp_path / "benchmarks.md"
-    page.write_text((DATA.parent / "benchmarks.md").read_text())
-    write_tables(json.loads(DATA.read_text()), page)
+    page.write_text((data.parent / "benchmarks.md").read_text())
+    write_tables(json.loads(data.read_text()), page)
 
-    assert page.read_text() == (DATA.parent / "benchmarks.md").read_text(), "python benchmarks/run_peers.py --render"
+    assert page.read_text() == (data.parent / "benchmarks.md").read_text(), "python benchmarks/run_peers.py --render"
 
 
 def test_the_tables_name_the_best_peer_and_by_how_much() -> None:
