@@ -132,6 +132,33 @@ async def test_a_cancel_reaches_what_runs_and_what_waits(crew: Crew, app: App, a
     assert crew.lines() == ["began runs", "cancelled runs", "began owned", "cancelled owned"]
 
 
+def test_a_worker_that_starts_later_hears_of_cancels(host: Host) -> None:
+    client, worker = open_broker(host.url(store="")), open_broker(host.url(store=""))
+    client.submit([job("a", 3), job("b", 3)])
+    assert client.cancel(["a"], "not wanted") == [CancelAnswer.CANCELLED]
+    assert [delivery.id for delivery in claim_all(worker, 1)] == ["b"]
+    assert worker.claim(["work"], 10, "w", 15.0) == []
+    worker.close()
+    client.close()
+
+
+def test_anybody_may_cancel_what_waits_where_workers_run(host: Host) -> None:
+    client, other, worker = (open_broker(host.url(store="")) for _ in range(3))
+    assert worker.claim(["work"], 10, "w", 15.0) == []  # it is a worker from now on
+    client.submit([job("a", 3)])
+    assert other.cancel(["a"], "not wanted") == [CancelAnswer.UNKNOWN]  # nobody holds it, and only the client knows it
+    end = time.monotonic() + SECONDS
+    while client.outcomes(["a"])[0].state is not JobState.CANCELLED:  # type: ignore[union-attr]
+        assert worker.claim(["work"], 10, "w", 15.0) == []
+        assert time.monotonic() < end
+    client.submit([job("b", 3)])
+    [delivery] = claim_all(worker, 1)
+    assert other.cancel(["b"], "stop") == [CancelAnswer.REQUESTED]
+    assert worker.renew([delivery], 15.0) == [Renewal(LeaseState.CANCEL, "stop")]
+    for broker in (worker, other, client):
+        broker.close()
+
+
 # --- what breaks ----------------------------------------------------------------------------------
 
 

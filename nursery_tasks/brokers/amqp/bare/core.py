@@ -110,10 +110,12 @@ class BareCore:
     # --- words ------------------------------------------------------------------------------------
 
     def _announce(self) -> None:
-        """Tell everybody, once, that this process may hold jobs from now on."""
+        """Tell everybody, once, that this process may hold jobs from now on, and hear which of them are cancelled."""
         if not self._works:
             self._works = True
+            self._roster.greeted()
             self._transport.publish([to_all(Hello(self._transport.box, works=True), self._places.control)])
+            self._roster.settle()
 
     def _on_open(self) -> None:
         self._roster.greeted()

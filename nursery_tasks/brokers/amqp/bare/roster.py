@@ -10,7 +10,7 @@ from typing import Final
 
 SETTLE_SECONDS: Final = 0.3  # after a box was opened, until those who are there have said so; at most
 ECHOES: Final = 3  # as many times as our own greeting took, and a moment more
-ECHO_SECONDS: Final = 0.05
+ECHO_SECONDS: Final = 0.02
 ANSWER_SECONDS: Final = 1.0
 
 
@@ -41,7 +41,9 @@ class Roster:
     def echoed(self) -> None:
         """Hear our own greeting: the answers to it are on their way for about as long."""
         now = time.monotonic()
-        self._settled_at = min(self._settled_at, now + ECHOES * (now - self._greeted_at) + ECHO_SECONDS)
+        with self._news:
+            self._settled_at = min(self._settled_at, now + ECHOES * (now - self._greeted_at) + ECHO_SECONDS)
+            self._news.notify_all()
 
     def add(self, box: str) -> None:
         with self._news:
@@ -54,9 +56,16 @@ class Roster:
                 question.missing.discard(box)
             self._news.notify_all()
 
+    def settle(self) -> None:
+        """Wait until those who are there have answered our greeting; bounded."""
+        end = time.monotonic() + SETTLE_SECONDS
+        with self._news:
+            while (left := min(end, self._settled_at) - time.monotonic()) > 0:
+                self._news.wait(left)
+
     def ask(self) -> Question:
         """Begin a question to all who are known; waits a moment when this process has just come."""
-        time.sleep(min(max(0.0, self._settled_at - time.monotonic()), SETTLE_SECONDS))
+        self.settle()
         with self._news:
             question = Question(next(self._numbers), self._boxes)
             self._questions[question.number] = question
