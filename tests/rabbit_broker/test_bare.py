@@ -372,3 +372,11 @@ async def test_what_needs_a_store_says_so(host: Host) -> None:
         with pytest.raises(NotSupported, match="has no locks; give it a store"):
             async with app.lock("x"):
                 pass
+
+
+def test_the_doctor_says_what_there_is(crew: Crew) -> None:
+    command = [sys.executable, "-m", "nursery_tasks", "doctor", "--broker", crew.url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "store none: a job is its message" in done.stdout
+    assert "-> give it a store" in done.stdout
