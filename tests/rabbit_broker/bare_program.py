@@ -59,6 +59,19 @@ async def slow(name: str, seconds: float) -> str:
     return name
 
 
+@app.task
+async def gated(name: str) -> str:
+    note("began", name)
+    try:
+        while not Path(f"{os.environ['LOG']}.open").exists():  # noqa: ASYNC110 - another process makes it
+            await anyio.sleep(0.02)
+    except BaseException:
+        note("cancelled", name)
+        raise
+    note("ended", name)
+    return name
+
+
 async def main(name: str) -> None:
     async with app:
         await slow.run(name, 60.0)
