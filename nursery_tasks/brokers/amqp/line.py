@@ -65,12 +65,13 @@ class Line:
         self._channel: AbstractChannel | None = None
         self._changed = asyncio.Event()  # of the fields below; replaced each time
         self._problem: BaseException | None = None
+        self._is_ending = False
         self._last_number = 1  # of a channel
 
     async def keep(self) -> None:
-        """Open it, wait until it breaks, and begin again, until cancelled."""
+        """Open it, wait until it breaks, and begin again, until `end` or cancelled."""
         pause = FIRST_PAUSE_SECONDS
-        while True:
+        while not self._is_ending:
             try:
                 await guarded(self._open(), self._address.timeout_seconds)
             except Exception as error:  # whoever waits for the line gets it
@@ -78,11 +79,22 @@ class Line:
             else:
                 pause = FIRST_PAUSE_SECONDS
                 try:
-                    await self._wait_broken()
+                    if not self._is_ending:
+                        await self._wait_broken()
                 finally:
                     await self._let_go(None)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    async def end(self) -> None:
+        """Close the connection for good.
+
+        Raises:
+            aiormq.AMQPError: It broke meanwhile.
+        """
+        self._is_ending = True
+        if self.connection is not None:
+            await self.connection.close()
 
     async def channel(self, *, at_once: bool = False) -> AbstractChannel:
         """Return the channel; wait for the line to open, or say why it does not.

@@ -175,13 +175,12 @@ class Transport:
         await self._receiver.line.channel(at_once=True)
 
     async def _end(self) -> None:
+        if self._receiver.line.current is not None:
+            with suppress(BrokerUnavailable, LinkLost, *DriverError):
+                await self._receiver.settle_answers()
         for line in (self._receiver.line, self._out):
-            if line.connection is not None:
-                with suppress(*DriverError, LinkLost):
-                    if line is self._receiver.line:
-                        await self._receiver.settle_answers()
-                    connection: Any = line.connection
-                    await connection.close()
+            with suppress(LinkLost, *DriverError):
+                await line.end()
 
     async def _wait_open(self) -> None:
         await self._out.channel()

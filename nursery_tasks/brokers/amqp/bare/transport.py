@@ -11,7 +11,6 @@ from typing import Any, Final
 from ....errors import BrokerError, BrokerUnavailable, BrokerUnreachable
 from ..address import Place
 from ..failures import DriverError
-from ..line import Line
 from ..portal import LinkLost, guarded
 from ..sending import Letter
 from ..transport import Transport
@@ -147,14 +146,9 @@ class BareTransport(Transport):
             if line.current is not None:
                 async with line.scratch() as channel:
                     await channel.queue_delete(self.box)
-        # All at the same time: a line that has nothing else to do opens again.
-        await asyncio.gather(super()._end(), self._close(line))
-
-    async def _close(self, line: Line) -> None:
-        if line.connection is not None:
-            with suppress(LinkLost, *DriverError):
-                connection: Any = line.connection
-                await connection.close()
+        with suppress(LinkLost, *DriverError):
+            await line.end()
+        await super()._end()
 
     async def _watch(self) -> None:
         """Tell when the line on which messages come has broken, until cancelled."""
