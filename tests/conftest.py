@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from typing import Any
 from zlib import crc32
@@ -35,6 +36,12 @@ BACKENDS = [
 ]
 if sys.version_info >= (3, 12):
     BACKENDS.append(pytest.param(("asyncio", {"loop_factory": eager_loop}), id="asyncio-eager"))
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C work in the programs that tests start, also where a shell runs all of this in the background with `&`."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 EVERY_LOOP = "NURSERY_TASKS_EVERY_LOOP"  # in the environment: leave nothing out
