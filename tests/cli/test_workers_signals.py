@@ -189,7 +189,9 @@ def test_workers_do_not_outlive_their_supervisor(shell: Shell, loop: list[str], 
 
 
 def test_a_hangup_without_a_terminal_replaces_the_workers_in_turn(shell: Shell) -> None:
-    crew = Crew(shell, "--slots", "1", before="import os; os.setsid()").wait_until_all_work()
+    # As an init system starts it, also where this test was started with `nohup`.
+    alone = "import os, signal; os.setsid(); signal.signal(signal.SIGHUP, signal.SIG_DFL)"
+    crew = Crew(shell, "--slots", "1", before=alone).wait_until_all_work()
     job = shell.app.sync.enqueue(shell.app.job("greet", "Ada", 1.0))
     crew.wait_for("started")
     crew.send(signal.SIGHUP)

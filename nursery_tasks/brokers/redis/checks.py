@@ -23,15 +23,18 @@ def check_server(link: Link) -> tuple[int, ...]:
     try:
         info = read_info(link)
         saves = _saves(link, info)
-        link.call("PUBLISH", f"{link.key}hint:opening", b"")  # where a user may not, nobody would hear of anything
     except BrokerUnavailable as error:
         if isinstance(error, BrokerFull):
             raise
-        raise BrokerUnreachable(error.broker, error.problem, error.step) from error
+        raise _unreachable(error) from error
     version = tuple(int(part) for part in info.get("redis_version", "0").split(".") if part.isdigit())
     problem, step = find_problem(info, version, durable=link.address.durable, cluster=link.address.cluster)
     if problem:
         raise BrokerUnreachable(link.name, problem, step)
+    try:
+        link.call("PUBLISH", f"{link.key}hint:opening", b"")  # where a user may not, nobody would hear of anything
+    except BrokerUnavailable as error:
+        raise _unreachable(error) from error
     if not saves and link.name not in _warned:
         _warned.add(link.name)
         _log.warning("%s: the server keeps jobs in memory only, and they are gone when it stops; set appendonly yes", link.name)
@@ -39,6 +42,10 @@ def check_server(link: Link) -> tuple[int, ...]:
         _warned.add(link.name)
         _log.warning("%s: when the server crashes, what came after its last snapshot is lost; set appendonly yes", link.name)
     return version
+
+
+def _unreachable(error: BrokerUnavailable) -> BrokerUnreachable:
+    return BrokerUnreachable(error.broker, error.problem, error.step)
 
 
 def find_problem(info: Mapping[str, str], version: tuple[int, ...], *, durable: bool, cluster: bool = False) -> tuple[str, str]:
