@@ -206,6 +206,19 @@ async def test_both_sides_go_on_when_all_connections_were_closed(crew: Crew, app
     assert crew.lines().count("ended over it") == 1
 
 
+def test_a_program_without_a_loop_gets_its_results(crew: Crew, app: App) -> None:
+    crew.start()
+    assert app.sync.run(add.job(1, 2)) == 3
+    handles = app.sync.enqueue_many([add.job(n, n) for n in range(20)])
+    assert [handle.result(timeout=SECONDS) for handle in handles] == [2 * n for n in range(20)]
+    with pytest.raises(ValueError, match="no such file"):
+        app.sync.run(fail.job("no such file"))
+    asleep = app.sync.enqueue(slow.job("asleep", 60.0))
+    while "began asleep" not in crew.lines():
+        time.sleep(0.02)
+    assert asleep.cancel(wait=SECONDS) is CancelAnswer.CANCELLED
+
+
 @pytest.mark.parametrize("anyio_backend", ["trio"])
 async def test_an_outcome_waits_for_a_caller_whose_link_is_broken(crew: Crew, host: Host) -> None:
     crew.start()
