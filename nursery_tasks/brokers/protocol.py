@@ -265,6 +265,14 @@ class ManagesQueues(Protocol):
     Every method may also raise `BrokerRefused`: the server does not do it, or this broker was told not to.
     """
 
+    def queue_names(self) -> list[str]:
+        """List the queues at the server that are this broker's, by name.
+
+        Raises:
+            BrokerUnreachable: The server does not say; a queue whose name is known can be asked about all the same.
+        """
+        ...
+
     def create_queue(self, queue: str) -> bool:
         """Make a queue, with all that leads to it, as the broker's URL wants it. False: it was there already.
 

@@ -12,7 +12,6 @@ import msgspec
 import typer
 
 from .. import App
-from ..errors import NotSupported
 from ..model.listing import QueueRecord, TransportQueue
 from ..model.options import check_queue
 from ..model.states import JobState
@@ -74,7 +73,7 @@ async def _queues(app: App, changes: Changes, as_json: bool) -> int:
     async with app:
         await _change(app, changes)
         records = await _records(app, changes)
-        messages = await _messages(app, dict.fromkeys([*(record.name for record in records), *changes.create]))
+        messages = await _messages(app, dict.fromkeys([*await _names(app, changes, records), *changes.create]))
         limits = await app.limits(_LIMITS_SHOWN)
     if as_json:
         known = {record.name for record in records}
@@ -95,14 +94,19 @@ async def _queues(app: App, changes: Changes, as_json: bool) -> int:
 
 
 async def _records(app: App, changes: Changes) -> list[QueueRecord]:
-    """List the queues; a broker without a store lists none, and can be asked for those that were created."""
-    try:
-        admin = app.connection.gateway.admin
-    except NotSupported:
-        if not changes.create and not changes.delete:
-            raise
+    """List the queues, with their jobs; a broker without a store knows none."""
+    gateway = app.connection.gateway
+    if gateway.has_only_messages and not changes.pause and not changes.resume:
         return []
-    return await ask(app, admin.queues)
+    return await ask(app, gateway.admin.queues)
+
+
+async def _names(app: App, changes: Changes, records: list[QueueRecord]) -> list[str]:
+    """Return the queues whose messages are to be shown; without a store only the server knows all of them."""
+    gateway = app.connection.gateway
+    if gateway.has_only_messages and not changes.create and not changes.delete:
+        return await ask(app, gateway.queue_admin.queue_names)
+    return [record.name for record in records]
 
 
 async def _change(app: App, changes: Changes) -> None:

@@ -68,7 +68,7 @@ async def enqueue_recorded(connection: Connection, recorder: Recorder, jobs: Seq
             async with slot_given_back():
                 await recorder.wait_cut(call.record_id)
         else:
-            call.receipt = _receipt(connection, found, call.submission)
+            call.receipt = _receipt(connection, found)
     await _begin(connection, recorder, new)
     for begin in range(0, len(new), CHUNK):
         await _submit(connection, recorder, new[begin : begin + CHUNK])
@@ -115,7 +115,7 @@ async def _surely(connection: Connection, submissions: Sequence[Submission]) -> 
     return await submit_until_stored(connection, submissions)
 
 
-def _receipt(connection: Connection, found: Stored, submission: Submission) -> Receipt:
+def _receipt(connection: Connection, found: Stored) -> Receipt:
     """Read a record."""
     outcome = open_outcome(found)
     assert outcome is not None

@@ -9,6 +9,7 @@ from anyio import fail_after
 
 from nursery_tasks import App
 from nursery_tasks.brokers.amqp.address import read_address
+from nursery_tasks.brokers.amqp.bare.places import to_bare
 from nursery_tasks.brokers.protocol import HasTransport
 from nursery_tasks.brokers.url import open_broker
 from nursery_tasks.errors import BrokerUnavailable, BrokerUnreachable, InvalidBrokerUrl
@@ -137,6 +138,15 @@ def test_the_password_of_the_store_is_not_shown(store: str) -> None:
     assert "secret" not in app.shown_url
     assert "secret" not in repr(app)
     assert "secret" not in App("amqp://you:secret@h/", store="redis://me:secret@h/0?db=3").shown_url
+
+
+def test_queues_are_known_by_their_names_at_the_server() -> None:
+    ours = ["a", "dead.a", "delay.3", "box.1f", ""]
+    names = [*(f"nursery-tasks.{name}" for name in ours), "Olive.q", "other"]
+    address = read_address("amqp://h", {"queue.green": "Olive.q", "queue.gone": "Gone.q"}, "amqp://h")
+    assert address.queues_among(names) == ["a", "box.1f", "dead.a", "delay.3", "green"]
+    assert to_bare(address).queues_among(names) == ["a", "dead.a", "green"]
+    assert read_address("amqp://h", {"queue": "q-{queue}-x"}, "amqp://h").queues_among(["q-a-x", "q-b"]) == ["a"]
 
 
 def test_options_for_one_queue_win() -> None:

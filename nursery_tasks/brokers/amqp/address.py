@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import unquote, urlencode, urlsplit
@@ -104,6 +104,16 @@ class Address:
             prefetch=int(prefetch) if prefetch else None,
             global_qos=option("global_qos", "no") == "yes",
         )
+
+    def queues_among(self, names: Iterable[str]) -> list[str]:
+        """Return which queues, by their names among the jobs, these names at the server belong to."""
+        known = set(names)
+        before, _, after = self.options.get("queue", f"{self.prefix}.{QUEUE}").partition(QUEUE)
+        found = {option.partition(".")[2] for option in self.options if option.startswith("queue.")}
+        found |= {
+            name[len(before) : len(name) - len(after)] for name in known if name.startswith(before) and name.endswith(after)
+        }
+        return sorted(queue for queue in found if queue and self.place(queue).name in known)
 
 
 def read_address(url: str, options: Mapping[str, str], name: str) -> Address:

@@ -209,26 +209,17 @@ class AmqpBroker(AmqpAdmin):
 
     def _permits(self, queues: Sequence[str], limit: int) -> list[Permit]:
         """Return up to *limit* messages, those of the first queues first, and whatever other programs have sent."""
-        receiver, permits = self._transport.receiver, list[Permit]()
-        capacity = limit + len(self._held)
+        self._transport.check_open()
+        shelf = self._transport.receiver.shelf
+        foreign = shelf.take_foreign()
         try:
-            self._transport.check_open()
-            permits += receiver.shelf.take_foreign()
-            for queue in dict.fromkeys(queues):
-                wanted = limit - len(permits)
-                if wanted <= 0:
-                    break
-                if receiver.feeds(queue):
-                    found = receiver.take(queue, wanted, capacity)
-                else:
-                    found = self._transport.fetch(self._place(queue), wanted)
-                if found:
-                    self._net.caught(queue)
-                    permits += found
+            found = self._transport.collect(queues, limit - len(foreign), limit + len(self._held))
         except BaseException:
-            receiver.give_back(permits)
+            shelf.put_back_foreign(foreign)
             raise
-        return permits
+        for queue in {permit.queue for permit in found}:
+            self._net.caught(queue)
+        return foreign + found
 
     def _claim_with(
         self, permits: Sequence[Permit], queues: Sequence[str], limit: int, worker: str, lease_seconds: float

@@ -12,7 +12,7 @@ from pamqp import commands
 from ...errors import BrokerRefused
 from ...model.listing import ServerMessage, TransportQueue
 from .address import Place
-from .management import read_queue
+from .management import Api, quoted, read_queue
 from .sending import Letter
 from .transport import Transport
 
@@ -33,6 +33,12 @@ class AmqpQueues:
         place = self.transport.address.place(queue)
         found = read_queue(self.transport.address, queue)
         return self.transport.look(place) if found is None else found
+
+    def queue_names(self) -> list[str]:
+        address = self.transport.address
+        api = Api(address)
+        found: Any = api.call("GET", f"queues/{quoted(api.vhost)}?columns=name") or []
+        return address.queues_among(each["name"] for each in found)
 
     def create_queue(self, queue: str) -> bool:
         place = self.transport.address.place(queue)

@@ -107,6 +107,27 @@ class Transport:
         """Fetch up to *limit* messages of a queue that nobody serves here."""
         return self.call(lambda: self._receiver.fetch(place, limit))
 
+    def collect(self, queues: Sequence[str], limit: int, capacity: int) -> list[Permit]:
+        """Return up to *limit* messages, those of the first queues first, and see to it that *capacity* can be here at once.
+
+        Raises:
+            BrokerUnavailable: The server has them again.
+        """
+        permits: list[Permit] = []
+        try:
+            for queue in dict.fromkeys(queues):
+                wanted = limit - len(permits)
+                if wanted <= 0:
+                    break
+                if self._receiver.feeds(queue):
+                    permits += self._receiver.take(queue, wanted, capacity)
+                else:
+                    permits += self.fetch(self.address.place(queue), wanted)
+        except BaseException:
+            self._receiver.give_back(permits)
+            raise
+        return permits
+
     def settle_answers(self) -> None:
         """Wait until the server has the answers given before."""
         self.call(self._receiver.settle_answers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -24,6 +25,10 @@ class BareAddress(Address):
             return place
         more = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": self.dead(queue).name}
         return replace(place, arguments={**place.arguments, **more})
+
+    def queues_among(self, names: Iterable[str]) -> list[str]:
+        own = (f"{self.prefix}.delay.", f"{self.prefix}.box.", f"{self.prefix}.crashes.")
+        return Address.queues_among(self, (name for name in names if not name.startswith(own)))
 
     def dead(self, queue: str) -> Place:
         """Return where the jobs of a queue go that have failed for good."""

@@ -45,7 +45,8 @@ class Taking(Settling):
             return []
         self._announce()
         self.drop_lost()
-        permits = self._permits(queues, limit)
+        self._transport.check_open()
+        permits = self._transport.collect(queues, limit, limit + len(self._held))
         if not permits:
             return []
         try:
@@ -55,25 +56,6 @@ class Taking(Settling):
                 held = {id(holding.permit) for holding in self._held.values()}
             self._transport.receiver.give_back([permit for permit in permits if id(permit) not in held])
             raise
-
-    def _permits(self, queues: Sequence[str], limit: int) -> list[Permit]:
-        """Return up to *limit* messages, those of the first queues first."""
-        receiver, permits = self._transport.receiver, list[Permit]()
-        capacity = limit + len(self._held)
-        try:
-            self._transport.check_open()
-            for queue in dict.fromkeys(queues):
-                wanted = limit - len(permits)
-                if wanted <= 0:
-                    break
-                if receiver.feeds(queue):
-                    permits += receiver.take(queue, wanted, capacity)
-                else:
-                    permits += self._transport.fetch(self._places.place(queue), wanted)
-        except BaseException:
-            receiver.give_back(permits)
-            raise
-        return permits
 
     def _take(self, permits: Sequence[Permit], worker: str) -> list[Delivery]:
         found = Sorted()
