@@ -25,7 +25,7 @@ export NO_MKDOCS_2_WARNING := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test soak servers check ruff mypy pyright site bench bench-peers docs clean
+.PHONY: help demo quick test soak everything servers check ruff mypy pyright site bench bench-peers docs clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; do \
@@ -34,11 +34,20 @@ help: ## Show this list
 demo: $(STAMPS)/core ## See it work: a worker, a few jobs, a cancelled tree
 	@$(PY) -m nursery_tasks demo
 
-test: $(STAMPS)/test $(STAMPS)/check servers ## Run the tests, in random order, on two processes (some of them run the type checkers)
-	@$(PY) -m pytest -n 2 $(PYTEST_ARGS)
+# More processes than cores, as most tests wait; whoever has no more takes over tests of the others.
+PARALLEL := -n auto --dist worksteal
 
-soak: $(STAMPS)/test servers ## Run the long fault and endurance tests
+test: $(STAMPS)/test servers ## Run the tests, in random order, on several processes
+	@$(PY) -m pytest $(PARALLEL) $(PYTEST_ARGS)
+
+quick: $(STAMPS)/test ## Run the tests that need no server, on one event loop: for every few lines of a change
+	@$(PY) -m pytest $(PARALLEL) -q -m 'quick and not soak and not thinned' $(PYTEST_ARGS)
+
+soak: $(STAMPS)/test servers ## Run the long fault and endurance tests, and what `make test` leaves out because it is shown elsewhere
+	@$(PY) -m pytest $(PARALLEL) -m 'thinned and not soak' $(PYTEST_ARGS)
 	@$(PY) -m pytest -m soak --timeout 3600 -o faulthandler_timeout=0 $(PYTEST_ARGS)
+
+everything: check test soak ## All of it, for a night
 
 servers: # Redis, for the tests that start one: fast when it is there
 	@sh tests/install_servers.sh

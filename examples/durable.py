@@ -71,8 +71,9 @@ async def main() -> None:
     async with app:
         job = await report.enqueue(["one", "four", "sixteen"])
         first = start_worker()
-        while await job.progress() != "waits for approval":  # noqa: ASYNC110 - progress tells nobody
-            await anyio.sleep(0.05)
+        async for update in job.watch():
+            if update.progress == "waits for approval":
+                break
         first.send_signal(signal.SIGKILL)
         first.wait()
         second = start_worker()

@@ -1,16 +1,21 @@
 """The smallest broker that keeps the contract: one list of jobs in memory, looked through from the start at each call.
 
-It declares no features, so it has no delays, priorities, keys or listings, and whoever needs one is told. Run this file to
-see what the contract suite says of it: what it keeps, and by name what it leaves out.
+It declares no features and has no parts, so it has no delays, priorities, keys, listings or locks, and whoever needs one is
+told. Run this file to see what the contract suite says of it: what it keeps, and by name what it leaves out.
+
+A package that brings it says so in its pyproject.toml; then `toy:` is a broker's URL, on the command line, too:
+
+    [project.entry-points."nursery_tasks.brokers"]
+    toy = "toy_broker:open_toy"
 """
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from threading import RLock
 
-from nursery_tasks.brokers.protocol import OWNED_GRACE_SECONDS, Broker, Emit, Feature, Listener
+from nursery_tasks.brokers.protocol import CRASH_STEP, OWNED_GRACE_SECONDS, Broker, Emit, Feature, Listener
 from nursery_tasks.errors import BrokerClosed
 from nursery_tasks.model.delivery import (
     CancelAnswer,
@@ -70,7 +75,7 @@ class Ear:
             self.ears.remove(self)
 
 
-class ToyBroker:
+class ToyBroker(Broker):
     name = "toy:"
     blocking = False
     features: frozenset[Feature] = frozenset()
@@ -103,10 +108,17 @@ class ToyBroker:
         else:
             self.tell("work", job.queue)
 
-    def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Delivery]:
+    def claim(
+        self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float, names: Collection[str] = ()
+    ) -> list[Delivery]:
         with self.lock:
             now = self.now()
-            ready = [entry for entry in self.entries.values() if entry.state is JobState.READY and not entry.is_late(now)]
+            line = [
+                (place + CRASH_STEP * entry.crashes, entry)
+                for place, entry in enumerate(self.entries.values())
+                if entry.state is JobState.READY and not entry.is_late(now)
+            ]
+            ready = [entry for _, entry in sorted(line, key=lambda standing: standing[0])]
             taken = [entry for queue in queues for entry in ready if entry.job.queue == queue][:limit]
             return [self.lease(entry, worker, now, lease_seconds) for entry in taken]
 
@@ -197,7 +209,7 @@ class ToyBroker:
         self.give_back(entry, now)
         return CancelAnswer.CANCELLED
 
-    def hold(self, owners: Sequence[bytes], lease_seconds: float) -> list[bool]:
+    def renew_owners(self, owners: Sequence[bytes], lease_seconds: float) -> list[bool]:
         with self.lock:
             now = self.now()
             answers = [owner in self.owners for owner in owners]
@@ -298,16 +310,17 @@ class ToyBroker:
             self.ears.clear()
 
 
+def open_toy(url: str) -> Broker:
+    return ToyBroker()
+
+
 def main() -> None:
     from nursery_tasks.testing.contract import ContractHarness, ManualClock, run_contract
 
     def new_harness() -> ContractHarness:
         clock = ManualClock()
 
-        def open_toy() -> Broker:
-            return ToyBroker(clock)
-
-        return ContractHarness(open_toy, clock=clock)
+        return ContractHarness(lambda: ToyBroker(clock), clock=clock)
 
     report = run_contract(new_harness)
     print(report)

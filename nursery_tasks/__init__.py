@@ -3,14 +3,24 @@
 Awaited is owned, enqueued is detached.
 """
 
+from typing import TYPE_CHECKING
+
 from ._version import __version__ as __version__
 from .app import App as App
 from .client import ChildJob as ChildJob
 from .client import Job as Job
 from .client import JobGroup as JobGroup
 from .client import JobHandle as JobHandle
+from .client import JobInfo as JobInfo
+from .client import Jobs as Jobs
+from .client import JobUpdate as JobUpdate
+from .client import JobWatch as JobWatch
 from .client import Lock as Lock
 from .client import PartialJob as PartialJob
+from .client import Purged as Purged
+from .client import QueueInfo as QueueInfo
+from .client import Queues as Queues
+from .client import RetryAnswer as RetryAnswer
 from .current import CurrentJob as CurrentJob
 from .current import check_cancelled as check_cancelled
 from .current import current_job as current_job
@@ -35,6 +45,13 @@ from .workflows import sleep as sleep
 from .workflows import step as step
 from .workflows import wait_for_event as wait_for_event
 
+if TYPE_CHECKING:
+    from .scheduling import any_of as any_of
+    from .scheduling import at as at
+    from .scheduling import cron as cron
+    from .scheduling import every as every
+    from .scheduling import sun as sun
+
 __all__ = [
     "App",
     "Backoff",
@@ -47,17 +64,29 @@ __all__ = [
     "Job",
     "JobGroup",
     "JobHandle",
+    "JobInfo",
     "JobState",
+    "JobUpdate",
+    "JobWatch",
+    "Jobs",
     "Lock",
     "PartialJob",
+    "Purged",
+    "QueueInfo",
+    "Queues",
     "RateLimit",
     "Retry",
+    "RetryAnswer",
     "Task",
     "TaskClass",
     "Workflow",
     "__version__",
+    "any_of",
+    "at",
     "check_cancelled",
+    "cron",
     "current_job",
+    "every",
     "parallel",
     "parallel_map",
     "resource",
@@ -66,5 +95,16 @@ __all__ = [
     "sequence",
     "sleep",
     "step",
+    "sun",
     "wait_for_event",
 ]
+
+if not TYPE_CHECKING:  # a type checker would take any name for one of these
+
+    def __getattr__(name: str) -> object:
+        """Load the specs of schedules when one is used: most programs have none."""
+        if name in ("any_of", "at", "cron", "every", "sun"):
+            from . import scheduling
+
+            return getattr(scheduling, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,21 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
 import msgspec
 from anyio import NoEventLoopError, from_thread, get_cancelled_exc_class
 
 from .errors import NotInJob
-from .on_loop import call_on_loop
+from .loop.from_thread import call_on_loop
 
 R = TypeVar("R")
 Args = TypeVarTuple("Args")
 
 
 class Slot(Protocol):
-    """The right to run, which an attempt gives back while its handler waits for other jobs."""
+    """The right to run, which an attempt releases while its handler waits for other jobs."""
 
     @property
     def is_here(self) -> bool:
@@ -31,20 +31,20 @@ class Slot(Protocol):
         """Whether the worker is another process."""
         ...
 
-    def give(self) -> None:
+    def release(self) -> None:
         """Begin a wait."""
         ...
 
-    async def take(self) -> None:
+    async def acquire(self) -> None:
         """End a wait that went well; waits for a slot."""
         ...
 
-    def take_nowait(self) -> None:
+    def acquire_nowait(self) -> None:
         """End a wait of a handler that is cancelled, or failed."""
         ...
 
 
-class Hold(Protocol):
+class AttemptContext(Protocol):
     """What a worker keeps of a running attempt, for those who act on behalf of its handler.
 
     Attributes:
@@ -53,7 +53,7 @@ class Hold(Protocol):
         cancel_reason: Why the attempt is to end, once it is.
         is_told: Whether somebody wants the job itself to end, by a cancel or a time limit; not while only its worker stops.
         deadline: When the time of the job's caller is over, on the loop's clock.
-        slot: What it gives back while it waits.
+        slot: What it releases while it waits.
         coroutine, thread_id: Where the handler runs; written by who calls it, read to show its stack.
         can_resume: Set by a handler that loses nothing when it is stopped while it waits: it is asked whether that is so now.
     """
@@ -89,8 +89,6 @@ class CurrentJob(msgspec.Struct, frozen=True, kw_only=True):  # made for every j
         tags: As submitted.
         state: The worker's resources, by the names of the `@app.lifespan` functions that made them; empty in a process or
             an interpreter, which cannot share them.
-        hold: What the worker keeps of the attempt; for nursery-tasks itself, not for handlers.
-        recorder: What a durable workflow keeps of its calls (`client.recorded.Recorder`); likewise.
         log: A logger whose records carry the job's id, task and attempt.
     """
 
@@ -103,14 +101,16 @@ class CurrentJob(msgspec.Struct, frozen=True, kw_only=True):  # made for every j
     tags: tuple[str, ...] = ()
     state: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
     _report: Callable[[Any], None] | None = None
-    hold: Hold | None = None
+    # What the worker keeps of the attempt, and what a durable workflow keeps of its calls (`client.ports.Recorder`): for
+    # nursery-tasks itself, not for handlers.
+    context: AttemptContext | None = None
     recorder: Any = None
     _check: Callable[[], None] | None = None  # asks whether the job is to end, where the loop is in another process
 
     @property
     def cancel_reason(self) -> str | None:
         """Why the job is being cancelled, for a handler that cleans up; None while it is not, or when nobody gave a reason."""
-        return None if self.hold is None else self.hold.cancel_reason
+        return None if self.context is None else self.context.cancel_reason
 
     def progress(self, value: Any) -> None:
         """Say how far the job is; `await handle.progress()` shows it. The latest value replaces the one before.
@@ -173,9 +173,13 @@ def current_job() -> CurrentJob:
         raise NotInJob("current_job()") from None
 
 
-def current_job_or_none() -> CurrentJob | None:
-    """Do the same, with None outside of a job."""
-    return _current.get(None)
+def current_job_or_none(context: Context | None = None) -> CurrentJob | None:
+    """Do the same, with None outside of a job.
+
+    Args:
+        context: Where to look; default: here.
+    """
+    return _current.get(None) if context is None else context.get(_current)
 
 
 def check_cancelled() -> None:
@@ -197,48 +201,48 @@ def set_current(job: CurrentJob) -> None:
 
 
 @asynccontextmanager
-async def slot_given_back() -> AsyncGenerator[None, None]:
-    """Give the current attempt's slot back while the body waits for another job; outside of a job do nothing.
+async def slot_released() -> AsyncGenerator[None, None]:
+    """Release the current attempt's slot while the body waits for another job; outside of a job do nothing.
 
     Cancellation:
         The slot is taken again at once, if need be beside all others.
     """
     job = current_job_or_none()
-    slot = None if job is None or job.hold is None else job.hold.slot
+    slot = None if job is None or job.context is None else job.context.slot
     if slot is None or not slot.is_here:
         yield
         return
-    slot.give()
+    slot.release()
     try:
         yield
     except get_cancelled_exc_class():
-        slot.take_nowait()
+        slot.acquire_nowait()
         raise
     except BaseException:  # the handler may catch it, and go on
-        await slot.take()
+        await slot.acquire()
         raise
-    await slot.take()
+    await slot.acquire()
 
 
 @contextmanager
-def distant_slot_given_back() -> Generator[None, None, None]:
+def distant_slot_released() -> Generator[None, None, None]:
     """Do the same for a wait that blocks, in a handler that runs in a process; elsewhere do nothing."""
     job = current_job_or_none()
-    slot = None if job is None or job.hold is None else job.hold.slot
+    slot = None if job is None or job.context is None else job.context.slot
     if slot is None or not slot.is_distant:
         yield
         return
-    slot.give()
+    slot.release()
     try:
         yield
     finally:
-        slot.take_nowait()
+        slot.acquire_nowait()
 
 
 def owner_on(broker: object) -> bytes | None:
     """Return what owns the jobs that are awaited here: the current attempt's token, where its job came from *broker*."""
     job = current_job_or_none()
-    hold = None if job is None else job.hold
-    if hold is None or (hold.broker is not broker and hold.broker != getattr(broker, "name", None)):
+    context = None if job is None else job.context
+    if context is None or (context.broker is not broker and context.broker != getattr(broker, "name", None)):
         return None
-    return hold.token
+    return context.token

@@ -12,6 +12,8 @@ import signal
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
+from .shown import redacted, shortened, without_passwords
+
 
 class NurseryTasksError(Exception):
     """The base of all errors that nursery-tasks raises itself."""
@@ -25,7 +27,25 @@ class InvalidOptions(NurseryTasksError, ValueError):
 
     def __init__(self, option: str, value: object, expected: str) -> None:
         self.option, self.value, self.expected = option, value, expected
-        super().__init__(f"{option}={value!r}: expected {expected}")
+        super().__init__(f"{option}={shortened(without_passwords(repr(value)))}: expected {expected}")
+
+
+class InvalidCron(InvalidOptions):
+    """A cron expression has a field that makes no sense, or no day ever fits it."""
+
+    def __init__(self, expression: object, field: str, came: str, expected: str) -> None:
+        self.option, self.value, self.expected = "cron", expression, expected
+        self.expression, self.field, self.came = expression, field, came
+        where = f"{field}={shortened(came)}" if field else shortened(came)
+        NurseryTasksError.__init__(self, f"cron({shortened(repr(expression))}): {where}: expected {expected}")
+
+
+class MissingPackage(NurseryTasksError, ImportError):
+    """Something needs a package that comes with an extra of nursery-tasks."""
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        self.what, self.package, self.extra = what, package, extra
+        super().__init__(f"{what} needs the package {package}, which is not installed: pip install 'nursery-tasks[{extra}]'")
 
 
 class InvalidArguments(NurseryTasksError, TypeError):
@@ -261,17 +281,25 @@ def _how_to_work(broker: str, more: str = "") -> str:
 
 
 class InvalidBrokerUrl(NurseryTasksError, ValueError):
-    """The broker's URL cannot be understood. The message never holds a password."""
+    """The broker's URL cannot be understood. Neither the message nor `url` holds what may be a password."""
 
     def __init__(
         self, url: str, problem: str, expected: str = "sqlite:///path/to/jobs.db, redis://host:6379/0, amqp:// or memory:"
     ) -> None:
-        self.url, self.problem = url, problem
-        super().__init__(f"broker URL {url!r}: {problem}" + (f"; expected {expected}" if expected else ""))
+        self.url, self.problem = redacted(url), problem
+        super().__init__(f"broker URL {self.url!r}: {problem}" + (f"; expected {expected}" if expected else ""))
 
 
 class BrokerError(NurseryTasksError):
-    """The base of what can go wrong with a broker."""
+    """The base of what can go wrong with a broker.
+
+    Attributes:
+        refused: The broker is there, and does not do what this call wants; others may go through. False: it is the broker.
+        answers: Where a part of a batch was done: for each item what the call would have returned for it, or the error.
+    """
+
+    refused = False
+    answers: Sequence[object] | None = None
 
 
 class BrokerUnavailable(BrokerError):
@@ -284,6 +312,10 @@ class BrokerUnavailable(BrokerError):
 
 class BrokerUnreachable(BrokerUnavailable):
     """The broker cannot be opened at all."""
+
+
+class BrokerReplaced(BrokerUnavailable):
+    """What the broker kept its jobs in was deleted, or another thing is in its place; it has to be opened again."""
 
 
 class BrokerFull(BrokerUnavailable):
@@ -301,6 +333,8 @@ class BrokerClosed(BrokerError):
 class BrokerRefused(BrokerError):
     """The broker's server has understood what it was asked, and does not do it: that needs another right, name, or word."""
 
+    refused = True
+
     def __init__(self, broker: str, problem: str, step: str = "") -> None:
         self.broker, self.problem, self.step = broker, problem, step
         super().__init__(f"{broker}: {problem}" + (f"; {step}" if step else ""))
@@ -308,6 +342,8 @@ class BrokerRefused(BrokerError):
 
 class NotSupported(BrokerError):
     """The broker has declared that it cannot do this."""
+
+    refused = True
 
     def __init__(self, broker: str, feature: str, step: str = "") -> None:
         self.broker, self.feature, self.step = broker, feature, step

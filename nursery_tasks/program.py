@@ -6,6 +6,7 @@ there what the program does, from submitting its jobs twice to starting processe
 
 from __future__ import annotations
 
+import resource
 import sys
 from functools import cache
 from importlib import import_module
@@ -79,3 +80,13 @@ def _try_in_interpreter(code: str) -> str | None:
         return None if problem is None else str(problem.formatted)
     finally:
         private.destroy(number)
+
+
+def resident_bytes() -> int:
+    """Return how much memory this process has now; where only its peak is known, the peak."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except (OSError, ValueError, IndexError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024

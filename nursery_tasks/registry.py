@@ -25,6 +25,11 @@ _log = logging.getLogger("nursery_tasks.registry")
 RawBody = Literal["bytes", "str", "json"]  # what a task makes of a body that another program has put in
 
 
+def version_of(task: str, fingerprint: str) -> str:
+    """Return the name of a task that takes what its parameters with this fingerprint do."""
+    return f"{task}@{fingerprint}"
+
+
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
     """One registered task.
@@ -54,6 +59,11 @@ class TaskSpec:
     durable: bool = False
     raw: RawBody | None = None
     reply_to: str | None = None
+
+    @property
+    def version(self) -> str:
+        """Its name, with the fingerprint of its parameters."""
+        return version_of(self.name, self.signature.fingerprint)
 
     @property
     def address(self) -> tuple[str, str]:
@@ -87,9 +97,16 @@ class Registry:
         self.raw: dict[str, TaskSpec] = {}  # queue -> the task that takes what is raw there
         self.errors: dict[str, type[BaseException]] = {qualified_name(cls): cls for cls in OWN_ERRORS}
         self.codec = Codec(form)
+        self._known: tuple[str, ...] = ()
+        self._known_size = (0, 0)
         self._types: tuple[CustomType, ...] = ()
         self._form: Format = form
         _registries.add(self)
+
+    def returns_of(self, task: str | None) -> Any:
+        """Return what a task's result is converted to; where the task is not known here, nothing in particular."""
+        spec = None if task is None else self.tasks.get(task)
+        return Any if spec is None else spec.signature.returns
 
     def add(self, spec: TaskSpec) -> None:
         """Register a task.
@@ -108,6 +125,7 @@ class Registry:
             )
             raise InvalidOptions("raw", True, expected)
         self.tasks[spec.name] = spec
+        self._known = ()
         self.raw = {each.options.queue: each for each in self.tasks.values() if each.raw}
 
     def find(self, name: str) -> TaskSpec:
@@ -120,6 +138,16 @@ class Registry:
         if spec is None:
             raise UnknownTask(name, self.tasks)
         return spec
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """What claims name: the tasks, and each with the fingerprint of its parameters. The same object until one is added."""
+        size = len(self.tasks), len(self.own)
+        if size != self._known_size or not self._known:
+            specs = [*self.tasks.values(), *self.own.values()]
+            self._known_size = size
+            self._known = tuple(name for spec in specs for name in (spec.name, spec.version))
+        return self._known
 
     def add_error(self, cls: type[BaseException]) -> None:
         """Let jobs' errors of this class come back as this class."""
@@ -153,6 +181,11 @@ def find_registered(module: str, qualname: str, name: str) -> tuple[Registry, Ta
     return found
 
 
+def has_tasks_of(module: str) -> bool:
+    """Say whether any app in this process has a task whose function is in *module*."""
+    return any(spec.address[0] == module for registry in list(_registries) for spec in list(registry.tasks.values()))
+
+
 def make_spec(
     function: Callable[..., Any],
     name: str | None,
@@ -168,8 +201,8 @@ def make_spec(
     Raises:
         InvalidOptions: `run_in`, `kill_after`, `raw` or the timeout does not suit the function, or the name is none.
     """
-    task_name = name or getattr(function, "__name__", "")
-    if not task_name or task_name == "<lambda>":
+    task_name = getattr(function, "__name__", "") if name is None else check_name("name", name)
+    if task_name in ("", "<lambda>"):
         raise InvalidOptions("name", task_name, "a name for a function that has none of its own: name=...")
     kind = _check_kind(function, run_in)
     if kill_after is not None and kind != "process":
@@ -177,7 +210,7 @@ def make_spec(
         raise InvalidOptions("kill_after", kill_after, expected)
     if options.timeout_seconds is not None:
         _check_timeout(task_name, kind, options.timeout_seconds)
-    signature = TaskSignature(task_name, function)
+    signature = TaskSignature(task_name, function, answers=raw is True)
     for limit in options.limits:
         limit.check_parameters(task_name, signature.parameters)
     if raw not in (None, False, True):

@@ -1,21 +1,27 @@
 """A task's parameters: checked where the job is made, converted where it runs.
 
-At the call only the shape is checked, because that is cheap and catches most slips; in the worker each argument is converted
-to the type that its parameter is annotated with, since JSON knows no dataclasses, dates or bytes.
+At the call the shape is checked, and of each argument whether its own class can become what the parameter is annotated with
+(a list where a number is wanted): that is one look into a set, and catches most slips. What is inside of an argument is for the
+worker, which converts each one, since JSON knows no dataclasses, dates or bytes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
-from .errors import InvalidArguments, InvalidOptions
+from .errors import InvalidArguments, InvalidOptions, NotSerializable
 from .model.codec import Codec
+from .model.kinds import refused_classes
+from .model.unions import Unworkable, workable
 
 _PLAIN = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_MANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _AS_IS = (Any, inspect.Parameter.empty, object)
 
 
@@ -25,27 +31,45 @@ class TaskSignature:
     Args:
         name: The task's name, for errors.
         function: What runs.
+        answers: Its result goes to other programs, who get a text or bytes as they are; so it may be either.
 
     Raises:
-        InvalidOptions: An annotation names a type that cannot be found.
+        InvalidOptions: An annotation names a type that cannot be found, or to which nothing can be converted.
     """
 
-    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+    def __init__(self, name: str, function: Callable[..., Any], *, answers: bool = False) -> None:
         self.name = name
         self.signature = inspect.signature(function)
         self._text = _text(self.signature)
         self._injected: Collection[str] = getattr(function, "__resources__", ())  # see resources.py
         hints = _type_hints(name, function)
-        self.returns: Any = hints.get("return", Any)
-        self._wanted = {name: hints.get(name, Any) for name in self.signature.parameters}
+        returns = hints.get("return", Any)
+        self.returns: Any = returns if answers else _judged(name, "return", returns)
+        self._wanted = {each: _judged(name, each, hints.get(each, Any)) for each in self.signature.parameters}
+        self._refused = {  # of *args and **kwargs, each item would have to be looked at
+            each.name: frozenset[type[Any]]() if each.kind in _MANY else refused_classes(self._wanted[each.name])
+            for each in self.signature.parameters.values()
+        }
         plain = [p for p in self.signature.parameters.values() if p.kind in _PLAIN]
         self._plain_only = len(plain) == len(self.signature.parameters)
         self._least = sum(p.default is p.empty for p in plain)
         self._most = len(plain)
         self._plain_wanted = [self._wanted[p.name] for p in plain]
+        self._plain_refused = [self._refused[p.name] for p in plain]
 
     def __str__(self) -> str:
         return self._text
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short text that two versions of a function share if they take the same arguments, whatever the process.
+
+        Names, kinds and annotations of the parameters go in, and which of them have a default: its value says nothing of what
+        can be sent. Resources are not sent.
+        """
+        given = [self.signature.parameters[name] for name in self.parameters]
+        facts = [f"{int(p.kind)} {p.name} {p.default is not p.empty} {_annotation(p.annotation)}" for p in given]
+        return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:8]
 
     def wants_of_one(self) -> Any:
         """Return the type of the parameter that gets the argument where there is only one.
@@ -74,13 +98,28 @@ class TaskSignature:
             return  # the common case, at a tenth of the price of bind()
         self._bind(args, kwargs)
 
-    def takes(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-        """Say whether the function can be called like this."""
+    def check_call(self, args: Sequence[Any], kwargs: Mapping[str, Any], codec: Codec) -> None:
+        """Check that the function can be called like this, and that arguments are of classes that can become what is wanted.
+
+        Raises:
+            InvalidArguments: The worker would refuse them; the error is the worker's.
+        """
+        if not kwargs and self._plain_only and self._least <= len(args) <= self._most:
+            for position, (value, refused) in enumerate(zip(args, self._plain_refused, strict=False)):
+                if type(value) in refused:
+                    self._convert_as_received(position, value, self._plain_wanted[position], codec)
+            return
+        for name, value in self._bind(args, kwargs).arguments.items():
+            if type(value) in self._refused[name]:
+                self._convert_as_received(name, value, self._wanted[name], codec)
+
+    def _convert_as_received(self, which: str | int, value: Any, wanted: Any, codec: Codec) -> None:
+        """Do what the worker will do; a float may be a whole number, and a class of the user's may know more than we do."""
         try:
-            self.signature.bind(*args, **kwargs)
-        except TypeError:
-            return False
-        return True
+            received = codec.plain(value)
+        except NotSerializable:
+            return  # the encoder says it better
+        self._convert(which, received, wanted, codec)
 
     def by_name(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return all arguments of a call by the names of their parameters, defaults included.
@@ -127,6 +166,8 @@ class TaskSignature:
         wanted = self._wanted[name]
         if wanted in _AS_IS:
             return value
+        if typing.get_origin(wanted) is typing.Unpack:  # **options: Unpack[Options]
+            return self._convert(name, value, typing.get_args(wanted)[0], codec)
         kind = self.signature.parameters[name].kind
         if kind is inspect.Parameter.VAR_POSITIONAL:
             return tuple(self._convert(name, item, wanted, codec) for item in value)
@@ -144,11 +185,40 @@ class TaskSignature:
             raise InvalidArguments(self.name, f"argument {name!r}: {error}", self._text) from None
 
 
+def _judged(task: str, name: str, hint: Any) -> Any:
+    """Return an annotation as values can be converted to it.
+
+    Raises:
+        InvalidOptions: None can.
+    """
+    if hint in _AS_IS:
+        return hint
+    inner = typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Unpack else hint
+    if typing.get_origin(inner) is tuple and inner is not hint:  # *args: *tuple[int, ...]
+        return Any
+    try:
+        made = workable(inner)
+    except Unworkable as error:
+        which = "the result" if name == "return" else f"parameter {name!r}"
+        raise InvalidOptions(
+            "annotation", _shown(hint), f"a type that JSON can become, for {which} of {task}: {error}"
+        ) from None
+    return hint if inner is not hint else made
+
+
+def _shown(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
+
+
 class _Written(str):
     """An annotation as it stands in the source; without the quotes that `from __future__ import annotations` brings."""
 
     __slots__ = ()
     __repr__ = str.__str__
+
+
+def _annotation(annotation: Any) -> str:
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
 
 
 def _text(signature: inspect.Signature) -> str:

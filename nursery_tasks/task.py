@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import typing
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, TypeVar, Unpack, overload
 
 from .client import Job, JobHandle, PartialJob
-from .client.job import Connected
+from .client.job import named
+from .client.ports import Connected
 from .current import current_job_or_none
 from .errors import InvalidArguments
 from .model.message import Message
@@ -19,6 +20,21 @@ from .resources import resources_of
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
+
+_ENQUEUE: Final = "`await {name}.enqueue(...)`, and `app.sync.enqueue({name}.job(...))` in a program without an event loop"
+_RUN: Final = "`await {name}.run(...)`, and `app.sync.run({name}.job(...))` in a program without an event loop"
+_OTHER_WORDS: Final = {  # what other libraries call it -> what it is here
+    **dict.fromkeys(("delay", "send", "kiq", "defer", "queue", "submit", "enqueue_job", "perform_async"), _ENQUEUE),
+    **dict.fromkeys(
+        ("apply_async", "send_with_options", "kicker", "schedule"), "`await {name}.options(delay=60).enqueue(...)`"
+    ),
+    **dict.fromkeys(("s", "si", "signature", "subtask", "message"), "`{name}.job(...)`"),
+    **dict.fromkeys(("apply", "call_local"), "`await {name}.run_local(...)`"),
+    **dict.fromkeys(("get", "call", "result"), _RUN),
+    "configure": "`{name}.options(...)`",
+    "map": "`await app.enqueue_many([{name}.job(item) for item in items])`",
+}
+_TO_COME: Final = object()  # an argument that the step before will bring
 
 
 class Bound(Generic[P, R]):
@@ -65,10 +81,10 @@ class Bound(Generic[P, R]):
         return Bound(self._app, self.spec, options)
 
     @overload
-    def job(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]: ...
+    def job(self, /, *args: P.args, **kwargs: P.kwargs) -> Job[R]: ...
     @overload
-    def job(self: Bound[Concatenate[Any, Q], R], *args: Q.args, **kwargs: Q.kwargs) -> PartialJob[R]: ...
-    def job(self, *args: Any, **kwargs: Any) -> Any:
+    def job(self: Bound[Concatenate[Any, Q], R], /, *args: Q.args, **kwargs: Q.kwargs) -> PartialJob[R]: ...
+    def job(self, /, *args: Any, **kwargs: Any) -> Any:
         """Return the unsent job. Where only the first argument is missing, it is a `PartialJob`, for a step of a `sequence`.
 
         Raises:
@@ -77,18 +93,20 @@ class Bound(Generic[P, R]):
         signature = self.spec.signature
         job: Job[R] = Job(self._app, self.spec.name, args, kwargs, self._options, signature.returns)
         try:
-            signature.check(args, kwargs)
+            signature.check_call(args, kwargs, self._app.registry.codec)
         except InvalidArguments as missing:
-            if not signature.takes((None, *args), kwargs):
-                raise
+            try:
+                signature.check_call((_TO_COME, *args), kwargs, self._app.registry.codec)
+            except InvalidArguments:
+                raise missing from None
             return PartialJob(job, missing)
         return job
 
     def _whole_job(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Job[R]:
-        self.spec.signature.check(args, kwargs)
+        self.spec.signature.check_call(args, kwargs, self._app.registry.codec)
         return Job(self._app, self.spec.name, args, kwargs, self._options, self.spec.signature.returns)
 
-    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+    def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, JobHandle[R]]:
         """Submit a job, detached: it outlives this caller. Returns once the broker holds it.
 
         Raises:
@@ -98,9 +116,14 @@ class Bound(Generic[P, R]):
                 call can be repeated safely.
             AppNotOpen: There is no `async with app` around this.
         """
-        return await self._whole_job(args, kwargs).enqueue()
+        return named(self._enqueue(args, kwargs), self.name, "enqueue")
 
-    async def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def _enqueue(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> JobHandle[R]:
+        job = self._whole_job(args, kwargs)
+        [receipt] = await self._app.connection.enqueue([job])
+        return job.handle_on(receipt)
+
+    def run(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """Submit a job, owned, and wait for its result: the job belongs to the scope around this `await`.
 
         Raises:
@@ -110,9 +133,14 @@ class Bound(Generic[P, R]):
         Cancellation:
             Cancels the job, and waits until it is gone (at most 10 s) before the cancellation goes on.
         """
-        return await self._whole_job(args, kwargs).run()
+        return named(self._run(args, kwargs), self.name, "run")
 
-    async def run_local(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+        job = self._whole_job(args, kwargs)  # first: wrong arguments are told also where no app is open
+        result: R = await self._app.connection.run(job)
+        return result
+
+    async def run_local(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the task here, in this program, without a broker: same conversions, same timeout, no retries.
 
         Inside, `current_job().queue` and `.worker` are None. Resources that the task wants are opened for the call;
@@ -146,6 +174,13 @@ class Bound(Generic[P, R]):
             result = await run_here(self.spec, converted, named, self._options.timeout_seconds, state, attempt)
         return result
 
+    if not TYPE_CHECKING:  # a type checker knows that there is no such attribute
+
+        def __getattr__(self, word: str) -> Any:
+            """Say what other libraries' words are called here."""
+            meant = _OTHER_WORDS.get(word, "").format(name=self.__dict__["spec"].name if "spec" in self.__dict__ else "task")
+            raise AttributeError(f"a task has no {word!r}" + (f": here it is {meant}" if meant else ""), name=word, obj=self)
+
     def handle(self, job_id: str) -> JobHandle[R]:
         """Make a handle on a job of this task from its id."""
         return JobHandle(self._app, job_id, self.spec.name, self.spec.signature.returns)
@@ -166,7 +201,7 @@ class Task(Bound[P, R]):
 class AsyncTask(Task[P, R]):
     """A task made from an `async def`."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """Call the function itself, here."""
         coroutine: Coroutine[Any, Any, R] = self.spec.function(*args, **kwargs)
         return coroutine
@@ -187,7 +222,7 @@ class Workflow(AsyncTask[P, R]):
 class SyncTask(Task[P, R]):
     """A task made from a `def`."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function itself, here."""
         result: R = self.spec.function(*args, **kwargs)
         return result

@@ -25,19 +25,19 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Collection, Iterator
-from difflib import get_close_matches
 from typing import Any, ClassVar, Final, ParamSpec, Protocol, TypeVar
 
 from .current import CurrentJob, current_job
 from .errors import InvalidOptions
 from .model.duration import Duration
 from .model.retry import Retry
+from .model.slips import meant_by, misplaced
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
 
+SURELY: Final = ("retries", "max_retries", "time_limit", "queue_name")  # other libraries' words that mean nothing else
 ALIKE: Final = 0.85  # of 1, from which on an attribute is taken for a mistyped option
-OTHER_WORDS: Final = {"retries": "retry", "max_retries": "retry", "time_limit": "timeout", "queue_name": "queue"}
 
 
 class HasRun(Protocol[P, R_co]):
@@ -137,9 +137,12 @@ def _attributes(cls: type[Any]) -> Iterator[tuple[str, object]]:
 def _check_not_mistyped(name: str, value: object, words: Collection[str]) -> None:
     if name == "abstract":
         raise InvalidOptions(name, value, "no such word: a base class is one that is not given to app.task()")
-    meant = OTHER_WORDS.get(name) or next(iter(get_close_matches(name, words, n=1, cutoff=ALIKE)), None)
+    elsewhere = misplaced(name, value, "task")
+    if elsewhere is not None:
+        raise elsewhere
+    meant = meant_by(name, words, ALIKE, SURELY)
     if meant is not None:
-        raise InvalidOptions(name, value, f"the option {meant!r}; what is no option may begin with an underscore")
+        raise InvalidOptions(name, value, f"{meant}; what is no option may begin with an underscore")
 
 
 def _to_function(cls: type[Any]) -> Callable[..., Any]:

@@ -9,10 +9,11 @@ from zlib import crc32
 
 import pytest
 from hypothesis import settings
+from places import clear_memory, move_into_memory
 
 collect_ignore = ["typing"]  # read by the type checkers, never run
 
-# A slow machine is no wrong answer, and the run is shared by two processes; a hung test meets pytest's timeout.
+# A slow machine is no wrong answer, and the run is shared by several processes; a hung test meets pytest's timeout.
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
 
@@ -38,35 +39,51 @@ if sys.version_info >= (3, 12):
     BACKENDS.append(pytest.param(("asyncio", {"loop_factory": eager_loop}), id="asyncio-eager"))
 
 
+PROCESSES_PER_CORE = 2  # with three the cores are hardly busier, and each test waits longer for its turn
+MOST_PROCESSES = 16  # each of them reads all tests and starts servers of its own
+
+
 def pytest_configure() -> None:
-    """Have Ctrl-C work in the programs that tests start, also where a shell runs all of this in the background with `&`."""
+    """Prepare what the programs that tests start inherit: the place of temporary files, and signals that work.
+
+    Also where all of this runs in the background, with `&` or `nohup`: what is ignored here would be ignored there, too. A
+    handler is not inherited.
+    """
+    move_into_memory()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda number, frame: None)
 
 
-EVERY_LOOP = "NURSERY_TASKS_EVERY_LOOP"  # in the environment: leave nothing out
-_ON_A_SERVER = ("amqp", "redis")
+def pytest_unconfigure() -> None:
+    """Tidy up, in the process that is the last one of the run."""
+    clear_memory()
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out most of what a test on each broker would show again on each loop.
+def pytest_xdist_auto_num_workers() -> int:
+    """Say how many processes `-n auto` is: more than there are cores, because most tests wait most of the time."""
+    return min(PROCESSES_PER_CORE * (os.cpu_count() or 1), MOST_PROCESSES)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `make quick` runs, and as thinned most of what a test on each broker would show again on each loop.
 
     A broker that blocks is called in threads, and which loop is outside makes little difference to that. In memory each test
     runs on each loop; on SQLite on asyncio and Trio; on a server on one of the two, chosen by the test's name so that both have
     their half there, and those about owned jobs on both.
     """
-    if EVERY_LOOP in os.environ:
-        return
-    left_out = [item for item in items if isinstance(item, pytest.Function) and _is_left_out(item)]
-    if left_out:
-        gone = set(left_out)
-        items[:] = [item for item in items if item not in gone]
-        config.hook.pytest_deselected(items=left_out)
+    for item in items:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec") and _is_shown_elsewhere(item):
+            item.add_marker(pytest.mark.thinned)
+        if _is_quick(item):
+            item.add_marker(pytest.mark.quick)
 
 
-def _is_left_out(item: pytest.Function) -> bool:
-    if not hasattr(item, "callspec"):
-        return False
+_ON_A_SERVER = ("amqp", "redis")
+
+
+def _is_shown_elsewhere(item: pytest.Function) -> bool:
     words = set(item.callspec.id.split("-"))
     loop = next((backend.id for backend in BACKENDS if backend.values[0] is item.callspec.params.get("anyio_backend")), None)
     place = next((number for number, name in enumerate(_ON_A_SERVER) if name in words), None)
@@ -77,6 +94,17 @@ def _is_left_out(item: pytest.Function) -> bool:
     if place is None or "owned" in item.path.parts:
         return False
     return loop != ("asyncio", "trio")[(crc32(item.originalname.encode()) + place) % 2]
+
+
+_QUICK = {"model", "app", "worker", "flows", "workflows", "testing"}
+_PROCESSES = {"test_kills.py", "test_exits.py", "test_forks.py"}  # start some
+_NOT_QUICK = {"uvloop", "trio", "eager", *_ON_A_SERVER}
+
+
+def _is_quick(item: pytest.Item) -> bool:
+    """Say whether a test runs in this process, on asyncio or no loop, in memory or on SQLite, and shows much in little time."""
+    words = set(item.callspec.id.split("-")) if isinstance(item, pytest.Function) and hasattr(item, "callspec") else set()
+    return item.path.parent.name in _QUICK and item.path.name not in _PROCESSES and not words & _NOT_QUICK
 
 
 @pytest.fixture(scope="module", params=BACKENDS)  # module: AnyIO's own has this scope, so wider fixtures may use it

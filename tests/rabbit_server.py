@@ -44,6 +44,7 @@ PLACES = (
     "/opt/rabbitmq/sbin",
     "/opt/homebrew/opt/rabbitmq/sbin",
 )
+DEBIANS_WRAPPER = "rabbitmq-script-wrapper"
 CONFIG = """\
 listeners.tcp.1 = 127.0.0.1:{port}
 management.tcp.ip = 127.0.0.1
@@ -260,18 +261,20 @@ class RabbitServer:
 
 @cache
 def programs() -> Path:
-    """Find the folder with the programs themselves; Debian's wrappers would go on as another user, in another folder.
+    """Find the folder with the programs themselves: the one that is first on the PATH, so that another version can be tried.
+
+    Debian has wrappers there, which would go on as another user, in another folder; what they wrap is elsewhere.
 
     Raises:
         ServerMissing: There is none.
     """
-    found = [path for place in PLACES for path in Path("/").glob(place.lstrip("/")) if (path / "rabbitmq-server").exists()]
     on_path = shutil.which("rabbitmq-server")
-    if not found and on_path:
-        found = [Path(on_path).resolve().parent]
+    found = [Path(on_path).resolve()] if on_path else []
+    if not found or found[0].name == DEBIANS_WRAPPER:
+        found = sorted(path for place in PLACES for path in Path("/").glob(f"{place.lstrip('/')}/rabbitmq-server"))
     if not found or not shutil.which("epmd"):
         raise ServerMissing(HOW)
-    return found[-1]
+    return found[-1].parent
 
 
 @cache
@@ -337,29 +340,24 @@ def need_server() -> None:
 @contextmanager
 def fresh_rabbit_url(store: str) -> Generator[str, None, None]:
     """Give a URL with a prefix that nobody else has, and a store, or none; with queues that are quick to make."""
-    need_server()
-    server = shared_server()
-    prefix = f"test-{os.getpid()}-{next(numbers)}"
-    yield f"{server.url}?prefix={prefix}&queue_type=classic&durable=no&timeout=8&store={quote(store, safe='')}"
-    _leave(server)
+    with _fresh_prefix() as (server, prefix):
+        yield f"{server.url}?prefix={prefix}&queue_type=classic&durable=no&timeout=8&store={quote(store, safe='')}"
 
 
 @contextmanager
 def fresh_rabbit(open_store: Callable[[], Broker], queue_type: str = "quorum") -> Generator[Callable[[], Broker], None, None]:
-    """Give a function that opens a broker on the shared node; each call opens the store once more."""
-    from nursery_tasks.brokers.amqp import AmqpBroker
+    """Give a function that opens a broker with a prefix that nobody else has; each call opens the store once more."""
     from nursery_tasks.brokers.amqp.address import read_address
+    from nursery_tasks.brokers.amqp.stored import StoredBroker
 
-    need_server()
-    server = shared_server()
-    with server.virtual_host() as host:
-        url = f"{server.url}{host}"
-        options = {"queue_type": queue_type, "timeout": "30"}
-        yield lambda: AmqpBroker(read_address(url, options, url), open_store())
+    with _fresh_prefix() as (server, prefix):
+        durable = "yes" if queue_type == "quorum" else "no"
+        options = {"prefix": prefix, "queue_type": queue_type, "durable": durable, "timeout": "30"}
+        yield lambda: StoredBroker(read_address(server.url, options, server.url), open_store())
 
 
 @contextmanager
-def fresh_bare_rabbit() -> Generator[Callable[[], Broker], None, None]:
+def fresh_storeless_rabbit() -> Generator[Callable[[], Broker], None, None]:
     """Give a function that opens a broker without a store on the shared node, with queues that are quick to make."""
     from nursery_tasks.brokers.url import open_broker
 
@@ -367,8 +365,15 @@ def fresh_bare_rabbit() -> Generator[Callable[[], Broker], None, None]:
         yield lambda: open_broker(url)
 
 
-def _leave(server: RabbitServer) -> None:
-    """Delete, now and then, what this process has declared: asking for the list takes longer than a test."""
+@contextmanager
+def _fresh_prefix() -> Generator[tuple[RabbitServer, str], None, None]:
+    """Give the shared node and a prefix; a virtual host would take longer to make than most tests take.
+
+    What this process has declared is deleted now and then: asking for the list takes longer than a test, too.
+    """
+    need_server()
+    server = shared_server()
+    yield server, f"test-{os.getpid()}-{next(numbers)}"
     if next(_left) % 10 == 0:
         server.clean_up(f"test-{os.getpid()}-")
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, Unpack
 
+import apsw
 import pytest
 from anyio import Event, create_task_group, fail_after, sleep
 from rabbit_server import fresh_rabbit_url
@@ -15,8 +16,9 @@ from redis_server import fresh_url
 
 from nursery_tasks import App, JobState
 from nursery_tasks.brokers.memory import MemoryBroker
-from nursery_tasks.brokers.protocol import Broker
+from nursery_tasks.client import Job
 from nursery_tasks.events import EventKind, JobEvent
+from nursery_tasks.model.options import JobOptions
 from nursery_tasks.testing import FaultyBroker
 from nursery_tasks.worker import Worker, WorkerOptions
 
@@ -41,9 +43,11 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Generator[str, None, 
 
 
 @pytest.fixture
-def app(url: str) -> App:
+def app(url: str) -> Generator[App, None, None]:
     """An app of its own for each test, on each broker, not open."""
-    return App(url)
+    app = App(url)
+    yield app
+    app.sync.close()
 
 
 @pytest.fixture
@@ -80,6 +84,13 @@ async def until_state(app: App, job_id: str, *states: JobState) -> None:
     with fail_after(DEADLINE):
         while await app.handle(job_id).status() not in states:  # noqa: ASYNC110 - likewise
             await sleep(SECONDS_APART)
+
+
+def open_file(path: Path) -> apsw.Connection:
+    """Open a database beside those who are writing to it: whoever has its lock is waited for."""
+    connection = apsw.Connection(str(path))
+    connection.set_busy_timeout(round(DEADLINE * 1000))
+    return connection
 
 
 class Gate:
@@ -144,13 +155,13 @@ def states(app: App) -> dict[str, JobState]:
     """Return the state of every job."""
     from nursery_tasks.model.listing import JobFilter
 
-    return {record.id: record.state for record in admin(app).jobs(JobFilter(), 100_000)}
+    return {record.id: record.state for record in admin(app).list_jobs(JobFilter(), 100_000)}
 
 
 def depth(app: App, queue: str = "default") -> int:
     """Count the jobs that wait in a queue, ready or scheduled."""
     waiting = (JobState.READY, JobState.SCHEDULED)
-    counts = {record.name: record.counts for record in admin(app).queues()}.get(queue, {})
+    counts = {record.name: record.counts for record in admin(app).list_queues()}.get(queue, {})
     return sum(counts.get(state, 0) for state in waiting)
 
 
@@ -170,6 +181,6 @@ async def gather(*calls: Callable[[], Coroutine[Any, Any, T]]) -> list[T]:
 numbers = itertools.count(1)
 
 
-def broker_of(app: App) -> Broker:
-    """The broker behind an open app."""
-    return app.connection.gateway.broker
+def unchecked(app: App, task: str, *args: Any) -> Job[Any]:
+    """Make a job as a program does that does not have the task: only the worker can check its arguments."""
+    return Job(app, task, args, {}, JobOptions())

@@ -15,6 +15,7 @@ from nursery_tasks.errors import (
     BrokerError,
     BrokerFull,
     BrokerRefused,
+    BrokerReplaced,
     BrokerUnavailable,
     BrokerUnreachable,
     DuplicateTask,
@@ -23,6 +24,7 @@ from nursery_tasks.errors import (
     HostDied,
     InvalidArguments,
     InvalidBrokerUrl,
+    InvalidCron,
     InvalidOptions,
     JobCancelled,
     JobDead,
@@ -33,6 +35,7 @@ from nursery_tasks.errors import (
     LockLost,
     LockTaken,
     MainNotGuarded,
+    MissingPackage,
     NoLoopBehind,
     NoResource,
     NotAJob,
@@ -71,6 +74,15 @@ MESSAGES: list[tuple[Callable[[], NurseryTasksError], str]] = [
         "refuse older tokens, or give the lock a longer lease",
     ),
     (lambda: InvalidOptions("priority", 12, "a whole number from 0 to 9"), "priority=12: expected a whole number from 0 to 9"),
+    (
+        lambda: InvalidCron("0 25 * * *", "hour", "'25'", "0 to 23"),
+        "cron('0 25 * * *'): hour='25': expected 0 to 23",
+    ),
+    (lambda: InvalidCron("0 0", "", "2 fields", "5 fields"), "cron('0 0'): 2 fields: expected 5 fields"),
+    (
+        lambda: MissingPackage("sun()", "astral", "solar"),
+        "sun() needs the package astral, which is not installed: pip install 'nursery-tasks[solar]'",
+    ),
     (
         lambda: InvalidArguments("add", "missing a required argument: 'b'", "(a: int, b: int)"),
         "add: missing a required argument: 'b'; the task is add(a: int, b: int)",
@@ -196,6 +208,10 @@ MESSAGES: list[tuple[Callable[[], NurseryTasksError], str]] = [
     (lambda: BrokerUnavailable("sqlite:///a.db", "locked", "try again"), "sqlite:///a.db: locked; try again"),
     (lambda: BrokerUnreachable("sqlite:///x/a.db", "no such folder", "make it"), "sqlite:///x/a.db: no such folder; make it"),
     (lambda: BrokerFull("sqlite:///a.db", "the disk is full"), "sqlite:///a.db: the disk is full"),
+    (
+        lambda: BrokerReplaced("sqlite:///a.db", "a.db was deleted or replaced", "restart all programs that use it"),
+        "sqlite:///a.db: a.db was deleted or replaced; restart all programs that use it",
+    ),
     (lambda: BrokerClosed("memory:"), "memory: is closed: the call came after the end of `async with app:`"),
     (lambda: BrokerRefused("amqp://h", "there is no user 'ada'", "see -h"), "amqp://h: there is no user 'ada'; see -h"),
     (lambda: NotSupported("toy:", "listings"), "toy: has no listings"),
@@ -260,6 +276,7 @@ def test_each_error_has_been_read() -> None:
         (JobTimedOut, TimeoutError),
         (BrokerUnreachable, BrokerUnavailable),
         (BrokerFull, BrokerUnavailable),
+        (BrokerReplaced, BrokerUnavailable),
     ],
 )
 def test_an_error_is_also_what_python_would_call_it(error: type[Exception], family: type[Exception]) -> None:

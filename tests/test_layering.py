@@ -3,11 +3,15 @@
 A *room* is a module or folder right below the package; `brokers` is a corridor whose doors are rooms of their own. The
 graph is read from the sources, not from a running interpreter, so that an import counts wherever it stands: at the top,
 in a function, under `TYPE_CHECKING`.
+
+Inside a room there is no table, but an order all the same: its modules import each other without a circle. A circle that only
+type checkers see counts, too: its modules cannot be understood one by one.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,90 +43,98 @@ LOOPS = "asyncio"
 # From the lowest room to the highest. `_version`, `errors` and `model` are open to all above them.
 ROOMS: dict[str, Room] = {
     "_version": room(never=f"{CLOCK_OR_DICE} {LOOPS}"),
-    "errors": room(never=f"{CLOCK_OR_DICE} {LOOPS}"),
+    "shown": room(never=f"{CLOCK_OR_DICE} {LOOPS}"),  # text from elsewhere, for a person to read
+    "errors": room("shown", never=f"{CLOCK_OR_DICE} {LOOPS}"),
     "model": room("errors", libraries="msgspec", never=f"{CLOCK_OR_DICE} {LOOPS} threading"),
+    # When things happen again, as data and arithmetic. What acts on it has a clock; this has none.
+    "scheduling": room("errors model", libraries="msgspec astral", never=f"{CLOCK_OR_DICE} {LOOPS} threading"),
     "events": room("errors model", libraries="msgspec", never=LOOPS),
-    "on_loop": room("errors", libraries="anyio"),  # from a thread to the loop that it works for
+    "forks": room(never=LOOPS),  # what a forked child inherits and must not act on
+    "loop": room("errors forks", libraries="anyio"),  # what AnyIO has no name for
     # Programs that a handler starts. Any AnyIO program can use it: it knows nothing of apps, and a job only to ask for its end.
-    "shell": room("errors model on_loop hidden current", libraries="anyio"),
-    "current": room(
-        "errors model on_loop", libraries="anyio msgspec"
-    ),  # what a handler asks about itself; handlers run in any room
+    "shell": room("errors model loop current forks", libraries="anyio"),
+    # What a handler asks about itself; handlers run in any room.
+    "current": room("errors model loop", libraries="anyio msgspec"),
     "program": room("errors"),  # the program itself, or a process for its handlers
-    "hidden": room(libraries="anyio"),  # a nursery that its body does not see
-    "complaint": room(never=LOOPS),  # a warning that is not repeated all the time
+    "log_throttle": room(never=LOOPS),  # a warning that is not repeated all the time
     "brokers": room(),  # the folder's own __init__: a door, nothing behind it
-    "brokers.protocol": room("errors model", never=LOOPS),
-    "brokers.letters": room("errors model", libraries="msgspec", never=LOOPS),  # what other programs put in
-    "brokers.subscription": room("model brokers.protocol", never=LOOPS),  # of hints; what two backends have in common
-    # One backend each: plain blocking code and its one driver. They know neither each other nor who calls them.
+    "brokers.common": room("errors model", libraries="msgspec", never=LOOPS),  # what several backends have in common
+    "brokers.parts": room("model brokers.common", never=LOOPS),  # what a broker may be able to do beside its transitions
+    "brokers.server": room("model", never=LOOPS),
+    "brokers.protocol": room("errors model brokers.common brokers.parts brokers.server", never=LOOPS),
+    "brokers.needed": room("errors brokers.protocol brokers.parts brokers.server"),
+    # The state machine in Python; moments and tokens come from outside, and whoever calls it has the lock.
     # (msgspec, here and below, is for the model's records: changing one field of a struct is a function of msgspec.)
-    "brokers.memory": room("errors model brokers.protocol brokers.subscription", libraries="msgspec", never=LOOPS),
-    "brokers.sqlite": room("errors model brokers.protocol brokers.letters", libraries="msgspec apsw", never=LOOPS),
-    "brokers.redis": room("errors model brokers.protocol brokers.subscription", libraries="msgspec redis", never=LOOPS),
+    "brokers.rules": room(
+        "errors model brokers.protocol brokers.common", libraries="msgspec", never=f"{CLOCK_OR_DICE} {LOOPS} threading"
+    ),
+    # One backend each: plain blocking code and its one driver. They know neither each other nor who calls them.
+    "brokers.memory": room("errors model brokers.protocol brokers.rules brokers.common", libraries="msgspec", never=LOOPS),
+    "brokers.sqlite": room(
+        "errors model forks log_throttle brokers.common brokers.protocol", libraries="msgspec apsw", never=LOOPS
+    ),
+    "brokers.redis": room(
+        "errors model forks brokers.common brokers.protocol",
+        libraries="msgspec redis",
+        never=LOOPS,
+    ),
     "brokers.amqp": room(  # its driver only knows asyncio; it gets its store from whoever opens it
-        # Without a store, what one process knows of its jobs is kept in memory, by the same rules.
-        "errors model brokers.protocol brokers.letters brokers.subscription brokers.memory",
+        "errors model forks brokers.protocol brokers.needed brokers.parts brokers.rules brokers.common",
         libraries="msgspec aiormq pamqp",
     ),
-    "brokers.url": room("errors model brokers.protocol"),
-    # The border between blocking and async code: inwards one door, outwards a way to post to the loop.
-    "brokers.posting": room("errors model", libraries="anyio"),
-    "brokers.threads": room("brokers.posting", libraries="anyio"),
-    "brokers.patience": room(libraries="anyio"),
-    "brokers.lanes": room("errors brokers.threads brokers.patience", libraries="anyio"),
+    "brokers.installed": room("shown errors forks brokers.protocol"),  # brokers that other packages bring
+    "brokers.url": room("shown errors model forks brokers.protocol brokers.server brokers.installed"),
+    # The border between blocking and async code: inwards one door, outwards hints.
+    "brokers.hint_relay": room("model loop"),
     "brokers.gateway": room(
-        "errors model brokers.protocol brokers.posting brokers.threads brokers.lanes brokers.patience", libraries="anyio"
+        "errors model loop brokers.protocol brokers.parts brokers.needed brokers.common brokers.hint_relay",
+        libraries="anyio",
     ),
     "signature": room("errors model", libraries="msgspec"),
     "registry": room("errors model events signature program", libraries="msgspec"),
     "client": room(
-        "hidden complaint on_loop errors model events current brokers.protocol brokers.posting brokers.gateway registry",
+        "log_throttle loop errors model events forks current brokers.protocol brokers.parts brokers.needed "
+        "brokers.gateway registry",
         libraries="anyio msgspec",
     ),
     "resources": room("errors model current"),  # what a worker opens once, and how handlers get it
     "taskclass": room("errors model current"),  # tasks as classes
     # `task.enqueue()` returns a handle and `app` makes tasks: so `task` and `app` stand on `client`, not below it.
     "task": room("errors model events current registry resources client", libraries="anyio"),
+    "declaring": room("errors model registry resources taskclass client task"),  # the half of an app that needs no broker
+    "shared_broker": room("errors forks program brokers.protocol brokers.url", libraries="anyio"),  # and what opens one
     "app": room(
-        "_version errors model events current brokers.protocol brokers.gateway brokers.url program registry resources "
-        "taskclass client task",
+        "errors model events forks brokers.protocol brokers.gateway brokers.url program client declaring shared_broker",
         libraries="anyio",
     ),
-    "execution": room(
-        "hidden errors model current program registry", libraries="anyio msgspec"
-    ),  # registry: to find functions elsewhere
+    # (registry: to find functions elsewhere)
+    "execution": room("loop errors model forks current program registry", libraries="anyio msgspec"),
     "worker": room(
-        "hidden complaint _version errors model events current brokers.protocol brokers.posting brokers.patience "
+        "loop log_throttle shared_leases forks program _version errors model events current brokers.protocol "
         "brokers.gateway registry execution",
         libraries="anyio msgspec",
     ),
+    # The leases that a worker process has, in memory that outlives it: the worker writes, the supervisor reads.
+    "shared_leases": room(libraries="msgspec"),
     # Worker processes from outside: command lines, pipes and ends; it knows neither apps nor jobs.
-    "supervisor": room("errors model brokers.posting", libraries="anyio msgspec"),
+    "supervisor": room("errors model loop shared_leases", libraries="anyio msgspec"),
     # (msgspec is for the records that a flow travels as.)
-    "workflows": room(
-        "hidden errors model events current brokers.protocol registry client task app", libraries="anyio msgspec"
-    ),
-    "scheduling": room("errors model events registry client task app", libraries="anyio cronsim"),
-    "observability": room("errors model events", libraries="opentelemetry prometheus_client"),
+    "workflows": room("loop errors model events current brokers.protocol registry client task app", libraries="anyio msgspec"),
+    "observability": room("shown errors model events current", libraries="opentelemetry prometheus_client"),
     # The package's __init__: the public names, and nothing that would make importing them slow.
     "__init__": room(
-        "_version errors model events current shell resources taskclass registry client task app execution workflows scheduling"
+        "_version errors model scheduling events current shell resources taskclass registry client task app execution workflows"
     ),
     "demo": room("__init__", libraries="anyio"),  # an app like a user's
     # These two work with the public names. `testing` ships without pytest; trio is for its virtual clock.
     "testing": room(
-        "__init__ errors model events current brokers.protocol brokers.posting brokers.gateway brokers.url "
-        "brokers.memory registry client task app execution worker workflows scheduling",
+        "__init__ errors model events current loop brokers.protocol brokers.needed brokers.parts brokers.server "
+        "brokers.gateway brokers.url brokers.memory brokers.rules registry client task app execution worker workflows",
         libraries="anyio msgspec trio hypothesis",
     ),
-    "web": room(
-        "__init__ _version errors model events client app worker workflows scheduling observability",
-        libraries="anyio hypercorn starlette jinja2",
-    ),
-    "cli": room(  # (brokers.url and its protocol: a server's users belong to no app)
-        "__init__ _version errors model events brokers.protocol brokers.url client app supervisor worker workflows scheduling "
-        "observability",
+    "cli": room(  # (brokers.url and brokers.server: a server's users belong to no app)
+        "__init__ _version shown errors model events forks loop current brokers.server brokers.url client app supervisor "
+        "worker workflows observability",
         libraries="anyio msgspec typer rich",
     ),
     "__main__": room("cli"),
@@ -146,6 +158,7 @@ LATE = [
         for broker in ("brokers.memory", "brokers.sqlite", "brokers.redis", "brokers.amqp")
     ),
     Late("task", "attempt_local", "execution", "running here is a method of a task; a producer never loads what runs them"),
+    Late("declaring", "_make_durable", "workflows", "what makes a function durable is built on tasks and handles"),
     Late("app", None, "workflows", "what workflows are made of is built on apps, which declare and serve them"),
     Late("app", "open_worker", "worker", "embedding is a method of App; a producer never loads the worker", typed=True),
 ]
@@ -154,7 +167,8 @@ LATE = [
 @dataclass(frozen=True)
 class Import:
     where: str  # file:line
-    importer: str  # room
+    module: str  # dotted, absolute
+    importer: str  # its room
     function: str | None  # the outermost one around the import
     typing_only: bool
     target: str  # dotted, absolute
@@ -223,7 +237,7 @@ class _Imports(ast.NodeVisitor):
 
     def _add(self, node: ast.stmt, target: str, name: str | None) -> None:
         where = f"{self.path.relative_to(self.root.parent)}:{node.lineno}"
-        self.found.append(Import(where, room_of(self.module), self.function, self.typing_only, target, name))
+        self.found.append(Import(where, self.module, room_of(self.module), self.function, self.typing_only, target, name))
 
 
 def read_imports(root: Path) -> Iterator[Import]:
@@ -238,6 +252,38 @@ def read_imports(root: Path) -> Iterator[Import]:
 def find_unknown_rooms(root: Path) -> list[str]:
     rooms = {room_of(module_name(path, root)) for path in root.rglob("*.py")}
     return [f"{name}: no such room; add it to ROOMS in {Path(__file__).name}" for name in sorted(rooms - ROOMS.keys())]
+
+
+def find_missing_rooms(root: Path) -> list[str]:
+    rooms = {room_of(module_name(path, root)) for path in root.rglob("*.py")}
+    return [f"{name}: no such room; take it out of ROOMS" for name in sorted(ROOMS.keys() - rooms)]
+
+
+def find_circles(root: Path) -> list[str]:
+    """Return the circles of modules inside a room: all that import each other, over however many steps."""
+    modules = {module_name(path, root) for path in root.rglob("*.py")}
+    below: dict[str, set[str]] = {module: set() for module in modules}
+    for found in read_imports(root):
+        if found.target in modules and room_of(found.target) == found.importer:
+            below[found.module].add(found.target)
+    reached = {module: _reached(module, below) for module in modules}
+    circles = {frozenset(other for other in reached[module] if module in reached[other]) for module in modules}
+    return sorted(_shown(circle) for circle in circles if circle)
+
+
+def _reached(module: str, below: dict[str, set[str]]) -> set[str]:
+    reached, ahead = set[str](), [module]
+    while ahead:
+        new = below[ahead.pop()] - reached
+        reached |= new
+        ahead += new
+    return reached
+
+
+def _shown(circle: frozenset[str]) -> str:
+    [room] = {room_of(module) for module in circle}
+    names = (module.removeprefix(f"{PACKAGE}.{room}").removeprefix(".") or "__init__" for module in circle)
+    return f"{room}: {', '.join(sorted(names))}"
 
 
 def find_violations(root: Path) -> list[str]:
@@ -299,6 +345,14 @@ def test_every_import_points_to_a_lower_room() -> None:
     assert find_violations(SOURCES) == []
 
 
+def test_the_modules_of_a_room_import_each_other_without_a_circle() -> None:
+    assert find_circles(SOURCES) == []
+
+
+def test_the_table_has_no_room_that_is_not_there() -> None:
+    assert find_missing_rooms(SOURCES) == []
+
+
 def test_the_table_itself_has_no_circle() -> None:
     assert list(TopologicalSorter({name: sorted(room.rooms) for name, room in ROOMS.items()}).static_order())
 
@@ -310,7 +364,7 @@ def write_package(root: Path, **sources: str) -> Path:
     """Write a package from `room__module="source"`; two underscores are a folder."""
     package = root / PACKAGE
     for name, source in {"__init__": "", **sources}.items():
-        path = package / (name if name.startswith("_") else name.replace("__", "/"))
+        path = package.joinpath(*re.split(r"(?<=[a-z])__(?=[a-z_])", name))  # and not those around `__init__`
         path.parent.mkdir(parents=True, exist_ok=True)
         path.with_suffix(".py").write_text(source)
     return package
@@ -366,3 +420,29 @@ def test_a_forbidden_import_is_found(tmp_path: Path, name: str, source: str, pro
 )
 def test_an_allowed_import_passes(tmp_path: Path, name: str, source: str) -> None:
     assert find_violations(write_package(tmp_path, **{name: source})) == []
+
+
+@pytest.mark.parametrize(
+    ("sources", "circles"),
+    [
+        ({"client__a": "from .b import B", "client__b": "from .a import A"}, ["client: a, b"]),
+        (
+            {"client__a": "from . import b", "client__b": "from .c import C", "client__c": "from .a import A"},
+            ["client: a, b, c"],
+        ),
+        ({"client__a": "if TYPE_CHECKING:\n    from .b import B", "client__b": "from .a import A"}, ["client: a, b"]),
+        ({"client__a": "def f():\n    from .b import B", "client__b": "from .a import A"}, ["client: a, b"]),
+        ({"client____init__": "from .a import A", "client__a": "from . import A"}, ["client: __init__, a"]),
+        ({"client__a": "from .sync.b import B", "client__sync__b": "from ..a import A"}, ["client: a, sync.b"]),
+        ({"client__a": "from .b import B", "client__b": "from .c import C", "client__c": ""}, []),
+        ({"client__a": "from ..task import T", "task": "from .client.a import A"}, []),  # the table refuses this one
+    ],
+)
+def test_a_circle_inside_a_room_is_found(tmp_path: Path, sources: dict[str, str], circles: list[str]) -> None:
+    assert find_circles(write_package(tmp_path, **sources)) == circles
+
+
+def test_a_room_that_is_not_there_is_found(tmp_path: Path) -> None:
+    missing = find_missing_rooms(write_package(tmp_path, client__a=""))
+    assert "worker: no such room; take it out of ROOMS" in missing
+    assert not [line for line in missing if line.startswith("client:")]

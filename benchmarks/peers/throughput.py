@@ -26,9 +26,11 @@ def work_off(side: Side, ended: Callable[[], int], workers: Sequence[Worker], jo
         most_seconds: Then it is over, with what has been done.
     """
     pids = [worker.process.pid for worker in workers]
+    first, began, cpu_began = 0, time.perf_counter(), family_seconds(pids)
     if not workers[0].until(lambda: ended() >= jobs * SHARE_BEFORE):
         raise RuntimeError(f"{side.name} has ended {ended()} of {jobs} jobs in a minute")
-    first, began, cpu_began = ended(), time.perf_counter(), family_seconds(pids)
+    if (so_far := ended()) < jobs:  # else there were so few that all had ended before anybody looked
+        first, began, cpu_began = so_far, time.perf_counter(), family_seconds(pids)
     all_done = workers[0].until(lambda: ended() >= jobs, most=most_seconds)
     last, seconds = ended(), time.perf_counter() - began
     if all_done:

@@ -2,38 +2,41 @@
 
 A call runs in a worker thread, shielded, with a deadline: a cancelled caller cannot leave a transition half done, and a broker
 that does not answer cannot hold anybody for longer than `call_seconds`. What concurrent callers want of the same kind goes out
-as one batch: the first caller takes along whatever others have added by then, and while its call is under way the next batch
-gathers. A broker that never blocks (`memory:`) is called on the loop, so that a virtual clock stays exact.
+as one batch: one call of a kind is under way, and what comes meanwhile shares the next (`loop/batcher.py`). A broker that never
+blocks (`memory:`) is called on the loop, so that a virtual clock stays exact.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
 from anyio import Event, move_on_after
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 
-from ..errors import BrokerUnavailable, NotSupported
+from ..errors import BrokerUnavailable
+from ..loop.batcher import Batcher
+from ..loop.deadline import CallDeadline
+from ..loop.threads import Call, Threads
 from ..model.delivery import (
     CancelAnswer,
     Delivery,
     Hint,
     Receipt,
+    Released,
     Settlement,
     Stored,
     Submission,
     Swept,
     Topic,
 )
-from ..model.listing import TransportQueue
-from .lanes import Lane
-from .patience import Patience
-from .posting import HintPost
-from .protocol import Broker, BrokerAdmin, HasTransport, Listener, ManagesQueues, Pushes, TakesMessages, step_of
-from .threads import Call, Threads
+from .common.subscription import Listener
+from .hint_relay import HintRelay
+from .needed import admin_of
+from .parts import Admin
+from .protocol import Broker, is_of_an_item
 
 CALL_SECONDS: Final = 10.0  # how long one call may take before it counts as lost
 CLOSE_SECONDS: Final = 2.0
@@ -54,23 +57,23 @@ class Gateway:
         call_seconds: The deadline of each call.
 
     Attributes:
-        patience: A limit for all calls, for when the caller has to leave.
+        deadline: A limit for all calls, for when the caller has to leave.
     """
 
     def __init__(self, broker: Broker, call_seconds: float = CALL_SECONDS) -> None:
         self.broker = broker
         self.call_seconds = call_seconds
-        self.patience = Patience()
+        self.deadline = CallDeadline()
         self._threads = Threads(THREADS)
-        self._submit: Lane[Submission, Receipt] = self._lane(broker.submit, "submit")
-        self._outcomes: Lane[str, Stored | None] = self._lane(broker.outcomes, "outcomes")
-        self._cancel: Lane[_Cancel, CancelAnswer] = self._lane(self._cancel_each, "cancel")
+        self._submit: Batcher[Submission, Receipt] = self._batcher(broker.submit, "submit")
+        self._outcomes: Batcher[str, Stored | None] = self._batcher(broker.outcomes, "outcomes")
+        self._cancel: Batcher[_Cancel, CancelAnswer] = self._batcher(self._cancel_each, "cancel")
         self._late: dict[str, list[Call[Any]]] = {}  # method -> calls that outlived their deadline
 
-    def with_patience(self, patience: Patience) -> Gateway:
+    def with_deadline(self, deadline: CallDeadline) -> Gateway:
         """Return this gateway for a caller with a limit of its own; `submit`, `outcomes` and `cancel` are for all alike."""
         view = copy.copy(self)
-        view.patience = patience
+        view.deadline = deadline
         return view
 
     async def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
@@ -85,9 +88,17 @@ class Gateway:
         """Look jobs up, together with those of concurrent callers. See `Broker.outcomes`."""
         return await self._gather(self._outcomes, self.broker.outcomes, ids)
 
-    async def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Delivery]:
-        """Lease jobs. See `Broker.claim`."""
-        return await self.call(self.broker.claim, queues, limit, worker, lease_seconds)
+    async def claim(
+        self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float, names: Collection[str] = ()
+    ) -> list[Delivery]:
+        """Lease jobs. See `Broker.claim`; a broker that parks nothing is given no names.
+
+        What a claim brings after the caller has been told that it brings nothing is given back.
+        """
+        wanted = (queues, limit, worker, lease_seconds)
+        if names and self.broker.parking is not None:
+            return await self.call(self.broker.claim, *wanted, names, unclaimed=self._give_back)
+        return await self.call(self.broker.claim, *wanted, unclaimed=self._give_back)
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         """Record what happened. See `Broker.settle`."""
@@ -97,9 +108,9 @@ class Gateway:
         """Cancel jobs, together with those of concurrent callers. See `Broker.cancel`."""
         return await self._gather(self._cancel, self._cancel_each, [(job_id, reason, owner) for job_id in ids])
 
-    async def hold(self, owners: Sequence[bytes], lease_seconds: float) -> list[bool]:
-        """Prolong owners' leases, or let them go. See `Broker.hold`."""
-        return await self.call(self.broker.hold, owners, lease_seconds)
+    async def renew_owners(self, owners: Sequence[bytes], lease_seconds: float) -> list[bool]:
+        """Prolong owners' leases, or let them go. See `Broker.renew_owners`."""
+        return await self.call(self.broker.renew_owners, owners, lease_seconds)
 
     async def sweep(self, limit: int) -> Swept:
         """Do what time has made necessary. See `Broker.sweep`."""
@@ -110,57 +121,19 @@ class Gateway:
         self._threads.close()
 
     @property
-    def admin(self) -> BrokerAdmin:
+    def admin(self) -> Admin:
         """The broker's side for people; pass its methods to `call`.
 
         Raises:
             NotSupported: It has none.
         """
-        if not isinstance(self.broker, BrokerAdmin):
-            raise NotSupported(self.broker.name, "listings", step_of(self.broker))
-        return self.broker
+        return admin_of(self.broker)
 
-    @property
-    def queue_admin(self) -> ManagesQueues:
-        """The broker's side for queues that are things at a server; pass its methods to `call`.
-
-        Raises:
-            NotSupported: Its queues are none.
-        """
-        if not isinstance(self.broker, ManagesQueues):
-            raise NotSupported(self.broker.name, "queues at a server: here a queue is nothing but its jobs")
-        return self.broker
-
-    @property
-    def postbox(self) -> TakesMessages:
-        """The broker's side for messages of other programs; pass its method to `call`.
-
-        Raises:
-            NotSupported: It has none.
-        """
-        if not isinstance(self.broker, TakesMessages):
-            raise NotSupported(self.broker.name, "messages to send")
-        return self.broker
-
-    @property
-    def has_only_messages(self) -> bool:
-        """Whether nothing is known of jobs but the messages that wait in their queues."""
-        return isinstance(self.broker, ManagesQueues) and not isinstance(self.broker, BrokerAdmin)
-
-    async def transport_queue(self, queue: str) -> TransportQueue | None:
-        """Return what the server that moves the messages knows of a queue; None: nothing, or there is no such server."""
-        if not isinstance(self.broker, HasTransport):
-            return None
-        return await self.call(self.broker.transport_queue, queue)
-
-    async def drop_messages(self, queue: str) -> int | None:
-        """Delete the messages of a queue; None: there is no server with any."""
-        if not isinstance(self.broker, ManagesQueues):
-            return None
-        return await self.call(self.broker.drop_messages, queue)
-
-    async def call(self, method: Callable[..., T], *args: Any) -> T:
+    async def call(self, method: Callable[..., T], *args: Any, unclaimed: Callable[[T], None] | None = None) -> T:
         """Make one blocking call to the broker.
+
+        Args:
+            unclaimed: Called on the loop with an answer that came after the call was given up, or its caller was gone.
 
         Raises:
             BrokerUnavailable: No answer came in time; whether the call took effect is unknown.
@@ -172,22 +145,43 @@ class Gateway:
         if not self.broker.blocking:
             return await self._call_here(method, *args)
         name = method.__name__
-        if self.patience.is_over:
+        if self.deadline.is_over:
             raise BrokerUnavailable(self.broker.name, f"there is no time left for {name}")
         if name in self._late:
             late = self._late[name] = [call for call in self._late[name] if call.is_busy]
             if late:  # one thread that hangs is enough
                 raise BrokerUnavailable(self.broker.name, f"an earlier {name} has not returned yet")
-        done = Event()
-        call = Call(method, args, lambda _: done.set())
+        done, left = Event(), False
+
+        def end(ended: Call[T]) -> None:
+            done.set()
+            if unclaimed is not None and (left or ended.given_up) and ended.error is None:
+                unclaimed(ended.answer)
+
+        call = Call(method, args, end)
         self._threads.start(call)
-        with self.patience.move_on_after(self.call_seconds):
-            await done.wait()
+        try:
+            with self.deadline.move_on_after(self.call_seconds):
+                await done.wait()
+        except BaseException:  # asyncio's own cancel knows no shield
+            left = True
+            if done.is_set():
+                end(call)
+            raise
         if call.ended:
             return call.result()
         self._threads.give_up(call)
         self._late.setdefault(name, []).append(call)
-        raise BrokerUnavailable(self.broker.name, f"no answer to {name} within {self.call_seconds:g} s")
+        raise BrokerUnavailable(self.broker.name, self.deadline.why_given_up(name, self.call_seconds))
+
+    def _give_back(self, deliveries: list[Delivery]) -> None:
+        """Give back what nobody here waits for any more; where that fails, too, it comes back when its leases are over."""
+        if deliveries:
+            self._threads.start(Call(self.broker.settle, ([Released(each) for each in deliveries],), lambda _: None))
+
+    def _let_go(self, listener: Listener) -> None:
+        """Close a listener that nobody here waits for any more."""
+        self._threads.start(Call(listener.close, (), lambda _: None))
 
     async def _call_here(self, method: Callable[..., T], *args: Any) -> T:
         answer = method(*args)
@@ -195,19 +189,20 @@ class Gateway:
         return answer
 
     async def _gather(
-        self, lane: Lane[Item, Answer], method: Callable[[Sequence[Item]], list[Answer]], items: Sequence[Item]
+        self, batcher: Batcher[Item, Answer], method: Callable[[Sequence[Item]], list[Answer]], items: Sequence[Item]
     ) -> list[Answer]:
         await checkpoint_if_cancelled()
-        return await (lane.call(items) if self.broker.blocking else self._call_here(method, items))
+        return await (batcher.call(items) if self.broker.blocking else self._call_here(method, items))
 
-    def _lane(self, method: Callable[[Sequence[Item]], list[Answer]], name: str) -> Lane[Item, Answer]:
-        return Lane(
+    def _batcher(self, method: Callable[[Sequence[Item]], list[Answer]], name: str) -> Batcher[Item, Answer]:
+        return Batcher(
             method,
             self._threads,
             broker=self.broker.name,
             name=name,
             call_seconds=lambda: self.call_seconds,
-            patience=self.patience,
+            deadline=self.deadline,
+            is_of_an_item=is_of_an_item,
         )
 
     def _cancel_each(self, wanted: Sequence[_Cancel]) -> list[CancelAnswer]:
@@ -233,8 +228,8 @@ class Gateway:
         Args:
             is_wanted: Asked first, in the thread that brings the hint: is it of use to anybody here?
         """
-        post = HintPost(on_hint, is_wanted)
-        listener = await self.call(self.broker.listen, topics, post.emit)
+        relay = HintRelay(on_hint, is_wanted)
+        listener = await self.call(self.broker.listen, topics, relay.emit, unclaimed=self._let_go)
         try:
             yield
         finally:
@@ -242,11 +237,11 @@ class Gateway:
 
     @asynccontextmanager
     async def feeding(self, queues: Sequence[str], slots: int) -> AsyncGenerator[None, None]:
-        """Let a broker that brings work by itself know who wants it, while the context is open. See `Pushes`."""
-        if not isinstance(self.broker, Pushes):
+        """Let a broker that brings work by itself know who wants it, while the context is open. See `Prefetch`."""
+        if self.broker.prefetch is None:
             yield
             return
-        listener = await self.call(self.broker.feed, queues, slots)
+        listener = await self.call(self.broker.prefetch.feed, queues, slots, unclaimed=self._let_go)
         try:
             yield
         finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -49,14 +48,12 @@ def database_file(url: str) -> Path | None:
     """Return the file that a URL names, None for other brokers."""
     if not url.startswith("sqlite:///"):
         return None
-    return Path(unquote(url.removeprefix("sqlite:///").partition("?")[0])).absolute()
+    path = unquote(url.removeprefix("sqlite:///").partition("?")[0])
+    if url != url.strip() or not path.isprintable() or path.startswith((":memory:", "file:")):
+        return None  # it is refused, and that says why
+    return Path(path).absolute()
 
 
 async def ask(app: App, question: Callable[..., T], *args: object) -> T:
     """Make one call to an open app's broker; *question* is a method of its admin side."""
     return await app.connection.gateway.call(question, *args)
-
-
-def note(text: str) -> None:
-    """Tell a person something beside the output, which a program may read."""
-    print(text, file=sys.stderr, flush=True)

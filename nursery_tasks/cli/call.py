@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import json
+from itertools import chain, repeat
 from typing import Annotated, Any, cast
 
 import typer
 from anyio import create_task_group, get_cancelled_exc_class, move_on_after, sleep
 
 from .. import App, Job, JobHandle
-from ..errors import NotSupported, WaitTimedOut
+from ..client.unserved import AGAIN_SECONDS, why_waiting
+from ..errors import BrokerError, WaitTimedOut
 from ..model.delivery import CancelAnswer
 from ..model.options import GivenOptions
 from ..model.outcome import Outcome
 from ..model.states import JobState
-from .broker import find_app, note
+from .broker import find_app
 from .loading import names_app
 from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
-from .output import write_json
+from .output import note, write_json, write_line
 from .records import error_data, short_type
-from .trouble import FAILED, OK, USAGE, Trouble, Verbosity
+from .trouble import FAILED, OK, USAGE, Trouble, Verbosity, one_line
 
-_HINT_SECONDS = 1.0  # how long to wait before looking whether anybody will run the job
+_HINT_SECONDS = (1.0, 2.0)  # how long to wait before looking whether anybody will run the job, and before the next look
 _CANCEL_SECONDS = 5.0  # how long to wait for a cancelled job to end
 _GONE = "its caller went away"
 
@@ -67,6 +69,8 @@ def call(
         "key": key, "id": job_id,
     }  # fmt: skip
     options = cast("GivenOptions", {name: value for name, value in given.items() if value is not None})
+    if app is not None:
+        found.get_task(task)  # who names the app wants to know of a slip now, and not when a worker gives the job back
     job = found.job(task, *map(read_argument, args or ()), **named).with_options(**options)
     if no_wait:
         return run_until_signal(_submit, found, job, as_json)
@@ -106,15 +110,16 @@ async def _submit(app: App, job: Job[Any], as_json: bool) -> int:
     if as_json:
         write_json({"id": handle.id, "task": handle.task, "created": handle.created})
     else:
-        print(handle.id)
+        write_line(handle.id)
     return OK
 
 
 async def _call(app: App, job: Job[Any], timeout: float | None, as_json: bool) -> int:
     async with app:
+        app.connection.waiter.unserved.is_quiet = True  # `_hint` says it, and sooner
         handle = await job.enqueue()
         try:
-            outcome = await _wait(app, handle, job.options.queue, timeout)
+            outcome = await _wait(app, handle, timeout)
         except WaitTimedOut as error:
             raise Trouble(str(error), await _let_go(handle)) from None
         except get_cancelled_exc_class():
@@ -135,11 +140,11 @@ async def _call(app: App, job: Job[Any], timeout: float | None, as_json: bool) -
     return OK if outcome.state is JobState.SUCCEEDED else FAILED
 
 
-async def _wait(app: App, handle: JobHandle[Any], queue: str, timeout: float | None) -> Outcome:
+async def _wait(app: App, handle: JobHandle[Any], timeout: float | None) -> Outcome:
     """Owns a nursery of one child, which says so when nobody is there to run the job."""
     ended: Outcome | WaitTimedOut | None = None
     async with create_task_group() as hints:
-        hints.start_soon(_hint, app, queue, name="hint")
+        hints.start_soon(_hint, app, handle.id, name="hint")
         try:
             ended = await handle.outcome(timeout)
         except WaitTimedOut as error:  # carried out by hand: the nursery would wrap it into a group
@@ -151,17 +156,20 @@ async def _wait(app: App, handle: JobHandle[Any], queue: str, timeout: float | N
     return ended
 
 
-async def _hint(app: App, queue: str) -> None:
-    await sleep(_HINT_SECONDS)
-    try:
-        workers = await app.workers()
-    except NotSupported:
-        return
-    if not workers:
-        note("waiting: no worker is running; start one with `nursery-tasks run module:app`")
-    elif not any(queue in worker.queues for worker in workers):
-        served = ", ".join(sorted({queue for worker in workers for queue in worker.queues if "@" not in queue}))
-        note(f"waiting: no worker serves the queue {queue!r}, only {served}")
+async def _hint(app: App, job_id: str) -> None:
+    """Say why nobody runs the job, each reason once: a worker that does not know the task finds that out a little later."""
+    said: set[str] = set()
+    gateway = app.connection.gateway
+    for pause in chain(_HINT_SECONDS, repeat(AGAIN_SECONDS)):
+        await sleep(pause)
+        try:
+            found = await gateway.call(why_waiting, gateway.broker, [job_id])
+        except BrokerError:  # that it is away is said by who waits for the job
+            continue
+        for _, _, _, sentence in found:
+            if sentence not in said:
+                said.add(sentence)
+                note(f"waiting: {one_line(sentence)}")
 
 
 async def _let_go(handle: JobHandle[Any]) -> str:

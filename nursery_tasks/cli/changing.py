@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from anyio import create_task_group
 
-from .. import App
+from .. import App, Purged, RetryAnswer
 from ..model.delivery import CancelAnswer
-from ..model.listing import JobFilter, QueueRecord
-from ..model.states import ENDED, HELD, WAITING, JobState
-from ..workflows import undo_id_of
-from .broker import ask, find_app, note
-from .ids import each_job, find_ids
+from ..model.states import HELD, WAITING, JobState
+from .broker import find_app
+from .ids import find_ids
 from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
-from .output import plural, write_json
+from .output import ask_person, note, plural, write_json, write_line
 from .trouble import FAILED, OK, USAGE, Trouble
-
-_ALL = 1_000_000  # jobs that one command puts back
-_CHUNK = 500
 
 OptionalIdsArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[ID]...", help="Job ids; six digits from either end do.")
@@ -33,6 +28,14 @@ _CANCEL_WORDS = {
     CancelAnswer.UNRESPONSIVE: "told to stop, but unresponsive",
     CancelAnswer.FINISHED: "had ended already",
     CancelAnswer.UNKNOWN: "unknown",
+}
+_RETRY_WORDS = {
+    RetryAnswer.READY: "ready again",
+    RetryAnswer.UNKNOWN: "unknown",
+    RetryAnswer.NOT_ENDED: "not retried: it is {}",
+    RetryAnswer.SUCCEEDED: "not retried: it has succeeded; submit a new job instead",
+    RetryAnswer.UNDONE: "not retried: what this workflow had done was undone; submit it anew instead",
+    RetryAnswer.KEY_TAKEN: "not retried: another job has its key {!r}",
 }
 
 
@@ -65,13 +68,13 @@ async def _cancel_all(
     app: App, task: str | None, tag: str | None, queue: str | None, reason: str | None, wait: float, as_json: bool
 ) -> int:
     async with app:
-        counts = await app.cancel_jobs(task=task, tag=tag, queue=queue, reason=reason, wait=wait)
+        counts = await app.jobs.cancel(task=task, tag=tag, queue=queue, reason=reason, wait=wait)
     if as_json:
         write_json({str(answer): counts.get(answer, 0) for answer in CancelAnswer})
         return OK
     for answer, words in _CANCEL_WORDS.items():
         if counts.get(answer):
-            print(f"{plural(counts[answer], 'job')} {words}")
+            write_line(f"{plural(counts[answer], 'job')} {words}")
     if not counts:
         note("no such jobs")
     return OK
@@ -92,7 +95,7 @@ async def _cancel(app: App, given: list[str], reason: str | None, wait: float, a
         write_json([{"id": job_id, "answer": answers[job_id]} for job_id in ids])
     else:
         for job_id in ids:
-            print(f"{job_id}  {_CANCEL_WORDS[answers[job_id]]}")
+            write_line(f"{job_id}  {_CANCEL_WORDS[answers[job_id]]}")
     return FAILED if CancelAnswer.UNKNOWN in answers.values() else OK
 
 
@@ -111,49 +114,32 @@ def retry(
     states = frozenset(state for state, wanted in ((JobState.DEAD, all_dead), (JobState.FAILED, all_failed)) if wanted)
     if bool(ids) == bool(states):
         raise Trouble("it wants either ids, or --all-dead or --all-failed", "see nursery-tasks jobs --state dead", code=USAGE)
-    return run_until_signal(_retry, find_app(broker, app), ids or [], JobFilter(states=states, queue=queue, task=task), as_json)
+    wanted = {"states": states, "queue": queue, "task": task}
+    return run_until_signal(_retry, find_app(broker, app), ids or [], wanted, as_json)
 
 
-async def _retry(app: App, given: list[str], wanted: JobFilter, as_json: bool) -> int:
-    answers: dict[str, bool] = {}
+async def _retry(app: App, given: list[str], wanted: dict[str, Any], as_json: bool) -> int:
     async with app:
-        admin = app.connection.gateway.admin
-        ids = await find_ids(app, given) if given else [record.id async for record in each_job(app, wanted, _ALL)]
-        for begin in range(0, len(ids), _CHUNK):
-            chunk = ids[begin : begin + _CHUNK]
-            undone = await _undone(app, chunk)
-            answers.update(dict.fromkeys(undone, False))
-            wanted_ids = [job_id for job_id in chunk if job_id not in undone]
-            if wanted_ids:
-                answers.update(zip(wanted_ids, await ask(app, admin.requeue, wanted_ids), strict=True))
-        refused = {job_id: await _why_not(app, job_id) for job_id in given and ids if not answers[job_id]}
+        if given:
+            answers = await app.jobs.retry(await find_ids(app, given))
+        else:
+            answers = await app.jobs.retry(**wanted)
+        told = {job_id: await _in_words(app, job_id, answer) for job_id, answer in answers.items()} if given else {}
+    retried = [answer is RetryAnswer.READY for answer in answers.values()]
     if as_json:
-        write_json([{"id": job_id, "retried": retried} for job_id, retried in answers.items()])
+        write_json([{"id": job_id, "retried": done} for job_id, done in zip(answers, retried, strict=True)])
     elif given:
-        for job_id in ids:
-            print(f"{job_id}  {refused.get(job_id, 'ready again')}")
+        for job_id, words in told.items():
+            write_line(f"{job_id}  {words}")
     else:
-        print(f"{plural(sum(answers.values()), 'job')} ready again")
-    return FAILED if refused else OK
+        write_line(f"{plural(sum(retried), 'job')} ready again")
+    return FAILED if given and not all(retried) else OK
 
 
-async def _undone(app: App, ids: list[str]) -> set[str]:
-    """Find the durable workflows that have taken back what they did: their function is not run again."""
-    found = await app.connection.gateway.outcomes([undo_id_of(job_id) for job_id in ids])
-    return {job_id for job_id, undoing in zip(ids, found, strict=True) if undoing is not None}
-
-
-async def _why_not(app: App, job_id: str) -> str:
-    if await _undone(app, [job_id]):
-        return "not retried: what this workflow had done was undone; submit it anew instead"
-    record = await ask(app, app.connection.gateway.admin.job, job_id)
-    if record is None:
-        return "unknown"
-    if record.state not in ENDED:
-        return f"not retried: it is {record.state}"
-    if record.state is JobState.SUCCEEDED:
-        return "not retried: it has succeeded; submit a new job instead"
-    return f"not retried: another job has its key {record.key!r}" if record.key else "not retried"
+async def _in_words(app: App, job_id: str, answer: RetryAnswer) -> str:
+    info = await app.jobs.get(job_id) if answer in (RetryAnswer.NOT_ENDED, RetryAnswer.KEY_TAKEN) else None
+    about = None if info is None else info.key if answer is RetryAnswer.KEY_TAKEN else str(info.state)
+    return _RETRY_WORDS[answer].format(about)
 
 
 def purge(
@@ -181,39 +167,28 @@ def purge(
     if not yes:
         count = run_until_signal(_count, found, queue, states)
         confirm(f"delete {plural(count, 'job')} of queue {queue!r} that {'is' if count == 1 else 'are'} {words}?")
-    purged, messages = run_until_signal(_purge, found, queue, states)
+    purged = run_until_signal(_purge, found, queue, states)
     if as_json:
-        beside = {} if messages is None else {"messages": messages}
-        write_json({"queue": queue, "states": sorted(states), "purged": purged, **beside})
+        beside = {} if purged.messages is None else {"messages": purged.messages}
+        write_json({"queue": queue, "states": sorted(states), "purged": purged.jobs, **beside})
     else:
-        print(f"{plural(purged, 'job')}{' and ' + plural(messages, 'message') if messages else ''} deleted")
+        messages = f" and {plural(purged.messages, 'message')}" if purged.messages else ""
+        write_line(f"{plural(purged.jobs, 'job')}{messages} deleted")
     return OK
 
 
 async def _count(app: App, queue: str, states: frozenset[JobState]) -> int:
     async with app:
-        gateway = app.connection.gateway
-        if gateway.has_only_messages:
-            found = await gateway.transport_queue(queue)
-            return 0 if found is None else found.ready
-        records: list[QueueRecord] = await ask(app, app.connection.gateway.admin.queues)
-    return sum(record.counts.get(state, 0) for record in records if record.name == queue for state in states)
+        found = [info for info in await app.queues.list(queue) if info.name == queue]
+    return sum(
+        info.messages.ready if not info.counts and info.messages else sum(info.counts.get(state, 0) for state in states)
+        for info in found
+    )
 
 
-async def _purge(app: App, queue: str, states: frozenset[JobState]) -> tuple[int, int | None]:
-    """Return how many jobs were deleted, and how many messages; None: jobs are all that there is."""
-    purged = 0
+async def _purge(app: App, queue: str, states: frozenset[JobState]) -> Purged:
     async with app:
-        gateway = app.connection.gateway
-        if gateway.has_only_messages:
-            if JobState.READY not in states:
-                raise Trouble("without a store only what waits at the server can be deleted", "leave out --state", code=USAGE)
-            return 0, await gateway.drop_messages(queue)
-        while count := await ask(app, gateway.admin.purge, queue, states):
-            purged += count
-        if JobState.READY not in states:
-            return purged, None
-        return purged, await gateway.drop_messages(queue)
+        return await app.queues.purge(queue, states=states)
 
 
 def confirm(question: str) -> None:
@@ -224,5 +199,5 @@ def confirm(question: str) -> None:
     """
     if not sys.stdin.isatty():
         raise Trouble(question.replace("delete", "this deletes").replace("?", ""), "say --yes to do so", code=USAGE)
-    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+    if ask_person(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
         raise Trouble("nothing was deleted")

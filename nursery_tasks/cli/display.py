@@ -8,19 +8,23 @@ says what happened in it.
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from threading import RLock
 from typing import Any, Final, Protocol, TextIO
 
+from ..current import CurrentJob
 from ..events import EventKind, JobEvent
 from ..observability.logging import duration, in_words, to_json
-from .output import DIM, GREEN, RED, RESET, YELLOW, clock_time, format_facts, format_table, has_colour, plural
+from ..shown import visible_json, visible_lines
+from ..worker import Unstored
+from .output import DIM, GREEN, RED, RESET, YELLOW, clock_time, format_facts, format_table, has_colour, note, plural, visible
+from .speaking import SHORT_ID, line_of_job
+from .streams import abandon
 from .tally import ENDS, Tally
 
 DENSE_PER_SECOND: Final = 200  # transitions; from here on one line per second
-SHORT_ID: Final = 8  # the end of an id: its beginning is the time, and alike in neighbours
 _TASK_WIDTH: Final = 24
 
 _COLOURS: Final = {
@@ -60,7 +64,11 @@ class Display(Protocol):
         """Say something about the worker itself: one word for programs, a sentence for people."""
         ...
 
-    def ended(self, code: int, interrupted: int, seconds: float) -> None:
+    def printed(self, job: CurrentJob | None, text: str) -> None:
+        """Show a line that a job has printed, in any thread; None: the app's own code has, outside of jobs."""
+        ...
+
+    def ended(self, code: int, interrupted: int, unstored: Unstored, seconds: float) -> None:
         """Show the summary."""
         ...
 
@@ -71,16 +79,19 @@ class _Writer:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._broken = False
+        self._lock = RLock()  # what threads of handlers print comes in between
 
     def __call__(self, text: str) -> None:
         if self._broken:
             return
         try:
-            self._out.write(text)
-            self._out.flush()
+            with self._lock:
+                self._out.write(text)
+                self._out.flush()
         except (OSError, ValueError):
             self._broken = True
-            print("nobody reads this worker's lines any more; it goes on", file=sys.stderr)
+            abandon(self._out)
+            note("nobody reads this worker's lines any more; it goes on")
 
 
 class Lines:
@@ -111,6 +122,7 @@ class Lines:
         self._width = min(_TASK_WIDTH, max(map(len, tasks), default=4))
         self._verbose = verbose
         self._quiet = quiet
+        self._has_failed = False
         self._second: Counter[EventKind] = Counter()  # what happened since the last tick
         self._dense = False
 
@@ -132,6 +144,9 @@ class Lines:
             )
             return
         self._write(self._line(event))
+        if event.remote_traceback and not self._verbose and not self._has_failed:
+            self._has_failed = True
+            self._note(f"-v shows tracebacks here; nursery-tasks jobs {event.job_id[-SHORT_ID:]} shows that of this job")
 
     def tick(self) -> None:
         second, self._second = self._second, Counter()
@@ -148,28 +163,33 @@ class Lines:
         if not self._quiet:
             self._note(text)
 
-    def ended(self, code: int, interrupted: int, seconds: float) -> None:
+    def printed(self, job: CurrentJob | None, text: str) -> None:
+        if job is not None:
+            self._write(line_of_job(job.id, job.task, text, time.time()))
+
+    def ended(self, code: int, interrupted: int, unstored: Unstored, seconds: float) -> None:
         if self._quiet or self._part:
             return
         if self.tally.tasks:
             self._write(f"\n{format_summary(self.tally)}")
         total = sum(self.tally.total()[kind] for kind in ENDS)
-        given_back = f"; {plural(interrupted, 'job')} given back to the queue" if interrupted else ""
-        self._write(f"stopped after {duration(seconds)}: {plural(total, 'job')} ended here{given_back}\n")
+        back = interrupted - unstored.interrupted
+        given_back = f"; {plural(back, 'job')} given back to the queue" if back else ""
+        more = given_back + format_unstored(len(unstored.ended), len(unstored.given_back))
+        self._write(f"stopped after {duration(seconds)}: {plural(total, 'job')} ended here{more}\n")
 
     def _note(self, text: str) -> None:
-        self._write(f"{clock_time(time.time())}  {text}\n")
+        self._write(f"{clock_time(time.time())}  {visible(text)}\n")
 
     def _line(self, event: JobEvent) -> str:
         what, detail = in_words(event)
         text = f"{what:<9}"
         if self._colour:
             text = f"{_COLOURS.get(event.kind, '')}{text}{RESET}"
-        line = (
-            f"{clock_time(event.at)}  {event.job_id[-SHORT_ID:]}  {event.task:<{self._width}}  {text}  {detail}".rstrip() + "\n"
-        )
+        job_id, task = visible(event.job_id[-SHORT_ID:]), visible(event.task)
+        line = f"{clock_time(event.at)}  {job_id}  {task:<{self._width}}  {text}  {detail}".rstrip() + "\n"
         if self._verbose and event.remote_traceback:
-            line += "".join(f"    {row}\n" for row in event.remote_traceback.rstrip().splitlines())
+            line += f"    {visible_lines(event.remote_traceback.rstrip())}\n"
         return line
 
 
@@ -187,7 +207,7 @@ class JsonLines:
         self._quiet = quiet
 
     def ready(self, facts: Facts, data: dict[str, Any]) -> None:
-        self._object("worker-started", data)
+        self.write_object("worker-started", data)
 
     def on_event(self, event: JobEvent) -> None:
         self.tally.add(event)
@@ -198,16 +218,33 @@ class JsonLines:
         return
 
     def say(self, what: str, text: str) -> None:
-        self._object(f"worker-{what}", {"text": text})
+        self.write_object(f"worker-{what}", {"text": text})
 
-    def ended(self, code: int, interrupted: int, seconds: float) -> None:
-        summary = {"exit_code": code, "interrupted": interrupted, "seconds": seconds, "tasks": self.tally.to_data()}
-        self._object("worker-stopped", summary)
+    def printed(self, job: CurrentJob | None, text: str) -> None:
+        facts = {} if job is None else {"job_id": job.id, "task": job.task, "attempt": job.attempt}
+        self.write_object("print", {**facts, "text": text})
 
-    def _object(self, event: str, data: dict[str, Any]) -> None:
+    def ended(self, code: int, interrupted: int, unstored: Unstored, seconds: float) -> None:
+        counts = {"interrupted": interrupted, "not_stored": len(unstored.ended), "not_given_back": len(unstored.given_back)}
+        summary = {"exit_code": code, **counts, "seconds": seconds, "tasks": self.tally.to_data()}
+        self.write_object("worker-stopped", summary)
+
+    def write_object(self, event: str, data: dict[str, Any]) -> None:
+        """Write one object."""
         self._write(
-            json.dumps({"event": event, "at": time.time(), **self._common, **data}, ensure_ascii=False, default=str) + "\n"
+            visible_json(
+                json.dumps({"event": event, "at": time.time(), **self._common, **data}, ensure_ascii=False, default=str)
+            )
+            + "\n"
         )
+
+
+def format_unstored(ended: int, given_back: int) -> str:
+    """Say what the broker was not told, as far as is known, as the end of a sentence; nothing when there is nothing."""
+    text = f"; the broker was away: {plural(ended, 'outcome')} not stored" if ended else ""
+    if given_back:
+        text += f"{',' if ended else '; the broker was away:'} {plural(given_back, 'job')} not given back"
+    return f"{text}; they come back when their leases are over" if text else ""
 
 
 def format_summary(tally: Tally) -> str:

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Final
 
-from .. import App, __version__
+from .. import App, QueueInfo, __version__
 from ..errors import NotSupported
-from ..model.listing import JobFilter, QueueRecord, WorkerRecord
+from ..model.listing import WorkerRecord
 from ..model.states import HELD, JobState
 from ..observability.logging import duration
 from .broker import ask, find_app, missing_file
@@ -23,10 +23,10 @@ from .ids import each_job
 from .limits import limit_text
 from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
-from .output import GREEN, RED, RESET, YELLOW, has_colour, plural, write_json
+from .output import GREEN, RED, RESET, YELLOW, has_colour, plural, visible, write_json, write_line
 from .trouble import FAILED, OK, as_trouble
 
-_PATIENCE_SECONDS: Final = 60.0  # a job that has waited longer for nobody is worth a word
+_LONG_WAIT_SECONDS: Final = 60.0  # a job that has waited longer for nobody is worth a word
 _SKEW_SECONDS: Final = 2.0
 _HELD_LOOKED_AT: Final = 10_000  # jobs
 _WORKERS_SHOWN: Final = 64
@@ -56,12 +56,15 @@ class Finding:
     step: str = ""
 
 
+_NO_WORKER: Final = Finding(Level.PROBLEM, "workers", "none is running: jobs are accepted, and wait", _RUN)
+
+
 def doctor(
     broker: BrokerOption = None, app: AppOption = None, as_json: JsonOption = False, verbose: VerboseOption = False
 ) -> int:
     """Look whether everything is in place: Python, event loops, the broker, workers, waiting and dead jobs.
 
-    Changes nothing, and makes no database where there is none. Exit code 1 when there is a problem.
+    Changes nothing, and makes no database where there is none. Exit code 1 when there is a problem, and none running is one.
     """
     findings = [look_at_python(), look_at_loops()]
     try:
@@ -90,7 +93,7 @@ def look_at_loops() -> Finding:
             found.append(f"{library} {importlib.metadata.version(library)}")
         except importlib.metadata.PackageNotFoundError:
             missing.append(library)
-    step = f'for {" and ".join(missing)}: python -m pip install "nursery-tasks[{",".join(missing)}]"' if missing else ""
+    step = f"for {' and '.join(missing)}: python -m pip install {' '.join(missing)}" if missing else ""
     return Finding(Level.OK, "event loops", ", ".join(found), step)
 
 
@@ -102,7 +105,8 @@ def _look_at_jobs(app: App) -> list[Finding]:
         text = f"{missing} does not exist, and cannot be made in this directory"
         return [Finding(Level.PROBLEM, "broker", text, f"see ls -ld {missing.parent}")]
     text = f"{app.shown_url}: there is no database {missing} yet"
-    return [Finding(Level.WARNING, "broker", text, f"{_RUN} makes it, and so does the first job; or name another --broker")]
+    step = f"{_RUN} makes it, and so does the first job; or name another --broker"
+    return [Finding(Level.WARNING, "broker", text, step), _NO_WORKER]
 
 
 async def _look_inside(app: App) -> list[Finding]:
@@ -166,9 +170,9 @@ async def _look_at_clock(app: App) -> list[Finding]:
 
 async def _look_at_workers(app: App) -> list[Finding]:
     workers = await app.workers()
-    if not workers:
-        return [Finding(Level.WARNING, "workers", "none is running", _RUN)]
     findings = [_stale(worker) for worker in workers if _is_gone(worker)]
+    if len(findings) == len(workers):
+        return [_NO_WORKER, *findings]
     live = [worker for worker in workers if not _is_gone(worker)]
     for worker in live[:_WORKERS_SHOWN]:
         queues = ", ".join(queue for queue in worker.queues if "@" not in queue)
@@ -211,7 +215,7 @@ def _is_gone(worker: WorkerRecord) -> bool:
 async def _look_at_held(app: App) -> list[Finding]:
     """Find jobs whose worker is not there any more."""
     live = {worker.name for worker in await app.workers() if not _is_gone(worker)}
-    lost = [record async for record in each_job(app, JobFilter(states=HELD), _HELD_LOOKED_AT) if record.worker not in live]
+    lost = [job async for job in each_job(app, _HELD_LOOKED_AT, states=HELD) if job.worker not in live]
     if not lost:
         return []
     text = f"{plural(len(lost), 'job')} held by workers that are not there, such as {lost[0].id} by {lost[0].worker}"
@@ -220,18 +224,16 @@ async def _look_at_held(app: App) -> list[Finding]:
 
 
 async def _look_at_queues(app: App) -> list[Finding]:
-    admin = app.connection.gateway.admin
     served = {queue for worker in await app.workers() for queue in worker.queues}
-    findings = [await _look_at_queue(app, record, served) for record in await ask(app, admin.queues)]
+    findings = [await _look_at_queue(app, record, served) for record in await app.queues.list()]
     return findings or [Finding(Level.OK, "queues", "none: nothing was submitted yet")]
 
 
-async def _look_at_queue(app: App, record: QueueRecord, served: set[str]) -> Finding:
+async def _look_at_queue(app: App, record: QueueInfo, served: set[str]) -> Finding:
     what, counts = f"queue {record.name}", record.counts
     parts = [f"{counts[state]:,} {state}" for state in JobState if counts.get(state)]
     text = ", ".join(parts) or "empty"
-    wanted = JobFilter(states=frozenset({JobState.READY}), queue=record.name)
-    oldest = [job async for job in each_job(app, wanted, 1)]
+    oldest = await app.jobs.list(states=[JobState.READY], queue=record.name, limit=1)
     waited = max(0.0, time.time() - oldest[0].due_at) if oldest else 0.0
     if oldest:
         text += f"; the oldest waits for {duration(waited)}"
@@ -241,7 +243,7 @@ async def _look_at_queue(app: App, record: QueueRecord, served: set[str]) -> Fin
         return Finding(Level.WARNING, what, f"{text}; no worker serves it", f"{_RUN} --queues {record.name}")
     if oldest and oldest[0].waits_for:
         return Finding(Level.OK, what, f"{text}, for its limit {oldest[0].waits_for}")
-    if waited > _PATIENCE_SECONDS:
+    if waited > _LONG_WAIT_SECONDS:
         return Finding(Level.WARNING, what, text, "its workers are busy: more --slots, or one more worker")
     return Finding(Level.OK, what, text)
 
@@ -258,7 +260,7 @@ async def _look_at_limits(app: App) -> list[Finding]:
 
 
 async def _look_at_dead(app: App) -> list[Finding]:
-    records = await ask(app, app.connection.gateway.admin.queues)
+    records = await app.queues.list()
     findings: list[Finding] = []
     for state in (JobState.DEAD, JobState.FAILED):
         count = sum(record.counts.get(state, 0) for record in records)
@@ -287,11 +289,11 @@ def _has_problem(findings: list[Finding]) -> bool:
 def _write(findings: list[Finding]) -> None:
     colours: dict[Level, str] = {Level.OK: GREEN, Level.WARNING: YELLOW, Level.PROBLEM: RED}
     colour = has_colour(sys.stdout)
-    width = max(len(finding.what) for finding in findings)
+    width = max(len(visible(finding.what)) for finding in findings)
     for finding in findings:
         level = f"{finding.level:<7}"
         if colour:
             level = f"{colours[finding.level]}{level}{RESET}"
-        print(f"{level}  {finding.what:<{width}}  {finding.text}")
+        write_line(f"{level}  {visible(finding.what):<{width}}  {visible(finding.text)}", painted=True)
         if finding.step:
-            print(f"{'':<{9 + width}}  -> {finding.step}")
+            write_line(f"{'':<{9 + width}}  -> {finding.step}")

@@ -8,6 +8,7 @@ import typer
 
 from .loading import load_flow
 from .options import VerboseOption
+from .output import write_text
 from .trouble import OK
 
 
@@ -20,5 +21,5 @@ def graph(
     The text can be put into Markdown, in a block that begins with ```mermaid, or into any Mermaid viewer. Nothing is run, and
     no broker is opened.
     """
-    print(load_flow(flow).to_mermaid(), end="")
+    write_text(load_flow(flow).to_mermaid())
     return OK

@@ -6,11 +6,9 @@ Ids begin with the time, so the ends differ sooner than the beginnings; the work
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Final
+from typing import Any, Final
 
-from .. import App
-from ..model.listing import JobFilter, JobRecord
-from .broker import ask
+from .. import App, JobInfo
 from .trouble import Trouble
 
 _WHOLE: Final = 32
@@ -25,19 +23,17 @@ async def find_ids(app: App, given: Sequence[str]) -> list[str]:
     Raises:
         Trouble: A part fits several jobs.
     """
-    parts = [
-        part for part in given if _LEAST <= len(part) < _WHOLE and not await ask(app, app.connection.gateway.admin.job, part)
-    ]
+    parts = [part for part in given if _LEAST <= len(part) < _WHOLE and await app.jobs.get(part) is None]
     found = await _search(app, parts) if parts else {}
     return [_only(part, found[part]) if found.get(part) else part for part in given]
 
 
 async def _search(app: App, parts: Sequence[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {part: [] for part in parts}
-    async for record in each_job(app, JobFilter(), _LOOKED_AT):
+    async for info in each_job(app, _LOOKED_AT):
         for part in parts:
-            if record.id.startswith(part) or record.id.endswith(part):
-                found[part].append(record.id)
+            if info.id.startswith(part) or info.id.endswith(part):
+                found[part].append(info.id)
     return found
 
 
@@ -47,15 +43,13 @@ def _only(part: str, ids: list[str]) -> str:
     return ids[0]
 
 
-async def each_job(
-    app: App, wanted: JobFilter, limit: int, after: int = 0, *, newest_first: bool = False
-) -> AsyncIterator[JobRecord]:
-    """Go through the jobs in the order of submission, or in the reverse one, page by page, at most *limit*."""
-    admin = app.connection.gateway.admin
+async def each_job(app: App, limit: int, **wanted: Any) -> AsyncIterator[JobInfo]:
+    """Go through the jobs of `app.jobs.list(**wanted)` page by page, at most *limit*: there may be many."""
+    after = wanted.pop("after", 0)
     while limit > 0:
-        page = await ask(app, admin.jobs, wanted, min(limit, _PAGE), after, newest_first)
-        for record in page:
-            yield record
+        page = await app.jobs.list(**wanted, limit=min(limit, _PAGE), after=after)
+        for info in page:
+            yield info
         if not page:
             return
         after, limit = page[-1].cursor, limit - len(page)

@@ -8,22 +8,24 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import App
+from .. import App, JobInfo
 from ..errors import UnknownJob
-from ..model.listing import JobFilter, JobRecord
 from ..model.states import JobState
 from ..observability.logging import duration
-from .broker import ask, find_app, note
-from .ids import each_job, find_ids
+from .broker import find_app
+from .ids import find_ids
 from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
-from .output import ago, moment, shown_width, write_facts, write_json, write_table
+from .output import ago, moment, note, shown_width, write_facts, write_json, write_table
 from .records import job_data, short_type
+from .speaking import SHORT_ID
 from .trouble import OK, one_line
 
 _DETAIL_WIDTH = 60
 _WIDE_ENOUGH = 120  # columns for whole ids; narrower terminals get their ends, which every command takes
-_PART = 12
+_TASK_WIDTH = 16
+_QUEUE_WIDTH = 12
+_LEAST_DETAIL = 12
 _BODY_WIDTH = 1_000
 
 StatesOption = Annotated[list[JobState] | None, typer.Option("--state", help="Only jobs in this state; can be repeated.")]
@@ -50,57 +52,79 @@ def jobs(
     found = find_app(broker, app)
     if job_id is not None:
         return run_until_signal(_show_one, found, job_id, as_json)
-    wanted = JobFilter(states=frozenset(state or ()), queue=queue, task=task, tag=tag, parent=parent)
+    wanted = {"states": state or (), "queue": queue, "task": task, "tag": tag, "parent": parent}
     return run_until_signal(_show_list, found, wanted, limit, after, newest, as_json)
 
 
-async def _show_list(app: App, wanted: JobFilter, limit: int, after: int, newest: bool, as_json: bool) -> int:
+async def _show_list(app: App, wanted: dict[str, Any], limit: int, after: int, newest: bool, as_json: bool) -> int:
     async with app:
-        found = [record async for record in each_job(app, wanted, limit + 1, after, newest_first=newest)]
+        found = await app.jobs.list(**wanted, limit=limit + 1, after=after, newest_first=newest)
     more, records = len(found) > limit, found[:limit]
     if as_json:
         write_json({"jobs": [job_data(record) for record in records], "next_cursor": records[-1].cursor if more else None})
         return OK
-    now, whole = time.time(), shown_width() >= _WIDE_ENOUGH
     if records:
-        write_table(
-            ["id", "task", "queue", "state", "attempts", "created", "detail"],
-            [
-                [
-                    record.id if whole else record.id[-_PART:],
-                    _task(record),
-                    record.queue,
-                    _state(record),
-                    str(record.attempts),
-                    ago(record.created_at, now),
-                    one_line(_detail(record, now), _DETAIL_WIDTH),
-                ]
-                for record in records
-            ],
-            right=["attempts"],
-            fold=["detail"],
-        )
+        _write_list(records, time.time())
     if more:
         note(f"there are more:{' --newest' if newest else ''} --after {records[-1].cursor}")
     elif not records:
-        note("no jobs" if wanted == JobFilter() and not after else "no such jobs")
+        note("no such jobs" if any(wanted.values()) or after else "no jobs")
     return OK
 
 
-def _task(record: JobRecord) -> str:
+def _write_list(records: list[JobInfo], now: float) -> None:
+    if shown_width() >= _WIDE_ENOUGH:
+        columns = ["id", "task", "queue", "state", "attempts", "created", "detail"]
+        rows = [
+            [
+                record.id,
+                _task(record),
+                record.queue,
+                _state(record),
+                str(record.attempts),
+                ago(record.created_at, now),
+                one_line(_detail(record, now), _DETAIL_WIDTH),
+            ]
+            for record in records
+        ]
+        write_table(columns, rows, right=["attempts"], fold=["detail"])
+        return
+    queues = len({record.queue for record in records}) > 1  # else it says nothing
+    columns = ["id", "task", *(["queue"] if queues else []), "state", "age", "detail"]
+    rows = [
+        [
+            record.id[-SHORT_ID:],
+            one_line(_task(record), _TASK_WIDTH),
+            *([one_line(record.queue, _QUEUE_WIDTH)] if queues else []),
+            "unresponsive" if record.unresponsive else str(record.state),
+            duration(max(0.0, now - record.created_at)),
+            one_line((f"attempt {record.attempts}, " if record.attempts > 1 else "") + _detail(record, now), _DETAIL_WIDTH),
+        ]
+        for record in records
+    ]
+    taken = sum(max(len(cell) for cell in cells) + 2 for cells in zip(*[columns, *rows], strict=True)) - max(
+        len(row[-1]) for row in [columns, *rows]
+    )
+    left = max(_LEAST_DETAIL, shown_width() - taken)
+    write_table(columns, [[*row[:-1], one_line(row[-1], left)] for row in rows])
+
+
+def _task(record: JobInfo) -> str:
     """Return the task's name, where another program has said one."""
     return record.task or ("(raw)" if record.raw else "(unreadable)")
 
 
-def _state(record: JobRecord) -> str:
+def _state(record: JobInfo) -> str:
     return f"{record.state}, unresponsive" if record.unresponsive else str(record.state)
 
 
-def _detail(record: JobRecord, now: float) -> str:
+def _detail(record: JobInfo, now: float) -> str:
     """Say what a person wants to know of a job in this state."""
     data = job_data(record)
     error = f"{short_type(data['error']['type'])}: {data['error'].get('text', '')}" if "error" in data else ""
     match record.state:
+        case JobState.SCHEDULED if record.parked:
+            return f"waits for a worker that knows {record.parked}"
         case JobState.SCHEDULED:
             return f"due {ago(record.due_at, now)}" + (f" after {error}" if error else "")
         case JobState.SUCCEEDED:
@@ -119,7 +143,7 @@ def _detail(record: JobRecord, now: float) -> str:
 async def _show_one(app: App, given: str, as_json: bool) -> int:
     async with app:
         [job_id] = await find_ids(app, [given])
-        record = await ask(app, app.connection.gateway.admin.job, job_id)
+        record = await app.jobs.get(job_id)
         if record is None:
             raise UnknownJob(given)
     data = job_data(record)
@@ -130,7 +154,7 @@ async def _show_one(app: App, given: str, as_json: bool) -> int:
     return OK
 
 
-def _facts(record: JobRecord, data: dict[str, Any], now: float) -> list[tuple[str, str]]:
+def _facts(record: JobInfo, data: dict[str, Any], now: float) -> list[tuple[str, str]]:
     facts = [
         ("job", record.id),
         (
@@ -144,7 +168,9 @@ def _facts(record: JobRecord, data: dict[str, Any], now: float) -> list[tuple[st
     ]
     if record.waits_for is not None:
         facts.append(("waits for", f"its limit {record.waits_for}"))
-    if record.state is JobState.SCHEDULED:
+    if record.parked is not None:
+        facts.append(("waits for", f"a worker that knows {record.parked}, until {moment(record.due_at, now)}"))
+    elif record.state is JobState.SCHEDULED:
         facts.append(("due", moment(record.due_at, now)))
     facts += [
         (name, moment(at, now)) for name, at in (("started", record.started_at), ("ended", record.ended_at)) if at is not None

@@ -6,7 +6,10 @@ import importlib
 import linecache
 import os
 import sys
+import threading
 import traceback
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,8 +17,10 @@ from types import ModuleType
 from typing import Any, Final
 
 from .. import App, Flow
+from .output import note
 from .trouble import Trouble
 
+IMPORT_SECONDS: Final = 5.0  # a module that takes longer probably waits for something, and nobody sees for what
 _NAMES_SHOWN: Final = 5
 
 
@@ -98,13 +103,32 @@ def _import(name: str) -> ModuleType:
     if os.getcwd() not in sys.path:  # the installed command starts with its own directory there, not with this one
         sys.path.insert(0, os.getcwd())
     try:
-        return importlib.import_module(name)
+        with _saying_where(name):
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
             raise Trouble(f"there is no module {error.name!r}, seen from {os.getcwd()}", _modules_hint(error.name)) from error
         raise _broken(name, error) from error
     except (Exception, SystemExit) as error:
         raise _broken(name, error) from error
+
+
+@contextmanager
+def _saying_where(name: str) -> Generator[None, None, None]:
+    """Say where the import is, once, when it has not ended after some seconds."""
+    timer = threading.Timer(IMPORT_SECONDS, _say_where, (name, threading.get_ident()))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _say_where(name: str, thread: int) -> None:
+    frame = sys._current_frames().get(thread)  # pyright: ignore[reportPrivateUsage]  # documented, in spite of its name
+    where = _pointed_at(traceback.extract_stack(frame))
+    note(f"{name!r} is still being imported after {IMPORT_SECONDS:g} s; it is here:\n{where}")
 
 
 def _broken(name: str, error: BaseException) -> Trouble:
@@ -116,7 +140,11 @@ def _where(error: BaseException) -> str:
     """Say where the error is: the deepest line below this directory, else the deepest one that is no import machinery."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{_shown(error.filename)}:{error.lineno}: {(error.text or '').strip()}"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_machinery(frame.filename)]
+    return _pointed_at(traceback.extract_tb(error.__traceback__))
+
+
+def _pointed_at(stack: traceback.StackSummary) -> str:
+    frames = [frame for frame in stack if not _is_machinery(frame.filename)]
     own = [
         frame for frame in frames if Path(frame.filename).is_relative_to(os.getcwd()) and "site-packages" not in frame.filename
     ]

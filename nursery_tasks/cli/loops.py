@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import importlib.util
-import signal
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import anyio
 
+from .exits import Exits
+from .leaving import ending_signals
 from .options import Backend
 from .trouble import BY_SIGNAL, USAGE, Trouble
 
@@ -25,20 +28,33 @@ def check_loop(backend: Backend, uvloop: bool) -> None:
         raise Trouble(f"--uvloop goes with asyncio, not with {backend}", "leave one of the two out", code=USAGE)
     for wanted, library in ((backend is Backend.TRIO, "trio"), (uvloop, "uvloop")):
         if wanted and importlib.util.find_spec(library) is None:
-            raise Trouble(f"{library} is not installed", f'python -m pip install "nursery-tasks[{library}]"')
+            raise Trouble(f"{library} is not installed", f"python -m pip install {library}")
 
 
 def run_on_loop(
-    function: Callable[..., Awaitable[T]], *args: Any, backend: Backend = Backend.ASYNCIO, uvloop: bool = False
+    function: Callable[..., Awaitable[T]],
+    *args: Any,
+    backend: Backend = Backend.ASYNCIO,
+    uvloop: bool = False,
+    exits: Exits | None = None,
 ) -> T:
-    """Run an async function to its end."""
-    options = {"use_uvloop": uvloop} if backend is Backend.ASYNCIO else {}
+    """Run an async function to its end.
+
+    Args:
+        exits: What to do about `sys.exit()` in the code of handlers.
+    """
+    options: dict[str, Any] = {}
+    if backend is Backend.ASYNCIO:
+        options["use_uvloop"] = uvloop
+        if exits is not None:
+            make = importlib.import_module("uvloop").new_event_loop if uvloop else asyncio.new_event_loop
+            options["loop_factory"] = lambda: exits.watch(make)
     result: T = anyio.run(function, *args, backend=str(backend), backend_options=options)
     return result
 
 
 def run_until_signal(function: Callable[..., Awaitable[T]], *args: Any, **loop: Any) -> T:
-    """Do the same; Ctrl-C and SIGTERM cancel the function, which may tidy up.
+    """Do the same; Ctrl-C, SIGTERM and the end of the terminal cancel the function, which may tidy up.
 
     Raises:
         Trouble: A signal came.
@@ -56,7 +72,7 @@ async def _until_signal(function: Callable[..., Awaitable[T]], args: tuple[Any, 
             received.append(number)
             scope.cancel("a signal")
 
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with anyio.open_signal_receiver(*ending_signals()) as signals:
         async with anyio.create_task_group() as group:
             group.start_soon(watch, group.cancel_scope)
             result.append(await function(*args))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any
+from difflib import get_close_matches
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -17,21 +19,27 @@ from .doctor import doctor
 from .graph import graph
 from .jobs import jobs
 from .messages import peek, send
+from .output import note, write_line
 from .queues import queues
 from .rabbitmq import rabbitmq
 from .run import run
+from .streams import flush_all, open_missing
 from .tasks import tasks
 from .tree import tree
-from .trouble import BY_SIGNAL, EXIT_CODES, FAILED, OK, USAGE, innermost, one_line, report
+from .trouble import BY_SIGNAL, EXIT_CODES, FAILED, OK, USAGE, innermost, report
+from .usage import usage_lines
 
 # typer brings its own copy of click, older versions the real one; both are reached from here.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 
+VARIABLES_BEGIN: Final = "NURSERY_TASKS_"
+VARIABLES: Final = ("NURSERY_TASKS_BROKER", "NURSERY_TASKS_NODE")
+
 cli = typer.Typer(
     name="nursery-tasks",
     help="Run Python functions as jobs, in workers, inside the scope that asked for them.",
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode=None,  # plain text: it can be piped, searched and compared
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -39,7 +47,7 @@ cli = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        print(f"nursery-tasks {__version__}")
+        write_line(f"nursery-tasks {__version__}")
         raise typer.Exit
 
 
@@ -49,7 +57,18 @@ def _options(  # pyright: ignore[reportUnusedFunction]  # typer calls it
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    return
+    warn_of_variables()
+
+
+def warn_of_variables() -> None:
+    """Say which environment variables look like ours and are none: a slip there is silent otherwise."""
+    if any(arg.startswith("--member=") for arg in sys.argv):  # its supervisor has said so
+        return
+    for name in sorted(os.environ):
+        if name.startswith(VARIABLES_BEGIN) and name not in VARIABLES:
+            close = get_close_matches(name, VARIABLES, n=1, cutoff=0.8)
+            meant = f"did you mean {close[0]}?" if close else f"there are {' and '.join(VARIABLES)}"
+            note(f"warning: nobody reads the environment variable {name}; {meant}")
 
 
 _SHORT: dict[Callable[..., int], str] = {
@@ -75,7 +94,10 @@ cli.add_typer(rabbitmq, name="rabbitmq")
 
 def main() -> None:
     """Run the command line of this process, and exit."""
-    sys.exit(run_command(sys.argv[1:]))
+    open_missing()
+    code = run_command(sys.argv[1:])
+    flush_all()
+    sys.exit(code)
 
 
 def run_command(args: list[str]) -> int:
@@ -88,7 +110,7 @@ def run_command(args: list[str]) -> int:
         sys.stderr.close()  # Python would complain once more when it flushes stdout
         return OK
     except _ClickException as error:
-        return _report_usage(error)
+        return _report_usage(error, args)
     except BaseException as error:
         if isinstance(innermost(error), KeyboardInterrupt | typer.Abort):  # before or after signals are received elsewhere
             return BY_SIGNAL + signal.SIGINT
@@ -97,9 +119,8 @@ def run_command(args: list[str]) -> int:
         return report(error)
 
 
-def _report_usage(error: Any) -> int:
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "nursery-tasks"
-    print(f"error: {one_line(error.format_message())}", file=sys.stderr)
-    print(f"  see {command} --help", file=sys.stderr)
+def _report_usage(error: Any, args: list[str]) -> int:
+    wrong, step = usage_lines(error, args)
+    note(f"error: {wrong}")
+    note(f"  {step}")
     return USAGE if isinstance(error, _UsageError) else FAILED

@@ -12,10 +12,10 @@ from .. import App
 from ..errors import NotSupported
 from ..model.listing import ServerMessage
 from ..model.options import check_name, check_queue
-from .broker import ask, find_app, note
+from .broker import find_app
 from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
-from .output import plural, write_facts, write_json
+from .output import note, plural, write_facts, write_json, write_line
 from .records import body_data
 from .trouble import OK, USAGE, Trouble, one_line
 
@@ -45,7 +45,7 @@ def peek(
         return OK
     for number, message in enumerate(found):
         if number:
-            print()
+            write_line()
         write_facts(_facts(message))
     sys.stdout.flush()
     note(f"{plural(len(found), 'message')} of queue {queue!r}" if found else f"no message waits in queue {queue!r}")
@@ -55,10 +55,9 @@ def peek(
 async def _peek(app: App, queue: str, limit: int) -> list[ServerMessage]:
     async with app:
         try:
-            admin = app.connection.gateway.queue_admin
+            return await app.queues.peek(queue, limit)
         except NotSupported as error:
             raise Trouble(str(error), f"nursery-tasks jobs --queue {queue} shows them") from None
-        return await ask(app, admin.peek, queue, limit)
 
 
 def _data(message: ServerMessage) -> dict[str, Any]:
@@ -99,35 +98,28 @@ def send(
 ) -> int:
     """Send a message to a queue as another program would: JSON with a task, or anything for the queue's raw task.
 
-    Through RabbitMQ, or into the inbox of Redis or SQLite. Prints the message's id. A job is made of it when a worker
+    Through RabbitMQ, or into the inbox of Redis or SQLite. Prints the id of its job, which is made when a worker
     gets it; nursery-tasks call submits one at once.
     """
     check_queue("QUEUE", queue)
     for option, name in (("--id", message_id), ("--reply-to", reply_to)):
         if name is not None:
             check_name(option, name)
-    message = ServerMessage(
-        body=_read_body(body, file),
-        id=message_id,
-        reply_to=reply_to,
-        correlation_id=correlation_id,
-        content_type=content_type,
-    )
-    sent = run_until_signal(_send, find_app(broker, app), queue, message)
+    facts = {"id": message_id, "reply_to": reply_to, "correlation_id": correlation_id, "content_type": content_type}
+    sent = run_until_signal(_send, find_app(broker, app), queue, _read_body(body, file), facts)
     if as_json:
         write_json({"queue": queue, "id": sent})
     else:
-        print(sent)
+        write_line(sent)
     return OK
 
 
-async def _send(app: App, queue: str, message: ServerMessage) -> str:
+async def _send(app: App, queue: str, body: bytes, facts: dict[str, str | None]) -> str:
     async with app:
         try:
-            postbox = app.connection.gateway.postbox
+            return await app.queues.send(queue, body, **facts)
         except NotSupported as error:
             raise Trouble(str(error), f"nursery-tasks call TASK ARGS... --queue {queue} submits a job") from None
-        return await ask(app, postbox.send_message, queue, message)
 
 
 def _read_body(body: str | None, file: Path | None) -> bytes:

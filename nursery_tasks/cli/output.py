@@ -1,4 +1,9 @@
-"""What commands write: tables and facts for people, JSON for programs."""
+"""What commands write: tables and facts for people, JSON for programs.
+
+Everything that a command writes goes through here, for much of it came from jobs, messages and other programs: what a terminal
+would obey, and line breaks that would make lines that look like ours, are escaped (`nursery_tasks.shown`). Whoever adds colours
+escapes the parts with `visible` first, and writes with `write_line(..., painted=True)`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, TextIO
 
 from ..observability.logging import duration
+from ..shown import visible as visible
+from ..shown import visible_json, visible_lines
+from .streams import abandon
 
 _WIDE: Final = 10_000  # columns where no terminal cuts a line: what a program reads must be whole
 
@@ -24,7 +32,35 @@ def has_colour(out: TextIO) -> bool:
 
 def write_json(value: Any) -> None:
     """Write one JSON document to stdout."""
-    print(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None, default=str))
+    document = json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None, default=str)
+    print(visible_json(document))
+
+
+def write_line(text: str = "", *, painted: bool = False) -> None:
+    """Write one line to stdout, at once.
+
+    Args:
+        painted: The text has colours, and what came from elsewhere is escaped in it already.
+    """
+    print(text if painted else visible(text), flush=True)
+
+
+def write_text(text: str) -> None:
+    """Write whole lines to stdout, for a program to read: their breaks are meant."""
+    print(visible_lines(text, indent=""), end="")
+
+
+def note(text: str) -> None:
+    """Tell a person something beside the output, which a program may read. Further lines stand below the first."""
+    try:
+        print(visible_lines(text), file=sys.stderr, flush=True)
+    except OSError:  # a terminal that was closed
+        abandon(sys.stderr)
+
+
+def ask_person(question: str) -> str:
+    """Ask the person at the terminal, and return the answer."""
+    return input(visible(question))
 
 
 def write_table(
@@ -37,13 +73,14 @@ def write_table(
 def format_table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = (), fold: Iterable[str] = ()
 ) -> str:
-    """Lay out a table for stdout; on a terminal its cells are folded to fit, elsewhere every row is one line.
+    """Lay out a table for stdout, its cells escaped; on a terminal folded to fit, elsewhere every row is one line.
 
     Args:
         right: The columns with numbers.
         fold: The columns whose cells are folded where the terminal is narrow.
     """
     numbers, foldable = set(right), set(fold)
+    rows = [[visible(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         return _format_plain(columns, rows, numbers)
     from rich.console import Console  # late: half of the commands need no table, and a pipe none that folds
@@ -82,12 +119,12 @@ def write_facts(facts: Iterable[tuple[str, str]]) -> None:
 
 
 def format_facts(facts: Iterable[tuple[str, str]]) -> str:
-    """Lay out names and values, one pair per line; further lines of a value stand below its first."""
-    pairs = list(facts)
+    """Lay out names and values, escaped, one pair per line; further lines of a value stand below its first."""
+    pairs = [(visible(name), visible_lines(value, indent="")) for name, value in facts]
     width = max((len(name) for name, _ in pairs), default=0)
     lines: list[str] = []
     for name, value in pairs:
-        first, *rest = value.splitlines() or [""]
+        first, *rest = value.split("\n")
         lines.append(f"{name:<{width}}  {first}".rstrip())
         lines += [f"{'':<{width}}  {line}".rstrip() for line in rest]
     return "".join(f"{line}\n" for line in lines)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-import msgspec
 import typer
 
-from .. import App
-from ..model.listing import QueueRecord, TransportQueue
+from .. import App, QueueInfo
+from ..errors import BrokerUnreachable
+from ..model.listing import TransportQueue
 from ..model.options import check_queue
 from ..model.states import JobState
-from .broker import ask, find_app, note
+from .broker import find_app
 from .limits import limit_text
 from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
-from .output import write_json, write_table
+from .output import note, write_json, write_line, write_table
 from .records import queue_data
 from .trouble import OK, USAGE, Trouble
 
@@ -72,18 +71,22 @@ class Changes:
 async def _queues(app: App, changes: Changes, as_json: bool) -> int:
     async with app:
         await _change(app, changes)
-        records = await _records(app, changes)
-        messages = await _messages(app, dict.fromkeys([*await _names(app, changes, records), *changes.create]))
+        try:
+            found = await app.queues.list(*changes.create)
+        except BrokerUnreachable:
+            if not changes.delete:
+                raise
+            found = []  # what was asked for is done; which queues are left the server does not say
         limits = await app.limits(_LIMITS_SHOWN)
     if as_json:
-        known = {record.name for record in records}
-        empty = [QueueRecord(name=name, counts={}) for name in messages if name not in known]
-        write_json([queue_data(record) | _message_data(messages.get(record.name)) for record in [*records, *empty]])
-    elif records or messages or changes.delete:
+        write_json([queue_data(info) for info in found])
+    elif found or changes.delete:
+        records = [info for info in found if info.counts or info.paused]
+        messages = {info.name: info.messages for info in found if info.messages is not None}
         if records:
             _write(records)
         if records and messages:
-            print()
+            write_line()
         if messages:
             _write_messages(messages)
         for limit in limits:
@@ -93,46 +96,16 @@ async def _queues(app: App, changes: Changes, as_json: bool) -> int:
     return OK
 
 
-async def _records(app: App, changes: Changes) -> list[QueueRecord]:
-    """List the queues, with their jobs; a broker without a store knows none."""
-    gateway = app.connection.gateway
-    if gateway.has_only_messages and not changes.pause and not changes.resume:
-        return []
-    return await ask(app, gateway.admin.queues)
-
-
-async def _names(app: App, changes: Changes, records: list[QueueRecord]) -> list[str]:
-    """Return the queues whose messages are to be shown; without a store only the server knows all of them."""
-    gateway = app.connection.gateway
-    if gateway.has_only_messages and not changes.create and not changes.delete:
-        return await ask(app, gateway.queue_admin.queue_names)
-    return [record.name for record in records]
-
-
 async def _change(app: App, changes: Changes) -> None:
-    gateway = app.connection.gateway
-    for name in changes.pause:
-        await ask(app, gateway.admin.pause, name)
-    for name in changes.resume:
-        await ask(app, gateway.admin.resume, name)
+    await app.queues.pause(*changes.pause)
+    await app.queues.resume(*changes.resume)
     for name in changes.create:
-        made = await ask(app, gateway.queue_admin.create_queue, name)
+        made = await app.queues.create(name)
         note(f"queue {name!r} {'made' if made else 'was there already'}")
     for name in changes.delete:
-        if not await ask(app, gateway.queue_admin.delete_queue, name, changes.force):
+        if not await app.queues.delete(name, force=changes.force):
             raise Trouble(f"there is no queue {name!r}", "nursery-tasks queues lists those that have jobs")
         note(f"queue {name!r} deleted")
-
-
-async def _messages(app: App, names: Iterable[str]) -> dict[str, TransportQueue]:
-    """Ask the server that moves the messages, where there is one."""
-    gateway = app.connection.gateway
-    found = {name: await gateway.transport_queue(name) for name in names}
-    return {name: queue for name, queue in found.items() if queue is not None}
-
-
-def _message_data(queue: TransportQueue | None) -> dict[str, Any]:
-    return {} if queue is None else {"messages": msgspec.to_builtins(queue)}
 
 
 def _write_messages(messages: dict[str, TransportQueue]) -> None:
@@ -158,7 +131,7 @@ def _write_messages(messages: dict[str, TransportQueue]) -> None:
     sys.stdout.flush()
 
 
-def _write(records: list[QueueRecord]) -> None:
+def _write(records: list[QueueInfo]) -> None:
     states = [state for state in JobState if any(record.counts.get(state) for record in records)]
     rows = [
         [record.name, "paused" if record.paused else "", *(f"{record.counts.get(state, 0):,}" for state in states)]

@@ -10,13 +10,13 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from ..brokers.protocol import ManagesUsers
+from ..brokers.server import Users
 from ..brokers.url import open_users
 from ..errors import NotSupported
-from .broker import find_app, note
+from .broker import find_app
 from .changing import confirm
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
-from .output import write_json, write_table
+from .output import note, write_json, write_table
 from .trouble import OK, USAGE, Trouble
 
 _ALL: Final = ".*"
@@ -36,7 +36,7 @@ PasswordOption = Annotated[
 ]
 
 
-def _users(broker: str | None, app: str | None) -> ManagesUsers:
+def _users(broker: str | None, app: str | None) -> Users:
     """Return the users that are meant. Nothing is opened."""
     try:
         return open_users(find_app(broker, app, create=True).url)

@@ -8,15 +8,12 @@ from typing import Any
 
 import msgspec
 
-from ..model.codec import Codec, Undecodable, sniff, unpack_outcome
-from ..model.listing import JobRecord, QueueRecord
+from .. import JobInfo, QueueInfo
 from ..model.outcome import Outcome
 from ..model.states import JobState
 
-_CODEC = Codec()
 
-
-def job_data(record: JobRecord) -> dict[str, Any]:
+def job_data(record: JobInfo) -> dict[str, Any]:
     """Return everything that is known of a job; moments are ISO 8601 in UTC."""
     data: dict[str, Any] = {
         "id": record.id,
@@ -32,6 +29,7 @@ def job_data(record: JobRecord) -> dict[str, Any]:
         "ended_at": iso(record.ended_at),
         "worker": record.worker,
         "waits_for": record.waits_for,
+        "parked": record.parked,
         "key": record.key,
         "parent": record.parent,
         "owned": record.owned,
@@ -39,22 +37,26 @@ def job_data(record: JobRecord) -> dict[str, Any]:
         "cancel_asked": record.cancel_reason is not None,
         "cursor": record.cursor,
     }
-    data |= body_data(record.payload) if record.raw else message_data(record.payload)
+    data |= body_data(record.body) if record.raw else _message_data(record)
     if record.cancel_reason:
         data["cancel_reason"] = record.cancel_reason
     if record.progress is not None:
-        data["progress"] = _decoded(record.progress)
-    if record.outcome is not None:
-        data |= outcome_data(record.outcome)
+        data["progress"] = record.progress
+    outcome = record.outcome
+    if outcome is not None:
+        data |= error_data(outcome)
+        if outcome.state is JobState.SUCCEEDED:
+            data["result"] = record.result
+        if outcome.started_at is not None and outcome.ended_at is not None:
+            data["seconds"] = round(outcome.ended_at - outcome.started_at, 6)
     return data
 
 
-def message_data(payload: bytes) -> dict[str, Any]:
+def _message_data(record: JobInfo) -> dict[str, Any]:
     """Return what a message says; of one that cannot be read, why, and its bytes."""
-    try:
-        message = _CODEC.decode_message(payload)
-    except Undecodable as error:
-        return {"undecodable": str(error), **body_data(payload)}
+    message = record.message
+    if message is None:
+        return {"undecodable": record.problem, **body_data(record.body)}
     data: dict[str, Any] = {"args": message.args, "kwargs": message.kwargs}
     if message.tags:
         data["tags"] = list(message.tags)
@@ -71,17 +73,6 @@ def body_data(payload: bytes) -> dict[str, Any]:
         return {"body_base64": base64.b64encode(payload).decode()}
 
 
-def outcome_data(packed: bytes) -> dict[str, Any]:
-    """Return how a job ended; of one that has not, how its last attempt failed."""
-    outcome = unpack_outcome(packed)
-    data = error_data(outcome)
-    if outcome.state is JobState.SUCCEEDED:
-        data["result"] = _CODEC.decode_value(outcome.value, sniff(packed))
-    if outcome.started_at is not None and outcome.ended_at is not None:
-        data["seconds"] = round(outcome.ended_at - outcome.started_at, 6)
-    return data
-
-
 def error_data(outcome: Outcome) -> dict[str, Any]:
     """Return the reason and the error of an outcome, as far as there are any."""
     data: dict[str, Any] = {}
@@ -92,12 +83,14 @@ def error_data(outcome: Outcome) -> dict[str, Any]:
     return data
 
 
-def queue_data(record: QueueRecord) -> dict[str, Any]:
-    """Return a queue's counts."""
+def queue_data(record: QueueInfo) -> dict[str, Any]:
+    """Return a queue's counts, and what waits at the server that moves its messages."""
+    beside = {} if record.messages is None else {"messages": msgspec.to_builtins(record.messages)}
     return {
         "name": record.name,
         "paused": record.paused,
         "counts": {str(state): record.counts.get(state, 0) for state in JobState},
+        **beside,
     }
 
 
@@ -109,7 +102,3 @@ def iso(at: float | None) -> str | None:
 def short_type(name: str) -> str:
     """Return the last part of an exception's qualified name: in one line the text is more important."""
     return name.rpartition(".")[2]
-
-
-def _decoded(progress: bytes) -> Any:
-    return msgspec.json.decode(progress)

@@ -7,6 +7,8 @@ import os
 import random
 import socket
 import sys
+from contextlib import ExitStack
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,15 +21,25 @@ from ..observability.logging import duration
 from ..supervisor import Invitation, Membership
 from ..worker import Worker, WorkerOptions
 from .display import Display, Facts, JsonLines, Lines
+from .exits import Exits
+from .leaving import end_left_processes
 from .loading import LoadedApp, load_app
 from .loops import check_loop, run_on_loop
 from .options import Backend, BackendOption, JsonOption, UvloopOption, VerboseOption
 from .serve import serve_worker
 from .sizes import parse_bytes
+from .speaking import ObjectHandler, Speech, set_up_logging, speaking, take_stdout
 from .supervise import Crew, serve_crew
 from .trouble import Trouble
 
-_LOG_FORMAT = "%(asctime)s  %(levelname)s  %(name)s: %(message)s"
+
+class LogLevel(StrEnum):
+    """From which level on log records are shown."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
 
 
 def run(
@@ -57,6 +69,9 @@ def run(
     process_memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Replace a process for tasks that has more memory after a job: 512MB.")
     ] = None,
+    log_level: Annotated[
+        LogLevel | None, typer.Option("--log-level", help="Show log records from here on; default: warning, for jobs info.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only warnings and errors.")] = False,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
@@ -80,33 +95,58 @@ def run(
         group = check_name("--name", name) if name else f"{socket.gethostname()}-{os.getpid()}-{random.randrange(16**4):04x}"
         crew = Crew(context.obj, group, workers, drain, as_json, quiet)
         return run_on_loop(serve_crew, crew, backend=backend, uvloop=uvloop)
-    loaded = load_app(place)
-    if link is not None:
-        options |= {"name": link.name, "group": link.group, "max_jobs": max_jobs, "max_memory": memory_bytes}
-        if loaded.app.url.startswith("memory:"):
-            raise Trouble("the jobs of memory: live inside one program; several cannot share them", "use sqlite:///jobs.db")
-    _set_up_logging()
-    display: Display
-    if as_json:
-        display = JsonLines(sys.stdout, quiet=quiet, worker=None if link is None else link.name)
-    else:
-        tasks, colour = list(loaded.app.registry.tasks), link.colour if link is not None else None
-        display = Lines(sys.stdout, tasks, verbose=verbose, quiet=quiet, colour=colour, part=link is not None)
-    loop = "uvloop" if uvloop else str(backend)
-
-    def announce(worker: Worker) -> None:
-        data = describe(loaded, worker, loop)
-        facts = in_words(loaded, worker, data, drain)
-        display.ready(facts, data)
+    level = None if log_level is None else logging.getLevelNamesMapping()[log_level.upper()]
+    with ExitStack() as around:
+        display: Display
+        if as_json:
+            display = objects = JsonLines(take_stdout(), quiet=quiet, worker=None if link is None else link.name)
+            speech = Speech(None, objects.printed)
+            around.enter_context(speaking(speech))  # the app may print while it is imported
+            loaded = load_app(place)
+            set_up_logging(level, ObjectHandler(objects.write_object))
+        else:
+            loaded = load_app(place)
+            set_up_logging(level)
+            tasks, colour = list(loaded.app.registry.tasks), link.colour if link is not None else None
+            display = Lines(sys.stdout, tasks, verbose=verbose, quiet=quiet, colour=colour, part=link is not None)
+            speech = Speech(sys.stdout, display.printed)
+            around.enter_context(speaking(speech))  # after the import: log handlers of the app's own keep what they have
+        around.callback(loaded.app.subscribe(speech.on_event))
         if link is not None:
-            link.report("ready", facts=facts)
+            options |= {
+                "shared_leases": link.shared_leases,
+                "name": link.name,
+                "group": link.group,
+                "max_jobs": max_jobs,
+                "max_memory": memory_bytes,
+            }
+            if loaded.app.url.startswith("memory:"):
+                raise Trouble("the jobs of memory: live inside one program; several cannot share them", "use sqlite:///jobs.db")
+        loop, exits = "uvloop" if uvloop else str(backend), Exits()
 
-    async def serve() -> int:
-        return await serve_worker(
-            loaded.app, options, display, drain_seconds=drain, announce=announce, until_eof=until_eof, link=link
-        )
+        def announce(worker: Worker) -> None:
+            data = describe(loaded, worker, loop)
+            facts = in_words(loaded, worker, data, drain)
+            display.ready(facts, data)
+            if link is not None:
+                link.report("ready", facts=facts)
 
-    return run_on_loop(serve, backend=backend, uvloop=uvloop)
+        async def serve() -> int:
+            return await serve_worker(
+                loaded.app,
+                options,
+                display,
+                drain_seconds=drain,
+                announce=announce,
+                exits=exits,
+                until_eof=until_eof,
+                link=link,
+            )
+
+        try:
+            return run_on_loop(serve, backend=backend, uvloop=uvloop, exits=exits)
+        finally:
+            end_left_processes()
 
 
 def parse_queues(text: str | None) -> dict[str, int] | None:
@@ -171,11 +211,3 @@ def _slots(worker: Worker, data: dict[str, Any]) -> str:
 def _short(file: str) -> str:
     path = Path(file)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
-
-
-def _set_up_logging() -> None:
-    """Write warnings, and what handlers log of their jobs, to stderr; an app that has set up logging itself keeps its own."""
-    if logging.getLogger().handlers:
-        return
-    logging.basicConfig(level=logging.WARNING, format=_LOG_FORMAT, datefmt="%H:%M:%S", stream=sys.stderr)
-    logging.getLogger("nursery_tasks.job").setLevel(logging.INFO)

@@ -21,10 +21,11 @@ from anyio import create_task_group, current_time, open_signal_receiver
 
 from .. import __version__
 from ..observability.logging import duration
+from ..shown import visible_json
 from ..supervisor import Invitation, Member, Output, Supervisor
-from .display import Facts, format_summary
+from .display import Facts, format_summary, format_unstored
 from .leaving import SIGNALS, leave_at_once
-from .output import clock_time, format_facts, has_colour, plural
+from .output import clock_time, format_facts, has_colour, note, plural, visible
 from .serve import CLEAN_UP_SECONDS, NEXT_SIGNAL_SECONDS, STORE_SECONDS
 from .tally import ENDS, Tally
 from .trouble import FAILED, Trouble
@@ -70,7 +71,7 @@ class Board(Protocol):
         """Say something about all: one word for programs, a sentence for people."""
         ...
 
-    def ended(self, code: int, interrupted: int, seconds: float) -> None:
+    def ended(self, code: int, supervisor: Supervisor, seconds: float) -> None:
         """Show the summary."""
         ...
 
@@ -99,14 +100,16 @@ class LinesBoard:
             self.say("died", f"{member.name} (process {member.pid}) {how_it_ended(member)}; another one starts {then}")
 
     def say(self, what: str, text: str) -> None:
-        self._write(f"{clock_time(time.time())}  {text}\n")
+        self._write(f"{clock_time(time.time())}  {visible(text)}\n")
 
-    def ended(self, code: int, interrupted: int, seconds: float) -> None:
+    def ended(self, code: int, supervisor: Supervisor, seconds: float) -> None:
         if self.tally.tasks:
             self._write(f"\n{format_summary(self.tally)}")
         total = sum(self.tally.total()[kind] for kind in ENDS)
-        given_back = f"; {plural(interrupted, 'job')} given back to the queue" if interrupted else ""
-        self._write(f"stopped after {duration(seconds)}: {plural(total, 'job')} ended here{given_back}\n")
+        back = max(0, supervisor.interrupted - supervisor.not_given_back)
+        given_back = f"; {plural(back, 'job')} given back to the queue" if back else ""
+        more = given_back + format_unstored(supervisor.not_stored, supervisor.not_given_back)
+        self._write(f"stopped after {duration(seconds)}: {plural(total, 'job')} ended here{more}\n")
 
     def _facts(self, facts: Facts) -> Facts:
         """Make the facts of all workers from those of the first."""
@@ -147,11 +150,13 @@ class JsonBoard:
     def say(self, what: str, text: str) -> None:
         self._object(f"supervisor-{what}", text=text)
 
-    def ended(self, code: int, interrupted: int, seconds: float) -> None:
-        self._object("supervisor-stopped", exit_code=code, interrupted=interrupted, seconds=seconds, tasks=self.tally.to_data())
+    def ended(self, code: int, supervisor: Supervisor, seconds: float) -> None:
+        counts = {name: getattr(supervisor, name) for name in ("interrupted", "not_stored", "not_given_back")}
+        self._object("supervisor-stopped", exit_code=code, **counts, seconds=seconds, tasks=self.tally.to_data())
 
     def _object(self, event: str, **data: object) -> None:
-        self._out.write(json.dumps({"event": event, "at": time.time(), **data}, ensure_ascii=False, default=str) + "\n")
+        document = json.dumps({"event": event, "at": time.time(), **data}, ensure_ascii=False, default=str)
+        self._out.write(visible_json(document) + "\n")
 
 
 class Stages:
@@ -215,7 +220,7 @@ async def serve_crew(crew: Crew) -> int:
             code = await supervisor.run()
             around.cancel_scope.cancel()
         if supervisor.hopeless is None:
-            board.ended(code, supervisor.interrupted, time.monotonic() - began)
+            board.ended(code, supervisor, time.monotonic() - began)
         for stream in (out, err):
             stream.finish(OUTPUT_SECONDS)
     if supervisor.hopeless is not None and (supervisor.hopeless.code or 0) <= 0:  # or it has said itself what the matter is
@@ -250,4 +255,4 @@ def _has_terminal() -> bool:
 
 def _complain(text: str) -> None:
     with suppress(Exception):
-        print(text, file=sys.stderr, flush=True)
+        note(text)

@@ -33,11 +33,16 @@ def tasks(
             task.spec.options.queue,
             _timeout(task.spec.options.timeout_seconds, asked=task.spec.kind == "thread"),
             _retry(task.spec.options.retry),
+            ", ".join(map(repr, task.spec.options.limits)) or "-",
             task.spec.doc,
         ]
         for task in found
     ]
-    write_table(["task", "runs in", "queue", "timeout", "retry", "what it does"], rows, fold=["task", "what it does"])
+    write_table(
+        ["task", "runs in", "queue", "timeout", "retry", "limits", "what it does"],
+        rows,
+        fold=["task", "limits", "what it does"],
+    )
     return OK
 
 
@@ -56,6 +61,7 @@ def _data(task: Task[Any, Any]) -> dict[str, Any]:
         "timeout": spec.options.timeout_seconds,
         "retry": None if rule is None else {"attempts": rule.attempts, "on": rule.on, "never": rule.never},
         "priority": spec.options.priority,
+        "limits": [repr(limit) for limit in spec.options.limits],
     }
 
 

@@ -11,25 +11,22 @@ from typing import Annotated, Any, Final
 import typer
 from anyio import sleep
 
-from .. import App
+from .. import App, JobInfo
 from ..errors import UnknownJob
-from ..model.codec import Codec, Undecodable, sniff, unpack_outcome
-from ..model.listing import JobFilter, JobRecord
 from ..model.states import JobState
 from ..observability.logging import duration
 from ..workflows import RECORDS
-from .broker import ask, find_app, note
+from .broker import find_app
 from .ids import each_job, find_ids
 from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
-from .output import DIM, GREEN, RED, RESET, YELLOW, ago, clock_time, has_colour, write_json
+from .output import DIM, GREEN, RED, RESET, YELLOW, ago, clock_time, has_colour, note, visible, write_json, write_line
 from .records import job_data
 from .trouble import OK
 
 MOST: Final = 2_000  # jobs that are drawn
 FOLLOW_SECONDS: Final = 0.5
 _PART: Final = 8  # digits of an id
-_CODEC: Final = Codec()
 
 _MARKS: Final = {
     JobState.SCHEDULED: ("◷", DIM),
@@ -48,7 +45,7 @@ _MARKS: Final = {
 class Node:
     """One job and what it has submitted, in the order of submission."""
 
-    record: JobRecord
+    record: JobInfo
     children: list[Node] = field(default_factory=list["Node"])
 
 
@@ -116,7 +113,7 @@ def _write(top: Node, left: int, running: bool, as_json: bool) -> None:
         write_json(_data(top))
         return
     for line in draw(top, time.time(), has_colour(sys.stdout), running):
-        print(line)
+        write_line(line, painted=True)
     for line in _more(left):
         note(line)
 
@@ -131,7 +128,7 @@ async def read_tree(app: App, job_id: str) -> tuple[Node, int]:
     Raises:
         UnknownJob: There is no such job.
     """
-    record = await ask(app, app.connection.gateway.admin.job, job_id)
+    record = await app.jobs.get(job_id)
     if record is None:
         raise UnknownJob(job_id)
     top = Node(record)
@@ -139,8 +136,8 @@ async def read_tree(app: App, job_id: str) -> tuple[Node, int]:
     while level:
         below: list[Node] = []
         for node in level:
-            wanted, after = JobFilter(parent=node.record.id), node.record.cursor  # what it submitted comes after it
-            async for child in each_job(app, wanted, MOST - count + 1, after):
+            after = node.record.cursor  # what it submitted comes after it
+            async for child in each_job(app, MOST - count + 1, parent=node.record.id, after=after):
                 if count >= MOST:
                     return top, 1
                 count += 1
@@ -179,13 +176,13 @@ def _line(node: Node, now: float, colour: bool) -> str:
         "" if record.owned or record.parent is None else "detached",
         _waits(node, now),
     ]
-    text = ", ".join(fact for fact in facts if fact)
+    text = visible(", ".join(fact for fact in facts if fact))
     head = f"{paint}{mark}{RESET}" if colour and paint else mark
     tail = f"{DIM}{text}{RESET}" if colour else text
-    return f"{head} {record.task} {record.id[-_PART:]}  {tail}"
+    return f"{head} {visible(f'{record.task} {record.id[-_PART:]}')}  {tail}"
 
 
-def _age(record: JobRecord, now: float) -> str:
+def _age(record: JobInfo, now: float) -> str:
     if record.state.ended:
         began, ended = record.started_at or record.created_at, record.ended_at
         return "" if ended is None or ended <= began else f"took {duration(ended - began)}"
@@ -194,13 +191,10 @@ def _age(record: JobRecord, now: float) -> str:
     return f"for {duration(max(0.0, now - (record.started_at or record.created_at)))}"
 
 
-def _deadline(record: JobRecord, now: float) -> str:
+def _deadline(record: JobInfo, now: float) -> str:
     if record.state.ended or not record.owned:
         return ""
-    try:
-        remaining = _CODEC.decode_message(record.payload).remaining
-    except Undecodable:
-        return ""
+    remaining = None if record.message is None else record.message.remaining
     return "" if remaining is None else f"deadline {ago(record.created_at + remaining, now)}"
 
 
@@ -226,7 +220,7 @@ def _waits(node: Node, now: float) -> str:
     return f"says {data['progress']!r}" if "progress" in data else ""
 
 
-def _is_record(record: JobRecord) -> bool:
+def _is_record(record: JobInfo) -> bool:
     """Say whether it is something that a durable workflow has recorded, and no job."""
     return record.state.ended and record.task.partition(":")[0] in RECORDS
 
@@ -247,10 +241,8 @@ def _sleep_of(node: Node, now: float) -> str:
     return f"sleeps until {clock_time(until)}" if sleeps and (until := _moment_of(sleeps[-1])) > now else ""
 
 
-def _moment_of(record: JobRecord) -> float:
-    assert record.outcome is not None
-    moment: float | None = _CODEC.decode_value(unpack_outcome(record.outcome).value, sniff(record.outcome), float | None)
-    return moment or 0.0
+def _moment_of(record: JobInfo) -> float:
+    return record.result or 0.0
 
 
 def _all(top: Node) -> Iterator[Node]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import traceback
 from typing import Final
 
 from ..errors import BrokerRefused, InvalidOptions, NurseryTasksError
 from ..model.retry import members_of
+from ..shown import visible, without_passwords
+from .output import note
 
 LINES: Final = 3
 WIDTH: Final = 400  # characters of one line; an error's text may hold a whole document
@@ -17,6 +18,7 @@ OK: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
 INTERRUPTED: Final = 3
+UNSTORED: Final = 4
 WEDGED: Final = 70  # EX_SOFTWARE of sysexits.h
 BY_SIGNAL: Final = 128  # plus the signal's number, as shells have it
 
@@ -28,6 +30,8 @@ Exit codes:
   2         wrong usage
   3         jobs were cancelled, because the drain was over or a
             second signal came; they are back in their queue
+  4         the broker was away: what jobs came to is not stored, or
+            they could not be given back; they come back later
   70        a job held the event loop, or did not end when cancelled
   130, 143  left at once, at a third signal"""
 
@@ -84,13 +88,14 @@ def report(error: BaseException) -> int:
     """Write an error to stderr, and return the exit code."""
     trouble = as_trouble(error)
     if Verbosity.tracebacks:
-        traceback.print_exception(error if error is not trouble else trouble.__cause__ or trouble, file=sys.stderr)
+        shown = error if error is not trouble else trouble.__cause__ or trouble
+        note(without_passwords("".join(traceback.format_exception(shown)).rstrip()))
     for number, line in enumerate(trouble.lines[:LINES]):
-        print(("  " if number else "error: ") + one_line(line), file=sys.stderr)
+        note(("  " if number else "error: ") + one_line(without_passwords(line)))
     return trouble.code
 
 
 def one_line(text: str, width: int = WIDTH) -> str:
-    """Return *text* without line breaks and not longer than *width*."""
-    text = " ".join(text.split())
+    """Return *text* without line breaks and what a terminal would obey, and not longer than *width*."""
+    text = visible(" ".join(text.split()))
     return text if len(text) <= width else f"{text[: width - 1]}…"

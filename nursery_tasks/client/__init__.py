@@ -4,6 +4,14 @@ from .connection import Connection as Connection
 from .group import ChildJob as ChildJob
 from .group import JobGroup as JobGroup
 from .handle import JobHandle as JobHandle
+from .info import JobInfo as JobInfo
+from .info import JobUpdate as JobUpdate
 from .job import Job as Job
 from .job import PartialJob as PartialJob
-from .keeping import Lock as Lock
+from .jobs import Jobs as Jobs
+from .jobs import RetryAnswer as RetryAnswer
+from .lock_lease import Lock as Lock
+from .queues import Purged as Purged
+from .queues import QueueInfo as QueueInfo
+from .queues import Queues as Queues
+from .watching import JobWatch as JobWatch

@@ -1,8 +1,8 @@
 """Cancelling jobs, and learning what became of each.
 
 A cancel is one transition: a job that waits has ended by it, one that a worker holds is marked. For those the answer comes from
-the worker, pushed by a hint, with polling as the net. A job whose worker has not said that it runs may be about to start, so
-its cancel is only answered when that is settled: either it runs, or it never will.
+the worker, pushed by a hint, and polled in case that it is lost. A job whose worker has not said that it runs may be about to
+start, so its cancel is only answered when that is clear: either it runs, or it never will.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ async def unfinished_below(gateway: Gateway, job_id: str, most: int = 20) -> lis
     while level and len(found) < most:
         below: list[JobRecord] = []
         for parent in level:
-            below += await gateway.call(gateway.admin.jobs, JobFilter(parent=parent, states=UNFINISHED), most)
+            below += await gateway.call(gateway.admin.list_jobs, JobFilter(parent=parent, states=UNFINISHED), most)
         owned = [record for record in below if record.owned]
         found += owned
         level = [record.id for record in owned]

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-import msgspec
 from anyio import move_on_after
 
-from ..brokers.protocol import step_of
-from ..current import slot_given_back
+from ..current import slot_released
 from ..errors import UnknownJob, WaitTimedOut
 from ..model.delivery import CancelAnswer, Stored
 from ..model.duration import Duration, to_optional_seconds
 from ..model.outcome import Outcome
 from ..model.states import JobState
 from .cancelling import CANCEL_WAIT_SECONDS, cancel_jobs
+from .info import update_of
+from .ports import Connected
 from .results import open_outcome, result_of
-
-if TYPE_CHECKING:
-    from .job import Connected
+from .waiting import count_workers
+from .watching import JobWatch
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -101,7 +100,22 @@ class JobHandle(Generic[R_co]):
         record = await gateway.call(gateway.admin.job, self.id)
         if record is None:
             raise UnknownJob(self.id)
-        return None if record.progress is None else msgspec.json.decode(record.progress)
+        return update_of(record).progress
+
+    def watch(self) -> JobWatch:
+        """Follow the job: its state and its progress, as they change, until it has ended.
+
+            async for update in handle.watch():
+                print(update.state, update.progress)
+
+        The first step gives how it is now, each further one waits for something new, which is pushed; the last one gives its
+        end. Between two steps only the latest counts: a state, or a progress, that was there for a moment may be skipped.
+        Leaving the loop early leaves nothing behind.
+
+        Raises:
+            UnknownJob: At a step: the broker does not know it (any more).
+        """
+        return JobWatch(lambda: self._app.connection.watchers, self.id)
 
     async def cancel(self, reason: str | None = None, *, wait: Duration = CANCEL_WAIT_SECONDS) -> CancelAnswer:
         """Cancel the job. One that has not started never will; one that runs is told, and leaves at its next `await`.
@@ -127,18 +141,18 @@ class JobHandle(Generic[R_co]):
         gateway = self._app.connection.gateway
         [stored] = await gateway.outcomes([self.id])
         if stored is None:
-            raise UnknownJob(self.id, step_of(gateway.broker))
+            raise UnknownJob(self.id, gateway.broker.step)
         return stored
 
     async def wait_stored(self, timeout_seconds: float | None) -> Stored:
-        """Wait until the job has ended, and return what is stored of it; for the sync client."""
+        """Wait until the job has ended, and return what is stored of it."""
         connection = self._app.connection
-        async with slot_given_back():
+        async with slot_released():
             with connection.waiter.expecting(self.id, look=True) as ticket, move_on_after(timeout_seconds) as scope:
                 return await ticket.wait()
         assert scope.cancelled_caught
         stored = await self._look()
         if stored.state.ended:  # in the last moment, or before a wait of 0 s
             return stored
-        workers, broker = await connection.count_workers(), connection.gateway.broker.name
+        workers, broker = await count_workers(connection.gateway), connection.gateway.broker.name
         raise WaitTimedOut(self.id, self.task, timeout_seconds or 0.0, stored.state, workers, broker)

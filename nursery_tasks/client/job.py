@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Coroutine, Generator, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar, Unpack, cast
+from typing import Any, Generic, NoReturn, TypeVar, Unpack, cast
 
 from ..current import current_job_or_none
 from ..errors import InvalidArguments, NotAJob, PayloadTooLarge
-from ..model.delivery import Submission
+from ..model.delivery import Receipt, Submission
 from ..model.limits import Limit, limits_for_job
 from ..model.message import Message
 from ..model.options import GivenOptions, JobOptions
 from ..model.retry import RetryRule
-from ..registry import Registry
-
-if TYPE_CHECKING:
-    from .connection import Connection
-    from .handle import JobHandle
-    from .recorded import Recorder
+from .handle import JobHandle
+from .ports import Connected, Recorder
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -26,27 +22,20 @@ R_co = TypeVar("R_co", covariant=True)
 NEVER_AGAIN = RetryRule(attempts=1)  # on the wire no rule means the task's own
 
 
-class Connected(Protocol):
-    """Whoever has a connection when it is needed: the app."""
+def named(coroutine: Coroutine[Any, Any, R_co], task: str, call: str) -> Coroutine[Any, Any, R_co]:
+    """Give a coroutine the name that Python's warning shows when nobody awaits it."""
+    any_coroutine: Any = coroutine  # typing's has no name
+    any_coroutine.__qualname__ = f"{task}.{call}(...)`; write `await`, or without a loop `app.sync.{call}({task}.job(...))"
+    return coroutine
 
-    @property
-    def connection(self) -> Connection:
-        """The open connection, or `AppNotOpen`."""
-        ...
 
-    @property
-    def open_connection(self) -> Connection | None:
-        """The open connection, from any thread; None: there is none."""
-        ...
-
-    @property
-    def registry(self) -> Registry:
-        """The app's tasks."""
-        ...
-
-    def open_resources(self, names: Iterable[str], state: dict[str, Any]) -> AbstractAsyncContextManager[None]:
-        """Open resources into *state* while the context is open."""
-        ...
+def called_by(coroutine: object) -> tuple[str, str]:
+    """Return the task whose call gave a coroutine, and what that call does, for an error about it."""
+    marked = re.fullmatch(r"(\S+)\.(\w+)\(\.\.\.\)`;.*", getattr(coroutine, "__qualname__", ""))  # see `named`
+    if marked:
+        return marked[1], f"{marked[1]}.{marked[2]}(...) submits the job itself"
+    name = getattr(coroutine, "__name__", "task")
+    return name, f"{name}(...) calls the function itself"
 
 
 class Job(Generic[R_co]):
@@ -55,7 +44,7 @@ class Job(Generic[R_co]):
     Make one with `task.job(...)`, or with `app.job("name", ...)` for a task that this process has not imported.
     """
 
-    __slots__ = ("_app", "args", "kwargs", "options", "returns", "task")
+    __slots__ = ("_app", "args", "fingerprint", "kwargs", "options", "returns", "task")
 
     def __init__(
         self,
@@ -65,6 +54,7 @@ class Job(Generic[R_co]):
         kwargs: Mapping[str, Any],
         options: JobOptions,
         returns: Any = Any,
+        fingerprint: str | None = None,
     ) -> None:
         self._app = app
         self.task = task
@@ -72,6 +62,7 @@ class Job(Generic[R_co]):
         self.kwargs = kwargs
         self.options = options
         self.returns = returns
+        self.fingerprint = fingerprint  # of the version of the task that the arguments are for; None: this process's own
 
     def __repr__(self) -> str:
         shown = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.kwargs.items())]
@@ -83,7 +74,7 @@ class Job(Generic[R_co]):
 
     def with_options(self, **given: Unpack[GivenOptions]) -> Job[R_co]:
         """Return a copy with other options."""
-        return Job(self._app, self.task, self.args, self.kwargs, self.options.changed_by(given), self.returns)
+        return Job(self._app, self.task, self.args, self.kwargs, self.options.changed_by(given), self.returns, self.fingerprint)
 
     @property
     def app(self) -> Connected:
@@ -92,15 +83,34 @@ class Job(Generic[R_co]):
 
     def with_first(self, *given: Any) -> Job[R_co]:
         """Return a copy with *given* put before its own arguments; for flows."""
-        return Job(self._app, self.task, (*given, *self.args), self.kwargs, self.options, self.returns)
+        args = (*given, *self.args)
+        return Job(self._app, self.task, args, self.kwargs, self.options, self.returns, self.fingerprint)
 
-    async def enqueue(self) -> JobHandle[R_co]:
+    @property
+    def made_for(self) -> str | None:
+        """The fingerprint of the parameters that the arguments were made for; None: nobody here knows the task."""
+        spec = self._app.registry.tasks.get(self.task)
+        return self.fingerprint or (spec.signature.fingerprint if spec is not None else None)
+
+    def enqueue(self) -> Coroutine[Any, Any, JobHandle[R_co]]:
         """Submit it, detached: it outlives this caller. See `Task.enqueue`."""
-        return await self._app.connection.enqueue(self)
+        return named(self._enqueue(), self.task, "enqueue")
 
-    async def run(self) -> R_co:
+    def run(self) -> Coroutine[Any, Any, R_co]:
         """Submit it, owned, and wait for its result. See `Task.run`."""
-        return await self._app.connection.run(self)
+        return named(self._run(), self.task, "run")
+
+    async def _enqueue(self) -> JobHandle[R_co]:
+        [receipt] = await self._app.connection.enqueue([self])
+        return self.handle_on(receipt)
+
+    async def _run(self) -> R_co:
+        result: R_co = await self._app.connection.run(self)
+        return result
+
+    def handle_on(self, receipt: Receipt) -> JobHandle[R_co]:
+        """Make a handle on what the broker has stored for it."""
+        return JobHandle(self._app, receipt.id, self.task, self.returns, receipt.created)
 
     def to_submission(self, job_id: str, now: float, limit_bytes: int, remaining_seconds: float | None = None) -> Submission:
         """Encode it; for the connection.
@@ -127,6 +137,7 @@ class Job(Generic[R_co]):
             remaining=remaining_seconds,
             deadline=None if remaining_seconds is None else now + remaining_seconds,
             tags=options.tags,
+            fingerprint=self.made_for,
             call=recorder.call_of(options.job_id or job_id) if recorder else None,
             sent_at=now,
         )
@@ -231,8 +242,8 @@ def check_job(call: str, given: object) -> None:
         given.refuse()
     if isinstance(given, Coroutine):
         given.close()  # else Python would warn, far from here, that it was never awaited
-        name = getattr(cast("object", given), "__name__", "task")
-        raise NotAJob(call, f"a coroutine: {name}(...) calls the function itself", f"{name}.job(...)")
+        name, done = called_by(cast("object", given))
+        raise NotAJob(call, f"a coroutine: {done}", f"{name}.job(...)")
     task: object = getattr(given, "name", None) if hasattr(given, "enqueue") else None
     if isinstance(task, str):
         raise NotAJob(call, f"the task {task}", f"{task}.job(...)")

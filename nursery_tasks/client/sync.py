@@ -6,16 +6,15 @@ A broker is a state machine of blocking calls, so nothing async is needed here: 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, contextmanager
 from contextvars import Context
 from typing import Any, TypeVar
 
-import msgspec
 from anyio import move_on_after
 
-from ..brokers.protocol import Broker, BrokerAdmin, step_of
+from ..brokers.needed import admin_of
+from ..brokers.protocol import Broker
 from ..current import owner_on
 from ..errors import (
     BrokerError,
@@ -26,27 +25,24 @@ from ..errors import (
     WaitTimedOut,
 )
 from ..events import Events
+from ..loop.from_thread import call_on_loop, check_may_block
 from ..model.delivery import CancelAnswer, Receipt, Stored, Submission
 from ..model.duration import Duration, to_optional_seconds, to_seconds
 from ..model.options import check_name
 from ..model.states import JobState
-from ..on_loop import call_on_loop, check_may_block
 from ..registry import Registry
-from .connection import (
-    OWNED_GRACE_SECONDS,
-    SUBMIT_CHUNK,
-    Connection,
-    check_limits_are_held,
-    check_served,
-    tell_queued,
-)
-from .ids import new_job_id
-from .job import Connected, Job, check_job, check_jobs
-from .keeping import Lock, LockKeeper
-from .locks import LOCK_LEASE_SECONDS, MIN_LOCK_LEASE_SECONDS
-from .owner import ABANDONED, NESTED_PRIORITY, OWNER_LEASE_SECONDS, OwnerLease
+from .choosing import check_task
+from .connection import ConnectedApp, Connection
+from .job import Job, check_job, check_jobs
+from .lock_lease import Lock, LockKeeper
+from .lock_request import LOCK_LEASE_SECONDS, MIN_LOCK_LEASE_SECONDS
+from .owned import DISOWN_SECONDS
+from .owner_lease import ABANDONED, OWNER_LEASE_SECONDS, OwnerLease, own
 from .results import ended_at_deadline, result_of
-from .sync_handle import SyncJobHandle, connection_of_this_thread
+from .submitting import Encoder, check_served, chunks
+from .sync_admin import SyncJobs, SyncQueues
+from .sync_connection import SyncConnection
+from .sync_handle import SyncJobHandle
 from .sync_locks import hold_lock_here
 
 R = TypeVar("R")
@@ -61,11 +57,16 @@ class SyncClient:
         broker: Called for the broker when it is first needed; the app keeps it open.
         let_go: Called when it is not needed any more.
         require_workers: Let submitting raise `NoWorkers` when no live worker serves the queue.
+        undo_id_of: Names the job that takes back what a durable workflow has done.
+
+    Attributes:
+        jobs: What has been submitted, by whomever: listed, cancelled, run again, deleted.
+        queues: The queues: listed, paused, purged, made and deleted.
     """
 
     def __init__(
         self,
-        app: Connected,
+        app: ConnectedApp,
         broker: Callable[[], Broker],
         let_go: Callable[[], None],
         registry: Registry,
@@ -75,17 +76,17 @@ class SyncClient:
         limit_bytes: int,
         require_workers: bool = False,
         owner_lease_seconds: float = OWNER_LEASE_SECONDS,
+        undo_id_of: Callable[[str], str],
     ) -> None:
-        self.app = app
         self.broker = broker
+        self._connection = SyncConnection(app, broker)
+        self.jobs = SyncJobs(broker, lambda job_id, seconds: self.handle(job_id).wait_answered(seconds), undo_id_of)
+        self.queues = SyncQueues(broker)
         self._let_go = let_go
         self._registry = registry
         self._owner = OwnerLease(broker, owner_lease_seconds)
         self._lock_keeper = LockKeeper(broker)
-        self._events = events
-        self._node = node
-        self._limit_bytes = limit_bytes
-        self._require_workers = require_workers
+        self._encoder = Encoder(events, node=node, limit_bytes=limit_bytes, require_workers=require_workers)
 
     def enqueue(self, job: Job[R]) -> SyncJobHandle[R]:
         """Submit one job, detached. Raises as `Task.enqueue` does."""
@@ -95,9 +96,10 @@ class SyncClient:
     def enqueue_many(self, jobs: Iterable[Job[Any]]) -> list[SyncJobHandle[Any]]:
         """Submit many jobs in a few calls to the broker."""
         listed = check_jobs("app.sync.enqueue_many()", jobs)
-        receipts = self._submit([self._encode(job) for job in listed])
+        broker = self.broker()
+        receipts = self._submit(broker, [self._encoder.encode(broker, job) for job in listed])
         return [
-            SyncJobHandle(self, receipt.id, job.task, job.returns, receipt.created)
+            SyncJobHandle(self._connection, receipt.id, job.task, job.returns, receipt.created)
             for job, receipt in zip(listed, receipts, strict=True)
         ]
 
@@ -114,7 +116,7 @@ class SyncClient:
         check_job("app.sync.run()", job)
         check_may_block("app.sync.run()", "await task.run(...)")
         seconds = to_optional_seconds("timeout", timeout)
-        connection = connection_of_this_thread(self.app)
+        connection = self._connection.of_this_thread()
         if connection is not None:
             return call_on_loop("app.sync.run()", "await task.run(...)", _run_on_loop, connection, job, seconds)
         stored, handle = self._run(job, seconds)
@@ -128,17 +130,12 @@ class SyncClient:
             broker = self.broker()
             token = owner_on(broker)
             lease = 0.0 if token else stack.enter_context(self._owner.awaiting())
-            submission = self._encode(job, seconds)
-            submission = msgspec.structs.replace(
-                submission,
-                owner=token or self._owner.id,
-                owner_seconds=lease,
-                priority=submission.priority + (NESTED_PRIORITY if token else 0),
-            )
-            handle: SyncJobHandle[R] = SyncJobHandle(self, submission.id, job.task, job.returns)
+            submission = self._encoder.encode(broker, job, None, seconds)
+            submission = own(submission, token or self._owner.id, lease, nested=bool(token))
+            handle: SyncJobHandle[R] = SyncJobHandle(self._connection, submission.id, job.task, job.returns)
             try:
-                [receipt] = self._submit([submission])
-                handle = SyncJobHandle(self, receipt.id, job.task, job.returns, receipt.created)
+                [receipt] = self._submit(broker, [submission])
+                handle = SyncJobHandle(self._connection, receipt.id, job.task, job.returns, receipt.created)
                 return handle.wait_stored(seconds), handle
             except (NoWorkers, NotSupported):  # nothing was sent
                 raise
@@ -155,13 +152,13 @@ class SyncClient:
     def _disown(self, handle: SyncJobHandle[Any], owner: bytes | None, error: BaseException) -> None:
         """Cancel a job whose caller is leaving because of *error*, and wait until it is gone; bounded."""
         try:
-            answer = handle.cancel_owned(ABANDONED, owner, OWNED_GRACE_SECONDS)
+            answer = handle.cancel_owned(ABANDONED, owner, DISOWN_SECONDS)
         except BrokerError:
             if owner == self._owner.id:
                 self._owner.abandon(handle.id, ABANDONED)
             return
         if answer in (CancelAnswer.REQUESTED, CancelAnswer.UNRESPONSIVE):
-            left = JobStillRunning(handle.id, handle.task, OWNED_GRACE_SECONDS, why=f"it is {answer}")
+            left = JobStillRunning(handle.id, handle.task, DISOWN_SECONDS, why=f"it is {answer}")
             error.add_note(str(left))
             _log.warning("%s", left)
 
@@ -183,9 +180,11 @@ class SyncClient:
         with hold_lock_here(self.broker(), self._lock_keeper, name, seconds, to_optional_seconds("wait", wait)) as lock:
             yield lock
 
-    def handle(self, job_id: str, task: str = "job") -> SyncJobHandle[Any]:
-        """Make a handle from an id."""
-        return SyncJobHandle(self, job_id, task)
+    def handle(self, job_id: str, task: str | None = None) -> SyncJobHandle[Any]:
+        """Make a handle from an id. See `App.handle`."""
+        if task is not None:
+            check_task("task", task, "handle(job_id)")
+        return SyncJobHandle(self._connection, check_name("job_id", job_id), task or "job", self._registry.returns_of(task))
 
     def close(self) -> None:
         """Give back files, sockets and threads; a later call opens them again.
@@ -195,33 +194,20 @@ class SyncClient:
         self._owner.close()
         self._let_go()
 
-    def _submit(self, submissions: list[Submission]) -> list[Receipt]:
-        if self._require_workers:
-            check_served(submissions, self._admin().workers(), self.broker().name)
+    def _submit(self, broker: Broker, submissions: list[Submission]) -> list[Receipt]:
+        if self._encoder.require_workers:
+            check_served(submissions, admin_of(broker).list_workers(), broker.name)
         receipts: list[Receipt] = []
-        for begin in range(0, len(submissions), SUBMIT_CHUNK):
-            chunk = submissions[begin : begin + SUBMIT_CHUNK]
-            receipts += self.broker().submit(chunk)
-            tell_queued(self._events, chunk, receipts[begin:], time.time())
+        for chunk in chunks(submissions):
+            stored = broker.submit(chunk)
+            self._encoder.tell_queued(chunk, stored)
+            receipts += stored
         return receipts
-
-    def _admin(self) -> BrokerAdmin:
-        broker = self.broker()
-        if not isinstance(broker, BrokerAdmin):
-            raise NotSupported(broker.name, "listings", step_of(broker))
-        return broker
-
-    def _encode(self, job: Job[Any], remaining_seconds: float | None = None) -> Submission:
-        submission = job.to_submission(new_job_id(), time.time(), self._limit_bytes, remaining_seconds)
-        if submission.limits:
-            check_limits_are_held(self.broker())
-        if job.options.local:
-            return msgspec.structs.replace(submission, queue=f"{submission.queue}@{self._node}")
-        return submission
 
 
 async def _run_on_loop(connection: Connection, job: Job[R], seconds: float | None) -> R:
-    job_id = job.options.job_id or connection.new_id()
+    job_id = job.options.job_id or connection.submitter.encoder.new_id()
     with move_on_after(seconds):
-        return await connection.run(job, job_id)
+        result: R = await connection.run(job, job_id)
+        return result
     raise WaitTimedOut(job_id, job.task, seconds or 0.0, JobState.CANCELLED)

@@ -7,14 +7,14 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from secrets import token_bytes
 
-from ..brokers.protocol import Broker, BrokerLocks
-from ..errors import BrokerClosed, BrokerError, LockTaken
-from ..model.delivery import Hint
-from .keeping import Lock, LockKeeper, boot_time
-from .locks import ASK_SECONDS, LINE_SECONDS, lease_on, locks_of
-from .sync_handle import pause
+from ..brokers.needed import locks_of
+from ..brokers.protocol import Broker
+from ..errors import BrokerError, LockTaken
+from .calls import DirectCalls, run_at_once
+from .lock_lease import ASK_SECONDS, Lock, LockKeeper
+from .lock_request import LockRequest, lease_on
+from .sync_connection import pause, woken_by
 
 
 @contextmanager
@@ -22,9 +22,10 @@ def hold_lock_here(
     broker: Broker, keeper: LockKeeper, name: str, lease_seconds: float, wait_seconds: float | None
 ) -> Generator[Lock, None, None]:
     """Hold a lock while the context is open. See `SyncClient.lock`."""
-    locks, holder = locks_of(broker), token_bytes(16)
+    locks_of(broker)  # raises where there are none
+    request = LockRequest(name, lease_on(broker, lease_seconds), ASK_SECONDS)
     try:
-        lock = _wait(broker, keeper, name, holder, lease_on(broker, lease_seconds), wait_seconds)
+        lock = _wait(broker, keeper, request, wait_seconds)
         if lock.lease_seconds == math.inf:
             yield lock
         else:
@@ -33,56 +34,26 @@ def hold_lock_here(
         lock.check()
     finally:
         with suppress(BrokerError):
-            locks.unlock([(name, holder)])
+            run_at_once(request.give_back(DirectCalls(broker)))
 
 
-def _wait(
-    broker: Broker, keeper: LockKeeper, name: str, holder: bytes, lease_seconds: float, wait_seconds: float | None
-) -> Lock:
-    locks = locks_of(broker)
-    lock = _ask(locks, name, holder, lease_seconds, lease_seconds, wait=False)
+def _wait(broker: Broker, keeper: LockKeeper, request: LockRequest, wait_seconds: float | None) -> Lock:
+    calls = DirectCalls(broker)
+    lock = run_at_once(request.take(calls))
     if lock is not None:
         return lock
     deadline = math.inf if wait_seconds is None else time.monotonic() + wait_seconds
-    line_seconds = min(LINE_SECONDS, lease_seconds)
-    woken = threading.Event()
-
-    def emit(hint: Hint) -> None:
-        if not hint.names or name in hint.names:
-            woken.set()
-
-    listener = broker.listen(["lock"], emit)
-    try:
+    with woken_by(broker, ["lock"], request.name) as woken:
         while time.monotonic() < deadline:
             woken.clear()
-            try:
-                lock = _ask(locks, name, holder, line_seconds, lease_seconds, wait=True)
-                if lock is not None:
-                    return lock
-            except BrokerClosed:
-                raise
-            except BrokerError as error:  # a link that is down: the wait has its own deadline
-                keeper.not_asked.say("cannot ask for the lock %s, trying again: %s", name, error)
-            _pause_until(woken, min(time.monotonic() + min(ASK_SECONDS, line_seconds / 3), deadline))
-        raise LockTaken(name, wait_seconds or 0.0)
-    finally:
-        listener.close()
+            lock = run_at_once(request.stand(calls, keeper.not_asked))
+            if lock is not None:
+                return lock
+            _pause_until(woken, min(time.monotonic() + request.again_seconds, deadline))
+        raise LockTaken(request.name, wait_seconds or 0.0)
 
 
 def _pause_until(woken: threading.Event, moment: float) -> None:
     """Wait for a hint; in a handler, leave when its job has been cancelled."""
     while (left := moment - time.monotonic()) > 0 and not woken.is_set():
         pause(woken, left)
-
-
-def _ask(locks: BrokerLocks, name: str, holder: bytes, seconds: float, lease_seconds: float, *, wait: bool) -> Lock | None:
-    sent = boot_time()
-    token = locks.lock(name, holder, seconds, wait)
-    if not token:
-        return None
-    if seconds < lease_seconds:
-        sent = boot_time()
-        [held] = locks.relock([(name, holder)], lease_seconds)
-        if not held:
-            return None
-    return Lock(name, token, holder, lease_seconds, sent)

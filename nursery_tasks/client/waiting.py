@@ -1,4 +1,4 @@
-"""Waiting for outcomes: pushed by hints, with polling as the net.
+"""Waiting for outcomes: pushed by hints, and polled in case that one is lost.
 
 A waiter registers first and looks second, so an outcome that comes in between is seen by one of the two. One child of the app's
 nursery looks things up for all waiters together. Who submits a job registers even before it is sent; until then it is no news
@@ -7,33 +7,40 @@ that the broker does not know it.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
-from anyio import Event, current_time, move_on_after, sleep
+from anyio import CancelScope, Event, current_time, sleep
 
 from ..brokers.gateway import Gateway
-from ..brokers.protocol import step_of
-from ..errors import BrokerError, UnknownJob
+from ..brokers.protocol import Feature
+from ..errors import BrokerError, BrokerReplaced, NotSupported, UnknownJob
+from ..log_throttle import LogThrottle
 from ..model.delivery import Hint, Stored, Topic
+from .unserved import AGAIN_SECONDS, LOOK_SECONDS, Unserved
 
 POLL_SECONDS: Final = 2.0  # how late an outcome is seen when its hint was lost
 LOOK_UP_LIMIT: Final = 500  # ids in one call
+APART_SECONDS: Final = 1.0  # between two looks into why jobs have not begun, at least
 PAUSE_SECONDS: Final = 0.5  # after a broker error
+
+_log = logging.getLogger("nursery_tasks.client")
 
 
 class Ticket:
     """One waiter. `stored` is set, and then `event`, by the service; `error` when there is nothing to wait for.
 
     `sent` is set by the waiter: the broker has been given the job. `takes_unresponsive`, too: it also wants to know that the
-    job's handler was cancelled and does not end.
+    job's handler was cancelled and does not end. `look_at`: when it is looked into why the job has not begun.
     """
 
-    __slots__ = ("error", "event", "sent", "stored", "takes_unresponsive")
+    __slots__ = ("error", "event", "look_at", "sent", "stored", "takes_unresponsive")
 
-    def __init__(self, sent: bool) -> None:
+    def __init__(self, sent: bool, look_at: float) -> None:
+        self.look_at = look_at
         self.event = Event()
         self.sent = sent
         self.takes_unresponsive = False
@@ -62,7 +69,10 @@ class OutcomeWaiter:
 
     def __init__(self, gateway: Gateway) -> None:
         self.poll_seconds = POLL_SECONDS
+        self.unserved = Unserved()
+        self._look_into_at = math.inf  # when the next wait has lasted for long; on the loop's clock
         self._gateway = gateway
+        self._not_looked = LogThrottle(_log)
         self._tickets: dict[str, list[Ticket]] = {}
         self._look_at: set[str] = set()  # ids that may have ended
         self._wake = Event()
@@ -74,7 +84,8 @@ class OutcomeWaiter:
         Args:
             look: Look it up at once, because it may have ended already. False: it is not sent yet; set the ticket's `sent`.
         """
-        ticket = Ticket(sent=look)
+        ticket = Ticket(sent=look, look_at=current_time() + LOOK_SECONDS)
+        self._look_into_at = min(self._look_into_at, ticket.look_at)
         if not self._tickets:
             self._wake.set()  # the service has slept without a limit; from now on it polls
         self._tickets.setdefault(job_id, []).append(ticket)
@@ -109,7 +120,8 @@ class OutcomeWaiter:
         next_poll = current_time() + self.poll_seconds
         while True:
             was_idle = not self._tickets
-            with move_on_after(math.inf if was_idle else max(0.0, next_poll - current_time())):
+            # A deadline, and not a pause that is computed from it: that may be too short to move the clock past it.
+            with CancelScope(deadline=math.inf if was_idle else min(next_poll, self._look_into_at)):
                 await self._wake.wait()
             self._wake = Event()
             if was_idle:
@@ -119,6 +131,8 @@ class OutcomeWaiter:
                 self._look_at.update(self._tickets)
             while self._look_at:
                 await self._look_up(self._take())
+            if current_time() >= self._look_into_at:
+                await self._look_into()
 
     def close(self, error: Exception) -> None:
         """Fail everybody who still waits: nobody will look for them any more."""
@@ -127,12 +141,31 @@ class OutcomeWaiter:
                 ticket.error = ticket.error or error
                 ticket.event.set()
 
+    async def _look_into(self) -> None:
+        """Say why jobs have not begun that are waited for since some time; a few, where they are many."""
+        now, late, next_at = current_time(), list[str](), math.inf
+        # In one program nobody comes or goes without its doing, and on a virtual clock waiting costs nothing.
+        again = now + AGAIN_SECONDS if Feature.SHARED in self._gateway.broker.features else math.inf
+        for job_id, tickets in self._tickets.items():
+            for ticket in tickets:
+                if ticket.look_at <= now and ticket.sent and not ticket.takes_unresponsive and not ticket.event.is_set():
+                    ticket.look_at = again
+                    late.append(job_id)
+                next_at = min(next_at, ticket.look_at)
+        self._look_into_at = max(next_at, now + APART_SECONDS)
+        if late:
+            with suppress(BrokerError):
+                await self._gateway.call(self.unserved.look, self._gateway.broker, late)
+
     async def _look_up_alone(self, ids: list[str], error: Exception) -> None:
         if len(ids) > 1:
             for job_id in ids:
                 await self._look_up([job_id])
             return
-        for ticket in self._tickets.get(ids[0], ()):
+        self._fail(ids[0], error)
+
+    def _fail(self, job_id: str, error: Exception) -> None:
+        for ticket in self._tickets.get(job_id, ()):
             ticket.error = error
             ticket.event.set()
 
@@ -151,7 +184,12 @@ class OutcomeWaiter:
         sent = {ticket for job_id in ids for ticket in self._tickets[job_id] if ticket.sent}  # before the look, not after it
         try:
             found = await self._gateway.outcomes(ids)
-        except BrokerError:  # a link that is down: the waiters' own deadlines go on
+        except BrokerReplaced as error:  # nobody will ever know
+            for job_id in ids:
+                self._fail(job_id, error)
+            return
+        except BrokerError as error:  # a link that is down: the waiters' own deadlines go on
+            self._not_looked.log("cannot look up the jobs that are awaited, trying again: %s", error)
             self._look_at.update(ids)
             await sleep(PAUSE_SECONDS)
             return
@@ -161,8 +199,16 @@ class OutcomeWaiter:
         for job_id, stored in zip(ids, found, strict=True):
             for ticket in tuple(self._tickets.get(job_id, ())):
                 if stored is None and ticket in sent:
-                    ticket.error = UnknownJob(job_id, step_of(self._gateway.broker))
+                    ticket.error = UnknownJob(job_id, self._gateway.broker.step)
                     ticket.event.set()
                 elif stored is not None and ticket.wants(stored):
                     ticket.stored = stored
                     ticket.event.set()
+
+
+async def count_workers(gateway: Gateway) -> int | None:
+    """Count the live workers; None where the broker cannot tell."""
+    try:
+        return len(await gateway.call(gateway.admin.list_workers))
+    except NotSupported:
+        return None

@@ -12,6 +12,7 @@ from contextvars import Context, copy_context
 from typing import Any
 
 from ..current import CurrentJob, set_current
+from ..forks import ChildAwaits, end_child, generation
 
 
 async def call_in_loop(
@@ -21,26 +22,34 @@ async def call_in_loop(
     context = copy_context()
     context.run(set_current, job)
     coroutine = context.run(function, *args, **kwargs)
-    if job.hold is not None:
-        job.hold.coroutine = coroutine  # its stack is shown when it does not end
-    return await _Driven(coroutine, context)
+    if job.context is not None:
+        job.context.coroutine = coroutine  # its stack is shown when it does not end
+    return await _Driven(coroutine, context, ends_children=job.worker is not None)
 
 
 class _Driven:
-    """Awaits a coroutine with every step of it taken inside *context*; children it starts copy that context."""
+    """Awaits a coroutine with every step of it taken inside *context*; children it starts copy that context.
 
-    __slots__ = ("_context", "_coroutine")
+    Args:
+        ends_children: A forked child of the handler ends where it would come back to the loop, which is its parent's.
+    """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], context: Context) -> None:
+    __slots__ = ("_context", "_coroutine", "_ends_children")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], context: Context, *, ends_children: bool) -> None:
         self._coroutine = coroutine
         self._context = context
+        self._ends_children = ends_children
 
     def __await__(self) -> Generator[Any, Any, Any]:
         # What `yield from` does (PEP 380), with each send and throw inside the context.
         send, throw, run = self._coroutine.send, self._coroutine.throw, self._context.run
+        born = generation() if self._ends_children else None
         try:
             waiting_for = run(send, None)
             while True:
+                if born is not None and born != generation():
+                    raise ChildAwaits
                 try:
                     value = yield waiting_for
                 except GeneratorExit:  # the slot itself is being thrown away
@@ -51,4 +60,10 @@ class _Driven:
                 else:
                     waiting_for = run(send, value)
         except StopIteration as end:
+            if born is not None and born != generation():
+                end_child()
             return end.value
+        except BaseException as error:
+            if born is not None and born != generation():
+                end_child(error)
+            raise

@@ -13,6 +13,7 @@ from typing import Any, cast
 from anyio import CapacityLimiter, to_thread
 
 from ..current import CurrentJob, set_current
+from ..forks import end_child, generation
 
 
 async def call_in_thread(
@@ -36,15 +37,23 @@ async def call_in_thread(
 def call_plain(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], job: CurrentJob) -> Any:
     """Call *function* in the thread that asks, and look there at what it returns.
 
-    Trio would refuse a coroutine in words of its own, and in a process nobody would.
+    Trio would refuse a coroutine in words of its own, and in a process nobody would. In a worker, and in a process for its
+    handlers, a child that the handler has forked ends here: nobody waits for it in this thread's copy.
     """
     set_current(job)
-    if job.hold is not None:
-        job.hold.thread_id = threading.get_ident()
+    born = generation()
+    if job.context is not None:
+        job.context.thread_id = threading.get_ident()
     try:
         result: object = function(*args, **kwargs)
-    except GeneratorExit as error:  # on its way to the loop, asyncio would take it for its own
-        raise RuntimeError("the handler raised GeneratorExit") from error
+    except BaseException as error:
+        if born != generation() and job.worker is not None:
+            end_child(error)
+        if isinstance(error, GeneratorExit):  # on its way to the loop, asyncio would take it for its own
+            raise RuntimeError("the handler raised GeneratorExit") from error
+        raise
+    if born != generation() and job.worker is not None:
+        end_child()
     if not isinstance(result, Awaitable):
         return result
     if isinstance(result, Coroutine):

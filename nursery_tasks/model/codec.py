@@ -21,6 +21,8 @@ import msgspec.inspect
 from ..errors import InvalidOptions, NotSerializable
 from .message import VERSION, Message
 from .outcome import Outcome
+from .plain import base_of, find_doubled_keys, from_base, to_base
+from .unions import Either, workable
 
 Format = Literal["json", "msgpack"]
 FORMATS: Final = ("json", "msgpack")
@@ -80,8 +82,8 @@ class Codec:
             body = self._encode(value)
         except Exception as error:  # a custom type's encoder is user code and may raise anything
             raise NotSerializable(what, str(error) or type(error).__name__) from None
-        if self.form == "json" and b"null" in body and self._has_lost_a_number(value):
-            raise NotSerializable(what, "NaN and infinity would arrive as null in JSON; App(codec='msgpack') can carry them")
+        if self.form == "json":
+            self._check_nothing_is_lost(what, value, body)
         return body
 
     def fingerprint(self, what: str, value: object) -> bytes:
@@ -113,9 +115,21 @@ class Codec:
             NotSerializable: Something inside cannot travel.
         """
         try:
-            return self._as_json(value)
+            body = self._as_json(value)
         except Exception as error:
             raise NotSerializable(what, str(error) or type(error).__name__) from None
+        self._check_nothing_is_lost(what, value, body)
+        return body
+
+    def _check_nothing_is_lost(self, what: str, value: object, body: bytes) -> None:
+        """Refuse what JSON would take, and bring as something else."""
+        if b"null" in body and self._has_lost_a_number(value):
+            raise NotSerializable(what, "NaN and infinity would arrive as null in JSON; App(codec='msgpack') can carry them")
+        if body.count(b"{") <= (type(value) is Message):
+            return  # there is no dict in it, as in most
+        doubled = find_doubled_keys(value, self._as_json)
+        if doubled is not None:
+            raise NotSerializable(what, f"in JSON all keys are texts, and the keys {doubled} of one dict would be the same")
 
     def _has_lost_a_number(self, value: object) -> bool:
         """Say whether one of the nulls was NaN or an infinity; the look at msgpack's bytes spares almost all the long way."""
@@ -148,7 +162,12 @@ class Codec:
             msgspec.ValidationError: The value has another type.
         """
         module = msgspec.json if form == "json" else msgspec.msgpack
-        return module.decode(body, type=wanted, dec_hook=self._from_plain)
+        try:
+            return module.decode(body, type=wanted, dec_hook=self._from_plain)
+        except TypeError:  # a type that msgspec does not take as it is; a hook's own comes out as a ValidationError
+            if (made := workable(wanted)) is wanted:
+                raise
+            return module.decode(body, type=made, dec_hook=self._from_plain)
 
     def convert(self, value: object, wanted: Any) -> Any:
         """Turn plain data (an argument as it was decoded) into the type *wanted*.
@@ -156,7 +175,13 @@ class Codec:
         Raises:
             msgspec.ValidationError: The value does not fit.
         """
-        return msgspec.convert(value, wanted, dec_hook=self._from_plain)
+        # As JSON has brought it: all keys are texts, whatever they were.
+        try:
+            return msgspec.convert(value, wanted, dec_hook=self._from_plain, str_keys=True)
+        except TypeError:
+            if (made := workable(wanted)) is wanted:
+                raise
+            return msgspec.convert(value, made, dec_hook=self._from_plain, str_keys=True)
 
     def _to_plain(self, value: Any) -> Any:
         cls: Any = value.__class__
@@ -166,18 +191,34 @@ class Codec:
         dump = getattr(value, "model_dump", None)  # a pydantic model, without importing pydantic
         if dump is not None and hasattr(cls, "model_validate"):
             return dump(mode="json")
+        plain = to_base(value)
+        if plain is not None:
+            return plain
         raise TypeError(f"no encoding for {cls.__qualname__}")
 
     def _from_plain(self, wanted: type[Any], value: Any) -> Any:
         if wanted is object:  # says as little as Any
             return value
+        if isinstance(wanted, Either):
+            return self._first_that_fits(wanted, value)
         custom = _nearest(self._types, wanted)
         if custom is not None:
             return custom.decode(value)
         validate = getattr(wanted, "model_validate", None)
         if validate is not None:
             return validate(value)
+        base = base_of(wanted)
+        if base is not None:
+            return from_base(wanted, base, msgspec.convert(value, base))
         raise TypeError(f"no decoding for {wanted.__qualname__}; register it with App.register_type()")
+
+    def _first_that_fits(self, wanted: Any, value: object) -> Any:
+        for member in wanted.members:
+            try:
+                return self.convert(value, member)
+            except Exception:
+                continue
+        raise ValueError(f"Expected `{wanted.__name__}`, got {value!r:.60}")
 
 
 def check_custom(custom: CustomType) -> CustomType:

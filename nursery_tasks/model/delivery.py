@@ -115,6 +115,7 @@ class Delivery(msgspec.Struct, frozen=True):
         owned: Whether it has an owner.
         waited_seconds: How long it could have been started before this claim, since its last return if there was one.
         raw: As submitted.
+        parked: It was parked under this name (see `Released`), and no worker that knows the name has asked for it in time.
         address: The broker's own way to find the job again; nobody else reads it.
     """
 
@@ -131,6 +132,7 @@ class Delivery(msgspec.Struct, frozen=True):
     owned: bool = False
     waited_seconds: float = 0.0
     raw: bool = False
+    parked: str | None = None
     address: Any = None
 
 
@@ -178,10 +180,14 @@ class Retried(msgspec.Struct, frozen=True, gc=False):
 
 
 class Released(msgspec.Struct, frozen=True, gc=False):
-    """Given back: it was not the job's fault, so this attempt does not count."""
+    """Given back: it was not the job's fault, so this attempt does not count.
+
+    With a name in *park* the job is *parked*: until the delay is over, only claims that have this name in their `names` get it.
+    """
 
     delivery: Delivery
     delay_seconds: float = 0.0
+    park: str | None = None
 
 
 Settlement = Started | Progressed | Unresponsive | Finished | Retried | Released
@@ -249,7 +255,7 @@ class Swept(msgspec.Struct, frozen=True, gc=False):
     next_room_seconds: float | None = None
 
 
-Topic = Literal["work", "due", "cancel", "outcome", "lock"]
+Topic = Literal["work", "due", "cancel", "change", "outcome", "lock"]
 
 
 class Hint(msgspec.Struct, frozen=True):
@@ -257,8 +263,9 @@ class Hint(msgspec.Struct, frozen=True):
 
     Attributes:
         topic: `work`: jobs became ready, or a limit has room for some that wait; `due`: a job was scheduled, or waits for a
-            rate; `cancel`: a cancel was asked for; `outcome`: jobs ended; `lock`: somebody may have it now.
-        names: Queues for work and due, job ids for cancel and outcome, locks. Empty: look at everything.
+            rate; `cancel`: a cancel was asked for; `change`: jobs were started, have said how far they are,
+            or wait again; `outcome`: jobs ended; `lock`: somebody may have it now.
+        names: Queues for work and due, job ids for cancel, change and outcome, locks. Empty: look at everything.
     """
 
     topic: Topic

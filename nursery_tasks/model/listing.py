@@ -24,6 +24,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         cancel_reason: Set once a cancel was asked for; empty when no reason was given.
         progress: What the handler said last, as JSON.
         outcome: The packed outcome, once it has ended; before that, of the last attempt that failed.
+        parked: The name under which it is parked, see `Released`: it waits for a worker that knows it.
         waits_for: The name of the limit that it is ready and waits for, when that had no room when a worker last looked.
         raw: The payload is no message, but what another program has put in.
     """
@@ -51,6 +52,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     outcome: bytes | None = None
     payload: bytes = b""
     waits_for: str | None = None
+    parked: str | None = None
     raw: bool = False
 
 

@@ -32,6 +32,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         tags: Words to find the job by.
         call: Of a job that a durable workflow has submitted: the number of this call among those that its function itself
             makes, from 1; 0 when a child of the function's own nursery made it.
+        fingerprint: Which version of the task's parameters the arguments were made for, where the submitter has the function.
         sent_at: When it was made, in epoch seconds on the submitter's clock; for display only.
         id: The job's id as another program gave it; brokers heed it, and an answer repeats it.
         reply_to: Where another program waits for the answer.
@@ -46,8 +47,9 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     retry: RetryRule | None = None
     remaining: float | None = None
     deadline: float | None = None
-    tags: tuple[str, ...] = ()
+    tags: tuple[str, ...] | None = ()
     call: int | None = None
+    fingerprint: str | None = None
     sent_at: float | None = None
     id: str | int | None = None
     reply_to: str | None = None

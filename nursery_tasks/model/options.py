@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypedDict, cast
@@ -12,6 +12,7 @@ from ..errors import InvalidOptions
 from .duration import Duration, to_optional_seconds, to_seconds
 from .limits import AnyLimit, check_limits
 from .retry import Retry, RetryRule
+from .slips import CALL_ONLY, Place, unknown_option
 
 Kind = Literal["loop", "thread", "process", "interpreter"]
 KINDS: Final = ("loop", "thread", "process", "interpreter")
@@ -73,12 +74,12 @@ class JobOptions:
         Raises:
             InvalidOptions: A value is out of its range, or an option does not exist.
         """
-        checked = check_options(dict(given))
+        checked = check_options(given)
         return replace(self, **checked, changed=self.changed | checked.keys())
 
 
-class GivenOptions(TypedDict, total=False):
-    """The keywords of `.options(...)`: bare words, in seconds or as a timedelta where they are durations."""
+class DefaultOptions(TypedDict, total=False):
+    """The keywords that a task gives to all of its jobs: bare words, in seconds or as a timedelta where they are durations."""
 
     queue: str
     local: bool
@@ -86,26 +87,38 @@ class GivenOptions(TypedDict, total=False):
     timeout: Duration | None
     retry: Retry | int | None
     delay: Duration
-    at: datetime
     expires: Duration | None
     result_ttl: Duration
     key: str | None
-    id: str
     tags: tuple[str, ...] | list[str]
     max_crashes: int
     limits: Sequence[AnyLimit] | AnyLimit
 
 
-def check_options(given: dict[str, Any]) -> dict[str, Any]:
+class GivenOptions(DefaultOptions, total=False):
+    """The keywords of `.options(...)`: those, and what only one call can have."""
+
+    at: datetime
+    id: str
+
+
+def check_options(given: Mapping[str, Any], place: Place = "call", own: Collection[str] = ()) -> dict[str, Any]:
     """Turn the public keywords into fields of `JobOptions`.
 
+    Args:
+        place: Where they were given.
+        own: What else can be given there; it is left out.
+
     Raises:
-        InvalidOptions: A value is out of its range, or an option does not exist.
+        InvalidOptions: A value is out of its range, or an option does not exist there.
     """
     checked: dict[str, Any] = {}
     for name, value in given.items():
-        if name not in _CHECKS:
-            raise InvalidOptions(name, value, f"one of the options {', '.join(sorted(_CHECKS))}")
+        if name in own:
+            continue
+        if name not in _CHECKS or (place != "call" and name in CALL_ONLY):
+            words = _CHECKS.keys() if place == "call" else (_CHECKS.keys() | set(own)) - set(CALL_ONLY)
+            raise unknown_option(name, value, words, place)
         target, check = _CHECKS[name]
         checked[target] = check(name, value)
     return checked

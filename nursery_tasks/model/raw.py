@@ -11,31 +11,35 @@ from typing import Any, Final
 
 import msgspec
 
+from .codec import sniff
+
 _MARK: Final = b"\0nursery-tasks-raw "
 
 
-class Letterhead(msgspec.Struct, frozen=True, omit_defaults=True):
+class ForeignHead(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a message said beside its raw body.
 
     Attributes:
         reply_to: Where the answer goes.
         id: What the answer repeats.
+        job: The job's id.
     """
 
     reply_to: str | None = None
     id: str | None = None
+    job: str | None = None
 
 
-_decode: Final = msgspec.json.Decoder(Letterhead).decode
-_NOTHING: Final = Letterhead()
+_decode: Final = msgspec.json.Decoder(ForeignHead).decode
+_NOTHING: Final = ForeignHead()
 
 
-def wrap_raw(body: bytes, head: Letterhead) -> bytes:
+def wrap_raw(body: bytes, head: ForeignHead) -> bytes:
     """Return a payload that says both."""
     return b"%s%s\n%s" % (_MARK, msgspec.json.encode(head), body)
 
 
-def unwrap_raw(payload: bytes) -> tuple[Letterhead, bytes]:
+def unwrap_raw(payload: bytes) -> tuple[ForeignHead, bytes]:
     """Return what was said beside the body, and the body."""
     if not payload.startswith(_MARK):
         return _NOTHING, payload
@@ -46,11 +50,12 @@ def unwrap_raw(payload: bytes) -> tuple[Letterhead, bytes]:
         return _NOTHING, payload
 
 
-def put_head(letter: bytes, head: Letterhead) -> bytes | None:
-    """Return a letter in JSON with what its head says, as far as it does not say so itself; None: this is no such letter."""
+def put_head(message: bytes, head: ForeignHead) -> bytes | None:
+    """Return a foreign message with what its head says, as far as it does not say so itself; None: it is no message."""
+    module = msgspec.json if sniff(message) == "json" else msgspec.msgpack
     try:
-        fields = msgspec.json.decode(letter, type=dict[str, Any])
-    except msgspec.MsgspecError:
+        fields = module.decode(message, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     if not isinstance(fields.get("task"), str):
         return None
@@ -58,12 +63,5 @@ def put_head(letter: bytes, head: Letterhead) -> bytes | None:
         value = getattr(head, name)
         if value is not None and fields.get(name) in (None, ""):
             fields[name] = value
-    return msgspec.json.encode(fields)
-
-
-def to_inbox(body: bytes, head: Letterhead) -> tuple[bytes, bool]:
-    """Return what to put into an inbox that takes nothing but bodies, and whether it is raw there."""
-    letter = put_head(body, head)
-    if letter is not None:
-        return letter, False
-    return (body if head.reply_to is None else wrap_raw(body, head)), True
+    made: bytes = module.encode(fields)
+    return made

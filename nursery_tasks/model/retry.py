@@ -230,8 +230,12 @@ _COMMON = frozenset({"BaseException", "Exception"})
 
 
 def _as_classes(option: str, classes: ErrorClasses) -> tuple[type[BaseException], ...]:
-    listed = tuple(classes) if isinstance(classes, Sequence) else (classes,)
+    listed: tuple[object, ...] = (classes,)
+    if isinstance(classes, Sequence) and not isinstance(classes, str):
+        listed = tuple(classes)
+    checked: list[type[BaseException]] = []
     for cls in listed:
         if not (isinstance(cls, type) and issubclass(cls, BaseException)):
-            raise InvalidOptions(option, cls, "exception classes")
-    return listed
+            raise InvalidOptions(option, cls, "exception classes, such as OSError")
+        checked.append(cls)
+    return tuple(checked)

@@ -4,7 +4,8 @@ Every broker makes these moves and no others; the documentation draws the pictur
 
     scheduled -> ready -> claimed -> started -> succeeded | failed | cancelled | expired | dead
 
-- *scheduled*: accepted, with a due time ahead. `due` makes it ready when the broker's clock gets there.
+- *scheduled*: accepted, with a due time ahead. `due` makes it ready when the broker's clock gets there. A job that a worker
+  has parked, because it does not know the task, is scheduled, too; `claim` takes it from there for a worker that does.
 - *ready*: any worker may have it. A worker's `claim` takes it, with a fresh token and a lease.
 - *claimed*: one worker holds it and has not said that it runs. A lost lease brings it back to ready, without blame.
 - *started*: the worker has said that it runs. A lost lease counts as a crash; the third one makes it dead.
@@ -52,7 +53,10 @@ _BACK = frozenset({JobState.READY, JobState.SCHEDULED})  # at once, or after a d
 # move -> state before -> states it may lead to
 MOVES: dict[str, dict[JobState, frozenset[JobState]]] = {
     "due": {JobState.SCHEDULED: frozenset({JobState.READY})},
-    "claim": {JobState.READY: frozenset({JobState.CLAIMED})},
+    "claim": {
+        JobState.READY: frozenset({JobState.CLAIMED}),
+        JobState.SCHEDULED: frozenset({JobState.CLAIMED}),  # only of a job that is parked
+    },
     "start": {JobState.CLAIMED: frozenset({JobState.STARTED})},
     "finish": dict.fromkeys(HELD, ENDED),
     "retry": {state: _BACK | {JobState.CANCELLED} for state in HELD},  # cancelled: a cancel was asked for meanwhile

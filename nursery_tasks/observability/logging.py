@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import re
+import sysconfig
 from typing import Any, Final, TextIO
 
+from ..current import current_job_or_none
 from ..events import EventKind, EventListener, JobEvent
+from ..shown import visible, visible_json
 
 LEVELS: Final = {
     EventKind.QUEUED: logging.DEBUG,
@@ -22,6 +27,38 @@ LEVELS: Final = {
     EventKind.STALE: logging.WARNING,
     EventKind.UNRESPONSIVE: logging.WARNING,
 }  # all others: INFO
+
+
+_FRAME: Final = re.compile(r'^[ |]*File "(.+)", line (\d+), in (.+)$', re.MULTILINE)
+_OTHERS: Final = tuple(
+    {os.path.join(sysconfig.get_path(name), "") for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    | {os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), ""), "<"}
+)
+
+
+class JobFacts(logging.Filter):
+    """Lets everything through, and gives each record that is made in a handler the `job_id`, `task` and `attempt` of its job.
+
+    For an app that sets up logging itself: `handler.addFilter(JobFacts("-"))`, and a format with `%(job_id)s`.
+
+    Args:
+        outside: What records have that are made outside of jobs; None: nothing.
+    """
+
+    def __init__(self, outside: str | None = None) -> None:
+        super().__init__()
+        self._outside = outside
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add what is known; a record that says itself whose it is keeps that."""
+        if hasattr(record, "job_id"):
+            return True
+        job = current_job_or_none()
+        if job is not None:
+            record.job_id, record.task, record.attempt = job.id, job.task, job.attempt
+        elif self._outside is not None:
+            record.job_id = record.task = record.attempt = self._outside
+        return True
 
 
 def log_events(logger: logging.Logger | None = None) -> EventListener:
@@ -37,7 +74,8 @@ def log_events(logger: logging.Logger | None = None) -> EventListener:
         if target.isEnabledFor(level):
             extra = {"job_id": event.job_id, "task": event.task, "queue": event.queue, "attempt": event.attempt}
             what, detail = in_words(event)
-            target.log(level, "%s %s %s%s", event.task, event.job_id, what, f": {detail}" if detail else "", extra=extra)
+            task, job_id = visible(event.task), visible(event.job_id)
+            target.log(level, "%s %s %s%s", task, job_id, what, f": {detail}" if detail else "", extra=extra)
 
     return listen
 
@@ -59,7 +97,10 @@ def to_json(event: JobEvent) -> str:
         value = getattr(event, name)
         if name != "kind" and value not in (None, ""):
             fields["traceback" if name == "remote_traceback" else name] = value
-    return json.dumps(fields, ensure_ascii=False) + "\n"
+    where = where_of(event.remote_traceback)
+    if where:
+        fields["where"] = where
+    return visible_json(json.dumps(fields, ensure_ascii=False)) + "\n"
 
 
 def in_words(event: JobEvent) -> tuple[str, str]:
@@ -69,14 +110,31 @@ def in_words(event: JobEvent) -> tuple[str, str]:
     match event.kind:
         case EventKind.RETRYING:
             wait = f"again in {duration(event.wait_seconds or 0.0)}"
-            return "retrying", _joined(f"attempt {event.attempt} failed {took}".rstrip(), event.detail or "", wait)
+            failed = f"attempt {event.attempt} failed {took}".rstrip()
+            return "retrying", _joined(failed, event.detail or "", _at(event.remote_traceback), wait)
         case EventKind.RELEASED:
             wait = f"again in {duration(event.wait_seconds)} at the earliest" if event.wait_seconds else ""
             return "released", _joined(event.detail or "", wait)
         case EventKind.QUEUED:
             return "queued", f"due in {duration(event.wait_seconds)}" if event.wait_seconds else ""
         case kind:
-            return str(kind), _joined(" ".join(filter(None, (attempt, took))), event.detail or "")
+            return str(kind), _joined(" ".join(filter(None, (attempt, took))), event.detail or "", _at(event.remote_traceback))
+
+
+def where_of(traceback: str) -> str:
+    """Say where in the user's own code an error came up: file, line and function; empty: it did nowhere."""
+    frames = _FRAME.findall(traceback)
+    own = [frame for frame in frames if not frame[0].startswith(_OTHERS)]
+    if not frames:
+        return ""
+    file, line, function = (own or frames)[-1]
+    here = os.path.join(os.getcwd(), "")
+    return f"{file.removeprefix(here)}:{line} in {function}"
+
+
+def _at(traceback: str) -> str:
+    where = where_of(traceback)
+    return f"at {where}" if where else ""
 
 
 def duration(seconds: float) -> str:
@@ -95,4 +153,4 @@ def duration(seconds: float) -> str:
 
 
 def _joined(*parts: str) -> str:
-    return ", ".join(" ".join(part.split()) for part in parts if part)
+    return visible(", ".join(" ".join(part.split()) for part in parts if part))

@@ -10,9 +10,9 @@ import anyio
 from anyio import CancelScope, sleep, to_thread
 
 from ..current import CurrentJob, current_job_or_none
-from ..hidden import open_hidden_group
+from ..loop.from_thread import call_on_loop, check_may_block, has_loop_behind
+from ..loop.unwrapped import open_unwrapped_group
 from ..model.duration import Duration
-from ..on_loop import call_on_loop, check_may_block, has_loop_behind
 from .order import CAPTURE_BYTES, KILL_AFTER_SECONDS, Argument, CompletedRun
 from .pipes import OnLine
 from .run import run_process
@@ -84,7 +84,7 @@ async def _watched(call: Callable[[], Awaitable[CompletedRun]], job: CurrentJob)
                 running.cancel()
 
     with CancelScope() as running:
-        async with open_hidden_group() as asking:
+        async with open_unwrapped_group() as asking:
             asking.start_soon(ask, name="ask")
             try:
                 return await call()

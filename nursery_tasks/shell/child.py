@@ -20,6 +20,7 @@ import threading
 from contextlib import suppress
 from typing import Final
 
+from ..forks import release, withhold
 from .members import has_members, living_members
 from .order import Order
 
@@ -50,6 +51,7 @@ class Child:
         self._lock = threading.Lock()
         self._closed = False
         self._lifeline, self._guard = _open_guard(order.kill_after_seconds)
+        withhold(self._lifeline)  # or the guard would wait for the end of a forked child, too
         try:
             self._process = subprocess.Popen(
                 order.command,
@@ -141,6 +143,7 @@ class Child:
             return
         self._guard.kill()  # before its pipe is closed: it must not take this for our death
         self._guard.wait()
+        release(self._lifeline)
         os.close(self._lifeline)
 
 

@@ -9,9 +9,11 @@ The supervisor knows command lines, not apps: it never imports the user's module
 
 from .link import CANCEL as CANCEL
 from .link import DRAIN as DRAIN
+from .link import LOST as LOST
 from .link import RECYCLE_CODE as RECYCLE_CODE
 from .link import Invitation as Invitation
 from .link import Membership as Membership
+from .link import read_lost as read_lost
 from .member import Member as Member
 from .output import Output as Output
 from .supervisor import Supervisor as Supervisor

@@ -12,7 +12,8 @@ import msgspec
 from anyio import CancelScope, Event, create_task_group, current_time, move_on_after, open_process, wait_readable
 from anyio.abc import Process
 
-from .link import CANCEL, DRAIN, Invitation
+from ..shared_leases import SharedLease, open_shared_leases, read_shared_leases
+from .link import CANCEL, DRAIN, LOST, LOST_MOST, Invitation, write_lost
 from .output import Output
 
 REAP_SECONDS: Final = 5.0  # for a killed process to be gone
@@ -34,6 +35,7 @@ class Member:
         code: How it ended: its exit code, or minus the signal's number; None: it could not be started.
         problem: Why it could not be started.
         recycling: Why it wants to be replaced.
+        left: What it held, once it is gone.
     """
 
     def __init__(self, group: str, name: str, place: int, hear: Callable[[Member, dict[str, Any]], None]) -> None:
@@ -44,11 +46,17 @@ class Member:
         self.code: int | None = None
         self.problem: OSError | None = None
         self.recycling: str | None = None
+        self.left: list[SharedLease] = []
         self._hear = hear
         self._process: Process | None = None
         self._commands: int | None = None  # the end of its standard input
         self._said: str | None = None
         self._rest = b""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its process is gone."""
+        return self.code is not None or self._process is None
 
     def drain(self) -> None:
         """Tell it to drain."""
@@ -58,6 +66,11 @@ class Member:
     def cancel(self) -> None:
         """Tell it to cancel what runs."""
         self._say(CANCEL)
+
+    def send_leases(self, left: Sequence[SharedLease]) -> None:
+        """Tell it what another one held that is dead."""
+        for begin in range(0, len(left), LOST_MOST):
+            self._write(f"{LOST} {write_lost(left[begin : begin + LOST_MOST])}")
 
     def kill(self) -> None:
         """Kill it, with its process group."""
@@ -93,6 +106,7 @@ class Member:
                     self.code = self._process.returncode
                 self._commands = None
                 self._read(self._reports)  # what it said last
+                self.left = read_shared_leases(self._shared_leases)
 
     async def _start(self, command: Command, streams: Streams, colour: bool, ours: ExitStack) -> Process:
         with ExitStack() as theirs:
@@ -104,6 +118,8 @@ class Member:
             self._reports, telling = os.pipe()
             theirs.callback(os.close, telling)
             ours.callback(os.close, self._reports)
+            self._shared_leases = open_shared_leases()
+            ours.callback(os.close, self._shared_leases)
             os.set_blocking(self._reports, False)
             os.set_blocking(self._commands, False)
             ends = [stream.open_pipe(prefix) for stream, prefix in streams]
@@ -113,12 +129,12 @@ class Member:
             # a start that is cancelled in the middle leaks the process on asyncio; there is nothing that it waits for.
             with CancelScope(shield=True):
                 process = await open_process(
-                    command(Invitation(self.group, self.name, telling, colour)),
+                    command(Invitation(self.group, self.name, telling, self._shared_leases, colour)),
                     stdin=stdin,
                     stdout=ends[0],
                     stderr=ends[1],
                     start_new_session=True,
-                    pass_fds=[telling],
+                    pass_fds=[telling, self._shared_leases],
                 )
         return process  # pyright: ignore[reportPossiblyUnboundVariable] - that scope cancels nothing
 
@@ -150,6 +166,9 @@ class Member:
 
     def _say(self, word: str) -> None:
         self._said = word
+        self._write(word)
+
+    def _write(self, word: str) -> None:
         if self._commands is not None:  # else it is said when there is a pipe
             with suppress(OSError):  # it has ended, or does not read at all: the limit of the stop meets it
                 os.write(self._commands, f"{word}\n".encode())

@@ -7,6 +7,8 @@ from typing import Any, Final, Protocol
 
 from anyio import CancelScope, Event, create_task_group, current_time
 
+from ..shared_leases import SharedLease
+from .link import RECYCLE_CODE
 from .member import Command, Member
 from .output import Output
 from .place import Place
@@ -16,7 +18,9 @@ START_TRIES: Final = 3  # of the first member, when it was killed before it work
 OK: Final = 0
 LOST: Final = 1  # a member was killed while it stopped, or no member ever worked
 INTERRUPTED: Final = 3
+UNSTORED: Final = 4
 WEDGED: Final = 70
+CLEAN: Final = (OK, INTERRUPTED, RECYCLE_CODE)  # who ends like this has given back itself what it held
 
 
 class Watcher(Protocol):
@@ -48,6 +52,7 @@ class Supervisor:
     Attributes:
         stopping: Set when the members have been told to end.
         interrupted: How many attempts members have cancelled because they stopped.
+        not_stored, not_given_back: How many outcomes they could not store, and how many jobs not give back.
         hopeless: The first member, if it has ended before it worked.
     """
 
@@ -64,7 +69,7 @@ class Supervisor:
         labelled: tuple[bool, bool] = (True, True),
     ) -> None:
         self.stopping = Event()
-        self.interrupted = 0
+        self.interrupted = self.not_stored = self.not_given_back = 0
         self._command = command
         self._group = group
         self._watcher = watcher
@@ -79,6 +84,7 @@ class Supervisor:
         self._codes: set[int] = set()  # of those that ended while we were stopping
         self._deadline = CancelScope()  # when it is over, members are killed
         self._restart = Event()
+        self._left: list[SharedLease] = []  # of dead members, for the next one that works
 
     @property
     def live(self) -> list[Member]:
@@ -139,6 +145,9 @@ class Supervisor:
             for stream, labelled in zip(self._streams, self._labelled, strict=True)
         ]
         await member.run(self._command, pipes, self._colour)
+        if member.code not in CLEAN:
+            self._left += member.left
+            self._hand_on()
         if self.stopping.is_set() and member.code is not None:
             self._codes.add(member.code)
 
@@ -158,9 +167,19 @@ class Supervisor:
         if report["kind"] == "ready":
             self._worked.set()
             self._places[member.place - 1].on_ready(member)
+            self._hand_on()
         elif report["kind"] == "ended" and self.stopping.is_set():
             self.interrupted += report["interrupted"]
+            self.not_stored += report["not_stored"]
+            self.not_given_back += report["not_given_back"]
         self._watcher.reported(member, report)
+
+    def _hand_on(self) -> None:
+        """Have a member that works end the leases of those that are dead."""
+        working = [member for member in self.live if member.ready.is_set() and not member.has_ended]
+        if self._left and working:
+            left, self._left = self._left, []
+            working[0].send_leases(left)
 
     # --- small things ----------------------------------------------------------------------------------------------------
 
@@ -195,4 +214,6 @@ class Supervisor:
             return WEDGED
         if any(code < 0 or code == LOST for code in self._codes):
             return LOST
+        if self.not_stored or self.not_given_back or UNSTORED in self._codes:
+            return UNSTORED
         return INTERRUPTED if self.interrupted or INTERRUPTED in self._codes else OK

@@ -17,18 +17,18 @@ a broker with a file or a socket, and only then may it stall.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
+from functools import partial, wraps
 from threading import Event, Lock
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
-from ..brokers.protocol import Broker, BrokerAdmin, BrokerLimits, BrokerLocks, Emit, Feature, Listener
-from ..errors import BrokerUnavailable, NotSupported
+from ..brokers.protocol import Broker, Emit, Listener
+from ..errors import BrokerUnavailable
 from ..model.delivery import CancelAnswer, Delivery, Hint, Receipt, Renewal, Settlement, Stored, Submission, Swept, Topic
-from ..model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, WorkerRecord
-from ..model.states import JobState
 
 T = TypeVar("T")
+Part = TypeVar("Part")
 
 Hook = Callable[[tuple[Any, ...]], object]
 MOST_SECONDS: Final = 30.0  # a stall that a test forgot to release ends by itself
@@ -59,7 +59,7 @@ class Stall:
         self._released.wait(MOST_SECONDS)
 
 
-class FaultyBroker:
+class FaultyBroker(Broker):
     """A broker around a real one, which does the work.
 
     Args:
@@ -74,13 +74,23 @@ class FaultyBroker:
     def __init__(self, broker: Broker, *, threads: bool | None = None) -> None:
         self.name = broker.name
         self.blocking = broker.blocking if threads is None else threads
-        self.features: frozenset[Feature] = broker.features
+        self.features = broker.features
+        self.place, self.step, self.look_seconds = broker.place, broker.step, broker.look_seconds
         self.calls: Counter[str] = Counter()
         self.hints = True
         self._broker = broker
         self._lock = Lock()
         self._before: list[tuple[str, Hook]] = []
         self._after: list[tuple[str, Hook]] = []
+        self.admin = self._watched(broker.admin)
+        self.limits = self._watched(broker.limits)
+        self.locks = self._watched(broker.locks)
+        self.replies = self._watched(broker.replies)
+        self.parking = self._watched(broker.parking)
+        self.prefetch = self._watched(broker.prefetch)
+        self.facts = self._watched(broker.facts)
+        self.queues = self._watched(broker.queues)
+        self.postbox = self._watched(broker.postbox)
 
     # --- what a test says ----------------------------------------------------------------------------------------------------
 
@@ -152,6 +162,9 @@ class FaultyBroker:
 
         return remove
 
+    def _watched(self, part: Part) -> Part:
+        return part if part is None else cast(Part, _Watched(part, self._call))
+
     def _call(self, name: str, method: Callable[..., T], *args: Any) -> T:
         with self._lock:
             self.calls[name] += 1
@@ -170,8 +183,11 @@ class FaultyBroker:
     def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
         return self._call("submit", self._broker.submit, jobs)
 
-    def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Delivery]:
-        return self._call("claim", self._broker.claim, queues, limit, worker, lease_seconds)
+    def claim(
+        self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float, names: Collection[str] = ()
+    ) -> list[Delivery]:
+        what = (queues, limit, worker, lease_seconds, *([names] if names else []))
+        return self._call("claim", self._broker.claim, *what)
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         return self._call("settle", self._broker.settle, settlements)
@@ -182,8 +198,8 @@ class FaultyBroker:
     def cancel(self, ids: Sequence[str], reason: str | None, owner: bytes | None = None) -> list[CancelAnswer]:
         return self._call("cancel", self._broker.cancel, ids, reason, owner)
 
-    def hold(self, owners: Sequence[bytes], lease_seconds: float) -> list[bool]:
-        return self._call("hold", self._broker.hold, owners, lease_seconds)
+    def renew_owners(self, owners: Sequence[bytes], lease_seconds: float) -> list[bool]:
+        return self._call("renew_owners", self._broker.renew_owners, owners, lease_seconds)
 
     def outcomes(self, ids: Sequence[str]) -> list[Stored | None]:
         return self._call("outcomes", self._broker.outcomes, ids)
@@ -201,65 +217,21 @@ class FaultyBroker:
     def close(self) -> None:
         self._call("close", self._broker.close)
 
-    # --- BrokerAdmin ---------------------------------------------------------------------------------------------------------
 
-    def job(self, job_id: str) -> JobRecord | None:
-        return self._call("job", self._admin.job, job_id)
+class _Watched:
+    """A part of a broker, each of whose calls goes through the hooks, by the name of its method."""
 
-    def jobs(self, wanted: JobFilter, limit: int, after: int = 0, newest_first: bool = False) -> list[JobRecord]:
-        return self._call("jobs", self._admin.jobs, wanted, limit, after, newest_first)
+    def __init__(self, part: object, call: Callable[..., Any]) -> None:
+        self._part, self._call = part, call
 
-    def queues(self) -> list[QueueRecord]:
-        return self._call("queues", self._admin.queues)
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._part, name)
 
-    def purge(self, queue: str, states: frozenset[JobState], limit: int = 10_000) -> int:
-        return self._call("purge", self._admin.purge, queue, states, limit)
+        @wraps(method)
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            return self._call(name, partial(method, **kwargs), *args)
 
-    def pause(self, queue: str) -> None:
-        self._call("pause", self._admin.pause, queue)
-
-    def resume(self, queue: str) -> None:
-        self._call("resume", self._admin.resume, queue)
-
-    def requeue(self, ids: Sequence[str]) -> list[bool]:
-        return self._call("requeue", self._admin.requeue, ids)
-
-    def beat(self, worker: WorkerRecord, ttl_seconds: float) -> None:
-        self._call("beat", self._admin.beat, worker, ttl_seconds)
-
-    def workers(self) -> list[WorkerRecord]:
-        return self._call("workers", self._admin.workers)
-
-    # --- BrokerLimits and BrokerLocks ----------------------------------------------------------------------------------------
-
-    def limits(self, limit: int) -> list[LimitRecord]:
-        if not isinstance(self._broker, BrokerLimits):
-            raise NotSupported(self.name, Feature.LIMITS)
-        return self._call("limits", self._broker.limits, limit)
-
-    def lock(self, name: str, holder: bytes, lease_seconds: float, wait: bool) -> int:
-        return self._call("lock", self._locks.lock, name, holder, lease_seconds, wait)
-
-    def relock(self, holds: Sequence[tuple[str, bytes]], lease_seconds: float) -> list[bool]:
-        return self._call("relock", self._locks.relock, holds, lease_seconds)
-
-    def unlock(self, holds: Sequence[tuple[str, bytes]]) -> list[bool]:
-        return self._call("unlock", self._locks.unlock, holds)
-
-    def locks(self, limit: int) -> list[LockRecord]:
-        return self._call("locks", self._locks.locks, limit)
-
-    @property
-    def _locks(self) -> BrokerLocks:
-        if not isinstance(self._broker, BrokerLocks):
-            raise NotSupported(self.name, Feature.LOCKS)
-        return self._broker
-
-    @property
-    def _admin(self) -> BrokerAdmin:
-        if not isinstance(self._broker, BrokerAdmin):
-            raise NotSupported(self.name, "listings")
-        return self._broker
+        return watched
 
 
 class _Failing:

@@ -17,6 +17,7 @@ Threads live in real time, which an autojump clock leaps past, so the lab calls 
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -26,14 +27,14 @@ import anyio
 from anyio import current_time
 
 from ..app import App
-from ..brokers.memory import MemoryBroker
 from ..events import EventKind, JobEvent
 from ..worker import Worker, WorkerOptions
+from .lab_broker import LabBroker
 
 T = TypeVar("T")
 
-PACE: Final = 30.0  # an idle hour is 120 sweeps: hints are never lost here, so the nets can be wide
-LEASE_SECONDS: Final = 600.0
+PACE: Final = math.inf  # nobody looks unless something happens: hints are never lost here, so there is no need for nets
+LEASE_SECONDS: Final = 10 * 365 * 86_400.0  # no worker is ever lost, so there is nothing to renew
 EPOCH: Final = 1_893_456_000.0  # 2030-01-01: when every lab begins, in epoch seconds
 
 
@@ -47,7 +48,7 @@ class Lab:
         events: All events so far, oldest first.
     """
 
-    def __init__(self, app: App, broker: MemoryBroker, began: float) -> None:
+    def __init__(self, app: App, broker: LabBroker, began: float) -> None:
         self.app = app
         self.broker = broker
         self.workers: list[Worker] = []
@@ -81,7 +82,7 @@ async def open_lab(app: App, *, workers: int = 1, seed: int = 0, **options: Unpa
     def now() -> float:
         return EPOCH + current_time() - began
 
-    broker = MemoryBroker(clock=now)
+    broker = LabBroker(now)
     lab = Lab(app, broker, began)
     numbers = itertools.count(1)
     jitter = random.Random(seed)
@@ -90,9 +91,11 @@ async def open_lab(app: App, *, workers: int = 1, seed: int = 0, **options: Unpa
         with app.use_broker(broker):
             async with AsyncExitStack() as stack:
                 await stack.enter_async_context(app)
-                app.connection.new_id = lambda: f"job-{next(numbers)}"
-                app.connection.now = now
+                app.connection.submitter.encoder.new_id = lambda: f"job-{next(numbers)}"
+                app.connection.submitter.encoder.now = now
                 app.connection.waiter.poll_seconds *= PACE
+                app.connection.lock_keeper.ask_seconds *= PACE
+                app.connection.longest_nap_seconds *= PACE
                 for number in range(1, workers + 1):
                     defaults: WorkerOptions = {
                         "slots": 8,
@@ -120,7 +123,7 @@ def lab_backend() -> tuple[str, dict[str, Any]]:
 
 
 def run_lab(check: Callable[[], Awaitable[T]]) -> T:
-    """Run an async function in virtual time and return its result; needs Trio (`pip install nursery-tasks[trio]`)."""
+    """Run an async function in virtual time and return its result; needs Trio (`pip install trio`)."""
     backend, options = lab_backend()
     return anyio.run(check, backend=backend, backend_options=options)
 

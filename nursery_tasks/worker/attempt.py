@@ -1,4 +1,4 @@
-"""One attempt: call the handler inside its scopes, and say how it ended.
+"""One attempt: call the handler inside its scopes, and note how it ended.
 
 Whatever a handler does is the outcome of its job and of nothing else: an exception, `SystemExit`, a group of base exceptions, a
 stray cancellation that belongs to no scope. Only a cancellation from above, when the worker stops, goes on.
@@ -10,6 +10,7 @@ import asyncio
 import math
 import sys
 from contextlib import suppress
+from typing import Any
 
 from anyio import (
     CancelScope,
@@ -20,102 +21,90 @@ from anyio import (
 )
 
 from ..current import CurrentJob
-from ..errors import JobTimedOut
-from ..model.outcome import GIVEN_BACK, LEASE_LOST
-from ..model.reasons import DEADLINE_OVER
+from .ending import AttemptEnd
 from .executors import Execute
-from .held import Held
-from .judge import Ending, Interrupted, Raised, Returned, WasCancelled
+from .in_flight import InFlightJob
 from .leaks import close_leaked
 from .prepare import Call
 
 
-class StrayCancellation(RuntimeError):
-    """The handler was left by a cancellation that no scope around it had asked for.
-
-    On asyncio that happens when a handler awaits a future or task that somebody else cancels.
-    """
-
-
-async def run_attempt(held: Held, call: Call, job: CurrentJob, *, execute: Execute, owns_signals: bool) -> Ending:
-    """Run the handler once.
+async def run_attempt(job: InFlightJob, call: Call, current: CurrentJob, *, execute: Execute, owns_signals: bool) -> AttemptEnd:
+    """Run the handler once; return what is known of its end.
 
     Args:
         execute: Calls the handler where its kind belongs.
         owns_signals: Whether a KeyboardInterrupt can only be the handler's own.
 
     Cancellation:
-        The attempt is interrupted. The ending says so, and the caller's next `await` is cancelled, too.
+        The attempt is interrupted. Its end says so, and the caller's next `await` is cancelled, too.
     """
     natives = _NativeCancels()
     try:
-        return await _run_in_scopes(held, call, job, execute, owns_signals)
+        return await _run_in_scopes(job, call, current, execute, owns_signals)
     finally:
         await natives.take_back()
 
 
-async def _run_in_scopes(held: Held, call: Call, job: CurrentJob, execute: Execute, owns_signals: bool) -> Ending:
+async def _run_in_scopes(job: InFlightJob, call: Call, current: CurrentJob, execute: Execute, owns_signals: bool) -> AttemptEnd:
     deadline = math.inf if call.deadline is None else call.deadline
-    scope = held.scope = CancelScope(deadline=deadline)
-    clock, value = math.inf, None
-    held.time_limit = deadline
+    scope = job.scope = CancelScope(deadline=deadline)
+    job.limit(deadline)
+    value = None  # of a handler that its own timeout has ended
     try:
         with scope:
             if call.timeout_seconds is None:
-                value = await execute(call, job)
+                value = await execute(call, current)
             else:
                 with move_on_after(call.timeout_seconds) as timer:
-                    clock = timer.deadline
-                    held.timeout_at, held.time_limit = clock, min(clock, deadline)
-                    value = await execute(call, job)
+                    job.limit(min(timer.deadline, deadline), timer.deadline)
+                    value = await execute(call, current)
     except KeyboardInterrupt:
         if not owns_signals:
             raise
-        return Raised(SystemError("the handler raised KeyboardInterrupt"))
+        error = SystemError("the handler raised KeyboardInterrupt")
+        return end_of(job, call, error=error, caught=scope.cancelled_caught)
     except BaseException as error:  # nothing is swallowed: it becomes the job's outcome, or the scope above cancels us again
         leaked = close_leaked(scope, error)
         if leaked is not None:
             leaked.__cause__ = error
-        return _judge_error(leaked or error, held, call, clock)
-    if held.cancelled and scope.cancelled_caught:  # and not late, although its clean-up may have lasted
-        return _cancelled(held)
-    if held.time_limit != math.inf and current_time() >= held.time_limit:
-        # By the clock: who swallowed its timeout has not succeeded.
-        return _late(held, call, clock)
-    if scope.cancelled_caught:
-        return _cancelled(held)
-    return Returned(value)
+        return end_of(job, call, error=leaked or error, caught=scope.cancelled_caught)
+    finally:
+        job.over = True
+    return end_of(job, call, value, caught=scope.cancelled_caught)
 
 
-def _judge_error(error: BaseException, held: Held, call: Call, clock: float) -> Ending:
-    # Outside of the attempt's own scopes: what is cancelled here is above us.
-    if held.cancelled:
-        return _cancelled(held, None if isinstance(error, get_cancelled_exc_class()) else error)
-    if _is_cancelled_from_above():  # before the clock is asked: its clean-up may have lasted
-        return Interrupted("the worker stops")
-    if current_time() >= held.time_limit:
-        return _late(held, call, clock, error)
-    if isinstance(error, get_cancelled_exc_class()):
-        stray = StrayCancellation("a cancellation came out of the handler that nobody here had asked for")
-        stray.__cause__ = error
-        return Raised(stray)
-    return Raised(error)
-
-
-def _late(held: Held, call: Call, clock: float, error: BaseException | None = None) -> Ending:
-    """Say what became of an attempt whose own timeout, or whose caller's deadline, is over: whichever was first."""
-    if held.time_limit < clock:
-        return WasCancelled(DEADLINE_OVER, None if isinstance(error, get_cancelled_exc_class()) else error)
-    late = JobTimedOut(held.delivery.id, call.spec.name, call.timeout_seconds)
-    late.__cause__ = error
-    return Raised(late, timed_out=True)
-
-
-def _cancelled(held: Held, error: BaseException | None = None) -> Ending:
-    # Without a lease nobody knows whose job it is. If it is still ours, it goes back; nobody wanted it to end.
-    if held.lost:
-        return Interrupted(LEASE_LOST)
-    return Interrupted(GIVEN_BACK) if held.given_back else WasCancelled(held.cancel_reason, error)
+def end_of(
+    job: InFlightJob,
+    call: Call,
+    value: Any = None,
+    error: BaseException | None = None,
+    *,
+    caught: bool = False,
+    given_up: bool = False,
+) -> AttemptEnd:
+    """Note what is known, outside of the attempt's own scopes: what is cancelled here is above us."""
+    delivery = job.delivery
+    return AttemptEnd(  # by position, for every job: by name this costs eight times as much
+        delivery.id,
+        call.spec.name,
+        delivery.attempt,
+        call.timeout_seconds,
+        call.retry,
+        current_time(),
+        job.timeout_at,
+        math.inf if call.deadline is None else call.deadline,
+        value,
+        error,
+        error is not None and isinstance(error, get_cancelled_exc_class()),
+        caught,
+        job.cancelled,
+        job.cancel_reason,
+        job.given_back,
+        job.lost,
+        error is not None and _is_cancelled_from_above(),
+        given_up,
+        job.ended,
+    )
 
 
 def _is_cancelled_from_above() -> bool:

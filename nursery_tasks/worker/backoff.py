@@ -1,4 +1,7 @@
-"""What to do while a broker is away: wait longer each time, and say so without filling the log."""
+"""What to do while a broker is away: wait longer each time, and say so without filling the log.
+
+Its failure is said once in 30 s, also when the call works now and then in between, and its end when the failure was said.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,12 @@ from typing import Final
 
 from anyio import Event, current_time, move_on_after, sleep_forever
 
+from ..log_throttle import SAY_AGAIN_SECONDS
+
 FIRST_SECONDS: Final = 0.1
 MOST_SECONDS: Final = 30.0
 OTHERS_SECONDS: Final = 1.0  # between two tries, at least, that are made because another kind of call works
-SAY_AGAIN_SECONDS: Final = 30.0
+
 
 _log = logging.getLogger("nursery_tasks.worker")
 
@@ -43,7 +48,8 @@ class Outage:
         self._failed_at = 0.0
         self._pause = 0.0
         self._since: float | None = None
-        self._said_at = 0.0
+        self._said_at = float("-inf")
+        self._is_said = False  # this failure
         self._hurried = False
         self._hurry = Event()
 
@@ -52,10 +58,12 @@ class Outage:
         now = self._failed_at = current_time()
         self._pause = next_pause(self._pause, self._fraction())
         if self._since is None:
-            self._since = now
-            self._say(now, f"cannot {self._what}, and go on trying: {error}")
-        elif now - self._said_at >= SAY_AGAIN_SECONDS:
-            self._say(now, f"cannot {self._what} for {now - self._since:.0f} s: {error}")
+            self._since, self._is_said = now, False
+        if now - self._said_at >= SAY_AGAIN_SECONDS:
+            self._said_at, seconds = now, now - self._since
+            how_long = f" for {seconds:.0f} s" if self._is_said else ", and go on trying"
+            self._is_said = True
+            _log.warning("cannot %s%s: %s", self._what, how_long, error)
         if not self._hurried:
             self._hurry = Event()
         with move_on_after(FIRST_SECONDS if self._hurried else self._pause):
@@ -79,7 +87,8 @@ class Outage:
     def over(self) -> None:
         """Hear that the call works; cheap when it worked before, too."""
         if self._since is not None:
-            _log.warning("can %s again, after %.1f s", self._what, current_time() - self._since)
+            if self._is_said:
+                _log.warning("can %s again, after %.1f s", self._what, current_time() - self._since)
             self._since, self._pause = None, 0.0
         for other in self.others:
             if other.failing:
@@ -89,10 +98,6 @@ class Outage:
         """Try again, unless the last try was a moment ago: that another call works does not say that this one does."""
         if current_time() - self._failed_at >= OTHERS_SECONDS:
             self.wake()
-
-    def _say(self, now: float, text: str) -> None:
-        self._said_at = now
-        _log.warning("%s", text)
 
 
 def introduce(outages: Sequence[Outage]) -> None:

@@ -14,7 +14,7 @@ from ..execution import call_in_loop, call_in_thread
 from ..execution.in_interpreter import call_in_interpreter
 from ..execution.in_process import CpuHosts, Work, default_limit
 from ..registry import AWAY, Registry
-from .held import Held
+from .in_flight import InFlightJob
 from .options import WorkerSettings
 from .prepare import Call
 
@@ -57,72 +57,72 @@ class Executors:
         return call.spec.kind in AWAY and self.hosts is not None
 
     @asynccontextmanager
-    async def reserved(self, held: Held, call: Call) -> AsyncGenerator[Execute, None]:
+    async def reserved(self, job: InFlightJob, call: Call) -> AsyncGenerator[Execute, None]:
         """Wait for a place to run *call*, keep it while the context is open; yields what to call it with.
 
         When the job is cancelled meanwhile, or too late to start, it yields at once, and the caller must look before it calls.
         """
         async with AsyncExitStack() as stack:
             execute: Execute = self.call
-            with CancelScope(deadline=_latest_start(held, call)) as waiting:
-                held.scope = waiting  # so that a cancel finds something to cancel
-                if held.cancelled:
+            with CancelScope(deadline=_latest_start(job, call)) as waiting:
+                job.scope = waiting  # so that a cancel finds something to cancel
+                if job.cancelled:
                     waiting.cancel()
                 try:
-                    execute = await self._reserve(stack, held, call)
+                    execute = await self._reserve(stack, job, call)
                 finally:
-                    held.scope = None
+                    job.scope = None
             yield execute
 
-    async def _reserve(self, stack: AsyncExitStack, held: Held, call: Call) -> Execute:
-        payload = held.delivery.payload if call.payload is None else call.payload
+    async def _reserve(self, stack: AsyncExitStack, job: InFlightJob, call: Call) -> Execute:
+        payload = job.delivery.payload if call.payload is None else call.payload
         if self.hosts is not None and call.spec.kind == "process":
             place = await stack.enter_async_context(self.hosts.reserved())
 
-            def in_process(call: Call, job: CurrentJob) -> Awaitable[Any]:
-                return place.do(self._describe(call, job), payload, job, call.spec.kill_after_seconds)
+            def in_process(call: Call, current: CurrentJob) -> Awaitable[Any]:
+                return place.do(self._describe(call, current), payload, current, call.spec.kill_after_seconds)
 
             return in_process
         await stack.enter_async_context(self._interpreters)
 
-        def in_interpreter(call: Call, job: CurrentJob) -> Awaitable[Any]:
-            return call_in_interpreter(self._describe(call, job), payload)
+        def in_interpreter(call: Call, current: CurrentJob) -> Awaitable[Any]:
+            return call_in_interpreter(self._describe(call, current), payload)
 
         return in_interpreter
 
-    async def call(self, call: Call, job: CurrentJob) -> Any:
+    async def call(self, call: Call, current: CurrentJob) -> Any:
         """Call a handler that needs no reserved place."""
         function = call.spec.function
         if call.spec.kind == "loop":
-            return await call_in_loop(function, call.args, call.kwargs, job)
+            return await call_in_loop(function, call.args, call.kwargs, current)
         if self._threads is None:
-            return await call_in_loop(_as_async(function), call.args, call.kwargs, job)
-        return await call_in_thread(function, call.args, call.kwargs, job, self._threads)
+            return await call_in_loop(_as_async(function), call.args, call.kwargs, current)
+        return await call_in_thread(function, call.args, call.kwargs, current, self._threads)
 
-    def _describe(self, call: Call, job: CurrentJob) -> Work:
+    def _describe(self, call: Call, current: CurrentJob) -> Work:
         """Return what another process or interpreter needs to know of a job."""
         module, qualname = call.spec.address
         return Work(
-            id=job.id,
-            task=job.task,
+            id=current.id,
+            task=current.task,
             module=module,
             qualname=qualname,
             form=self._registry.codec.form,
             limit_bytes=self._limit_bytes,
-            attempt=job.attempt,
-            queue=job.queue,
-            worker=job.worker,
-            parent=job.parent,
-            tags=job.tags,
+            attempt=current.attempt,
+            queue=current.queue,
+            worker=current.worker,
+            parent=current.parent,
+            tags=current.tags,
             rule=call.retry,
-            broker=None if job.hold is None else getattr(job.hold.broker, "name", None),
-            token=None if job.hold is None else job.hold.token,
+            broker=None if current.context is None else getattr(current.context.broker, "name", None),
+            token=None if current.context is None else current.context.token,
         )
 
 
-def _latest_start(held: Held, call: Call) -> float:
+def _latest_start(job: InFlightJob, call: Call) -> float:
     """Return past what moment of the loop's clock the job is not to start any more."""
-    return min(moment for moment in (math.inf, held.expires_deadline, call.deadline) if moment is not None)
+    return min(moment for moment in (math.inf, job.expires_deadline, call.deadline) if moment is not None)
 
 
 def _as_async(function: Any) -> Any:

@@ -15,9 +15,10 @@ from ..errors import InvalidOptions
 from ..execution.results import Encoded
 from ..model.codec import Codec, Undecodable
 from ..model.delivery import Delivery
+from ..model.foreign import read_foreign
 from ..model.message import Message
 from ..model.options import check_name
-from ..model.raw import Letterhead
+from ..model.raw import ForeignHead, unwrap_raw
 from ..model.reply import Address, pack_response
 from ..registry import RawBody, Registry, TaskSpec
 
@@ -41,7 +42,22 @@ def read_body(body: bytes, wanted: RawBody) -> Any:
         raise Undecodable(f"{'not JSON' if wanted == 'json' else 'no text in UTF-8'}: {error}") from None
 
 
-def raw_message(spec: TaskSpec, value: Any, head: Letterhead) -> Message:
+def why_unread(delivery: Delivery) -> str:
+    """Say what is wrong with a delivery of which no broker could tell the task: nothing of it may run.
+
+    What the broker did not heed (an id, a delay) would be lost, whatever the rest says.
+    """
+    try:
+        read_foreign(unwrap_raw(delivery.payload)[1] if delivery.raw else delivery.payload)
+        why = "its broker cannot read it; write it as JSON, with values that are nested less than 1000 deep"
+        if delivery.raw:
+            why = "it is a message, and messages are not put in as raw"
+    except Undecodable as error:
+        why = str(error)
+    return f"no task here takes what is raw on queue {delivery.queue!r}; {why}" if delivery.raw else why
+
+
+def raw_message(spec: TaskSpec, value: Any, head: ForeignHead) -> Message:
     """Return the message that a raw body amounts to; *head* is what was said beside it."""
     given: Any = cast("Mapping[str, Any]", value).get("id") if isinstance(value, dict) else None
     its_id = given if isinstance(given, str | int) and not isinstance(given, bool) else None

@@ -1,12 +1,12 @@
-"""From intake to the slots: a deque and parked events. And slots that are lent out while their handlers wait.
+"""From intake to the slots: a deque and parked events. And slots that are released while their handlers wait.
 
 A memory object stream does the same and costs twice the CPU per job, because it wakes and switches for each item; here a busy
 slot takes its next delivery without any waiting at all.
 
 A *slot* is the right to run one more attempt, a number; the long-lived children that use the slots are as many, and more while
-handlers wait for other jobs: a handler that waits gives its slot back (`lend`), so another child runs the job that it waits
-for. When its wait is over it takes a slot again (`take_again`), ahead of what has not started by then. So nested waits never
-need more slots than there are, however deep they go, and at no time do more than `slots` handlers run that do not wait.
+handlers wait for other jobs: a handler that waits releases its slot (`release_slot`), so another child runs the job that it
+waits for. When its wait is over it takes a slot again (`acquire_slot`), ahead of what has not started by then. So nested waits
+never need more slots than there are, however deep they go, and at no time do more than `slots` handlers run that do not wait.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final
 
 from anyio import Event
 
-from .held import Held
+from .in_flight import InFlightJob
 
 SPARE_CHILDREN: Final = 8  # kept for the next wait; what is above them ends
 
@@ -29,18 +29,18 @@ class HandOver:
     Args:
         slots: How many attempts may run at once.
         start_child: Starts one more child that takes deliveries.
-        on_lent: Called when a slot was lent out.
+        on_slot_released: Called when a handler has released its slot.
     """
 
-    def __init__(self, slots: int, start_child: Callable[[], None], on_lent: Callable[[], None]) -> None:
+    def __init__(self, slots: int, start_child: Callable[[], None], on_slot_released: Callable[[], None]) -> None:
         self.busy = 0  # slots in use; above `slots` only while cancelled handlers clean up
         self.children = 0
-        self.lent = 0  # attempts that wait for other jobs, or for a slot afterwards
+        self.released_slots = 0  # attempts that wait for other jobs, or for a slot afterwards
         self.thread = threading.get_ident()  # the worker's own
         self._slots = slots
         self._start_child = start_child
-        self._on_lent = on_lent
-        self._waiting: deque[Held] = deque()
+        self._on_slot_released = on_slot_released
+        self._waiting: deque[InFlightJob] = deque()
         self._parked: list[Event] = []  # one per child that waits for a delivery or a slot
         self._returning: deque[Event] = deque()  # one per attempt that waits for a slot again
         self._closed = False
@@ -53,13 +53,13 @@ class HandOver:
         for _ in range(self._slots):
             self._add_child()
 
-    def put(self, held: Iterable[Held]) -> None:
+    def put(self, jobs: Iterable[InFlightJob]) -> None:
         """Add deliveries, and wake a child for each that has a slot."""
         before = len(self._waiting)
-        self._waiting.extend(held)
+        self._waiting.extend(jobs)
         self._wake(len(self._waiting) - before)
 
-    async def take(self) -> Held | None:
+    async def take(self) -> InFlightJob | None:
         """Return the next delivery with a slot for it, waiting for both; None: the child is not needed any more.
 
         Cancellation:
@@ -69,7 +69,7 @@ class HandOver:
             if self._waiting and self.busy < self._slots:
                 self.busy += 1
                 return self._waiting.popleft()
-            if (self._closed and not self._waiting) or self.children - self.lent > self._slots + SPARE_CHILDREN:
+            if (self._closed and not self._waiting) or self.children - self.released_slots > self._slots + SPARE_CHILDREN:
                 self.children -= 1
                 return None
             event = Event()
@@ -84,24 +84,24 @@ class HandOver:
         """Say that what was taken has been dealt with."""
         self._free()
 
-    def lend(self) -> None:
-        """Give a slot back while its attempt waits for another job."""
-        self.lent += 1
-        if self.children - self.lent < self._slots and not self._closed:
+    def release_slot(self) -> None:
+        """Release a slot while its attempt waits for another job."""
+        self.released_slots += 1
+        if self.children - self.released_slots < self._slots and not self._closed:
             self._add_child()
         self._free()
-        self._on_lent()
+        self._on_slot_released()
         if self.busy < self._slots:
             self._wake(1)
 
-    async def take_again(self) -> None:
+    async def acquire_slot(self) -> None:
         """Take a slot again, waiting for one.
 
         Cancellation:
             The slot is taken at once, if need be beside all others: a cancelled handler only cleans up, and must not wait.
         """
         if self.busy < self._slots:
-            self.take_again_nowait()
+            self.acquire_slot_nowait()
             return
         event = Event()
         self._returning.append(event)
@@ -113,16 +113,16 @@ class HandOver:
                 self.busy += 1
             raise
         finally:
-            self.lent -= 1
+            self.released_slots -= 1
 
-    def take_again_nowait(self) -> None:
+    def acquire_slot_nowait(self) -> None:
         """Take a slot again without waiting, if need be beside all others."""
         self.busy += 1
-        self.lent -= 1
+        self.released_slots -= 1
 
-    def take_back(self, before: float | None = None) -> list[Held]:
+    def take_back(self, before: float | None = None) -> list[InFlightJob]:
         """Take back what no slot has taken; with *before*, only what has been waiting since before that moment."""
-        taken: list[Held] = []
+        taken: list[InFlightJob] = []
         while self._waiting and (before is None or self._waiting[0].since < before):
             taken.append(self._waiting.popleft())
         return taken

@@ -9,12 +9,12 @@ from typing import Final
 from anyio import Event, current_time, move_on_after
 
 from ..brokers.gateway import Gateway
-from ..brokers.protocol import HasInbox
 from ..errors import BrokerError
 from ..model.delivery import Delivery, Topic
+from ..registry import Registry
 from .backoff import Outage
 from .hand_over import HandOver
-from .held import Held, HeldJobs
+from .in_flight import InFlightJob, InFlightJobs
 from .options import PREFETCH_MOST, PREFETCH_SHORT, WorkerSettings
 from .services import CancelWatch
 
@@ -29,6 +29,7 @@ class Intake:
     """Feeds the slots of one worker.
 
     Args:
+        registry: Knows the tasks that claims may name.
         seconds_per_job: The recent average, or None before the first job.
         release: Gives a delivery back.
         cancels: Told when a claim begins, and what it has brought.
@@ -38,18 +39,20 @@ class Intake:
     def __init__(
         self,
         gateway: Gateway,
-        held: HeldJobs,
+        registry: Registry,
+        in_flight: InFlightJobs,
         hand_over: HandOver,
         settings: WorkerSettings,
         seconds_per_job: Callable[[], float | None],
-        release: Callable[[Held], None],
+        release: Callable[[InFlightJob], None],
         cancels: CancelWatch,
         clock: Callable[[], float],
         *,
         fraction: Callable[[], float] = random.random,
     ) -> None:
         self._gateway = gateway
-        self._held = held
+        self._registry = registry
+        self._in_flight = in_flight
         self._hand_over = hand_over
         self._settings = settings
         self._seconds_per_job = seconds_per_job
@@ -57,7 +60,7 @@ class Intake:
         self._cancels = cancels
         self._clock = clock
         broker = gateway.broker
-        self._poll_seconds = settings.pace * (broker.look_seconds if isinstance(broker, HasInbox) else POLL_SECONDS)
+        self._poll_seconds = settings.pace * (POLL_SECONDS if broker.look_seconds is None else broker.look_seconds)
         self.outage = Outage("claim", fraction)
         self._turn = 0
         self._dry = False  # the last claim got less than it asked for
@@ -99,7 +102,7 @@ class Intake:
 
         Nothing is fetched ahead while handlers wait for other jobs: those come first, and have a place then.
         """
-        if self._hand_over.lent:
+        if self._hand_over.released_slots:
             self._prefetch = 0
         return self._settings.slots + self._prefetch - self._hand_over.busy - len(self._hand_over)
 
@@ -114,21 +117,25 @@ class Intake:
             self._hinted = False
             self._cancels.claiming = True
             try:
-                deliveries = await self._gateway.claim(self._queues(), room, self._settings.name, self._settings.lease_seconds)
+                deliveries = await self._gateway.claim(
+                    self._queues(), room, self._settings.name, self._settings.lease_seconds, self._registry.known
+                )
                 break
             except BrokerError as error:
                 await self.outage.wait(error)
                 sent = self._clock()
         self.outage.over()
         self._dry = len(deliveries) < room and not self._hinted
-        held = self._held.add(deliveries, sent, current_time())
-        self._cancels.claimed(held)
-        self._hand_over.put(held)
+        jobs = self._in_flight.add(deliveries, sent, current_time())
+        self._cancels.claimed(jobs)
+        self._hand_over.put(jobs)
         self._prefetch = next_prefetch(self._settings.slots, self._seconds_per_job(), deliveries)
 
     async def _wait(self) -> None:
         self._wanted = self._least() if not self._dry else 0
-        with move_on_after(self._poll_seconds) as scope:
+        # What waits behind a busy slot is looked at in time, also where no poll is needed.
+        wait_seconds = min(self._poll_seconds, UNUSED_SECONDS) if len(self._hand_over) else self._poll_seconds
+        with move_on_after(wait_seconds) as scope:
             await self._wake.wait()
         self._wanted = 0
         self._wake = Event()
@@ -138,8 +145,8 @@ class Intake:
 
     def _return_unused(self) -> None:
         unused = self._hand_over.take_back(before=current_time() - UNUSED_SECONDS)
-        for held in unused:
-            self._release(held)
+        for job in unused:
+            self._release(job)
         if unused:
             self._prefetch = 0  # or the same jobs would be claimed again, and others hardly get a chance
 

@@ -12,9 +12,10 @@ from ..errors import InvalidOptions
 from ..execution.in_process import JOBS, default_limit
 from ..model.duration import Duration, to_seconds
 from ..model.options import DEFAULT_QUEUE, check_name, check_queue
+from ..shared_leases import SharedLeases
 
 SLOTS: Final = 32
-LEASE_SECONDS: Final = 15.0  # renewed each third of it: two beats may fail
+LEASE_SECONDS: Final = 15.0  # renewed each third of it: two renewals may fail
 CLEANUP_SECONDS: Final = 5.0
 DRAIN_SECONDS: Final = 25.0  # below the 30 s after which most process managers kill
 PREFETCH_SHORT: Final = 64  # deliveries that may wait for a slot, at most, while jobs are short
@@ -37,7 +38,8 @@ class WorkerOptions(TypedDict, total=False):
     process_jobs: How many jobs a process runs before another takes its place (default 1000).
     process_memory: A process that holds more bytes than this after a job is replaced, too (default: no limit).
     fraction: The source of jitter, a number in [0, 1); for tests that want the same waits each time.
-    pace: What the periods of polling and sweeping are multiplied by; for virtual clocks, where hints are never lost.
+    pace: What the periods of polling and sweeping are multiplied by; for virtual clocks, where hints are never lost. Infinite:
+        nothing is looked at unless something happens.
     on_recycle: Called on the loop when the worker wants to be replaced by a fresh process, with the reason and the seconds
         that attempts still have (infinite: all they want). The worker drains from then on. Only what can replace a whole
         process gives it, as `nursery-tasks run --workers` does; without it `Worker.recycle()` changes nothing.
@@ -46,6 +48,7 @@ class WorkerOptions(TypedDict, total=False):
     max_jobs: Recycle when so many attempts have begun (default None: never); needs `on_recycle`.
     max_memory: Recycle when the process has more resident memory than so many bytes after an attempt; needs `on_recycle`.
     group: The name of the group of worker processes that this one belongs to, shown by `app.workers()`.
+    shared_leases: Where the worker notes its leases, for a supervisor that sees it die; `nursery-tasks run --workers` gives it.
     """
 
     slots: int
@@ -68,6 +71,7 @@ class WorkerOptions(TypedDict, total=False):
     max_jobs: int | None
     max_memory: int | None
     group: str
+    shared_leases: SharedLeases | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,7 @@ class WorkerSettings:
     max_jobs: int | None = None
     max_memory_bytes: int | None = None
     group: str = ""
+    shared_leases: SharedLeases | None = None
 
 
 def check_worker_options(given: WorkerOptions, app_queues: Sequence[str], node: str) -> WorkerSettings:
@@ -143,6 +148,7 @@ def check_worker_options(given: WorkerOptions, app_queues: Sequence[str], node: 
         max_jobs=_recycle_limit(given, "max_jobs"),
         max_memory_bytes=_recycle_limit(given, "max_memory"),
         group=given.get("group", ""),
+        shared_leases=given.get("shared_leases"),
     )
 
 

@@ -16,12 +16,16 @@ from ..model.options import KINDS, Kind
 from ..model.raw import unwrap_raw
 from ..model.reply import Address
 from ..model.retry import RetryRule
-from ..registry import AWAY, Registry, TaskSpec
-from .foreign import address_of, raw_message, raw_task, read_body
+from ..registry import AWAY, Registry, TaskSpec, version_of
+from .foreign import address_of, raw_message, raw_task, read_body, why_unread
 
-UNKNOWN_DELAY_SECONDS: Final = 30.0  # another worker may know the task
 UNKNOWN_GRACE_SECONDS: Final = 600.0  # time to deploy the newer code
+# Where nothing can be parked: how long a job stays away at first and at most, and what part of the time since it was first seen
+# lies between. It has to come by often before it meets the one new worker among many old ones, and not so often for ever.
+UNKNOWN_PAUSES: Final = (0.25, 30.0)
+UNKNOWN_PAUSE_PART: Final = 0.1
 UNKNOWN_LIMIT: Final = 10_000  # jobs that are remembered
+NAME_LIMIT: Final = 256  # characters of a name in a broker; tasks have shorter ones
 
 
 class Call(msgspec.Struct, frozen=True):  # made for every job: a frozen dataclass takes three times as long
@@ -42,7 +46,7 @@ class Call(msgspec.Struct, frozen=True):  # made for every job: a frozen datacla
 
 
 @dataclass(frozen=True, slots=True)
-class Bury:
+class MarkDead:
     """Put the job aside: it cannot be run by anybody."""
 
     reason: str
@@ -50,15 +54,20 @@ class Bury:
 
 
 @dataclass(frozen=True, slots=True)
-class GiveBack:
-    """Another worker may be able to run it."""
+class ReleaseUnstarted:
+    """Another worker may be able to run it.
+
+    Attributes:
+        park: It waits for a worker that knows this; None: anybody may have it after the delay.
+    """
 
     delay_seconds: float
     detail: str
+    park: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Refuse:
+class FailUnstarted:
     """The job has failed, and trying again would not help."""
 
     error: InvalidArguments
@@ -76,21 +85,24 @@ def deadline_of(remaining_seconds: float, delivery: Delivery, since: float) -> f
 class Preparer:
     """Makes calls of deliveries, for one worker.
 
-    It remembers the jobs whose task it does not know, with the moment when each was first seen here. A worker counts for
-    itself, from its own start, so a job is buried too late rather than too early.
+    A job that it cannot run and that another worker may be able to is released: where the broker parks jobs, until a worker
+    asks that knows it, for `UNKNOWN_GRACE_SECONDS`; elsewhere for a pause that grows. There it remembers when it has first seen
+    each, and counts for itself, so a job ends too late rather than too early.
 
     Args:
-        limit_bytes: Larger messages are buried without being decoded.
+        limit_bytes: Larger messages are marked as dead without being decoded.
         converts: Which kinds of tasks get converted arguments; others convert them where they run.
+        parks: Whether the broker parks jobs.
     """
 
-    def __init__(self, registry: Registry, limit_bytes: int, converts: Collection[Kind] = KINDS) -> None:
+    def __init__(self, registry: Registry, limit_bytes: int, converts: Collection[Kind] = KINDS, *, parks: bool = True) -> None:
         self._registry = registry
         self._limit_bytes = limit_bytes
         self._converts = converts
+        self._parks = parks
         self._first_seen: dict[str, float] = {}
 
-    def prepare(self, delivery: Delivery, now: float, since: float) -> Call | Bury | GiveBack | Refuse:
+    def prepare(self, delivery: Delivery, now: float, since: float) -> Call | MarkDead | ReleaseUnstarted | FailUnstarted:
         """Decode a delivery, look its task up and convert its arguments.
 
         Args:
@@ -98,28 +110,37 @@ class Preparer:
         """
         size = len(delivery.payload)
         if size > self._limit_bytes:
-            return Bury(f"oversize: {size:,} bytes, this app's max_payload_bytes is {self._limit_bytes:,}")
+            return MarkDead(f"oversize: {size:,} bytes, this app's max_payload_bytes is {self._limit_bytes:,}")
         raw = raw_task(self._registry, delivery) if delivery.raw else None
         if raw is not None:
             return self._prepare_raw(delivery, raw)
         try:
+            if not delivery.task:
+                raise Undecodable(why_unread(delivery))
             message = self._registry.codec.decode_message(delivery.payload)
             address = None if message.reply_to is None else address_of(message, delivery)
         except Undecodable as error:
-            more = f"; and no task here takes what is raw on queue {delivery.queue!r}" if delivery.raw else ""
-            return Bury(f"undecodable: {error}{more}")
+            return MarkDead(f"undecodable: {error}", self.find_address(delivery))
         spec = self._registry.tasks.get(message.task) or self._registry.own.get(message.task)
         if spec is None:
-            return self._judge_unknown(delivery.id, message.task, now, address)
+            released = self._release(delivery, message.task, f"no task is named {message.task!r} here", now)
+            return released or MarkDead(unknown_for(message.task), address)
         args: Any = message.args
         kwargs = message.kwargs
+        is_of_ours = message.fingerprint in (None, spec.signature.fingerprint)
         try:
             if spec.kind in self._converts:
                 args, kwargs = spec.signature.convert(message.args, message.kwargs, self._registry.codec)
-            else:
+            elif is_of_ours:
                 spec.signature.check(args, kwargs)
+            else:  # where it runs, nobody could release it
+                spec.signature.convert(message.args, message.kwargs, self._registry.codec)
         except InvalidArguments as error:
-            return Refuse(error, address)
+            name = version_of(spec.name, message.fingerprint or "")
+            released = (
+                None if is_of_ours else self._release(delivery, name, f"made for another version of the task: {error}", now)
+            )
+            return released or FailUnstarted(error, address)
         defaults = spec.options
         timeout = defaults.timeout_seconds if message.timeout is None else message.timeout or None
         deadline = None if message.remaining is None else deadline_of(message.remaining, delivery, since)
@@ -140,7 +161,7 @@ class Preparer:
         except Undecodable:
             return None
 
-    def _prepare_raw(self, delivery: Delivery, spec: TaskSpec) -> Call | Bury | Refuse:
+    def _prepare_raw(self, delivery: Delivery, spec: TaskSpec) -> Call | MarkDead | FailUnstarted:
         """Make a call of what another program has put in, as it came. What does not fit is put aside: nobody sees the error."""
         assert spec.raw is not None
         codec = self._registry.codec
@@ -154,16 +175,27 @@ class Preparer:
             if spec.kind in AWAY:
                 payload = codec.encode(f"the argument of {spec.name}", message)
         except (Undecodable, InvalidArguments, NotSerializable) as error:
-            return Bury(f"undecodable for {spec.name}: {error}", address)
+            return MarkDead(f"undecodable for {spec.name}: {error}", address)
         options = spec.options
         return Call(spec, message, args, kwargs, options.timeout_seconds, options.retry, None, payload, address)
 
-    def _judge_unknown(self, job_id: str, task: str, now: float, address: Address | None) -> Bury | GiveBack:
-        """Give a job back for other workers, or bury it when its time is over."""
-        first = self._first_seen.setdefault(job_id, now)
-        if now - first < UNKNOWN_GRACE_SECONDS:
-            if len(self._first_seen) > UNKNOWN_LIMIT:
-                del self._first_seen[next(iter(self._first_seen))]
-            return GiveBack(UNKNOWN_DELAY_SECONDS, f"no task is named {task!r} here")
-        del self._first_seen[job_id]
-        return Bury(f"unknown task {task!r}: no worker knew it for {UNKNOWN_GRACE_SECONDS:g} s", address)
+    def _release(self, delivery: Delivery, name: str, why: str, now: float) -> ReleaseUnstarted | None:
+        """Release a job for workers that know *name*; None: its time is over."""
+        name = name[:NAME_LIMIT]
+        if self._parks:
+            if delivery.parked == name:
+                return None
+            return ReleaseUnstarted(UNKNOWN_GRACE_SECONDS, f"{why}; it waits for a worker that knows it", name)
+        waited = now - self._first_seen.setdefault(delivery.id, now)
+        if waited >= UNKNOWN_GRACE_SECONDS:
+            del self._first_seen[delivery.id]
+            return None
+        if len(self._first_seen) > UNKNOWN_LIMIT:
+            del self._first_seen[next(iter(self._first_seen))]
+        least, most = UNKNOWN_PAUSES
+        return ReleaseUnstarted(min(max(least, waited * UNKNOWN_PAUSE_PART), most), why)
+
+
+def unknown_for(task: str) -> str:
+    """Say why a job is dead whose task no worker knew."""
+    return f"unknown task {task!r}: no worker knew it for {UNKNOWN_GRACE_SECONDS:g} s"

@@ -6,30 +6,19 @@ Both limits are lowered a little by chance, by up to a tenth, so that workers th
 from __future__ import annotations
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable
 from typing import Final
 
+from ..program import resident_bytes
+
 LOOK_SECONDS: Final = 0.05  # between two looks at the memory: one costs as much as a small job
 JITTER: Final = 0.1  # of a limit
 
-_PAGE_BYTES: Final = resource.getpagesize()
 _MIB: Final = 1024 * 1024
 
 
-def resident_bytes() -> int:
-    """Return how much memory this process has now; where only its peak is known, the peak."""
-    try:
-        with open("/proc/self/statm", "rb") as file:
-            return int(file.read().split()[1]) * _PAGE_BYTES
-    except OSError:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
-
-
-class Limits:
+class RecycleLimits:
     """Counts attempts, and looks at the memory after them. The methods return the reason once a limit is reached.
 
     Args:

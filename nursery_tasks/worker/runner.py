@@ -1,4 +1,4 @@
-"""One delivery, from a slot's hand to the settler's: a row of small steps."""
+"""One delivery, from its slot to the settler: a row of small steps."""
 
 from __future__ import annotations
 
@@ -8,34 +8,24 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-import msgspec
 from anyio import Lock, current_time, get_cancelled_exc_class, move_on_after
-from msgspec import Raw
 
 from ..current import CurrentJob
-from ..errors import JobTimedOut, NotSerializable, PayloadTooLarge
-from ..events import EventKind, Events, JobEvent
-from ..execution.results import encode_result
-from ..model.again import Again, decide_retry
-from ..model.codec import pack_outcome
-from ..model.delivery import Finished, Reply, Retried
-from ..model.failure import Failure, ForeignError, describe_safely
-from ..model.options import KINDS, MAX_PROGRESS_BYTES
-from ..model.outcome import GIVEN_BACK, LEASE_LOST, NOTHING, TIMED_OUT, Outcome
+from ..events import EventKind, Events
+from ..model.failure import Failure
+from ..model.options import KINDS
 from ..model.reasons import DEADLINE_OVER, NOT_STARTED_IN_TIME
-from ..model.reply import pack_error
-from ..model.retry import Retry, told_by
 from ..model.states import JobState
 from ..registry import HERE, Registry
-from .attempt import run_attempt
+from .attempt import end_of, run_attempt
+from .attempt_context import LocalContext
+from .ending import Fail, Release, decide_ending
 from .executors import Execute, Executors
-from .foreign import pack_answer
 from .hand_over import HandOver
-from .held import Held
-from .hold import AttemptHold
-from .judge import Ending, Interrupted, Raised, Returned, WasCancelled
+from .in_flight import InFlightJob
 from .options import WorkerSettings
-from .prepare import Bury, Call, GiveBack, Preparer, Refuse
+from .prepare import Call, FailUnstarted, MarkDead, Preparer, ReleaseUnstarted
+from .reporting import Reporter
 from .settler import Settler
 
 SUSPECT_CRASHES: Final = 2  # workers that died while they ran a job: it, or one of those that ran beside it, is the cause
@@ -64,7 +54,7 @@ class Runner:
         state: dict[str, Any],
         limit_bytes: int,
         hand_over: HandOver,
-        is_late: Callable[[Held], bool] | None,
+        is_late: Callable[[InFlightJob], bool] | None,
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -72,13 +62,14 @@ class Runner:
         self.interrupted = 0  # attempts that were cancelled because the worker stops; their jobs are given back
         self.seconds_per_job: float | None = None  # moving average, with decoding, for intake's prefetch
         self.last_ended = current_time()  # when the latest attempt was over, on the loop's clock
-        self._registry = registry
-        self._preparer = Preparer(registry, limit_bytes, KINDS if not settings.threads else HERE)
+        self._preparer = Preparer(
+            registry, limit_bytes, KINDS if not settings.threads else HERE, parks=settler.broker.parking is not None
+        )
         self._settler = settler
+        self.reporter = Reporter(settler, events, registry.codec, limit_bytes, settings.name, now)
         self._events = events
         self._settings = settings
         self._state = state
-        self._limit_bytes = limit_bytes
         self._hand_over = hand_over
         self._is_late = is_late
         self._fraction = settings.fraction
@@ -86,135 +77,142 @@ class Runner:
         self._suspects = Lock()
         self.executors = Executors(registry, settings, limit_bytes)
 
-    async def run(self, held: Held) -> None:
+    async def run(self, job: InFlightJob) -> None:
         """Run one delivery, and settle or release it: one of the two, once, or else its lease runs out.
 
         What is not the handler may run code of the user's, too (decoders, encoders, `__str__`), and that may do anything.
         """
         try:
-            await self._run(held)
+            await self._run(job)
         except get_cancelled_exc_class():
             raise
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and not self._settings.owns_signals:
                 raise
-            _log.exception("something around the handler of job %s failed", held.delivery.id)
-            if held.ended:
+            _log.exception("something around the handler of job %s failed", job.delivery.id)
+            if job.ended:
                 return
-            failure = Failure(type(error).__name__, f"raised around the handler of {held.delivery.task!a}, not inside it")
-            self._finish(held, JobState.FAILED, error=failure, attempt=held.delivery.attempt)
+            failure = Failure(type(error).__name__, f"raised around the handler of {job.delivery.task!a}, not inside it")
+            self.reporter.finish(job, JobState.FAILED, error=failure, attempt=job.delivery.attempt)
 
-    async def _run(self, held: Held) -> None:
+    async def _run(self, job: InFlightJob) -> None:
         began = current_time()  # asked twice per job and passed on: it costs as much as encoding an outcome
-        call = self._prepared(held, began)
+        call = self._prepared(job, began)
         if call is None:
             return
         # A durable workflow waits for jobs that may be suspects, too.
-        if held.delivery.crashes >= SUSPECT_CRASHES and not call.spec.durable:
+        if job.delivery.crashes >= SUSPECT_CRASHES and not call.spec.durable:
             async with self._alone():
-                await self._reserve_and_call(held, call, began)
+                await self._reserve_and_call(job, call, began)
         else:
-            await self._reserve_and_call(held, call, began)
+            await self._reserve_and_call(job, call, began)
 
     @asynccontextmanager
     async def _alone(self) -> AsyncGenerator[None, None]:
-        """Let no other suspect run here meanwhile, so that a worker's death is charged to one of them; bounded by patience."""
-        with move_on_after(SUSPECT_SECONDS) as patience:
+        """Let no other suspect run here meanwhile, so that a worker's death is charged to one of them; bounded."""
+        with move_on_after(SUSPECT_SECONDS) as turn:
             await self._suspects.acquire()
         try:
             yield
         finally:
-            if not patience.cancelled_caught:
+            if not turn.cancelled_caught:
                 self._suspects.release()
 
-    async def _reserve_and_call(self, held: Held, call: Call, began: float) -> None:
+    async def _reserve_and_call(self, job: InFlightJob, call: Call, began: float) -> None:
         if not self.executors.limits(call):
-            await self._start_and_call(held, call, began, self.executors.call)
+            await self._start_and_call(job, call, began, self.executors.call)
             return
-        async with self.executors.reserved(held, call) as execute:  # its place first: waiting for it is no part of the attempt
+        async with self.executors.reserved(job, call) as execute:  # its place first: waiting for it is no part of the attempt
             now = current_time()
-            if self._settled_meanwhile(held, now):
+            if self._settled_meanwhile(job, now):
                 return
             if call.deadline is not None and now >= call.deadline:
-                self._finish(held, JobState.CANCELLED, reason=DEADLINE_OVER)
+                self.reporter.finish(job, JobState.CANCELLED, reason=DEADLINE_OVER)
                 return
-            await self._start_and_call(held, call, now, execute)
+            await self._start_and_call(job, call, now, execute)
 
-    async def _start_and_call(self, held: Held, call: Call, began: float, execute: Execute) -> None:
-        if held.delivery.lapses:
-            if not await self._settler.store_start(held):
-                held.lose()
-            if held.cancelled:  # while its start was being stored
-                self._settle_cancelled(held)
+    async def _start_and_call(self, job: InFlightJob, call: Call, began: float, execute: Execute) -> None:
+        if job.delivery.lapses:
+            if not await self._settler.store_start(job):
+                job.lose()
+            if job.cancelled:  # while its start was being stored
+                self._settle_cancelled(job)
                 return
             began = current_time()
         began_at = self._now()
-        self._begin(held, began)
-        job = self._current_job(held, call)
-        held.began_at, held.call = began_at, call
-        ending = await run_attempt(held, call, job, execute=execute, owns_signals=self._settings.owns_signals)
-        held.over, held.scope = True, None
-        held.hold = held.call = None  # they refer to each other: the cycle collector would cost a third of a short job
-        self.last_ended = current_time()
-        self._note_duration(self.last_ended - began)
-        self._settle(held, call, ending, began_at)
+        self._begin(job, began)
+        current = self._current_job(job, call)
+        job.began_at, job.call = began_at, call
+        end = await run_attempt(job, call, current, execute=execute, owns_signals=self._settings.owns_signals)
+        job.scope = None
+        job.note_running(running=False)
+        job.context = job.call = None  # they refer to each other: the cycle collector would cost a third of a short job
+        self.processed += 1
+        self.last_ended = end.now
+        self._note_duration(end.now - began)
+        verdict = decide_ending(end, self._fraction())
+        if isinstance(verdict, Release):
+            self.interrupted += verdict.interrupted
+        self.reporter.report(job, call.spec, verdict, end.value, began_at)
 
     # --- before ----------------------------------------------------------------------------------------------------------
 
-    def _prepared(self, held: Held, now: float) -> Call | None:
+    def _prepared(self, job: InFlightJob, now: float) -> Call | None:
         """Return what to call; None: the delivery is settled without a call."""
-        delivery = held.delivery
-        if self._settled_meanwhile(held, now):
+        delivery = job.delivery
+        if self._settled_meanwhile(job, now):
             return None
-        step = self._preparer.prepare(delivery, now, held.since)
+        step = self._preparer.prepare(delivery, now, job.since)
         if isinstance(step, Call):
-            held.address = step.address
+            job.address = step.address
             if step.deadline is None or now < step.deadline:
                 return step
-            self._finish(held, JobState.CANCELLED, reason=DEADLINE_OVER)
+            self.reporter.finish(job, JobState.CANCELLED, reason=DEADLINE_OVER)
             return None
-        if isinstance(step, GiveBack):
-            self._settler.release(held, step.delay_seconds)
-            self._tell(held, EventKind.RELEASED, detail=step.detail, wait_seconds=step.delay_seconds)
-        elif isinstance(step, Bury):
-            held.address = step.address
-            self._finish(held, JobState.DEAD, reason=step.reason)
-        elif isinstance(step, Refuse):
-            held.address = step.address
-            self._finish(held, JobState.FAILED, error=self._describe(step.error), attempt=delivery.attempt)
+        if isinstance(step, ReleaseUnstarted):
+            self._settler.release(job, step.delay_seconds, step.park)
+            wait_seconds = step.delay_seconds if step.park is None else None
+            self.reporter.tell(job, EventKind.RELEASED, detail=step.detail, wait_seconds=wait_seconds)
+        elif isinstance(step, MarkDead):
+            job.address = step.address
+            self.reporter.finish(job, JobState.DEAD, reason=step.reason)
+        elif isinstance(step, FailUnstarted):
+            job.address = step.address
+            self.reporter.finish(job, JobState.FAILED, error=self.reporter.describe(step.error), attempt=delivery.attempt)
         return None
 
-    def _settled_meanwhile(self, held: Held, now: float | None = None) -> bool:
+    def _settled_meanwhile(self, job: InFlightJob, now: float | None = None) -> bool:
         """Settle a job that was cancelled, has expired, or may belong to somebody else by now, while it waited here."""
-        if self._is_late is not None and self._is_late(held):
-            held.lose()
-        if held.cancelled:
-            held.address = self._preparer.find_address(held.delivery)
-            self._settle_cancelled(held)
-        elif held.expires_deadline is not None and (current_time() if now is None else now) >= held.expires_deadline:
-            held.address = self._preparer.find_address(held.delivery)
-            self._finish(held, JobState.EXPIRED, reason=NOT_STARTED_IN_TIME)
+        if self._is_late is not None and self._is_late(job):
+            job.lose()
+        if job.cancelled:
+            job.address = self._preparer.find_address(job.delivery)
+            self._settle_cancelled(job)
+        elif job.expires_deadline is not None and (current_time() if now is None else now) >= job.expires_deadline:
+            job.address = self._preparer.find_address(job.delivery)
+            self.reporter.finish(job, JobState.EXPIRED, reason=NOT_STARTED_IN_TIME)
         else:
             return False
         return True
 
-    def _settle_cancelled(self, held: Held) -> None:
-        if held.lost:
-            self._settler.release(held)
+    def _settle_cancelled(self, job: InFlightJob) -> None:
+        if job.lost:
+            self._settler.release(job)
         else:
-            self._finish(held, JobState.CANCELLED, reason=held.cancel_reason)
+            self.reporter.finish(job, JobState.CANCELLED, reason=job.cancel_reason)
 
-    def _begin(self, held: Held, began: float) -> None:
-        if not held.delivery.lapses:
-            self._settler.mark_started(held, began)
+    def _begin(self, job: InFlightJob, began: float) -> None:
+        job.note_running(running=True)
+        if not job.delivery.lapses:
+            self._settler.mark_started(job, began)
         if self._events.listeners:
-            self._tell(held, EventKind.STARTED, attempt=held.delivery.attempt)
+            self.reporter.tell(job, EventKind.STARTED, attempt=job.delivery.attempt)
 
-    def _current_job(self, held: Held, call: Call) -> CurrentJob:
-        delivery, message = held.delivery, call.message
-        held.hold = hold = AttemptHold(held, self._settler.broker, self._hand_over)
+    def _current_job(self, job: InFlightJob, call: Call) -> CurrentJob:
+        delivery, message = job.delivery, call.message
+        job.context = context = LocalContext(job, self._settler.broker, self._hand_over)
         if call.timeout_seconds is not None or call.deadline is not None:
-            hold.limited()
+            context.limited()
         return CurrentJob(
             id=delivery.id,
             task=call.spec.name,
@@ -222,168 +220,27 @@ class Runner:
             queue=delivery.queue,
             worker=self._settings.name,
             parent=message.parent,
-            tags=message.tags,
+            tags=message.tags or (),
             state=self._state,
-            _report=lambda value: self._report(held, value),
-            hold=held.hold,
+            _report=lambda value: self.reporter.report_progress(job, value),
+            context=job.context,
         )
-
-    def _report(self, held: Held, value: Any) -> None:
-        encoded = msgspec.json.encode(value)
-        if len(encoded) > MAX_PROGRESS_BYTES:
-            raise PayloadTooLarge(f"the progress of {held.delivery.task}", len(encoded), MAX_PROGRESS_BYTES, fixed=True)
-        self._settler.report_progress(held, encoded)
 
     # --- after -----------------------------------------------------------------------------------------------------------
 
-    def _settle(self, held: Held, call: Call, ending: Ending, began_at: float) -> None:
-        self.processed += 1
-        if held.ended:
-            _log.warning("the handler of %s %s, which was given up, has ended", held.delivery.task, held.delivery.id)
-            return
-        match ending:
-            case Returned(value):
-                self._settle_value(held, call, value, began_at)
-            case Raised(error, timed_out):
-                self._settle_error(held, call, error, began_at, TIMED_OUT if timed_out else None)
-            case WasCancelled(reason, error):
-                failure = None if error is None else self._describe(error)
-                attempt = held.delivery.attempt
-                self._finish(held, JobState.CANCELLED, reason=reason, error=failure, attempt=attempt, began_at=began_at)
-            case Interrupted(why):
-                self.interrupted += why not in (LEASE_LOST, GIVEN_BACK)
-                self._settler.release(held)
-                self._tell(held, EventKind.RELEASED, attempt=held.delivery.attempt, detail=why)
-
-    def _settle_value(self, held: Held, call: Call, value: Any, began_at: float) -> None:
-        try:
-            encoded = encode_result(call.spec, value, self._registry.codec, self._limit_bytes)
-            address = held.address
-            answer = None if address is None else pack_answer(address, call.spec, value, self._registry.codec)
-        except (NotSerializable, PayloadTooLarge) as error:  # trying again would give the same
-            self._fail(held, error, began_at)
-            return
-        self._finish(held, JobState.SUCCEEDED, value=encoded, attempt=held.delivery.attempt, began_at=began_at, answer=answer)
-
-    def _settle_error(self, held: Held, call: Call, error: BaseException, began_at: float, reason: str | None) -> None:
-        again = decide_retry(error, held.delivery.attempt, call.retry, self._fraction())
-        if again is None:
-            self._fail(held, error, began_at, reason)
-        else:
-            self._retry(held, error, again, began_at)
-
-    def _retry(self, held: Held, error: BaseException, again: Again, began_at: float) -> None:
-        attempt, failure = held.delivery.attempt, self._describe(error)
-        outcome = Outcome(
-            state=JobState.FAILED,
-            error=failure,
-            attempt=attempt,
-            worker=self._settings.name,
-            started_at=began_at,
-            ended_at=self._now(),
-        )
-        self._settler.settle(held, Retried(held.delivery, again.wait_seconds, pack_outcome(outcome)))
-        self._tell(
-            held,
-            EventKind.RETRYING,
-            attempt=attempt,
-            detail=_one_line(failure),
-            wait_seconds=again.wait_seconds,
-            began_at=began_at,
-        )
-
-    def _fail(self, held: Held, error: BaseException, began_at: float, reason: str | None = None) -> None:
-        if isinstance(error, Retry):  # asked for one attempt too many: what it was raised from says more
-            error = told_by(error)
-        failure = error.last if isinstance(error, ForeignError) else self._describe(error)
-        self._finish(held, JobState.FAILED, error=failure, reason=reason, attempt=held.delivery.attempt, began_at=began_at)
-
-    def _finish(
-        self,
-        held: Held,
-        state: JobState,
-        *,
-        value: bytes | None = None,
-        error: Failure | None = None,
-        reason: str | None = None,
-        attempt: int = 0,
-        began_at: float | None = None,
-        answer: bytes | None = None,
-    ) -> None:
-        outcome = Outcome(
-            state=state,
-            value=NOTHING if value is None else Raw(value),
-            error=error,
-            reason=reason,
-            attempt=attempt,
-            worker=self._settings.name,
-            started_at=began_at,
-            ended_at=self._now(),
-        )
-        form = self._registry.codec.form if value is not None else "json"
-        address = held.address
-        reply = None
-        if address is not None:
-            reply = Reply(address.to, pack_error(address, outcome) if answer is None else answer)
-        self._settler.settle(held, Finished(held.delivery, state, pack_outcome(outcome, form), reply))
-        if self._events.listeners:
-            detail = reason or (f"{error.type}: {error.text}" if error else None)
-            self._tell(held, EventKind(state), attempt=attempt, detail=detail, began_at=began_at, failure=error)
-
-    def give_up(self, held: Held, late_seconds: float) -> None:
+    def give_up(self, job: InFlightJob, late_seconds: float) -> None:
         """Say that a handler does not end: of its job, which has failed if it is out of time, and is unresponsive otherwise."""
-        call = held.call
+        call = job.call
+        assert call is not None  # its handler runs
         detail = (
             f"its handler has not ended {late_seconds:.0f} s after it was told to; it costs worker {self._settings.name} a slot"
         )
-        self._tell(held, EventKind.UNRESPONSIVE, attempt=held.delivery.attempt, detail=detail)
-        if call is None or held.cancelled or held.timeout_at > held.time_limit or current_time() < held.timeout_at:
-            self._settler.mark_unresponsive(held)
-            return
-        error = JobTimedOut(held.delivery.id, call.spec.name, call.timeout_seconds)
-        error.add_note(f"{detail}, and the job is not tried again: it may still be running")
-        self._fail(held, error, held.began_at, TIMED_OUT)
-
-    # --- small things ----------------------------------------------------------------------------------------------------
-
-    def _describe(self, error: BaseException) -> Failure:
-        return describe_safely(error, self._registry.codec.plain)
+        self.reporter.tell(job, EventKind.UNRESPONSIVE, attempt=job.delivery.attempt, detail=detail)
+        verdict = decide_ending(end_of(job, call, given_up=True), self._fraction())
+        if isinstance(verdict, Fail):
+            verdict.error.add_note(f"{detail}, and the job is not tried again: it may still be running")
+        self.reporter.report(job, call.spec, verdict, None, job.began_at)
 
     def _note_duration(self, seconds: float) -> None:
         average = self.seconds_per_job
         self.seconds_per_job = seconds if average is None else average + (seconds - average) * 0.1
-
-    def _tell(
-        self,
-        held: Held,
-        kind: EventKind,
-        *,
-        attempt: int = 0,
-        detail: str | None = None,
-        wait_seconds: float | None = None,
-        began_at: float | None = None,
-        failure: Failure | None = None,
-    ) -> None:
-        if not self._events.listeners:
-            return
-        delivery, now = held.delivery, self._now()
-        self._events.emit(
-            JobEvent(
-                kind=kind,
-                job_id=delivery.id,
-                task=delivery.task,
-                queue=delivery.queue,
-                at=now,
-                attempt=attempt,
-                worker=self._settings.name,
-                seconds=None if began_at is None else now - began_at,
-                wait_seconds=wait_seconds,
-                detail=detail,
-                remote_traceback=failure.traceback if failure else "",
-            )
-        )
-
-
-def _one_line(failure: Failure) -> str:
-    text = " ".join(failure.text.split())
-    return f"{failure.type}: {text}"[:200] if text else failure.type

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
 from anyio import Event, move_on_after, sleep
 
 from ..brokers.gateway import Gateway
-from ..errors import BrokerError, NotSupported
+from ..errors import BrokerError, BrokerReplaced, NotSupported
+from ..log_throttle import LogThrottle
 from ..model.delivery import Topic
 from ..model.listing import WorkerRecord
 from .backoff import Outage
-from .held import Held, HeldJobs
+from .in_flight import InFlightJob, InFlightJobs
 from .leases import LeaseKeeper
 
 SWEEP_SECONDS: Final = 1.0  # at least this often
@@ -23,28 +24,32 @@ FIRST_SWEEPS: Final = 20
 ROOM_SECONDS: Final = 0.02  # at most this often for rates: what they let start meanwhile goes out together
 SWEEP_LIMIT: Final = 500  # jobs of each kind in one call
 BEAT_SECONDS: Final = 5.0
+CHANGE_SECONDS: Final = 0.5  # between a change and the beat that tells it, and between that and the next change
 BEAT_TTL_SECONDS: Final = 15.0
 
 _log = logging.getLogger("nursery_tasks.worker")
 
 
 class Sweeper:
-    """Makes due jobs ready on time, takes back what dead workers held, drops old outcomes.
+    """Makes due jobs ready on time, takes back what dead workers had, drops old outcomes.
 
     Args:
         before: Called before each sweep.
+        renew: Called before the first one after some that failed: all leases may be over by then, also this worker's own.
     """
 
     def __init__(
         self,
         gateway: Gateway,
         before: Callable[[], None],
+        renew: Callable[[], Awaitable[None]],
         *,
         fraction: Callable[[], float] = random.random,
         pace: float = 1.0,
     ) -> None:
         self._gateway = gateway
         self._before = before
+        self._renew = renew
         self._every_seconds = SWEEP_SECONDS * pace
         self.outage = Outage("sweep", fraction)
         self._wake = Event()
@@ -63,12 +68,20 @@ class Sweeper:
                     return
 
     async def serve(self) -> None:
-        """Sweep until cancelled."""
+        """Sweep until cancelled.
+
+        Raises:
+            BrokerReplaced: The broker's jobs are gone, or are others; no try will bring them back.
+        """
         while True:
             self._wake = Event()
             self._before()
             try:
+                if self.outage.failing:
+                    await self._renew()
                 swept = await self._gateway.sweep(SWEEP_LIMIT)
+            except BrokerReplaced:
+                raise
             except BrokerError as error:
                 await self.outage.wait(error)
                 continue
@@ -86,39 +99,40 @@ class Sweeper:
 class CancelWatch:
     """Looks up cancels when a hint says so; the lease keeper finds those whose hint was lost.
 
-    A hint may be about a job that a claim under way is just bringing. What comes while `claiming` is true and is not held is
-    kept until the claim has ended.
+    A hint may be about a job that a claim under way is just bringing. What comes while `claiming` is true and is not in flight
+    is kept until the claim has ended.
     """
 
     def __init__(
-        self, gateway: Gateway, held: HeldJobs, keeper: LeaseKeeper, lease_seconds: float, clock: Callable[[], float]
+        self, gateway: Gateway, in_flight: InFlightJobs, keeper: LeaseKeeper, lease_seconds: float, clock: Callable[[], float]
     ) -> None:
         self._gateway = gateway
-        self._held = held
+        self._in_flight = in_flight
         self._keeper = keeper
         self._clock = clock
         self._lease_seconds = lease_seconds
-        self._look_at: dict[str, Held] = {}
+        self._look_at: dict[str, InFlightJob] = {}
         self._early: set[str] = set()
         self._wake = Event()
+        self._not_looked = LogThrottle(_log)
         self.claiming = False  # written by the intake
 
     def on_cancel(self, topic: Topic, names: set[str] | None) -> None:
         """Take a hint that cancels were asked for."""
-        self._look([held for held in self._held.find(names) if not held.ended])
+        self._look([job for job in self._in_flight.find(names) if not job.ended])
         if self.claiming and names:
             self._early |= names
 
-    def claimed(self, held: list[Held]) -> None:
+    def claimed(self, jobs: list[InFlightJob]) -> None:
         """Hear what a claim has brought."""
         self.claiming = False
         if self._early:
-            self._look([item for item in held if item.delivery.id in self._early])
+            self._look([job for job in jobs if job.delivery.id in self._early])
             self._early.clear()
 
-    def _look(self, found: list[Held]) -> None:
+    def _look(self, found: list[InFlightJob]) -> None:
         if found:
-            self._look_at.update((held.delivery.id, held) for held in found)
+            self._look_at.update((job.delivery.id, job) for job in found)
             self._wake.set()
 
     async def serve(self) -> None:
@@ -126,22 +140,32 @@ class CancelWatch:
         while True:
             await self._wake.wait()
             self._wake = Event()
-            held, self._look_at = list(self._look_at.values()), {}
-            sent = self._clock()
+            jobs, self._look_at = list(self._look_at.values()), {}
             try:
-                answers = await self._gateway.call(
-                    self._gateway.broker.renew, [item.delivery for item in held], self._lease_seconds
-                )
+                await self._renew([job for job in jobs if not job.ended])
             except BrokerError as error:
-                _log.warning("cannot look up cancels now: %s", error)
-                continue
-            for item, answer in zip(held, answers, strict=True):
-                if not item.ended:
-                    self._keeper.note(item, answer, sent)
+                self._not_looked.log("cannot look up cancels, the next renewal of the leases does it: %s", error)
+
+    async def renew_all(self) -> None:
+        """Renew the leases of all that is in flight here, now.
+
+        Raises:
+            BrokerError: It was not possible.
+        """
+        await self._renew([job for job in self._in_flight.snapshot() if not job.stale])
+
+    async def _renew(self, jobs: list[InFlightJob]) -> None:
+        if not jobs:
+            return
+        sent = self._clock()
+        renew = self._gateway.broker.renew
+        answers = await self._gateway.call(renew, [job.delivery for job in jobs], self._lease_seconds)
+        for job, answer in zip(jobs, answers, strict=True):
+            self._keeper.note(job, answer, sent)
 
 
 class Presence:
-    """Tells the broker that this worker lives, for `app.workers()` and `nursery-tasks doctor`.
+    """Tells the broker that this worker lives, and what runs here, for `app.workers()` and `nursery-tasks doctor`.
 
     Args:
         describe: Makes the record that is stored.
@@ -151,12 +175,26 @@ class Presence:
         self._gateway = gateway
         self._pace = pace
         self._describe = describe
+        self._is_told = True  # nothing has changed since the last beat
+        self._changed = Event()
+
+    def changed(self) -> None:
+        """Hear that an attempt has begun or ended; called for every job, so it is cheap."""
+        if self._is_told:
+            self._is_told = False
+            self._changed.set()
 
     async def serve(self) -> None:
-        """Beat until cancelled, then say goodbye."""
+        """Beat until cancelled, then say goodbye; sooner when something has changed, but not after each of many short jobs."""
         try:
-            while await self._beat(BEAT_TTL_SECONDS * self._pace):  # noqa: ASYNC110 - it tells, and asks for nothing
-                await sleep(BEAT_SECONDS * self._pace)
+            while True:
+                self._is_told, self._changed = True, Event()
+                if not await self._beat(BEAT_TTL_SECONDS * self._pace):
+                    return
+                with move_on_after(BEAT_SECONDS * self._pace):
+                    await sleep(CHANGE_SECONDS * self._pace)
+                    await self._changed.wait()
+                    await sleep(CHANGE_SECONDS * self._pace)
         finally:
             with move_on_after(1.0, shield=True):
                 await self._beat(0.0)

@@ -1,103 +1,127 @@
 """What the attempts have to say reaches the broker here, in batches.
 
 Attempts never wait for the broker: they put a settlement into the outbox, a plain call that cannot be cancelled half-way. While
-one batch is being stored the next one gathers. A broker that is away is tried again, with back-off, until it is back or the
-lease is over; the outbox is bounded, because slots do not start anything new while it is full.
+one batch is being stored the next one gathers. A broker that is away is tried again, with back-off, until it is back: whether
+an outcome is stored is up to its token, however old its lease is. The outbox is bounded, because slots do not start anything
+new while it is full.
 """
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from anyio import Event, current_time, sleep
+from anyio import Event, current_time, move_on_after, sleep
 
 from ..brokers.gateway import Gateway
+from ..brokers.protocol import is_of_an_item
 from ..errors import BrokerClosed, BrokerError
-from ..model.delivery import Finished, Progressed, Released, Retried, Settlement, Started, Unresponsive
+from ..model.delivery import Delivery, Finished, Progressed, Released, Retried, Settlement, Started, Unresponsive
+from .aside import Aside, plainer
 from .backoff import Outage
-from .held import Held, HeldJobs
+from .in_flight import InFlightJob, InFlightJobs
 
 OUTBOX_LIMIT: Final = 1_000  # settlements; slots wait beyond it
 BATCH_LIMIT: Final = 500
 START_MARK_SECONDS: Final = 0.02  # attempts that end sooner are never marked as started
 PROGRESS_SECONDS: Final = 0.1  # progress is stored at most this often
 
-Entry = tuple[Held, Settlement]
+Entry = tuple[InFlightJob, Settlement]
+
+_log = logging.getLogger("nursery_tasks.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Unstored:
+    """Jobs of which the broker has not confirmed what became of them: each came to an end here, or was to go back."""
+
+    ended: tuple[Delivery, ...] = ()
+    given_back: tuple[Delivery, ...] = ()
+    interrupted: int = 0  # how many of those that were to go back had begun
+
+    def __bool__(self) -> bool:
+        return bool(self.ended or self.given_back)
 
 
 class Settler:
     """The outbox of one worker.
 
     Args:
-        beginning: The same, for what a stopping worker has less patience for: storing starts.
-        held: Jobs leave this table when their last settlement is stored or refused.
+        beginning: The same, with a call deadline that comes sooner once the worker stops; for storing starts.
+        in_flight: Jobs leave this table when their last settlement is stored or refused.
         on_stale: Told of each outcome that came too late.
-        post: Runs a callable on the loop, from any thread; progress may be reported in a handler's thread.
+        run_soon: Runs a callable on the loop, from any thread; progress may be reported in a handler's thread.
     """
 
     def __init__(
         self,
         gateway: Gateway,
         beginning: Gateway,
-        held: HeldJobs,
-        on_stale: Callable[[Held], None],
-        post: Callable[[Callable[[], object]], None],
+        in_flight: InFlightJobs,
+        on_stale: Callable[[InFlightJob], None],
+        run_soon: Callable[[Callable[[], object]], None],
         *,
         fraction: Callable[[], float] = random.random,
     ) -> None:
         self.broker = gateway.broker
         self._gateway = gateway
         self._beginning = beginning
-        self._held = held
+        self._in_flight = in_flight
         self._on_stale = on_stale
-        self._post = post
+        self._run_soon = run_soon
         self.outage = Outage("store outcomes", fraction)
         self._outbox: list[Entry] = []
-        self._sending = 0
+        self._aside = Aside()
+        self._under_way: list[Entry] = []
         self._wake = Event()
         self._stored = Event()  # set after each batch, and then replaced: everybody who waits is woken
-        self._starting: deque[tuple[float, Held]] = deque()  # (when it began, job), in order of time
-        self._progress: dict[str, tuple[Held, bytes]] = {}  # latest by job; written from any thread
+        self._starting: deque[tuple[float, InFlightJob]] = deque()  # (when it began, job), in order of time
+        self._progress: dict[str, tuple[InFlightJob, bytes]] = {}  # latest by job; written from any thread
         self._to_mark = Event()
 
-    def settle(self, held: Held, settlement: Settlement) -> None:
+    def settle(self, job: InFlightJob, settlement: Settlement) -> None:
         """Hand over the last word on a delivery. Plain, so that there is no `await` in which it could be lost."""
         if self._progress:
-            self._collect_last_progress(held)
-        held.ended = True
-        self._outbox.append((held, settlement))
+            self._collect_last_progress(job)
+        job.ended = True
+        self._outbox.append((job, settlement))
         self._wake.set()
 
-    def release(self, held: Held, delay_seconds: float = 0.0) -> None:
+    def release(self, job: InFlightJob, delay_seconds: float = 0.0, park: str | None = None) -> None:
         """Give a delivery back, not counted as an attempt."""
-        self.settle(held, Released(held.delivery, delay_seconds))
+        self.settle(job, Released(job.delivery, delay_seconds, park))
 
-    def mark_started(self, held: Held, began: float) -> None:
+    def mark_started(self, job: InFlightJob, began: float) -> None:
         """Have the start stored soon, unless the attempt is quicker than that; *began* is on the loop's clock."""
-        self._starting.append((began, held))
+        self._starting.append((began, job))
         self._to_mark.set()
 
-    def mark_unresponsive(self, held: Held) -> None:
-        """Have it stored that a handler does not end. The job stays held."""
-        self._add(held, Unresponsive(held.delivery))
+    def mark_unresponsive(self, job: InFlightJob) -> None:
+        """Have it stored that a handler does not end. The job stays in flight."""
+        self._add(job, Unresponsive(job.delivery))
 
-    def report_progress(self, held: Held, progress: bytes) -> None:
+    def report_progress(self, job: InFlightJob, progress: bytes) -> None:
         """Have progress stored soon, from any thread."""
-        self._progress[held.delivery.id] = (held, progress)
-        self._post(self._to_mark.set)
+        self._progress[job.delivery.id] = (job, progress)
+        self._run_soon(self._to_mark.set)
 
-    async def store_start(self, held: Held) -> bool:
-        """Store the start now and wait for it; False: the job belongs to somebody else by now."""
+    async def store_start(self, job: InFlightJob) -> bool:
+        """Store the start now and wait for it; False: the job may belong to somebody else by now."""
         while True:
             try:
-                return all(await self._beginning.settle([Started(held.delivery)]))
+                [stored] = await self._beginning.settle([Started(job.delivery)])
             except BrokerError as error:
                 await self.outage.wait(error)
-                if held.lost:
+                if job.lost:
                     return False
+            else:
+                if not stored:
+                    job.refuse()
+                return stored
 
     async def wait_for_room(self) -> None:
         """Wait until the outbox has room for another job's settlement."""
@@ -111,27 +135,40 @@ class Settler:
     @property
     def is_full(self) -> bool:
         """Whether `wait_for_room` would wait."""
-        return len(self._outbox) + self._sending >= OUTBOX_LIMIT
+        return len(self._outbox) + len(self._under_way) + len(self._aside) >= OUTBOX_LIMIT
+
+    @property
+    def unstored(self) -> Unstored:
+        """What waits to be stored; once the worker has ended, what never was, as far as is known."""
+        known = [*self._under_way, *self._aside.entries, *self._outbox]
+        # What was set aside is under way, too, until its batch is: by the job, so each counts once.
+        last = {id(job): (job, end) for job, end in known if isinstance(end, Finished | Retried | Released)}
+        entries = [(job, settlement) for job, settlement in last.values() if self._in_flight.has(job)]
+        back = [job for job, settlement in entries if isinstance(settlement, Released)]
+        return Unstored(
+            tuple(job.delivery for job, settlement in entries if isinstance(settlement, Finished | Retried)),
+            tuple(job.delivery for job in back),
+            sum(job.began_at > 0 for job in back),
+        )
 
     async def flush(self) -> None:
         """Wait until everything is stored or refused. A broker that is away is tried again at once: it may just be back."""
         self.outage.hurry()
-        while self._outbox or self._sending:
+        while self._outbox or self._under_way or self._aside:
             await self._stored.wait()
 
     async def serve(self) -> None:
         """Store what comes, until cancelled."""
         while True:
-            await self._wake.wait()
+            with move_on_after(self._aside.pause_seconds):
+                await self._wake.wait()
             self._wake = Event()
+            self._outbox += self._aside.take()
             while self._outbox:
                 taken, self._outbox = self._outbox[:BATCH_LIMIT], self._outbox[BATCH_LIMIT:]
-                batch = [entry for entry in taken if not _is_outdated(*entry)]
-                self._sending = len(batch)
-                try:
-                    await self._store(batch)
-                finally:
-                    self._sending = 0
+                self._under_way = [entry for entry in taken if not _is_outdated(*entry)]
+                await self._store(self._under_way)
+                self._under_way = []
                 self._stored.set()
                 self._stored = Event()
 
@@ -147,51 +184,76 @@ class Settler:
 
     def _collect_starts(self, before: float) -> None:
         while self._starting and self._starting[0][0] <= before:
-            _, held = self._starting.popleft()
-            if not held.ended:
-                self._add(held, Started(held.delivery))
+            _, job = self._starting.popleft()
+            if not job.ended:
+                self._add(job, Started(job.delivery))
 
     def _collect_progress(self) -> None:
         for job_id in list(self._progress):
-            held, progress = self._progress.pop(job_id)
-            if not held.ended:
-                self._add(held, Progressed(held.delivery, progress))
+            job, progress = self._progress.pop(job_id)
+            if not job.ended:
+                self._add(job, Progressed(job.delivery, progress))
 
-    def _collect_last_progress(self, held: Held) -> None:
+    def _collect_last_progress(self, job: InFlightJob) -> None:
         """Take what a handler said in its last moments, which a person will want to know."""
-        found = self._progress.get(held.delivery.id)
-        if found is not None and found[0] is held:
-            del self._progress[held.delivery.id]
-            self._add(held, Progressed(held.delivery, found[1]))
+        found = self._progress.get(job.delivery.id)
+        if found is not None and found[0] is job:
+            del self._progress[job.delivery.id]
+            self._add(job, Progressed(job.delivery, found[1]))
 
-    def _add(self, held: Held, settlement: Settlement) -> None:
-        self._outbox.append((held, settlement))
+    def _add(self, job: InFlightJob, settlement: Settlement) -> None:
+        self._outbox.append((job, settlement))
         self._wake.set()
 
     async def _store(self, batch: list[Entry]) -> None:
-        """Store one batch; gives up on jobs whose lease is lost."""
+        """Store one batch; gives up on jobs whose token is known not to hold."""
         repeated = False
         while batch:
+            answers: Sequence[object]
             try:
                 answers = await self._gateway.settle([settlement for _, settlement in batch])
             except BrokerClosed:
                 raise
-            except BrokerError as error:
-                repeated = True
-                await self.outage.wait(error)
-                lost = [entry for entry in batch if entry[0].lost]
-                batch = [entry for entry in batch if not entry[0].lost]
-                await self._refused(lost)
-                continue
+            except Exception as error:
+                if is_of_an_item(error):
+                    await self._store_alone(batch, error)
+                    return
+                if not isinstance(error, BrokerError) or error.answers is None:
+                    repeated = True
+                    await self.outage.wait(error)
+                    stale = [entry for entry in batch if entry[0].stale]
+                    batch = [entry for entry in batch if not entry[0].stale]
+                    await self._refused(stale)
+                    continue
+                answers = error.answers
             self.outage.over()
             refused: list[Entry] = []
-            for (held, settlement), stored in zip(batch, answers, strict=True):
-                if repeated and not stored:
-                    refused.append((held, settlement))
+            for (job, settlement), stored in zip(batch, answers, strict=True):
+                if isinstance(stored, BrokerError):
+                    self._aside.put(job, settlement, stored)
+                elif repeated and not stored:
+                    refused.append((job, settlement))
                 else:
-                    self._note(held, settlement, stored)
+                    self._note(job, settlement, bool(stored))
             await self._refused(refused)
             return
+
+    async def _store_alone(self, batch: list[Entry], error: Exception) -> None:
+        """Find the one for which a batch was refused, so that the others are stored."""
+        if len(batch) > 1:
+            for entry in batch:
+                await self._store([entry])
+            return
+        job, settlement = batch[0]
+        if isinstance(error, BrokerError):
+            self._aside.put(job, settlement, error)
+            return
+        _log.error("what became of job %s cannot be stored", job.delivery.id, exc_info=error)
+        less = plainer(settlement)
+        if less is None:
+            self._note(job, settlement, stored=False)
+        else:
+            await self._store([(job, less)])
 
     async def _refused(self, entries: list[Entry]) -> None:
         """Note what was refused after a call that failed: where only its answer was lost, everything is in order.
@@ -199,24 +261,24 @@ class Settler:
         An outcome is that of one attempt, it names the worker and the moments: the same one is ours. Of a job that was to go
         back nobody can tell by now, and nothing is lost with it.
         """
-        ended = [held.delivery.id for held, settlement in entries if isinstance(settlement, Finished)]
+        ended = [job.delivery.id for job, settlement in entries if isinstance(settlement, Finished)]
         try:
             found = dict(zip(ended, await self._gateway.outcomes(ended) if ended else [], strict=True))
         except BrokerError:  # it is away again
             found = {}
-        for held, settlement in entries:
-            stored = found.get(held.delivery.id)
+        for job, settlement in entries:
+            stored = found.get(job.delivery.id)
             ours = not isinstance(settlement, Finished) or (stored is not None and stored.outcome == settlement.outcome)
-            self._note(held, settlement, ours)
+            self._note(job, settlement, ours)
 
-    def _note(self, held: Held, settlement: Settlement, stored: bool) -> None:
+    def _note(self, job: InFlightJob, settlement: Settlement, stored: bool) -> None:
         if isinstance(settlement, Started | Progressed | Unresponsive):
             return  # a refused one means that the lease is lost, which the lease keeper finds, too
-        self._held.remove(held)
-        if not stored and (held.lost or isinstance(settlement, Finished | Retried)):
-            self._on_stale(held)
+        self._in_flight.remove(job)
+        if not stored and (job.lost or isinstance(settlement, Finished | Retried)):
+            self._on_stale(job)
 
 
-def _is_outdated(held: Held, settlement: Settlement) -> bool:
+def _is_outdated(job: InFlightJob, settlement: Settlement) -> bool:
     """Say whether a start or a mark was overtaken by the job's end."""
-    return held.ended and isinstance(settlement, Started | Unresponsive)
+    return job.ended and isinstance(settlement, Started | Unresponsive)

@@ -7,15 +7,15 @@ import traceback
 from types import FrameType
 from typing import Any, Final
 
-from ..current import Hold
+from ..current import AttemptContext
 
 MOST_FRAMES: Final = 30
 CALLER: Final = "nursery_tasks.execution.in_thread"
 
 
-def stack_of(hold: Hold) -> str:
+def stack_of(context: AttemptContext) -> str:
     """Return the stack of a running handler, outermost frame first; empty when it is between two steps."""
-    frames = _frames_of_thread(hold.thread_id) if hold.thread_id is not None else _frames_of_awaits(hold.coroutine)
+    frames = _frames_of_thread(context.thread_id) if context.thread_id is not None else _frames_of_awaits(context.coroutine)
     shown = [
         traceback.FrameSummary(frame.f_code.co_filename, line, frame.f_code.co_name) for frame, line in frames[-MOST_FRAMES:]
     ]

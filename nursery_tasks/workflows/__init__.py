@@ -4,7 +4,7 @@ from .coordinator import register_flows as register_flows
 from .data import Policy as Policy
 from .durable import make_durable as make_durable
 from .flow import Flow as Flow
-from .found import RECORDS as RECORDS
+from .history import RECORDS as RECORDS
 from .parallel import parallel as parallel
 from .parallel import parallel_map as parallel_map
 from .sequence import sequence as sequence

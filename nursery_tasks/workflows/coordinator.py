@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..client import Job
-from ..client.job import Connected
+from ..client.ports import Connected
 from ..errors import InvalidOptions
 from ..model.options import JobOptions
 from ..registry import make_spec
@@ -35,10 +35,10 @@ def from_data(data: NodeData, app: Connected) -> Node:
         InvalidOptions: It calls a function that is not on the list.
     """
     match data:
-        case JobData(task, args, kwargs, options):
+        case JobData(task, args, kwargs, options, fingerprint):
             spec = app.registry.tasks.get(task)
             given = options_from_data(options, None if spec is None else spec.options)
-            return JobNode(Job(app, task, args, kwargs, given, Any if spec is None else spec.signature.returns))
+            return JobNode(Job(app, task, args, kwargs, given, Any if spec is None else spec.signature.returns, fingerprint))
         case CallData(name):
             if name not in PLAIN:
                 raise InvalidOptions("call", name, f"one of {', '.join(PLAIN)}")

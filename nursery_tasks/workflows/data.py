@@ -41,12 +41,13 @@ class OptionsData(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class JobData(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="job"):
-    """One job."""
+    """One job. The worker that runs the flow may have another version of the task than the one that the arguments are for."""
 
     task: str
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     options: OptionsData | None = None
+    fingerprint: str | None = None
 
 
 class CallData(msgspec.Struct, frozen=True, tag_field="kind", tag="call"):

@@ -15,19 +15,19 @@ from typing import Any
 import msgspec
 from anyio import CancelScope, Event, get_cancelled_exc_class
 
-from ..brokers.protocol import Feature, step_of
-from ..client import Connection
-from ..client.job import Connected
+from ..brokers.protocol import Feature
+from ..client.connection import ConnectedApp, Connection
 from ..current import CurrentJob, current_job_or_none, set_current
 from ..errors import NotSupported
-from ..hidden import open_hidden_group
+from ..loop.unwrapped import open_unwrapped_group
+from .recorder import WorkflowRecorder
 from .recording import Recording
 from .undo import find_undo, undo
 
 Function = Callable[..., Coroutine[Any, Any, Any]]
 
 
-def make_durable(app: Connected, name: str, function: Function, undo_seconds: float) -> Function:
+def make_durable(app: ConnectedApp, name: str, function: Function, undo_seconds: float) -> Function:
     """Return a function that runs *function* as the durable workflow *name* where a worker calls it, and plainly elsewhere.
 
     Args:
@@ -42,22 +42,22 @@ def make_durable(app: Connected, name: str, function: Function, undo_seconds: fl
             return await function(*args, **kwargs)
         broker = connection.gateway.broker
         if Feature.WORKFLOWS not in broker.features:
-            raise NotSupported(broker.name, f"durable workflows, such as {name}", step_of(broker))
-        recording = Recording(connection, job, math.inf if job.hold is None else job.hold.deadline)
+            raise NotSupported(broker.name, f"durable workflows, such as {name}", broker.step)
+        recording = Recording(connection, job, math.inf if job.context is None else job.context.deadline)
         await recording.load()
-        if job.hold is not None:
-            job.hold.can_resume = lambda: not recording.busy
+        if job.context is not None:
+            job.context.can_resume = lambda: not recording.busy
         begun = await find_undo(recording)
         if begun is not None:  # the function has failed already, and is not asked again
             raise await begun.finish()
         try:
             value = await _Body(recording).run(function, args, kwargs)
-            if recording.changed is not None:
-                raise recording.changed
+            if recording.names.changed is not None:
+                raise recording.names.changed
             recording.check_all_made()
         except BaseException as error:
-            if recording.changed is not None:  # whatever became of it on its way: a group may hold it, or a handler hide it
-                raise recording.changed from None
+            if recording.names.changed is not None:  # a group may hold it, or a handler have hidden it on its way
+                raise recording.names.changed from None
             if not recording.goes_on:
                 await undo(recording, error, undo_seconds)
             raise
@@ -68,7 +68,7 @@ def make_durable(app: Connected, name: str, function: Function, undo_seconds: fl
 
 def _is_run_for(job: CurrentJob, name: str, connection: Connection) -> bool:
     """Whether the worker runs this very workflow here, and not another job whose handler calls its function."""
-    is_ours = job.hold is not None and job.hold.broker is connection.gateway.broker
+    is_ours = job.context is not None and job.context.broker is connection.gateway.broker
     return job.task == name and job.recorder is None and is_ours
 
 
@@ -88,7 +88,7 @@ class _Body:
         Cancellation:
             The function is cancelled, and waited for.
         """
-        async with open_hidden_group() as group:
+        async with open_unwrapped_group() as group:
             group.start_soon(self._call, function, args, kwargs, name=f"workflow {self._recording.job.id}")
             try:
                 await self._done.wait()
@@ -103,19 +103,19 @@ class _Body:
         return self._value
 
     def _leave(self) -> None:
-        hold = self._recording.job.hold
-        self._recording.leaving = "told" if hold is not None and hold.is_told else "stopped"
+        context = self._recording.job.context
+        self._recording.leaving = "told" if context is not None and context.is_told else "stopped"
         self._scope.cancel()
 
     async def _call(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         job = self._recording.job
-        set_current(msgspec.structs.replace(job, recorder=self._recording))
-        self._recording.begin()
+        set_current(msgspec.structs.replace(job, recorder=WorkflowRecorder(self._recording)))
+        self._recording.names.begin()
         try:
             with self._scope:
                 coroutine = function(*args, **kwargs)
-                if job.hold is not None:
-                    job.hold.coroutine = coroutine  # its stack is shown when it does not end
+                if job.context is not None:
+                    job.context.coroutine = coroutine  # its stack is shown when it does not end
                 self._value = await coroutine
         except BaseException as error:  # nothing is swallowed: whoever waits raises it
             self._error = error

@@ -10,6 +10,7 @@ from ..client import Job, JobHandle
 from ..errors import InvalidArguments, NotAJob
 from ..model.options import JobOptions
 from .data import FLOW
+from .mermaid import Drawing
 from .node import Node
 from .places import ON_WORKERS, Here
 from .results import decodable
@@ -91,9 +92,13 @@ class Flow(Node, Generic[R]):
 
     def to_mermaid(self) -> str:
         """Draw it, as the text of a Mermaid flowchart."""
-        from .mermaid import draw  # late: it knows the kinds of flows, which are made of this class
+        drawing = Drawing()
+        self.draw_whole(drawing)
+        return drawing.text()
 
-        return draw(self)
+    def draw_whole(self, drawing: Drawing) -> None:
+        """Draw it as the outermost one."""
+        self.draw(drawing, 1)
 
     def _checked(self, given: tuple[Any, ...]) -> tuple[Any, ...]:
         if len(given) > 1:

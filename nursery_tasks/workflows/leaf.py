@@ -10,9 +10,11 @@ from typing import Any, Final, Protocol, TypeVar
 from anyio import to_thread
 
 from ..client import Job, PartialJob
+from ..client.job import called_by
 from ..errors import InvalidArguments, NotAJob
 from ..task import Bound
 from .data import CallData, JobData, NodeData, options_to_data
+from .mermaid import Drawing, Ends
 from .node import Given, Node, Place, Why
 
 R_co = TypeVar("R_co", covariant=True)
@@ -50,7 +52,7 @@ class JobNode(Node):
 
     def check(self, given: int) -> None:
         spec = self.job.app.registry.tasks.get(self.job.task)
-        if spec is None:  # another program's: only its worker can say
+        if spec is None or self.job.made_for != spec.signature.fingerprint:  # another program's: only its worker can say
             return
         try:
             spec.signature.check((*(None,) * given, *self.job.args), self.job.kwargs)
@@ -60,11 +62,15 @@ class JobNode(Node):
     async def perform(self, place: Place, given: Given, why: Why) -> Any:
         return await place.run(self.job.with_first(*given), why)
 
+    def draw(self, drawing: Drawing, level: int) -> Ends:
+        own = [*map(repr, self.job.args), *(f"{name}={value!r}" for name, value in self.job.kwargs.items())]
+        return drawing.add_job(f"{self.label}({', '.join(own)})" if own else self.label, level)
+
     def to_data(self) -> NodeData:
         job = self.job
         spec = job.app.registry.tasks.get(job.task)
         options = options_to_data(job.task, job.options, None if spec is None else spec.options)
-        return JobData(job.task, list(job.args), dict(job.kwargs), options)
+        return JobData(job.task, list(job.args), dict(job.kwargs), options, job.made_for)
 
 
 class CallNode(Node):
@@ -97,6 +103,9 @@ class CallNode(Node):
     def _call(self, given: Given) -> list[Any]:
         return [self.function(*given)]  # wrapped: Trio refuses what comes out of a thread as a bare coroutine
 
+    def draw(self, drawing: Drawing, level: int) -> Ends:
+        return drawing.add_call(self.label, level)
+
     def to_data(self) -> NodeData:
         if self.is_plain:
             return CallData(self.label)
@@ -123,8 +132,8 @@ def to_node(call: str, step: Any) -> Node:
         return JobNode(step.unfilled if isinstance(job, PartialJob) else step)
     if isinstance(given, Coroutine):
         step.close()  # else Python would warn, far from here, that it was never awaited
-        name = getattr(step, "__name__", "task")
-        raise NotAJob(call, f"a coroutine: {name}(...) calls the function itself", f"{name}, or {name}.job(...)")
+        name, done = called_by(step)
+        raise NotAJob(call, f"a coroutine: {done}", f"{name}, or {name}.job(...)")
     if callable(step):
         return CallNode(step)
     if isinstance(given, list | tuple):

@@ -6,76 +6,83 @@ needs no frame. Arrows lead to a group as a whole: each of its branches gets the
 
 from __future__ import annotations
 
-from typing import Final
-
-from .leaf import CallNode, JobNode
-from .node import Node
-from .parallel import ParallelFlow
-from .sequence import SequenceFlow
+from collections.abc import Sequence
+from typing import Final, Protocol
 
 LABEL_LENGTH: Final = 60  # characters of a step's own arguments, and of its name
 _ENTITIES: Final = {'"': "#quot;", "#": "#35;", "&": "#amp;", "<": "#lt;", ">": "#gt;", "`": "#96;", "\\": "#92;", "%": "#37;"}
 
 
-def draw(flow: Node) -> str:
-    """Return the text of a flowchart, which ends with a newline."""
-    drawing = _Drawing()
-    if isinstance(flow, SequenceFlow) and flow.parts:
-        drawing.add_chain(flow.parts, 1)
-    else:
-        drawing.add(flow, 1)
-    return "\n".join(["flowchart TD", *drawing.lines, *drawing.arrows]) + "\n"
+Ends = tuple[str, str]  # where arrows to a node end, and where those from it begin
 
 
-class _Drawing:
+class Drawn(Protocol):
+    """What can be drawn: any part of a flow."""
+
+    def draw(self, drawing: Drawing, level: int) -> Ends:
+        """Draw it, so many groups deep."""
+        ...
+
+
+class Drawing:
+    """A flowchart that is being drawn."""
+
     def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.arrows: list[str] = []
+        self._lines: list[str] = []
+        self._arrows: list[str] = []
         self._count = 0
 
-    def add(self, node: Node, level: int) -> tuple[str, str]:
-        """Draw one node; returns where arrows to it end, and where those from it begin."""
-        if isinstance(node, ParallelFlow):
-            return self._add_parallel(node, level)
-        if isinstance(node, SequenceFlow):
-            name = self._open(node.label, level)
-            self.add_chain(node.parts, level + 1)
-            self._close(level)
-            return name, name
-        name = self._name()
-        if isinstance(node, JobNode):
-            self._line(f'{name}["{_escaped(_call_of(node))}"]', level)
-        else:
-            assert isinstance(node, CallNode)
-            self._line(f'{name}(["{_escaped(_shortened(node.label))}"])', level)
-        return name, name
+    def text(self) -> str:
+        """Return its text, which ends with a newline."""
+        return "\n".join(["flowchart TD", *self._lines, *self._arrows]) + "\n"
 
-    def add_chain(self, nodes: tuple[Node, ...], level: int) -> None:
+    def add_job(self, label: str, level: int) -> Ends:
+        """Draw a step that is a job."""
+        return self._add(f'["{_escaped(_shortened(label))}"]', level)
+
+    def add_call(self, label: str, level: int) -> Ends:
+        """Draw a step that is a plain function."""
+        return self._add(f'(["{_escaped(_shortened(label))}"])', level)
+
+    def add_chain(self, nodes: Sequence[Drawn], level: int) -> None:
         """Draw steps that follow each other."""
         before: str | None = None
         for node in nodes:
-            begin, end = self.add(node, level)
+            begin, end = node.draw(self, level)
             if before is not None:
                 self._arrow(before, begin)
             before = end
         if not nodes:
             self._add_nothing(level)
 
-    def _add_parallel(self, node: ParallelFlow, level: int) -> tuple[str, str]:
-        name = self._open(_title(node), level)
-        for branch in node.branches:
-            self.add(branch, level + 1)
-        if not node.branches:
+    def add_sequence(self, title: str, nodes: Sequence[Drawn], level: int) -> Ends:
+        """Draw a group of steps that follow each other."""
+        name = self._open(title, level)
+        self.add_chain(nodes, level + 1)
+        self._close(level)
+        return name, name
+
+    def add_parallel(self, title: str, branches: Sequence[Drawn], then: Drawn | None, level: int) -> Ends:
+        """Draw a group of branches, and what their results go to."""
+        name = self._open(title, level)
+        for branch in branches:
+            branch.draw(self, level + 1)
+        if not branches:
             self._add_nothing(level + 1)
         self._close(level)
-        if node.then is None:
+        if then is None:
             return name, name
-        begin, end = self.add(node.then, level)
+        begin, end = then.draw(self, level)
         self._arrow(name, begin)
         return name, end
 
+    def _add(self, shape: str, level: int) -> Ends:
+        name = self._name()
+        self._line(f"{name}{shape}", level)
+        return name, name
+
     def _add_nothing(self, level: int) -> None:
-        self._line(f'{self._name()}["(nothing)"]', level)
+        self._add('["(nothing)"]', level)
 
     def _open(self, title: str, level: int) -> str:
         name = self._name()
@@ -86,26 +93,14 @@ class _Drawing:
         self._line("end", level)
 
     def _arrow(self, begin: str, end: str) -> None:
-        self.arrows.append(f"    {begin} --> {end}")
+        self._arrows.append(f"    {begin} --> {end}")
 
     def _line(self, text: str, level: int) -> None:
-        self.lines.append("    " * level + text)
+        self._lines.append("    " * level + text)
 
     def _name(self) -> str:
         self._count += 1
         return f"s{self._count}"
-
-
-def _title(node: ParallelFlow) -> str:
-    title = "for each item" if node.over_items else "parallel"
-    if node.policy != "fail_fast":
-        title += f", {node.policy.replace('_', ' ')}"
-    return title if node.limit is None else f"{title}, {node.limit} at once"
-
-
-def _call_of(node: JobNode) -> str:
-    own = [*map(repr, node.job.args), *(f"{name}={value!r}" for name, value in node.job.kwargs.items())]
-    return _shortened(f"{node.label}({', '.join(own)})" if own else node.label)
 
 
 def _shortened(text: str) -> str:

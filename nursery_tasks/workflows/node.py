@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from ..client import Job
 from ..errors import InvalidOptions
 from .data import NodeData
+from .mermaid import Drawing, Ends
 
 MAX_DEPTH: Final = 100  # groups inside each other; each costs a few frames of Python's stack
 
@@ -64,6 +65,10 @@ class Node(ABC):
         Raises:
             NotAJob: A plain function is among its steps.
         """
+
+    @abstractmethod
+    def draw(self, drawing: Drawing, level: int) -> Ends:
+        """Draw it into a flowchart."""
 
     @property
     def hands_on(self) -> bool:

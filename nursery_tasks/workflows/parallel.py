@@ -11,6 +11,7 @@ from .branches import run_branches
 from .data import POLICIES, NodeData, ParallelData, Policy
 from .flow import Flow
 from .leaf import Runnable, Step, to_node
+from .mermaid import Drawing, Ends
 from .node import Given, Node, Place, Why
 from .results import Many, list_of
 
@@ -71,6 +72,13 @@ class ParallelFlow(Flow[Any]):
     def to_data(self) -> NodeData:
         then = None if self.then is None else self.then.to_data()
         return ParallelData([branch.to_data() for branch in self.branches], then, self.policy, self.limit, self.over_items)
+
+    def draw(self, drawing: Drawing, level: int) -> Ends:
+        title = "for each item" if self.over_items else "parallel"
+        if self.policy != "fail_fast":
+            title += f", {self.policy.replace('_', ' ')}"
+        title = title if self.limit is None else f"{title}, {self.limit} at once"
+        return drawing.add_parallel(title, self.branches, self.then, level)
 
     def _returns(self) -> Any:
         types = [branch.returns for branch in self.branches]

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, overload
 from .data import NodeData, SequenceData
 from .flow import Flow
 from .leaf import Runnable, Step, to_node
+from .mermaid import Drawing, Ends
 from .node import Given, Node, Place, Why
 
 R = TypeVar("R")
@@ -40,6 +41,15 @@ class SequenceFlow(Flow[Any]):
 
     def to_data(self) -> NodeData:
         return SequenceData([step.to_data() for step in self.parts])
+
+    def draw(self, drawing: Drawing, level: int) -> Ends:
+        return drawing.add_sequence(self.label, self.parts, level)
+
+    def draw_whole(self, drawing: Drawing) -> None:
+        if self.parts:  # the outermost sequence needs no frame
+            drawing.add_chain(self.parts, 1)
+        else:
+            super().draw_whole(drawing)
 
 
 @overload

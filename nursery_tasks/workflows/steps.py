@@ -12,9 +12,8 @@ from anyio import get_cancelled_exc_class, move_on_after, to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from ..client.group import Startable
-from ..client.recorded import Recorder
 from ..client.results import error_of, open_outcome
-from ..current import current_job_or_none, set_current, slot_given_back
+from ..current import current_job_or_none, set_current, slot_released
 from ..errors import InvalidOptions, NotInWorkflow, PayloadTooLarge
 from ..model.codec import sniff
 from ..model.delivery import Stored
@@ -23,6 +22,7 @@ from ..model.options import check_name
 from ..model.outcome import Outcome
 from ..model.states import JobState
 from ..registry import is_async
+from .recorder import WorkflowRecorder
 from .recording import STORE_SECONDS, Recording
 from .undo import to_undo
 
@@ -47,8 +47,8 @@ def recording_here(what: str) -> Recording:
 def recording_or_none() -> Recording | None:
     """Do the same, with None elsewhere."""
     job = current_job_or_none()
-    recorder: Recorder | None = None if job is None else job.recorder
-    return recorder if isinstance(recorder, Recording) else None
+    recorder: object = None if job is None else job.recorder
+    return recorder.recording if isinstance(recorder, WorkflowRecorder) else None
 
 
 class Step:
@@ -87,13 +87,13 @@ class Step:
         if recording is None:
             return await _call(function, args, kwargs, in_thread=True)
         name = _name_of(function)
-        record_id = recording.name_record("step", name, [args, kwargs])
+        record_id = recording.names.of_record("step", name, [args, kwargs])
         await recording.check_left()
         stored = recording.look(record_id)
         if stored is None:
             return await _perform(recording, record_id, name, function, args, kwargs)
         if recording.is_cut(stored):
-            async with slot_given_back():
+            async with slot_released():
                 await recording.wait_cut(record_id)
         return open_record(recording, stored, record_id, f"step:{name}", _returns(function))
 

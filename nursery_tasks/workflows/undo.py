@@ -16,7 +16,8 @@ from anyio import move_on_after
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from ..client import Job, JobHandle
-from ..client.job import Connected
+from ..client.owned import DISOWN_SECONDS
+from ..client.ports import Connected
 from ..client.results import open_outcome
 from ..errors import JobCancelled
 from ..model.codec import sniff
@@ -24,13 +25,12 @@ from ..model.failure import Failure, describe_safely, rebuild_error
 from ..model.options import DEAD_TTL_SECONDS
 from ..model.states import JobState
 from .data import Undo, options_from_data, options_to_data
-from .found import until_answered
-from .recording import Recording, hash_of
+from .names import hash_of
+from .outages import until_answered
+from .recording import STORE_SECONDS, Recording
 
 UNDO_TASK: Final = "nursery_tasks.undo"
 UNDO_SECONDS: Final = 60.0  # the budget, for all that is to be undone
-STORE_SECONDS: Final = 10.0  # for handing it over, whatever is cancelled meanwhile
-TOLD_WAIT_SECONDS: Final = 8.0  # how long a cancelled workflow waits for it, as a cancelled caller does for what it awaits
 
 _log = logging.getLogger("nursery_tasks.workflows")
 
@@ -68,7 +68,7 @@ def make_undo(app: Connected) -> Callable[..., Coroutine[Any, Any, Any]]:
     return undo_all
 
 
-class Begun:
+class Undoing:
     """An undoing that has begun."""
 
     def __init__(self, recording: Recording, undo_id: str) -> None:
@@ -99,11 +99,11 @@ class Begun:
         return cause
 
 
-async def find_undo(recording: Recording) -> Begun | None:
+async def find_undo(recording: Recording) -> Undoing | None:
     """Return the undoing that an earlier run of the workflow has begun."""
     undo_id = undo_id_of(recording.job.id)
     [stored] = await until_answered(lambda: recording.connection.gateway.outcomes([undo_id]))
-    return None if stored is None else Begun(recording, undo_id)
+    return None if stored is None else Undoing(recording, undo_id)
 
 
 async def undo(recording: Recording, error: BaseException, undo_seconds: float) -> None:
@@ -118,11 +118,11 @@ async def undo(recording: Recording, error: BaseException, undo_seconds: float) 
     if not recording.undos:
         return
     await _hand_over(recording, error, undo_seconds)
-    begun = Begun(recording, undo_id_of(recording.job.id))
+    begun = Undoing(recording, undo_id_of(recording.job.id))
     if not recording.is_told:
         error.add_note(await begun.wait())
         return
-    with move_on_after(TOLD_WAIT_SECONDS, shield=True):
+    with move_on_after(DISOWN_SECONDS, shield=True):
         _log.info("workflow %s has ended: %s", recording.job.id, await begun.wait(), extra={"job_id": recording.job.id})
         return
     text = "workflow %s ends while what it has done is still being undone, by job %s"
@@ -134,18 +134,18 @@ async def _hand_over(recording: Recording, error: BaseException, undo_seconds: f
     undoing = _undoing(recording, error, undo_seconds)
     while True:
         with move_on_after(STORE_SECONDS, shield=True):
-            await until_answered(lambda: recording.connection.enqueue(undoing))
+            await until_answered(lambda: recording.connection.enqueue([undoing]))
             return
         text = "workflow %s cannot end yet: what it has done is to be undone, and the broker does not store that"
         _log.warning(text, recording.job.id, extra={"job_id": recording.job.id})
-        hold = recording.job.hold
-        if hold is None or not hold.is_told:  # the job is not ended by our leaving it
+        context = recording.job.context
+        if context is None or not context.is_told:  # the job is not ended by our leaving it
             await checkpoint_if_cancelled()
 
 
 def _undoing(recording: Recording, error: BaseException, undo_seconds: float) -> Job[Any]:
     job, app = recording.job, recording.connection.app
-    reason = job.hold.cancel_reason if job.hold is not None else None
+    reason = job.context.cancel_reason if job.context is not None else None
     cause = JobCancelled(job.id, job.task, reason) if recording.is_told else error
     undos = [undo for _, undo in sorted(recording.undos, key=lambda each: each[0])]  # stable: of one branch they are in order
     arguments = (undos[::-1], describe_safely(cause, recording.codec.plain))

@@ -11,7 +11,7 @@ from anyio import sleep as anyio_sleep
 
 from ..client import Connection
 from ..client.results import open_outcome
-from ..current import slot_given_back
+from ..current import slot_released
 from ..errors import EventTimedOut, NoWorkflow, UnknownJob, WorkflowEnded
 from ..model.codec import pack_outcome
 from ..model.delivery import JOB_OWNER_SECONDS, Stored, Submission, job_owner
@@ -20,15 +20,15 @@ from ..model.message import Message
 from ..model.options import check_name
 from ..model.outcome import TIMED_OUT, Outcome
 from ..model.states import JobState
-from .found import until_answered
-from .recording import Recording, hash_of
+from .names import hash_of
+from .outages import until_answered
+from .recording import Recording
 from .steps import open_record, recording_here, recording_or_none
 
 T = TypeVar("T")
 
 LOOK_FIRST: Final = 32  # events that are looked for at once; each time that all of them are there twice as many
 LOOK_MOST: Final = 1_000
-LONGEST_NAP_SECONDS: Final = 60.0  # then the clock of the world is looked at again, which may have been set
 
 
 async def sleep(duration: Duration) -> None:
@@ -44,8 +44,8 @@ async def sleep(duration: Duration) -> None:
     if recording is None:
         await anyio_sleep(seconds)
         return
-    record_id = recording.name_record("sleep", f"{seconds:g}s")
-    cut_id = recording.name_cut(record_id)
+    record_id = recording.names.of_record("sleep", f"{seconds:g}s")
+    cut_id = recording.names.of_cut(record_id)
     await recording.check_left()
     began = recording.connection.now()
     try:
@@ -82,8 +82,8 @@ async def wait_for_event(name: str, timeout: Duration | None = None, *, returns:
     recording = recording_here("wait_for_event()")
     seconds = to_optional_seconds("timeout", timeout)
     what = f"event:{check_name('event', name)}"
-    record_id = recording.name_record("event", name)
-    wait_id = recording.name_record("wait", name)
+    record_id = recording.names.of_record("event", name)
+    wait_id = recording.names.of_record("wait", name)
     await recording.check_left()
     stored = recording.look(record_id)
     if stored is None:
@@ -157,14 +157,14 @@ async def _moment_after(recording: Recording, record_id: str, what: str, seconds
 
 
 async def _wait_cut(recording: Recording, call_id: str) -> None:
-    async with slot_given_back():
+    async with slot_released():
         await recording.wait_cut(call_id)
 
 
 async def _sleep_until(recording: Recording, moment: float) -> None:
-    async with slot_given_back():
-        while (left := moment - recording.connection.now()) > 0:  # noqa: ASYNC110 - for a moment, in naps
-            await anyio_sleep(min(left, LONGEST_NAP_SECONDS))
+    async with slot_released():
+        while nap := recording.connection.nap_until(moment):  # noqa: ASYNC110 - for a moment, in naps
+            await anyio_sleep(nap)
 
 
 async def _wait_for_new(recording: Recording, record_id: str, wait_id: str, name: str, seconds: float | None) -> Stored:
@@ -193,10 +193,8 @@ async def _wait_for(recording: Recording, record_id: str, wait_id: str, name: st
             return stored
         if deadline == math.inf and recording.look(wait_id) is None:  # so that people see what it waits for
             await recording.store(recording.note(wait_id, f"wait:{name}"))
-        async with slot_given_back():
-            while True:
-                left = deadline - connection.now()
-                if left <= 0:
-                    return None
-                with move_on_after(min(left, LONGEST_NAP_SECONDS)):
+        async with slot_released():
+            while nap := connection.nap_until(deadline):
+                with move_on_after(nap):
                     return await ticket.wait()
+            return None

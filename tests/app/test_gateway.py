@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 import time
@@ -15,10 +16,11 @@ from anyio.lowlevel import checkpoint
 from support import DEADLINE, gather, until
 
 from nursery_tasks.brokers.gateway import Gateway
-from nursery_tasks.brokers.lanes import BATCH_LIMIT
 from nursery_tasks.brokers.memory import MemoryBroker
 from nursery_tasks.brokers.protocol import Emit, Listener
 from nursery_tasks.errors import BrokerUnavailable, NotSupported
+from nursery_tasks.loop.batcher import BATCH_LIMIT
+from nursery_tasks.loop.deadline import CallDeadline
 from nursery_tasks.model.delivery import Submission, Topic
 from nursery_tasks.testing import FaultyBroker, Stall
 
@@ -183,7 +185,8 @@ async def test_a_broker_without_listings_says_so() -> None:
     class Small:
         name = "small:"
         blocking = False
-        features = frozenset[object]()
+        admin = None
+        step = ""
 
         def __getattr__(self, name: str) -> object:
             if name in ("submit", "outcomes"):
@@ -195,6 +198,16 @@ async def test_a_broker_without_listings_says_so() -> None:
 
 
 # --- deadlines ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", ["sweep", "submit"])
+async def test_a_call_that_is_given_up_early_does_not_say_how_long_it_took(broker: FaultyBroker, call: str) -> None:
+    gateway, stall = Gateway(broker, call_seconds=60), broker.stall(call)
+    gateway.deadline.end_after(0.05)
+    answer = gateway.sweep(1) if call == "sweep" else gateway.submit([submission("a")])
+    with fail_after(DEADLINE), pytest.raises(BrokerUnavailable, match=f"no answer to {call} yet, and there is no time left"):
+        await answer
+    stall.release()
 
 
 async def test_a_call_that_outlives_its_deadline_is_given_up_and_the_next_ones_are_not_even_made(broker: FaultyBroker) -> None:
@@ -213,6 +226,31 @@ async def test_a_call_that_outlives_its_deadline_is_given_up_and_the_next_ones_a
                 break
             except BrokerUnavailable:
                 await checkpoint()
+
+
+async def test_what_a_claim_brings_too_late_is_given_back(broker: FaultyBroker) -> None:
+    """Its worker has been told that it brings nothing, and would never run it: it would wait for its lease."""
+    gateway = Gateway(broker)
+    await gateway.submit([submission("late")])
+    hurried, stall = gateway.with_deadline(CallDeadline()), broker.stall("claim")
+    with fail_after(DEADLINE):
+        async with create_task_group() as group:
+            group.start_soon(_claim_in_vain, hurried)
+            await reached(stall)
+            hurried.deadline.end_after(0)
+        stall.release()
+        while True:
+            with contextlib.suppress(BrokerUnavailable):  # the claim has not returned yet
+                if claimed := await gateway.claim(["default"], 1, "another", 3_600.0):
+                    break
+            await checkpoint()
+    assert [(delivery.id, delivery.attempt) for delivery in claimed] == [("late", 1)]
+    assert broker.calls["settle"] == 1
+
+
+async def _claim_in_vain(gateway: Gateway) -> None:
+    with pytest.raises(BrokerUnavailable):
+        await gateway.claim(["default"], 1, "a worker that stops", 3_600.0)
 
 
 async def test_a_call_that_ends_just_when_its_deadline_passes_blocks_nothing(broker: FaultyBroker) -> None:
@@ -245,7 +283,7 @@ async def test_calls_that_never_got_a_thread_are_not_waited_for(broker: FaultyBr
     async def look() -> None:
         nonlocal failed
         try:
-            await gateway.call(broker.job, "x")
+            await gateway.call(broker.admin.job, "x")
         except BrokerUnavailable:
             failed += 1
 
@@ -258,7 +296,7 @@ async def test_calls_that_never_got_a_thread_are_not_waited_for(broker: FaultyBr
         hanging.set()
         while True:
             try:
-                assert await gateway.call(broker.job, "x") is None
+                assert await gateway.call(broker.admin.job, "x") is None
                 break
             except BrokerUnavailable:
                 await checkpoint()
@@ -398,12 +436,53 @@ async def test_a_listener_that_closes_slowly_does_not_hold_up_the_end(monkeypatc
         let_go.set()
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("when", ["before it comes", "in the moment when it comes"])
+async def test_a_listener_whose_caller_asyncio_has_cancelled_is_closed(broker: FaultyBroker, when: str) -> None:
+    came, closed = threading.Event(), threading.Event()
+    inner = broker.listen
+
+    class Told:
+        def __init__(self, listener: Listener) -> None:
+            self._listener = listener
+
+        def close(self) -> None:
+            self._listener.close()
+            closed.set()
+
+    def listen(topics: Sequence[Topic], emit: Emit) -> Listener:
+        listener = Told(inner(topics, emit))
+        came.set()
+        return listener
+
+    broker.listen = listen  # type: ignore[method-assign]
+    gateway, stall = Gateway(broker), broker.stall("listen")
+
+    async def hear() -> None:
+        async with gateway.listen(["work"], lambda topic, names: None):
+            pytest.fail("it was cancelled before")
+
+    hearing = asyncio.create_task(hear())
+    await reached(stall)
+    if when == "before it comes":
+        hearing.cancel()
+        stall.release()
+    else:
+        stall.release()
+        assert came.wait(DEADLINE)  # the loop sees nothing of this ...
+        time.sleep(0.05)  # noqa: ASYNC251 - ... and hears of it together with the cancel
+        hearing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await hearing
+    await until(closed.is_set)
+
+
 async def test_a_batch_that_never_got_a_thread_does_not_block_those_after_it(broker: FaultyBroker) -> None:
     gateway, hanging = Gateway(broker), threading.Event()
     end = broker.before("job", lambda args: hanging.wait(DEADLINE))
 
     async def look() -> None:
-        assert await gateway.call(broker.job, "x") is None
+        assert await gateway.call(broker.admin.job, "x") is None
 
     with fail_after(DEADLINE):
         async with create_task_group() as tg:

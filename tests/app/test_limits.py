@@ -8,10 +8,15 @@ from support import Gate, admin, until, until_state, working
 
 from nursery_tasks import App, Concurrency, JobState, RateLimit, Retry
 from nursery_tasks.brokers.memory import MemoryBroker
-from nursery_tasks.brokers.protocol import Feature
+from nursery_tasks.brokers.needed import limits_of
 from nursery_tasks.errors import JobCancelled, NotSupported
+from nursery_tasks.model.listing import LimitRecord
 
 pytestmark = pytest.mark.anyio
+
+
+def list_limits(app: App) -> list[LimitRecord]:
+    return limits_of(app.connection.gateway.broker).list_limits(9)
 
 
 async def test_the_excess_waits_without_a_slot_and_lets_others_pass(app: App) -> None:
@@ -33,11 +38,11 @@ async def test_the_excess_waits_without_a_slot_and_lets_others_pass(app: App) ->
         assert gate.inside == 2
         record = admin(app).job(jobs[5].id)
         assert (record.state, record.waits_for) == (JobState.READY, "concurrency:few")
-        assert [(each.name, each.running, each.waiting) for each in admin(app).limits(9)] == [("concurrency:few", 2, 4)]
+        assert [(each.name, each.running, each.waiting) for each in list_limits(app)] == [("concurrency:few", 2, 4)]
         gate.open()
         assert [await job for job in jobs] == list(range(6))
         assert gate.most == 2
-        assert admin(app).limits(9) == []
+        assert list_limits(app) == []
 
 
 async def test_each_key_has_a_limit_of_its_own(app: App) -> None:
@@ -51,7 +56,7 @@ async def test_each_key_has_a_limit_of_its_own(app: App) -> None:
         jobs = [await send.enqueue(user) for user in ("anna", "anna", "bert", "bert")]
         for gate in gates.values():
             await gate.wait_for(1)
-        assert [each.name for each in admin(app).limits(9)] == [
+        assert [each.name for each in list_limits(app)] == [
             "concurrency:all",
             "concurrency:send anna",
             "concurrency:send bert",
@@ -124,7 +129,7 @@ async def test_a_handler_that_waits_for_another_job_keeps_its_place(app: App) ->
     async with working(app, slots=1):
         jobs = [await parent.enqueue(number) for number in range(2)]
         await gate.wait_for(1)
-        assert [(each.running, each.waiting) for each in admin(app).limits(9)] == [(1, 1)]
+        assert [(each.running, each.waiting) for each in list_limits(app)] == [(1, 1)]
         gate.open()
         assert [await job for job in jobs] == [0, 1]
         assert gate.most == 1
@@ -147,20 +152,20 @@ async def test_a_job_that_waits_is_cancelled_at_once_and_a_worker_that_stops_giv
             await until(lambda: admin(app).job(second.id).waits_for)
             assert await second.cancel() == "cancelled"
         await until_state(app, first.id, JobState.READY)
-        assert [(each.running, each.waiting) for each in admin(app).limits(9)] == [(0, 2)]
+        assert [(each.running, each.waiting) for each in list_limits(app)] == [(0, 2)]
         await first.cancel()
         async with app.open_worker(slots=2):
             assert await third == 2
 
 
 async def test_a_broker_without_limits_refuses_such_jobs(memory_app: App) -> None:
-    class Bare(MemoryBroker):
-        features = MemoryBroker.features - {Feature.LIMITS}
+    broker = MemoryBroker()
+    broker.limits = None
 
     @memory_app.task(limits=Concurrency(1))
     async def one() -> None: ...
 
-    with memory_app.use_broker(Bare()):
+    with memory_app.use_broker(broker):
         async with memory_app:
             with pytest.raises(NotSupported, match="memory: has no limits of jobs"):
                 await one.enqueue()

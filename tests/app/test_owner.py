@@ -6,7 +6,6 @@ import asyncio
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -16,8 +15,7 @@ from anyio import create_task_group, fail_after, to_thread
 from support import DEADLINE, Gate, admin, states, until, until_state, working
 
 from nursery_tasks import App, JobState
-from nursery_tasks.client.connection import ABANDONED
-from nursery_tasks.client.owner import OwnerLease
+from nursery_tasks.client.owner_lease import ABANDONED, OwnerLease
 from nursery_tasks.current import owner_on
 from nursery_tasks.errors import BrokerClosed, BrokerUnavailable, JobCancelled, NoWorkers
 from nursery_tasks.model.delivery import Submission
@@ -26,6 +24,7 @@ from nursery_tasks.model.reasons import OWNER_ENDED, OWNER_GONE
 from nursery_tasks.testing import FaultyBroker
 
 LEASE = 0.3
+KEPT = 1.0  # that of an owner who renews it; a busy machine may let a third of it pass
 
 
 async def test_what_is_awaited_has_an_owner_and_what_is_enqueued_has_none(app: App) -> None:
@@ -39,7 +38,7 @@ async def test_what_is_awaited_has_an_owner_and_what_is_enqueued_has_none(app: A
         tg.start_soon(hang.run)
         detached = await hang.enqueue()
         await gate.wait_for(2)
-        owned = {record.id: record.owned for record in admin(app).jobs(JobFilter(), 10)}
+        owned = {record.id: record.owned for record in admin(app).list_jobs(JobFilter(), 10)}
         assert owned.pop(detached.id) is False
         assert list(owned.values()) == [True]
         gate.open()
@@ -77,7 +76,7 @@ async def test_a_living_owner_keeps_its_jobs_for_longer_than_its_lease(app: App)
         return "done"
 
     async with working(app):
-        app.connection.owner.lease_seconds = LEASE
+        app.connection.owner.lease_seconds = KEPT
         results: list[str] = []
 
         async def run() -> None:
@@ -86,21 +85,21 @@ async def test_a_living_owner_keeps_its_jobs_for_longer_than_its_lease(app: App)
         async with create_task_group() as tg:
             tg.start_soon(run)
             await gate.wait_for(1)
-            await to_thread.run_sync(time.sleep, 2 * LEASE + 1.1)  # and a sweep
+            await to_thread.run_sync(time.sleep, KEPT + 1.1)  # and a sweep
             gate.open()
         assert results == ["done"]
 
 
 async def test_a_program_that_blocks_its_loop_keeps_its_jobs(tmp_path: object) -> None:
     app = App(f"sqlite:///{tmp_path}/jobs.db?synchronous=normal")
-    lease = OwnerLease(app._sync_broker, LEASE)
+    lease = OwnerLease(app._sync_broker, KEPT)
     with lease.awaiting() as seconds:
-        assert seconds == LEASE
+        assert seconds == KEPT
         broker = app._sync_broker()
         broker.submit([Submission("1", "default", "note", b"{}", owner=lease.id, owner_seconds=seconds)])
-        time.sleep(3 * LEASE)  # noqa: ASYNC251 - nothing else happens in this thread
+        time.sleep(1.3 * KEPT)  # noqa: ASYNC251 - nothing else happens in this thread
         assert broker.sweep(10).orphaned == 0
-    time.sleep(2 * LEASE)  # noqa: ASYNC251 - likewise; nobody awaits it any more
+    time.sleep(1.3 * KEPT)  # noqa: ASYNC251 - likewise; nobody awaits it any more
     assert broker.sweep(10).orphaned == 1
     lease.close()
     app.sync.close()
@@ -189,7 +188,7 @@ def test_a_refused_submission_cancels_no_job_of_that_id(app: App) -> None:
         """Do nothing."""
 
     job = app.sync.enqueue(note.options(id="order-1").job())
-    app.sync._require_workers = True
+    app.sync._encoder.require_workers = True
     with pytest.raises(NoWorkers):
         app.sync.run(note.options(id="order-1").job())
     assert job.status() is JobState.READY
@@ -251,12 +250,12 @@ async def test_a_lease_that_begins_anew_is_not_called_lost(app: App, caplog: pyt
     assert "had run out" not in caplog.text
 
 
-def test_a_forked_process_is_an_owner_of_its_own(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forked_process_is_an_owner_of_its_own(app: App) -> None:
     lease = OwnerLease(app._sync_broker, LEASE)
     with lease.awaiting():
         before = lease.id
     lease.close()  # a thread does not survive a fork
-    monkeypatch.setattr("nursery_tasks.client.owner.os", SimpleNamespace(getpid=lambda: -1))
+    lease.begin_again()
     with lease.awaiting():
         assert lease.id != before
     lease.close()

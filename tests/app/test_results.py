@@ -213,16 +213,16 @@ async def test_an_argument_of_another_type_fails_the_job_without_running_it(app:
     ran = []
 
     @app.task(retry=5)
-    async def double(x: int) -> int:
+    async def double(x: list[int]) -> list[int]:
         ran.append(x)
         return 2 * x
 
     async with working(app):
         with pytest.raises(InvalidArguments, match="argument 'x': Expected `int`, got `str`"):
-            await double.run("text")  # type: ignore[arg-type]
+            await double.run(["text"])  # type: ignore[list-item]
         with pytest.raises(InvalidArguments, match="argument 'x'"):
-            await double.run(x="text")  # type: ignore[arg-type]
-        job = await double.enqueue("text")  # type: ignore[arg-type]
+            await double.run(x=["text"])  # type: ignore[list-item]
+        job = await double.enqueue(["text"])  # type: ignore[list-item]
         outcome = await job.outcome()
         assert (outcome.state, outcome.attempt) == (JobState.FAILED, 1)
     assert ran == []

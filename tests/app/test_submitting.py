@@ -177,7 +177,7 @@ async def test_what_was_asked_for_is_what_the_broker_stores(app: App) -> None:
     moment = datetime.now(UTC) + timedelta(hours=1)
     async with app:
         handle = await app.job("who").with_options(queue="q", priority=7, at=moment, key="k", id="mine", tags=["t"]).enqueue()
-        [record] = admin(app).jobs(JobFilter(), 10)
+        [record] = admin(app).list_jobs(JobFilter(), 10)
         assert (handle.id, record.id, record.queue, record.priority, record.key) == ("mine", "mine", "q", 7, "k")
         assert record.state is JobState.SCHEDULED
         assert record.due_at == pytest.approx(moment.timestamp(), abs=0.01)
@@ -189,7 +189,7 @@ async def test_only_what_differs_from_the_task_travels_in_the_message(app: App) 
         await task.options(id="plain").enqueue()
         await task.options(id="changed", timeout=None, retry=None).enqueue()
         await task.options(id="other", timeout=2, retry=Retry(7)).enqueue()
-        messages = {r.id: Codec().decode_message(r.payload) for r in admin(app).jobs(JobFilter(), 10)}
+        messages = {r.id: Codec().decode_message(r.payload) for r in admin(app).list_jobs(JobFilter(), 10)}
     assert (messages["plain"].timeout, messages["plain"].retry) == (None, None)
     never = messages["changed"].retry
     assert messages["changed"].timeout == 0
@@ -343,7 +343,7 @@ async def test_a_job_knows_the_job_that_submitted_it(app: App) -> None:
     async with working(app):
         job = await parent.enqueue()
         assert await job == (job.id, job.id, job.id)
-        children = admin(app).jobs(JobFilter(parent=job.id), 10)
+        children = admin(app).list_jobs(JobFilter(parent=job.id), 10)
         assert [record.task for record in children] == ["child", "child"]
         assert await child.run() is None
 

@@ -16,6 +16,7 @@ from support import DEADLINE, Gate, History, working
 
 from nursery_tasks import App, JobState
 from nursery_tasks.brokers.memory import MemoryBroker
+from nursery_tasks.brokers.needed import admin_of
 from nursery_tasks.errors import (
     BrokerUnavailable,
     InvalidArguments,
@@ -232,7 +233,7 @@ def test_listeners_hear_of_what_is_queued(app: App) -> None:
 
 def test_a_local_job_goes_to_the_queue_of_this_node(app: App) -> None:
     app.sync.enqueue(app.get_task("add").options(local=True, id="l").job(1, 2))
-    record = app._sync_broker().job("l")  # type: ignore[attr-defined]
+    record = admin_of(app.sync.broker()).job("l")
     assert record.queue == f"default@{app.node}"
 
 

@@ -12,7 +12,7 @@ import pytest
 from support import working
 
 from nursery_tasks import App, Retry, TaskClass, resource
-from nursery_tasks.app import TaskOptions
+from nursery_tasks.declaring import TaskOptions
 from nursery_tasks.errors import InvalidArguments, InvalidOptions, NotInJob
 from nursery_tasks.testing import open_lab
 
@@ -211,8 +211,8 @@ class Wrong(TaskClass):
         (Static, "a plain method of Static"),
         (Yields, "run='Yields.run': expected a method that returns its result; this one yields"),
         (Needs, "an __init__ that needs no arguments (missing a required argument: 'size')"),
-        (Mistyped, "timeot=3: expected the option 'timeout'; what is no option may begin with an underscore"),
-        (FromElsewhere, "max_retries=3: expected the option 'retry'"),
+        (Mistyped, "timeot=3: expected timeout=...; what is no option may begin with an underscore"),
+        (FromElsewhere, "max_retries=3: expected retry=Retry(...)"),
         (Marked, "abstract=True: expected no such word: a base class is one that is not given to app.task()"),
         (Wrong, "priority=12: expected a whole number"),
     ],

@@ -13,7 +13,7 @@ from anyio import Event, create_task_group, fail_after, move_on_after
 from anyio.lowlevel import checkpoint
 from support import DEADLINE, until
 
-from nursery_tasks.brokers.threads import Call, Threads
+from nursery_tasks.loop.threads import Call, Threads
 
 T = TypeVar("T")
 NAME = "nursery-tasks broker call"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nursery_tasks.brokers.memory import MemoryBroker
-from nursery_tasks.brokers.protocol import Broker, BrokerAdmin, Feature
+from nursery_tasks.brokers.protocol import Broker, Feature
 from nursery_tasks.brokers.url import open_broker
 from nursery_tasks.model.delivery import Finished, Hint, Released, Retried, Submission
 from nursery_tasks.model.states import ENDED, JobState
@@ -16,10 +16,9 @@ def job(job_id: str, *, expires_seconds: float | None = None, keep_seconds: floa
     return Submission(job_id, "work", "task", b"{}", expires_seconds=expires_seconds, keep_seconds=keep_seconds)
 
 
-def test_it_is_both_halves_of_a_broker_and_never_blocks() -> None:
+def test_it_is_a_broker_that_never_blocks() -> None:
     broker = open_broker("memory:")
     assert isinstance(broker, Broker)
-    assert isinstance(broker, BrokerAdmin)
     assert not broker.blocking
     assert frozenset(Feature) - broker.features == {Feature.DURABLE, Feature.SHARED}
 
@@ -33,9 +32,9 @@ def test_two_of_them_have_nothing_in_common() -> None:
 def test_a_move_that_the_table_does_not_have_is_refused() -> None:
     broker = MemoryBroker()
     broker.submit([job("a")])
-    (entry,) = broker._table.jobs.values()
+    (entry,) = broker._state.table.jobs.values()
     with pytest.raises(RuntimeError, match=r"a: no move 'start' leads from ready to started"):
-        broker._table.move(entry, "start", JobState.STARTED)
+        broker._state.table.move(entry, "start", JobState.STARTED)
     assert entry.state is JobState.READY
 
 
@@ -79,17 +78,18 @@ def test_nothing_is_left_of_jobs_that_are_gone() -> None:
         broker.submit([job(f"{turn}-{n}", expires_seconds=5) for n in range(4)])
         first, second, third, _ = broker.claim(["work"], 10, "w", 1.0)
         broker.settle([Finished(first, JobState.FAILED, b"{}"), Retried(second, 1.0), Released(third)])
-        broker.requeue([first.id])
+        broker.admin.requeue([first.id])
         broker.cancel([second.id], None)
         clock.advance(10)
         broker.sweep(100)
         broker.claim(["work"], 10, "w", 1.0)
         clock.advance(10)
         broker.sweep(100)
-        broker.purge("work", ENDED | {JobState.READY})
+        broker.admin.purge("work", ENDED | {JobState.READY})
     clock.advance(100)
     broker.sweep(1_000)
     broker.claim(["work"], 1_000, "w", 1.0)
-    table = broker._table
+    table = broker._state.table
     assert (table.jobs, table.held, table.keys, table.counts) == ({}, {}, {}, {})
-    assert [len(heap) for heap in (table._due, table._expiring, table._ready["work"])] == [0, 0, 0]
+    order = broker._state.order
+    assert [len(heap) for heap in (order.due, order.expiring, order._ready["work"])] == [0, 0, 0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import os
 import socket
 import subprocess
@@ -198,6 +200,48 @@ def test_the_last_listener_removes_the_sockets_of_dead_processes_too(broker: Sql
     dead.close()
     listener.close()
     assert not socket_directory(path).exists()
+
+
+def test_a_listener_that_leaves_is_none_of_another_process(broker: SqliteBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    close = Mailbox.close
+
+    def close_late(mailbox: Mailbox) -> None:
+        submit(broker, "a")
+        close(mailbox)
+
+    monkeypatch.setattr(Mailbox, "close", close_late)
+    broker.listen(["work"], lambda hint: None).close()
+    assert broker._audience._post._socket is None
+
+
+def test_a_sender_that_nobody_closes_leaves_no_socket_open(path: Path) -> None:
+    """As with `app.sync`, which need not be closed."""
+    mailbox = Mailbox(socket_directory(path), ["work"])
+    post = Post(socket_directory(path))
+    post.send([Hint("work", ("q",))])
+    assert mailbox.receive() == b"wq"
+    opened = post._socket
+    assert opened is not None
+    del post
+    gc.collect()
+    assert opened.fileno() == -1
+    mailbox.close()
+
+
+@pytest.mark.parametrize("missing", ["threading.Thread.start", "socket.socketpair"])
+def test_a_listener_that_cannot_begin_leaves_nothing_behind(
+    broker: SqliteBroker, path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(errno.EMFILE, "too many, says the test")
+
+    monkeypatch.setattr(missing, refuse)
+    with pytest.raises(OSError, match="says the test"):
+        broker.listen(["work"], lambda hint: None)
+    monkeypatch.undo()
+    gc.collect()  # what is open still is an error
+    assert not socket_directory(path).exists()
+    assert broker._audience._members == ()
 
 
 def test_a_full_socket_costs_the_sender_nothing_and_the_listener_no_news(

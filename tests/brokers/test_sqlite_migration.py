@@ -90,7 +90,7 @@ def test_jobs_of_an_old_file_go_on(path: Path, old: int) -> None:
     make_old_file(path, old, JOBS)
     broker = SqliteBroker(path, clock=ManualClock(NOW))
     try:
-        found = {record.id: record for record in broker.jobs(JobFilter(), 10)}
+        found = {record.id: record for record in broker.admin.list_jobs(JobFilter(), 10)}
         assert [(record.id, record.state, record.cursor) for record in found.values()] == [
             ("done", JobState.SUCCEEDED, 2),
             ("held", JobState.STARTED, 3),
@@ -104,7 +104,7 @@ def test_jobs_of_an_old_file_go_on(path: Path, old: int) -> None:
         submit(broker, job("child", owner=delivery.token, tags=("x",)))
         settle(broker, succeeded(held), succeeded(delivery))
         expect_cancelled(broker, "child", OWNER_ENDED)
-        assert broker.jobs(JobFilter(tag="x"), 10)[0].cursor == 6  # no number is given twice
+        assert broker.admin.list_jobs(JobFilter(tag="x"), 10)[0].cursor == 6  # no number is given twice
     finally:
         broker.close()
 
@@ -131,7 +131,7 @@ def test_many_open_an_old_file_at_once(path: Path, old: int) -> None:
     def open_it() -> None:
         barrier.wait()
         broker = SqliteBroker(path)
-        found.append(ids_of(broker.jobs(JobFilter(), 10)))
+        found.append(ids_of(broker.admin.list_jobs(JobFilter(), 10)))
         broker.close()
 
     threads = [Thread(target=open_it) for _ in range(8)]
@@ -178,7 +178,7 @@ def test_a_program_of_an_older_version_that_has_it_open_leaves_no_gate_and_no_pl
         theirs.execute("UPDATE job SET state = 4, token = NULL, at = 0 WHERE id IN ('a', 'b')")
         settle_stale(broker, succeeded(a))
         settle(broker, succeeded(claim_one(broker, "c")))
-        assert broker.limits(10) == []
+        assert broker.limits.list_limits(10) == []
         assert [theirs.execute(f"SELECT count(*) FROM {table}").get for table in ("gate", "held")] == [0, 0]
     finally:
         broker.close()

@@ -8,14 +8,15 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
-from threading import Barrier, Thread
+from threading import Barrier, Event, Thread
+from typing import Any
 
 import apsw
 import pytest
 
-from nursery_tasks.brokers.protocol import Broker, BrokerAdmin
 from nursery_tasks.brokers.sqlite import SqliteBroker, checks
 from nursery_tasks.brokers.sqlite.checks import check_driver, file_system, has_wal_reset_bug
 from nursery_tasks.brokers.sqlite.schema import SCHEMA_VERSION
@@ -30,11 +31,6 @@ def refusal(path: Path | str) -> str:
     text = str(caught.value)
     assert "\n" not in text
     return text
-
-
-def test_it_is_a_broker_and_an_admin(broker: SqliteBroker) -> None:
-    assert isinstance(broker, Broker)
-    assert isinstance(broker, BrokerAdmin)
 
 
 def test_a_url_opens_the_file(path: Path) -> None:
@@ -90,7 +86,7 @@ def test_a_relative_path_survives_a_change_of_directory(tmp_path: Path, monkeypa
     broker = SqliteBroker("jobs.db")
     monkeypatch.chdir("/")
     submit(broker, "a")
-    assert len(broker.queues()) == 1  # on a connection that was opened after the change
+    assert len(broker.admin.list_queues()) == 1  # on a connection that was opened after the change
     broker.close()
     assert (tmp_path / "jobs.db").exists()
 
@@ -284,6 +280,40 @@ def test_a_forked_child_is_told_to_open_its_own(open_broker: Callable[..., Sqlit
     submit(broker, "c")
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize(("seconds", "code"), [(0.2, 0), (1.5, 3)])
+def test_a_child_that_is_forked_while_a_thread_opens_a_file_does_not_hang(
+    path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, code: int
+) -> None:
+    """SQLite has locks that are there once per process, and a copy that is locked nobody gives back."""
+    begun = Event()
+    connect = apsw.Connection
+
+    def slowly(*args: Any, **options: Any) -> apsw.Connection:
+        begun.set()
+        time.sleep(seconds)
+        return connect(*args, **options)
+
+    SqliteBroker(path).close()
+    with monkeypatch.context() as patched:
+        patched.setattr(apsw, "Connection", slowly)
+        opening = Thread(target=lambda: SqliteBroker(path).close())
+        opening.start()
+        begun.wait()
+        child = os.fork()
+        if child == 0:
+            patched.undo()
+            try:
+                SqliteBroker(path).submit([job("a")])
+            except BrokerUnreachable as error:
+                os._exit(3 if "this process was forked during a call" in str(error) else 4)
+            finally:
+                os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == code
+        opening.join()
+
+
 def test_driver_errors_do_not_leak(broker: SqliteBroker, path: Path) -> None:
     with_tools = apsw.Connection(str(path))
     with_tools.execute("ALTER TABLE job RENAME TO jobs_of_tomorrow")
@@ -297,6 +327,7 @@ def test_driver_errors_do_not_leak(broker: SqliteBroker, path: Path) -> None:
 def test_every_call_after_a_close_says_so(broker: SqliteBroker) -> None:
     broker.close()
     broker.close()
-    for call in (lambda: broker.submit([job("a")]), lambda: broker.sweep(1), broker.queues, lambda: broker.listen([], print)):
+    submit, sweep, listen = lambda: broker.submit([job("a")]), lambda: broker.sweep(1), lambda: broker.listen([], print)
+    for call in (submit, sweep, broker.admin.list_queues, listen):
         with pytest.raises(BrokerClosed, match="is closed"):
             call()

@@ -15,7 +15,7 @@ import apsw
 import pytest
 
 from nursery_tasks.brokers.sqlite import SqliteBroker, cancelling, claiming, inbox, owning, settling, submitting, sweeping
-from nursery_tasks.brokers.sqlite.connection import Patience
+from nursery_tasks.brokers.sqlite.connection import BusyHandler
 from nursery_tasks.brokers.sqlite.statements import BatchStatement, PackedQuery
 from nursery_tasks.errors import BrokerUnavailable
 from nursery_tasks.model.delivery import Delivery, Finished, Receipt, Started, Unresponsive
@@ -105,7 +105,7 @@ broker.close()
     workers = [subprocess.Popen([sys.executable, "-c", program, path], stdout=subprocess.PIPE, text=True) for _ in range(4)]
     counts = [int(worker.communicate(timeout=50)[0]) for worker in workers]
     assert sum(counts) == 500
-    (queue,) = broker.queues()
+    (queue,) = broker.admin.list_queues()
     assert queue.counts == {JobState.SUCCEEDED: 500}
 
 
@@ -130,14 +130,14 @@ def test_a_writer_that_keeps_the_lock_is_waited_for_and_then_reported(open_broke
 
 
 def test_patience_ends_in_time() -> None:
-    patience = Patience(0.02)
+    handler = BusyHandler(0.02)
     begun = time.monotonic()
     tries = 0
-    while patience(tries):
+    while handler(tries):
         tries += 1
     assert time.monotonic() - begun >= 0.02
     assert tries > 3
-    assert patience(0)  # the next wait begins anew
+    assert handler(0)  # the next wait begins anew
 
 
 # --- batches --------------------------------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ def test_no_hot_statement_walks_through_all_jobs(broker: SqliteBroker, path: Pat
     looked_at = 0
     for module in (submitting, claiming, settling, cancelling, owning, sweeping):
         for name, statement in vars(module).items():
-            text = statement.text_for(4) if isinstance(statement, BatchStatement) else statement
+            text = statement.texts[4] if isinstance(statement, BatchStatement) else statement
             if not isinstance(text, str) or not re.search(r"(UPDATE|FROM|INTO|JOIN) job\b", text):
                 continue
             numbers = [int(number) for number in re.findall(r"\?(\d+)", text)]
@@ -251,14 +251,14 @@ def test_a_sweep_takes_the_inbox_in_too(broker: SqliteBroker, path: Path, clock:
     found = record(broker, "mine")
     assert (found.state, found.queue, found.priority, found.parent) == (JobState.SCHEDULED, "other", 9, "p")
     assert found.tags == ("x",)
-    assert len(broker.jobs(JobFilter(), 10)) == 1
+    assert len(broker.admin.list_jobs(JobFilter(), 10)) == 1
 
 
 def test_a_row_with_the_id_of_an_owned_job_detaches_it(broker: SqliteBroker, path: Path) -> None:
     submit(broker, job("mine", owner=b"owner", owner_seconds=15.0))
     with_python(path, 'INSERT INTO inbox (body) VALUES (\'{"task": "add", "id": "mine"}\')')
     broker.sweep(10)
-    assert broker.hold([b"owner"], 0.0) == [True]
+    assert broker.renew_owners([b"owner"], 0.0) == [True]
     assert not claim_one(broker, "mine").owned
 
 
@@ -288,8 +288,8 @@ def test_two_brokers_take_each_row_in_once(open_broker: OpenBroker, path: Path) 
     theirs = apsw.Connection(str(path))
     theirs.executemany("INSERT INTO inbox (queue, body) VALUES ('work', ?)", [(f'{{"task":"{n}"}}',) for n in range(600)])
     theirs.close()
-    letters = here._database.read(inbox.read_letters)
+    letters = here._database.read(inbox.read_inbox)
     there.sweep(10)
-    here._database.write(lambda cursor, now: inbox.store_letters(cursor, now, letters))  # too late: nothing happens
+    here._database.write(lambda cursor, now: inbox.store_inbox(cursor, now, letters))  # too late: nothing happens
     found = [delivery.task for _ in range(3) for delivery in claim(there, 600)]
     assert found == [str(number) for number in range(600)]

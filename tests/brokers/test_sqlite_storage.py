@@ -188,7 +188,7 @@ def test_a_file_system_that_cannot_allocate_is_written_to(path: Path, monkeypatc
 def test_where_no_reserve_can_be_made_nobody_is_refused(
     open_broker: OpenBroker, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reserve, "_allocate", lambda file: no_allocation(file, 0, 0))
+    monkeypatch.setattr(reserve, "_allocate", lambda file, text: no_allocation(file, 0, 0))
     broker = open_broker()
     assert not broker._database.reserve.is_there
     submit(broker, "a")
@@ -300,7 +300,7 @@ def test_a_sweep_stores_the_clock_for_who_opens_the_file_next(open_broker: OpenB
     first.sweep(10)
     second.sweep(10)
     submit(second, "b")
-    record = second.job("b")
+    record = second.admin.job("b")
     assert record is not None
     assert record.created_at == 3_000
 
@@ -332,7 +332,7 @@ def test_a_sweep_leaves_leases_alone_while_the_machine_wakes_up(broker: SqliteBr
     swept = broker.sweep(10)
     assert (swept.due, swept.returned, swept.orphaned) == (1, 0, 0)
     assert [renewal.state for renewal in broker.renew([delivery], 15.0)] == ["held"]
-    assert broker.hold([b"owner"], 15.0) == [True]
+    assert broker.renew_owners([b"owner"], 15.0) == [True]
     settle(broker, Started(delivery))
     clock.advance(20)
     steady.advance(20)

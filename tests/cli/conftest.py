@@ -18,17 +18,9 @@ LOOPS = [
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Shell]:
     """A directory with `tasks_here.py`, and `shell(...)` to run commands in it. No process outlives its test."""
-    shell = Shell(tmp_path)
-    shell.write("tasks_here.py", MODULE)
-    yield shell
-    shell.app.sync.close()
-    for running in shell.started:
-        if running.process.poll() is None:
-            running.process.kill()
-        running.end()
-        for stream in (running.process.stdout, running.process.stderr):
-            assert stream is not None
-            stream.close()
+    with Shell(tmp_path).open() as shell:
+        shell.write("tasks_here.py", MODULE)
+        yield shell
 
 
 @pytest.fixture(params=LOOPS)

@@ -16,6 +16,7 @@ from nursery_tasks.cli.trouble import Trouble, as_trouble
 from nursery_tasks.errors import BrokerUnavailable, InvalidOptions
 from nursery_tasks.events import EventKind, JobEvent
 from nursery_tasks.observability.logging import duration, in_words, log_events, to_json, write_json_lines
+from nursery_tasks.worker import Unstored
 
 ID = "01a1fce425ce7895bce894b1df55fec7"
 
@@ -85,7 +86,7 @@ def test_the_summary_has_a_row_per_task_and_only_the_columns_that_say_something(
     for seconds in (1.0, 3.0):
         lines.on_event(event(EventKind.SUCCEEDED, seconds=seconds))
     lines.on_event(event(EventKind.EXPIRED, task="late"))
-    lines.ended(3, 2, 61.0)
+    lines.ended(3, 2, Unstored(), 61.0)
     assert out.getvalue().splitlines()[-5:] == [
         "",
         "task   succeeded  expired  mean  longest",
@@ -101,7 +102,7 @@ def test_json_lines_are_one_object_each() -> None:
     lines.ready((), {"worker": "w"})
     lines.on_event(event(EventKind.SUCCEEDED, seconds=0.5))
     lines.say("draining", "stopping")
-    lines.ended(0, 0, 1.0)
+    lines.ended(0, 0, Unstored(), 1.0)
     objects = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [found["event"] for found in objects] == ["worker-started", "succeeded", "worker-draining", "worker-stopped"]
     assert objects[1] == {"event": "succeeded", "job_id": ID, "task": "fetch", "queue": "default", "at": 0.0, "attempt": 0,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from cli_shell import Ended, Shell
 
@@ -112,7 +114,7 @@ def test_a_missing_loop_is_named_with_the_command_that_installs_it(
     shell: Shell, command: list[str], library: str, options: list[str]
 ) -> None:
     ended = shell(*command, *options, before=f"sys.modules[{library!r}] = None")
-    assert_short(ended, 1, f"{library} is not installed", f'pip install "nursery-tasks[{library}]"')
+    assert_short(ended, 1, f"{library} is not installed", f"pip install {library}")
 
 
 @pytest.mark.parametrize(
@@ -136,3 +138,17 @@ def test_a_task_may_be_called_like_a_place_that_is_no_app(shell: Shell) -> None:
 def test_arguments_are_checked_before_they_are_sent_where_the_app_is_known(shell: Shell) -> None:
     assert_short(shell("call", "add", "1", "--app", "tasks_here"), 1, "add: missing a required argument: 'b'")
     assert not (shell.directory / "jobs.db").exists()
+
+
+def test_a_module_that_blocks_when_it_is_imported_says_where(shell: Shell) -> None:
+    shell.write("helper.py", "import time\n\n\ndef wait():\n    time.sleep(1.5)\n")
+    shell.write("blocks.py", "from nursery_tasks import App\nimport helper\n\nhelper.wait()\napp = App()\n")
+    quick = "from nursery_tasks.cli import loading; loading.IMPORT_SECONDS = 0.5"
+    worker = shell.worker(app="blocks:app", before=quick)
+    worker.send(signal.SIGTERM)
+    ended = worker.end()
+    assert ended.code == 0
+    assert ended.error_lines == [
+        "'blocks' is still being imported after 0.5 s; it is here:",
+        "    helper.py:5: time.sleep(1.5)",
+    ]

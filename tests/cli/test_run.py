@@ -169,12 +169,18 @@ def test_signals_in_quick_succession_are_one(shell: Shell, loop: list[str]) -> N
 
 
 def test_signals_that_meet_a_busy_loop_are_one(shell: Shell, loop: list[str]) -> None:
-    worker = shell.worker("--json", *loop)
-    job = shell.app.sync.enqueue(shell.app.job("hold_the_loop", 1.2))
+    shell.write(
+        "holding.py",
+        "import os, time\nfrom nursery_tasks import App\napp = App('sqlite:///jobs.db')\n"
+        "@app.task\nasync def hold():\n    while not os.path.exists('go_on'):\n        time.sleep(0.01)\n",
+    )
+    worker = shell.worker("--json", *loop, app="holding:app")
+    job = shell.app.sync.enqueue(shell.app.job("hold"))
     worker.wait_for('"started"')
     worker.send(signal.SIGINT)
     time.sleep(0.6)  # nothing is waited for: so far apart they would count as two, were they not met at the same moment
     worker.send(signal.SIGINT)
+    shell.write("go_on", "")
     assert worker.end().code == 0
     assert job.status() is JobState.SUCCEEDED
 
@@ -188,6 +194,42 @@ def test_a_thread_that_does_not_end_costs_the_process(shell: Shell, loop: list[s
     assert ended.code == 70
     assert f"1 job did not end after being cancelled: stubborn {job.id}" in ended.err
     assert "check_cancelled()" in ended.err
+
+
+def test_giving_up_names_also_a_job_that_was_given_up_before(shell: Shell, loop: list[str]) -> None:
+    quick = f"{QUICK_WATCHDOG}; from nursery_tasks.worker import options; options.CLEANUP_SECONDS = 0.2"
+    worker = shell.worker("--json", "--drain", "0.1", *loop, before=quick)
+    job = shell.app.sync.enqueue(shell.app.job("stubborn", 600.0))
+    worker.wait_for('"started"')
+    job.cancel(wait=0)
+    worker.wait_for('"unresponsive"')
+    worker.send(signal.SIGTERM)
+    ended = worker.end()
+    assert ended.code == 70
+    assert f"1 job did not end after being cancelled: stubborn {job.id}" in ended.err
+
+
+def test_giving_up_names_a_lifespan_that_does_not_end(shell: Shell, loop: list[str]) -> None:
+    shell.write(
+        "slow.py",
+        "from contextlib import asynccontextmanager\nimport anyio\nfrom nursery_tasks import App\napp = App('sqlite:///jobs.db')\n"
+        "@app.lifespan\n@asynccontextmanager\nasync def pool():\n    yield\n    await anyio.sleep(600)\n",
+    )
+    worker = shell.worker("--drain", "0.1", *loop, app="slow:app", before=QUICK_WATCHDOG)
+    worker.send(signal.SIGTERM)
+    ended = worker.end()
+    assert ended.code == 70
+    assert ended.err == "error: giving up: the app's lifespan 'pool' does not end"
+
+
+def test_a_drain_that_runs_out_is_told(shell: Shell, loop: list[str]) -> None:
+    worker = shell.worker("--json", "--drain", "0.3", *loop)
+    shell.app.sync.enqueue(shell.app.job("greet", "Ada", 600.0))
+    worker.wait_for('"started"')
+    worker.send(signal.SIGTERM)
+    worker.wait_for("worker-draining")
+    assert "the drain is over: cancelling 1 running job" in worker.wait_for("worker-cancelling")
+    assert worker.end().code == 3
 
 
 def test_a_job_that_holds_the_loop_costs_the_process(shell: Shell, loop: list[str]) -> None:
@@ -263,9 +305,9 @@ def test_quiet_shows_nothing_and_warnings_go_to_stderr(shell: Shell) -> None:
     worker.send(signal.SIGTERM)
     ended = worker.end()
     assert (ended.code, ended.out) == (0, "")
-    assert [line.rpartition("  ")[2] for line in ended.error_lines] == [
-        "nursery_tasks.job.warn: about the job",
-        "mine: look out",
+    assert [line.split(maxsplit=2)[2] for line in ended.error_lines] == [
+        "warn  INFO  about the job",
+        "warn  WARNING  mine:  look out",
     ]
 
 
@@ -296,3 +338,17 @@ def test_the_end_of_standard_input_ends_a_worker_that_was_told_to_watch_it(shell
     ended = shell("run", "tasks_here:app", "--until-eof", *loop)
     assert ended.code == 0
     assert ended.err == ""
+
+
+def test_standard_input_that_is_a_file_ends_at_once(shell: Shell, loop: list[str]) -> None:
+    command = [sys.executable, "-m", "nursery_tasks", "run", "tasks_here:app", "--until-eof", *loop]
+    done = subprocess.run(
+        command,
+        cwd=shell.directory,
+        env=shell.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -7,7 +7,6 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 
 import pytest
@@ -17,6 +16,15 @@ from crew_shell import QUICK, QUICK_SUPERVISOR, Crew, is_gone, kill
 from nursery_tasks import JobState
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the tests look at processes through /proc")
+
+NEXT_AT_ONCE = "from nursery_tasks.cli import supervise; supervise.NEXT_SIGNAL_SECONDS = 0.0"
+# Workers that would wait for ever without their supervisor, were it not for what they do when it is gone.
+PATIENT = """
+from nursery_tasks.cli import serve
+from nursery_tasks.supervisor import link
+
+serve.CLEAN_UP_SECONDS = 600.0
+"""
 
 
 def quick_crew(shell: Shell, *args: str, workers: int = 2) -> Crew:
@@ -50,7 +58,7 @@ def test_what_still_runs_when_the_drain_is_over_goes_back(shell: Shell) -> None:
 
 
 def test_a_second_signal_cancels_what_runs(shell: Shell, loop: list[str]) -> None:
-    crew = quick_crew(shell, *loop)
+    crew = Crew(shell, *loop, before=NEXT_AT_ONCE).wait_until_all_work()
     jobs = shell.app.sync.enqueue_many([shell.app.job("greet", "Ada", 60.0), shell.app.job("polite")])
     for _ in range(2):
         crew.wait_for("started")
@@ -63,7 +71,7 @@ def test_a_second_signal_cancels_what_runs(shell: Shell, loop: list[str]) -> Non
 
 @pytest.mark.parametrize(("number", "code", "backend"), [(signal.SIGINT, 130, "asyncio"), (signal.SIGTERM, 143, "trio")])
 def test_a_third_signal_leaves_at_once(shell: Shell, backend: str, number: signal.Signals, code: int) -> None:
-    crew = quick_crew(shell, "--slots", "1", "--backend", backend)
+    crew = Crew(shell, "--slots", "1", "--backend", backend, before=NEXT_AT_ONCE).wait_until_all_work()
     shell.app.sync.enqueue_many([shell.app.job("stubborn", 60.0), shell.app.job("hold_the_loop", 60.0)])
     for _ in range(2):
         crew.wait_for("started")
@@ -89,14 +97,15 @@ def test_signals_in_quick_succession_are_one(shell: Shell) -> None:
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_workers_that_do_not_end_are_killed_in_time(shell: Shell, backend: str) -> None:
-    crew = quick_crew(shell, "--slots", "1", "--drain", "0.2", "--backend", backend)
+    shell.write("quick.py", QUICK)
+    late = f"{QUICK_SUPERVISOR}; supervise.LATE_SECONDS = 5.0"  # the one that can may say before what has not ended
+    options = ("--slots", "1", "--drain", "0.2", "--backend", backend)
+    crew = Crew(shell, *options, module="quick:app", before=late).wait_until_all_work()
     shell.app.sync.enqueue_many([shell.app.job("stubborn", 600.0), shell.app.job("hold_the_loop", 600.0)])
     for _ in range(2):
         crew.wait_for("started")
-    began = time.monotonic()
     crew.send(signal.SIGTERM)
     assert crew.end() == 70
-    assert time.monotonic() - began < 4.0  # 0.2 + 0.5 + 0.5 + 0.5, and some for the machine
     assert any("1 job did not end after being cancelled: stubborn" in line for line in crew.running.errors)
 
 
@@ -175,15 +184,15 @@ def test_ctrl_c_in_a_terminal_reaches_jobs_only_through_the_supervisor(shell: Sh
     ],
 )
 def test_workers_do_not_outlive_their_supervisor(shell: Shell, loop: list[str], task: str) -> None:
-    crew = Crew(shell, "--slots", "1", *loop).wait_until_all_work()
+    limit = "link.ORPHAN_SECONDS = 600.0\n" if task == "greet" else ""  # this one needs none
+    shell.write("patient.py", f"{PATIENT}{limit}from tasks_here import app\n")
+    crew = Crew(shell, "--slots", "1", "--drain", "600", *loop, module="patient:app").wait_until_all_work()
     args = ("Ada", 600.0) if task == "greet" else (600.0,)
     jobs = shell.app.sync.enqueue_many([shell.app.job(task, *args) for _ in range(2)])
     for _ in range(2):
         crew.wait_for("started")
-    began = time.monotonic()
     kill(crew.running.process.pid)
     eventually(lambda: all(map(is_gone, crew.pids.values())))
-    assert time.monotonic() - began < 2.0
     if task == "greet":
         assert [job.status() for job in jobs] == [JobState.READY] * 2  # given back, and not only lost with their leases
 
@@ -214,15 +223,13 @@ def test_a_hangup_without_a_terminal_replaces_the_workers_in_turn(shell: Shell) 
 def test_processes_of_jobs_do_not_outlive_the_supervisor(shell: Shell, backend: str) -> None:
     shell.write(
         "compute.py",
-        "import os, time\nfrom pathlib import Path\nfrom nursery_tasks import App\napp = App('sqlite:///jobs.db')\n"
+        f"{PATIENT}import os, time\nfrom pathlib import Path\nfrom nursery_tasks import App\napp = App('sqlite:///jobs.db')\n"
         "@app.task(run_in='process')\ndef compute() -> None:\n"
-        "    Path(f'pid-{os.getpid()}').touch()\n    while True:\n        time.sleep(0.1)\n",
+        "    Path('pid-' + str(os.getpid())).touch()\n    while True:\n        time.sleep(0.1)\n",
     )
-    crew = Crew(shell, "--slots", "1", "--backend", backend, module="compute:app").wait_until_all_work()
+    crew = Crew(shell, "--slots", "1", "--drain", "600", "--backend", backend, module="compute:app").wait_until_all_work()
     shell.app.sync.enqueue_many([shell.app.job("compute") for _ in range(2)])
     eventually(lambda: len(list(shell.directory.glob("pid-*"))) == 2)
     hosts = [int(path.name.removeprefix("pid-")) for path in shell.directory.glob("pid-*")]
-    began = time.monotonic()
     kill(crew.running.process.pid)
     eventually(lambda: all(map(is_gone, [*crew.pids.values(), *hosts])))
-    assert time.monotonic() - began < 2.0

@@ -6,21 +6,31 @@ forgotten, a sweep without a bound.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
+from nursery_tasks.brokers.common.hints import Hints
 from nursery_tasks.brokers.memory import MemoryBroker
-from nursery_tasks.brokers.memory.gates import Gate, Gates
-from nursery_tasks.brokers.memory.hints import Hints
-from nursery_tasks.brokers.memory.lines import Lines
-from nursery_tasks.brokers.memory.table import Job, JobTable
+from nursery_tasks.brokers.memory.admin import MemoryAdmin
+from nursery_tasks.brokers.memory.parts import MemoryLocks
+from nursery_tasks.brokers.memory.state import MemoryState
 from nursery_tasks.brokers.protocol import OWNED_GRACE_SECONDS
+from nursery_tasks.brokers.rules.gates import Gates
+from nursery_tasks.brokers.rules.job import Gate, Job
+from nursery_tasks.brokers.rules.locks import LockTable
+from nursery_tasks.brokers.rules.machine import StateMachine
+from nursery_tasks.brokers.rules.moves import Moves
+from nursery_tasks.brokers.rules.order import JobOrder
+from nursery_tasks.brokers.rules.owners import Owners
+from nursery_tasks.brokers.rules.sweeping import Sweeps
+from nursery_tasks.brokers.rules.table import JobTable
 from nursery_tasks.model.delivery import (
     CancelAnswer,
     Delivery,
     Finished,
+    Hint,
     LeaseState,
     Receipt,
     Released,
@@ -39,32 +49,59 @@ from nursery_tasks.model.reasons import OWNER_ENDED, OWNER_GONE, pack_expired
 from nursery_tasks.model.states import ENDED, WAITING, JobState
 
 MUTANTS: list[type[MemoryBroker]] = []
+RULES = {
+    "gates": Gates,
+    "order": JobOrder,
+    "table": JobTable,
+    "moves": Moves,
+    "owners": Owners,
+    "machine": StateMachine,
+    "sweeps": Sweeps,
+    "locks": LockTable,
+}
 
 
-def mutant(cls: type[MemoryBroker]) -> type[MemoryBroker]:
-    MUTANTS.append(cls)
-    return cls
+def mutant(cls: type[Any]) -> type[MemoryBroker]:
+    """Take a broker with a fault, or a part or a rule with one, of which a broker is made."""
+    if issubclass(cls, MemoryBroker):
+        broker = cls
+    else:
+        broker = with_part(cls) if issubclass(cls, MemoryAdmin | MemoryLocks) else with_rule(cls)
+    MUTANTS.append(broker)
+    return broker
 
 
-class _WithTable(MemoryBroker):
-    table: type[JobTable]  # what the mutant bends
+def with_part(part: type[Any]) -> type[MemoryBroker]:
+    def init(self: MemoryBroker, **how: Any) -> None:
+        MemoryBroker.__init__(self, **how)
+        if issubclass(part, MemoryAdmin):
+            self.admin = part(self._calls, self._state)
+        else:
+            self.locks = part(self._calls, self._state.locks)
 
-    def __init__(self, **how: Any) -> None:
-        super().__init__(**how)
-        self._table = self.table()
+    return type(part.__name__, (MemoryBroker,), {"__init__": init})
+
+
+def with_rule(rule: type[Any]) -> type[MemoryBroker]:
+    [part] = [part for part, whole in RULES.items() if issubclass(rule, whole)]
+
+    def init(self: MemoryBroker, **how: Any) -> None:
+        MemoryBroker.__init__(self, state=MemoryState(**{part: rule}), **how)
+
+    return type(rule.__name__, (MemoryBroker,), {"__init__": init})
 
 
 # --- claims ---------------------------------------------------------------------------------------
 
 
 @mutant
-class LastInFirstOut(_WithTable):
-    class table(JobTable):  # noqa: N801
-        def take_ready(self, queue: str, limit: int, now: float, refuse: Callable[[Job, Limit], None]) -> Iterator[Job]:
-            for job in reversed(list(self.jobs.values())):
-                if job.state is JobState.READY and job.submitted.queue == queue and limit > 0:
-                    limit -= 1
-                    yield job
+class LastInFirstOut(JobOrder):
+    def take_ready(self, queue: str, limit: int, now: float, refuse: Callable[[Job, Limit], None]) -> Iterator[Job]:
+        ready = [entry[-1] for entry in self._ready.get(queue, [])]
+        for job in sorted(ready, key=lambda job: -job.sequence):
+            if job.state is JobState.READY and not job.dropped and limit > 0:
+                limit -= 1
+                yield job
 
 
 @mutant
@@ -75,71 +112,77 @@ class PrioritiesIgnored(MemoryBroker):
 
 @mutant
 class QueuesInAnyOrder(MemoryBroker):
-    def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Delivery]:
-        return super().claim(sorted(queues), limit, worker, lease_seconds)
+    def claim(
+        self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float, names: Collection[str] = ()
+    ) -> list[Delivery]:
+        return super().claim(sorted(queues), limit, worker, lease_seconds, names)
 
 
 @mutant
-class RetriedJobsGoToTheEnd(MemoryBroker):
-    def _give_back(self, job: Job, move: str, delay_seconds: float, now: float, hints: Hints) -> None:
-        job.sequence = next(self._table._sequence)
-        super()._give_back(job, move, delay_seconds, now, hints)
+class RetriedJobsGoToTheEnd(Moves):
+    def give_back(self, job: Job, move: str, delay_seconds: float, now: float, hints: Hints) -> None:
+        job.sequence = next(self.table._sequence)
+        super().give_back(job, move, delay_seconds, now, hints)
 
 
 @mutant
 class LimitPerQueue(MemoryBroker):
-    def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Delivery]:
+    def claim(
+        self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float, names: Collection[str] = ()
+    ) -> list[Delivery]:
         return [
-            delivery for queue in queues for delivery in super(LimitPerQueue, self).claim([queue], limit, worker, lease_seconds)
+            delivery
+            for queue in queues
+            for delivery in super(LimitPerQueue, self).claim([queue], limit, worker, lease_seconds, names)
         ]
 
 
 @mutant
-class LateJobsAreClaimed(_WithTable):
-    class table(JobTable):  # noqa: N801
-        def take_ready(self, queue: str, limit: int, now: float, refuse: Callable[[Job, Limit], None]) -> Iterator[Job]:
-            return super().take_ready(queue, limit, 0.0, refuse)
+class LateJobsAreClaimed(JobOrder):
+    def take_ready(self, queue: str, limit: int, now: float, refuse: Callable[[Job, Limit], None]) -> Iterator[Job]:
+        return super().take_ready(queue, limit, 0.0, refuse)
 
 
 @mutant
 class PauseIsForgotten(MemoryBroker):
-    def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Delivery]:
-        self._paused.clear()
-        return super().claim(queues, limit, worker, lease_seconds)
+    def claim(
+        self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float, names: Collection[str] = ()
+    ) -> list[Delivery]:
+        self._state.order.paused.clear()
+        return super().claim(queues, limit, worker, lease_seconds, names)
 
 
 @mutant
-class OneTokenPerJob(MemoryBroker):
-    def _lease(self, job: Job, worker: str, until: float) -> None:
-        super()._lease(job, worker, until)
-        job.token = job.submitted.id.encode().ljust(16)[:16]
+class OneTokenPerJob(Moves):
+    def lease(self, job: Job, token: bytes, worker: str, until: float) -> None:
+        super().lease(job, job.submitted.id.encode().ljust(16)[:16], worker, until)
 
 
 # --- submissions ----------------------------------------------------------------------------------
 
 
 @mutant
-class IdsAreOverwritten(MemoryBroker):
-    def _submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
-        known = self._table.jobs.get(submission.id)
+class IdsAreOverwritten(StateMachine):
+    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+        known = self.table.jobs.get(submission.id)
         if known is not None:
-            self._table.drop(known)
-        return super()._submit_one(submission, now, hints)
+            self.table.drop(known)
+        return super().submit_one(submission, now, hints)
 
 
 @mutant
-class IdsAreForgottenAtTheEnd(MemoryBroker):
-    def _submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
-        known = self._table.jobs.get(submission.id)
+class IdsAreForgottenAtTheEnd(StateMachine):
+    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+        known = self.table.jobs.get(submission.id)
         if known is not None and known.state in ENDED:
-            self._table.drop(known)
-        return super()._submit_one(submission, now, hints)
+            self.table.drop(known)
+        return super().submit_one(submission, now, hints)
 
 
 @mutant
 class RepetitionsInABatchAreAccepted(MemoryBroker):
     def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
-        known = {job.id for job in jobs if job.id in self._table.jobs}
+        known = {job.id for job in jobs if job.id in self._state.table.jobs}
         return [Receipt(each.id, job.id not in known) for each, job in zip(super().submit(jobs), jobs, strict=True)]
 
 
@@ -150,75 +193,73 @@ class KeysAreIgnored(MemoryBroker):
 
 
 @mutant
-class KeysOfAllTasksAreOne(MemoryBroker):
-    def _submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
-        holders = {key: holder for (_, key), holder in self._table.keys.items()}
+class KeysOfAllTasksAreOne(StateMachine):
+    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+        holders = {key: holder for (_, key), holder in self.table.keys.items()}
         if submission.key in holders:
             return Receipt(holders[submission.key], False)
-        return super()._submit_one(submission, now, hints)
+        return super().submit_one(submission, now, hints)
 
 
 @mutant
-class KeysAreHeldForEver(_WithTable):
-    class table(JobTable):  # noqa: N801
-        def _leave(self, job: Job) -> None:
-            super()._leave(job)
-            if job.unique is not None:
-                self.keys[job.unique] = job.submitted.id
+class KeysAreHeldForEver(JobTable):
+    def _leave(self, job: Job) -> None:
+        super()._leave(job)
+        if job.unique is not None:
+            self.keys[job.unique] = job.submitted.id
 
 
 # --- settlements ----------------------------------------------------------------------------------
 
 
 @mutant
-class TokensAreNotChecked(_WithTable):
-    class table(JobTable):  # noqa: N801
-        def find_held(self, delivery: Delivery) -> Job | None:
-            return self.held.get(delivery.id)
+class TokensAreNotChecked(JobTable):
+    def find_held(self, delivery: Delivery) -> Job | None:
+        return self.held.get(delivery.id)
 
 
 @mutant
-class RenewalsAreNotChecked(MemoryBroker):
-    def _renew_one(self, delivery: Delivery, until: float) -> Renewal:
-        renewal = super()._renew_one(delivery, until)
+class RenewalsAreNotChecked(StateMachine):
+    def renew_one(self, delivery: Delivery, until: float) -> Renewal:
+        renewal = super().renew_one(delivery, until)
         return Renewal(LeaseState.HELD) if renewal.state is LeaseState.LOST else renewal
 
 
 @mutant
-class ReleaseIsAnAttempt(MemoryBroker):
-    def _settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
+class ReleaseIsAnAttempt(StateMachine):
+    def settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
         if isinstance(settlement, Released):
             settlement = Retried(settlement.delivery, settlement.delay_seconds)
-        return super()._settle_one(settlement, now, hints)
+        return super().settle_one(settlement, now, hints)
 
 
 @mutant
-class RetryIsNoAttempt(MemoryBroker):
-    def _settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
+class RetryIsNoAttempt(StateMachine):
+    def settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
         if isinstance(settlement, Retried):
             settlement = Released(settlement.delivery, settlement.delay_seconds)
-        return super()._settle_one(settlement, now, hints)
+        return super().settle_one(settlement, now, hints)
 
 
 @mutant
-class AttemptsCountOnlyWhenStarted(MemoryBroker):
-    def _count_attempt(self, job: Job) -> None:
+class AttemptsCountOnlyWhenStarted(StateMachine):
+    def count_attempt(self, job: Job) -> None:
         pass
 
-    def _settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
-        job = self._table.find_held(settlement.delivery)
+    def settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
+        job = self.table.find_held(settlement.delivery)
         if job is not None and isinstance(settlement, Started) and job.state is JobState.CLAIMED:
             job.attempts += 1
-        return super()._settle_one(settlement, now, hints)
+        return super().settle_one(settlement, now, hints)
 
 
 @mutant
-class SecondStartCounts(MemoryBroker):
-    def _settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
-        job = self._table.find_held(settlement.delivery)
+class SecondStartCounts(StateMachine):
+    def settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
+        job = self.table.find_held(settlement.delivery)
         if job is not None and isinstance(settlement, Started) and job.state is JobState.STARTED:
             job.attempts += 1
-        return super()._settle_one(settlement, now, hints)
+        return super().settle_one(settlement, now, hints)
 
 
 @mutant
@@ -237,15 +278,15 @@ class BatchesAreDoneInPart(MemoryBroker):
 
 
 @mutant
-class DelaysOfRetriesAreIgnored(MemoryBroker):
-    def _give_back(self, job: Job, move: str, delay_seconds: float, now: float, hints: Hints) -> None:
-        super()._give_back(job, move, 0.0, now, hints)
+class DelaysOfRetriesAreIgnored(Moves):
+    def give_back(self, job: Job, move: str, delay_seconds: float, now: float, hints: Hints) -> None:
+        super().give_back(job, move, 0.0, now, hints)
 
 
 @mutant
 class FailureIsShownAsOutcome(MemoryBroker):
     def outcomes(self, ids: Sequence[str]) -> list[Stored | None]:
-        jobs = [self._table.jobs.get(job_id) for job_id in ids]
+        jobs = [self._state.table.jobs.get(job_id) for job_id in ids]
         return [Stored(job.state, job.outcome) if job else None for job in jobs]
 
 
@@ -253,17 +294,17 @@ class FailureIsShownAsOutcome(MemoryBroker):
 
 
 @mutant
-class NeighboursAreBlamed(MemoryBroker):
-    def _take_back(self, job: Job, now: float, hints: Hints) -> None:
+class NeighboursAreBlamed(Sweeps):
+    def take_back(self, job: Job, now: float, hints: Hints) -> None:
         if job.state is JobState.CLAIMED:
             job.crashes += 1
-        super()._take_back(job, now, hints)
+        super().take_back(job, now, hints)
 
 
 @mutant
-class NobodyIsBlamed(MemoryBroker):
-    def _take_back(self, job: Job, now: float, hints: Hints) -> None:
-        self._give_back(job, "lease over", 0.0, now, hints)
+class NobodyIsBlamed(Sweeps):
+    def take_back(self, job: Job, now: float, hints: Hints) -> None:
+        self.moves.give_back(job, "lease over", 0.0, now, hints)
 
 
 @mutant
@@ -273,53 +314,53 @@ class OneCrashTooMany(MemoryBroker):
 
 
 @mutant
-class RetryForgetsCrashes(MemoryBroker):
-    def _give_back(self, job: Job, move: str, delay_seconds: float, now: float, hints: Hints) -> None:
+class RetryForgetsCrashes(Moves):
+    def give_back(self, job: Job, move: str, delay_seconds: float, now: float, hints: Hints) -> None:
         job.crashes = job.crashes if move == "lease over" else 0
-        super()._give_back(job, move, delay_seconds, now, hints)
+        super().give_back(job, move, delay_seconds, now, hints)
 
 
 @mutant
-class LeasesNeverEnd(MemoryBroker):
-    def _sweep_leases(self, limit: int, now: float, hints: Hints) -> tuple[int, int]:
+class LeasesNeverEnd(Sweeps):
+    def sweep_leases(self, limit: int, now: float, hints: Hints) -> tuple[int, int]:
         return 0, 0
 
 
 @mutant
-class LeasesEndEarly(MemoryBroker):
-    def _sweep_leases(self, limit: int, now: float, hints: Hints) -> tuple[int, int]:
-        return super()._sweep_leases(limit, now + 1, hints)
+class LeasesEndEarly(Sweeps):
+    def sweep_leases(self, limit: int, now: float, hints: Hints) -> tuple[int, int]:
+        return super().sweep_leases(limit, now + 1, hints)
 
 
 @mutant
-class RenewalDoesNothing(MemoryBroker):
-    def _renew_one(self, delivery: Delivery, until: float) -> Renewal:
-        return super()._renew_one(delivery, 0.0)
+class RenewalDoesNothing(StateMachine):
+    def renew_one(self, delivery: Delivery, until: float) -> Renewal:
+        return super().renew_one(delivery, 0.0)
 
 
 @mutant
-class DelayedJobsComeEarly(MemoryBroker):
-    def _sweep_due(self, limit: int, now: float, hints: Hints) -> int:
-        return super()._sweep_due(limit, now + 1, hints)
+class DelayedJobsComeEarly(Sweeps):
+    def sweep_due(self, limit: int, now: float, hints: Hints) -> int:
+        return super().sweep_due(limit, now + 1, hints)
 
 
 @mutant
-class ExpiryCountsFromTheSubmission(MemoryBroker):
-    def _submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
-        receipt = super()._submit_one(submission, now, hints)
-        job = self._table.jobs[receipt.id]
+class ExpiryCountsFromTheSubmission(StateMachine):
+    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+        receipt = super().submit_one(submission, now, hints)
+        job = self.table.jobs[receipt.id]
         if receipt.created and submission.expires_seconds is not None:
             job.expires_at = now + submission.expires_seconds
         return receipt
 
 
 @mutant
-class RetriedJobsExpire(MemoryBroker):
-    def _sweep_expired(self, limit: int, now: float, hints: Hints) -> int:
-        waiting = [job for job in self._table.jobs.values() if job.state in WAITING]
+class RetriedJobsExpire(Sweeps):
+    def sweep_expired(self, limit: int, now: float, hints: Hints) -> int:
+        waiting = [job for job in self.table.jobs.values() if job.state in WAITING]
         late = [job for job in waiting if job.expires_at is not None and now >= job.expires_at]
         for job in late[:limit]:
-            self._end(job, "expire", JobState.EXPIRED, pack_expired(now), now, hints)
+            self.moves.end(job, "expire", JobState.EXPIRED, pack_expired(now), now, hints)
         return len(late[:limit])
 
 
@@ -336,23 +377,23 @@ class SweepsSayThatNothingIsLeft(MemoryBroker):
 
 
 @mutant
-class OutcomesAreDroppedAtOnce(MemoryBroker):
-    def _sweep_kept(self, limit: int, now: float) -> int:
-        return super()._sweep_kept(limit, now + 1_000_000)
+class OutcomesAreDroppedAtOnce(Sweeps):
+    def sweep_kept(self, limit: int, now: float) -> int:
+        return super().sweep_kept(limit, now + 1_000_000)
 
 
 @mutant
-class OutcomesAreNeverDropped(MemoryBroker):
-    def _sweep_kept(self, limit: int, now: float) -> int:
+class OutcomesAreNeverDropped(Sweeps):
+    def sweep_kept(self, limit: int, now: float) -> int:
         return 0
 
 
 @mutant
-class DueJobsBeyondTheLimitAreLost(MemoryBroker):
-    def _sweep_due(self, limit: int, now: float, hints: Hints) -> int:
-        due = super()._sweep_due(limit, now, hints)
-        for job in self._table.take_due(1_000_000, now):
-            self._table.drop(job)
+class DueJobsBeyondTheLimitAreLost(Sweeps):
+    def sweep_due(self, limit: int, now: float, hints: Hints) -> int:
+        due = super().sweep_due(limit, now, hints)
+        for job in self.order.due.take(1_000_000, now):
+            self.table.drop(job)
         return due
 
 
@@ -360,56 +401,58 @@ class DueJobsBeyondTheLimitAreLost(MemoryBroker):
 
 
 @mutant
-class CancelIsForgotten(MemoryBroker):
-    def _cancel_one(self, job_id: str, reason: str | None, now: float, hints: Hints) -> CancelAnswer:
-        answer = super()._cancel_one(job_id, reason, now, hints)
+class CancelIsForgotten(Moves):
+    def cancel(self, job_id: str, reason: str | None, now: float, hints: Hints) -> CancelAnswer:
+        answer = super().cancel(job_id, reason, now, hints)
         if answer is CancelAnswer.REQUESTED:
-            self._table.jobs[job_id].cancel_asked = False
+            self.table.jobs[job_id].cancel_asked = False
         return answer
 
 
 @mutant
-class StartForgetsTheCancel(MemoryBroker):
-    def _settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
-        if isinstance(settlement, Started) and (job := self._table.find_held(settlement.delivery)):
+class StartForgetsTheCancel(StateMachine):
+    def settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
+        if isinstance(settlement, Started) and (job := self.table.find_held(settlement.delivery)):
             job.cancel_asked = False
-        return super()._settle_one(settlement, now, hints)
+        return super().settle_one(settlement, now, hints)
 
 
 @mutant
-class RetryForgetsTheCancel(MemoryBroker):
-    def _give_back(self, job: Job, move: str, delay_seconds: float, now: float, hints: Hints) -> None:
+class RetryForgetsTheCancel(Moves):
+    def give_back(self, job: Job, move: str, delay_seconds: float, now: float, hints: Hints) -> None:
         job.cancel_asked = job.cancel_asked and move != "retry"
-        super()._give_back(job, move, delay_seconds, now, hints)
+        super().give_back(job, move, delay_seconds, now, hints)
 
 
 @mutant
-class CancelWinsOverTheOutcome(MemoryBroker):
-    def _end(self, job: Job, move: str, state: JobState, outcome: bytes, now: float, hints: Hints) -> None:
+class CancelWinsOverTheOutcome(Moves):
+    def end(self, job: Job, move: str, state: JobState, outcome: bytes, now: float, hints: Hints) -> None:
         if job.cancel_asked and state is not JobState.CANCELLED:
-            self._end_cancelled(job, move, now, hints)
+            self.end_cancelled(job, move, now, hints)
         else:
-            super()._end(job, move, state, outcome, now, hints)
+            super().end(job, move, state, outcome, now, hints)
 
 
 @mutant
-class LastReasonCounts(MemoryBroker):
-    def _cancel_one(self, job_id: str, reason: str | None, now: float, hints: Hints) -> CancelAnswer:
-        if job_id in self._table.jobs:
-            self._table.jobs[job_id].cancel_asked = False
-        return super()._cancel_one(job_id, reason, now, hints)
+class LastReasonCounts(Moves):
+    def cancel(self, job_id: str, reason: str | None, now: float, hints: Hints) -> CancelAnswer:
+        if job_id in self.table.jobs:
+            self.table.jobs[job_id].cancel_asked = False
+        return super().cancel(job_id, reason, now, hints)
 
 
 @mutant
-class UnknownCancelsAreKept(MemoryBroker):
-    def cancel(self, ids: Sequence[str], reason: str | None, owner: bytes | None = None) -> list[CancelAnswer]:
-        self._unknown = getattr(self, "_unknown", set[str]()) | {each for each in ids if each not in self._table.jobs}
-        return super().cancel(ids, reason, owner)
+class UnknownCancelsAreKept(StateMachine):
+    def cancel(
+        self, ids: Sequence[str], reason: str | None, owner: bytes | None, now: float, hints: Hints
+    ) -> list[CancelAnswer]:
+        self._unknown = getattr(self, "_unknown", set[str]()) | {each for each in ids if each not in self.table.jobs}
+        return super().cancel(ids, reason, owner, now, hints)
 
-    def _submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
-        receipt = super()._submit_one(submission, now, hints)
+    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+        receipt = super().submit_one(submission, now, hints)
         if submission.id in getattr(self, "_unknown", ()):
-            self._cancel_one(submission.id, None, now, hints)
+            self.moves.cancel(submission.id, None, now, hints)
         return receipt
 
 
@@ -420,10 +463,10 @@ class CancelsDoNotAskForTheOwner(MemoryBroker):
 
 
 @mutant
-class CancelsOfAnOwnerTellOfEnds(MemoryBroker):
-    def _cancel_one_of(self, owner: bytes, job_id: str, reason: str | None, now: float, hints: Hints) -> CancelAnswer:
-        answer = super()._cancel_one_of(owner, job_id, reason, now, hints)
-        job = self._table.jobs.get(job_id)
+class CancelsOfAnOwnerTellOfEnds(Owners):
+    def cancel_one_of(self, owner: bytes, job_id: str, reason: str | None, now: float, hints: Hints) -> CancelAnswer:
+        answer = super().cancel_one_of(owner, job_id, reason, now, hints)
+        job = self.table.jobs.get(job_id)
         ended = answer is CancelAnswer.UNKNOWN and job is not None and job.owner == owner
         return CancelAnswer.FINISHED if ended else answer
 
@@ -438,247 +481,246 @@ class NobodyOwnsAnything(MemoryBroker):
 
 
 @mutant
-class OwnersLeasesNeverEnd(MemoryBroker):
-    def _sweep_owned(self, limit: int, now: float, hints: Hints) -> int:
-        return super()._sweep_owned(limit, 0.0, hints)
+class OwnersLeasesNeverEnd(Sweeps):
+    def sweep_owned(self, limit: int, now: float, hints: Hints) -> int:
+        return super().sweep_owned(limit, 0.0, hints)
 
 
 @mutant
-class OwnersLeasesEndEarly(MemoryBroker):
-    def _sweep_owned(self, limit: int, now: float, hints: Hints) -> int:
-        return super()._sweep_owned(limit, now + 1, hints)
+class OwnersLeasesEndEarly(Sweeps):
+    def sweep_owned(self, limit: int, now: float, hints: Hints) -> int:
+        return super().sweep_owned(limit, now + 1, hints)
 
 
 @mutant
-class HoldingDoesNothing(MemoryBroker):
-    def _hold_one(self, owner: bytes, lease_seconds: float, now: float, hints: Hints) -> bool:
-        until = self._leases._until.get(owner)
-        held = super()._hold_one(owner, lease_seconds, now, hints)
+class HoldingDoesNothing(Owners):
+    def renew(self, owner: bytes, lease_seconds: float, now: float, hints: Hints) -> bool:
+        until = self.leases._until.get(owner)
+        held = super().renew(owner, lease_seconds, now, hints)
         if held and lease_seconds > 0:
-            self._leases._until[owner] = until
+            self.leases._until[owner] = until
         return held
 
 
 @mutant
-class HoldingMakesLeases(MemoryBroker):
-    def _hold_one(self, owner: bytes, lease_seconds: float, now: float, hints: Hints) -> bool:
-        self._leases.make(owner, now)
-        return super()._hold_one(owner, lease_seconds, now, hints)
+class HoldingMakesLeases(Owners):
+    def renew(self, owner: bytes, lease_seconds: float, now: float, hints: Hints) -> bool:
+        self.leases.make(owner, now)
+        return super().renew(owner, lease_seconds, now, hints)
 
 
 @mutant
-class HoldingRevivesWhatWasSwept(MemoryBroker):
-    def _hold_one(self, owner: bytes, lease_seconds: float, now: float, hints: Hints) -> bool:
-        if self._leases.is_gone(owner):
-            self._leases.make(owner, now + lease_seconds)
-        return super()._hold_one(owner, lease_seconds, now, hints)
+class HoldingRevivesWhatWasSwept(Owners):
+    def renew(self, owner: bytes, lease_seconds: float, now: float, hints: Hints) -> bool:
+        if self.leases.is_gone(owner):
+            self.leases.make(owner, now + lease_seconds)
+        return super().renew(owner, lease_seconds, now, hints)
 
 
 @mutant
-class LettingGoOnlyShortensTheLease(MemoryBroker):
-    def _hold_one(self, owner: bytes, lease_seconds: float, now: float, hints: Hints) -> bool:
-        return super()._hold_one(owner, max(lease_seconds, 1e-9), now, hints)
+class LettingGoOnlyShortensTheLease(Owners):
+    def renew(self, owner: bytes, lease_seconds: float, now: float, hints: Hints) -> bool:
+        return super().renew(owner, max(lease_seconds, 1e-9), now, hints)
 
 
 @mutant
-class SubmissionsCutLeasesShort(MemoryBroker):
-    def _make_leases(self, jobs: Sequence[Submission], now: float, hints: Hints) -> None:
+class SubmissionsCutLeasesShort(Owners):
+    def make_leases(self, jobs: Sequence[Submission], now: float, hints: Hints) -> None:
         for job in jobs:
             if job.owner is not None and job.owner_seconds > 0:
-                self._leases.let_go(job.owner)
-        super()._make_leases(jobs, now, hints)
+                self.leases.let_go(job.owner)
+        super().make_leases(jobs, now, hints)
 
 
 @mutant
-class RepetitionsDoNotProlongTheLease(MemoryBroker):
-    def _make_leases(self, jobs: Sequence[Submission], now: float, hints: Hints) -> None:
-        super()._make_leases([job for job in jobs if job.id not in self._table.jobs], now, hints)
+class RepetitionsDoNotProlongTheLease(Owners):
+    def make_leases(self, jobs: Sequence[Submission], now: float, hints: Hints) -> None:
+        super().make_leases([job for job in jobs if job.id not in self.table.jobs], now, hints)
 
 
 @mutant
-class NewLeasesSaveOldJobs(MemoryBroker):
-    def _make_leases(self, jobs: Sequence[Submission], now: float, hints: Hints) -> None:
+class NewLeasesSaveOldJobs(Owners):
+    def make_leases(self, jobs: Sequence[Submission], now: float, hints: Hints) -> None:
         for job in jobs:
             if job.owner is not None and job.owner_seconds > 0:
-                self._leases.make(job.owner, now + job.owner_seconds)
+                self.leases.make(job.owner, now + job.owner_seconds)
 
 
 @mutant
-class RepetitionsChangeHands(MemoryBroker):
-    def _submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
-        known = self._table.jobs.get(submission.id)
+class RepetitionsChangeHands(StateMachine):
+    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+        known = self.table.jobs.get(submission.id)
         if known is not None and not known.state.ended:
-            self._table._leave(known)
+            self.table._leave(known)
             known.owner = submission.owner
-            self._table._enter(known)
-        return super()._submit_one(submission, now, hints)
+            self.table._enter(known)
+        return super().submit_one(submission, now, hints)
 
 
 @mutant
-class OwnersKeepWhatIsRepeated(_WithTable):
-    class table(JobTable):  # noqa: N801
-        def detach(self, job: Job) -> None:
-            pass
+class OwnersKeepWhatIsRepeated(JobTable):
+    def detach(self, job: Job) -> None:
+        pass
 
 
 @mutant
-class KeysDoNotDetach(MemoryBroker):
-    def _submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
-        known = self._find_known(submission)
+class KeysDoNotDetach(StateMachine):
+    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+        known = self.table.find_known(submission)
         if known is not None and known.submitted.id != submission.id:
             return Receipt(known.submitted.id, False)
-        return super()._submit_one(submission, now, hints)
+        return super().submit_one(submission, now, hints)
 
 
 @mutant
-class OwnedRepetitionsDetach(MemoryBroker):
-    def _submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
-        if self._find_known(submission) is not None:
+class OwnedRepetitionsDetach(StateMachine):
+    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+        if self.table.find_known(submission) is not None:
             submission = msgspec.structs.replace(submission, owner=None)
-        return super()._submit_one(submission, now, hints)
+        return super().submit_one(submission, now, hints)
 
 
 @mutant
-class DetachedJobsAreSavedFromACancel(_WithTable):
-    class table(JobTable):  # noqa: N801
-        def detach(self, job: Job) -> None:
-            job.cancel_asked = False
+class DetachedJobsAreSavedFromACancel(JobTable):
+    def detach(self, job: Job) -> None:
+        job.cancel_asked = False
+        super().detach(job)
+
+
+@mutant
+class OnlyWaitingJobsAreDetached(JobTable):
+    def detach(self, job: Job) -> None:
+        if job.state in WAITING:
             super().detach(job)
 
 
 @mutant
-class OnlyWaitingJobsAreDetached(_WithTable):
-    class table(JobTable):  # noqa: N801
-        def detach(self, job: Job) -> None:
-            if job.state in WAITING:
-                super().detach(job)
-
-
-@mutant
-class OwnersNeedNotBeThere(MemoryBroker):
-    def _has_owner(self, submission: Submission) -> bool:
+class OwnersNeedNotBeThere(Owners):
+    def has_owner(self, submission: Submission) -> bool:
         return True
 
 
 @mutant
-class LateJobsStart(MemoryBroker):
-    def _has_owner(self, submission: Submission) -> bool:
-        return super()._has_owner(submission) or submission.owner in {job.owner for job in self._table.jobs.values()}
+class LateJobsStart(Owners):
+    def has_owner(self, submission: Submission) -> bool:
+        return super().has_owner(submission) or submission.owner in {job.owner for job in self.table.jobs.values()}
 
 
 @mutant
-class OnlyEndsCancelWhatIsOwned(MemoryBroker):
-    def _cancel_owned(self, owner: bytes, reason: str, now: float, hints: Hints, limit: int | None = None) -> int:
+class OnlyEndsCancelWhatIsOwned(Owners):
+    def cancel_owned(self, owner: bytes, reason: str, now: float, hints: Hints, limit: int | None = None) -> int:
         back = reason == OWNER_ENDED and limit is None and any(hint.topic == "work" for hint in hints)
-        return 0 if back else super()._cancel_owned(owner, reason, now, hints, limit)
+        return 0 if back else super().cancel_owned(owner, reason, now, hints, limit)
 
 
 @mutant
-class OnlyWaitingJobsAreCancelled(MemoryBroker):
-    def _cancel_one(self, job_id: str, reason: str | None, now: float, hints: Hints) -> CancelAnswer:
-        held = job_id in self._table.held and reason in (OWNER_GONE, OWNER_ENDED)
-        return CancelAnswer.REQUESTED if held else super()._cancel_one(job_id, reason, now, hints)
+class OnlyWaitingJobsAreCancelled(Moves):
+    def cancel(self, job_id: str, reason: str | None, now: float, hints: Hints) -> CancelAnswer:
+        held = job_id in self.table.held and reason in (OWNER_GONE, OWNER_ENDED)
+        return CancelAnswer.REQUESTED if held else super().cancel(job_id, reason, now, hints)
 
 
 @mutant
-class OwnedJobsAreCancelledInSilence(MemoryBroker):
-    def _cancel_owned(self, owner: bytes, reason: str, now: float, hints: Hints, limit: int | None = None) -> int:
-        return super()._cancel_owned(owner, reason, now, Hints(), limit)
+class OwnedJobsAreCancelledInSilence(Owners):
+    def cancel_owned(self, owner: bytes, reason: str, now: float, hints: Hints, limit: int | None = None) -> int:
+        return super().cancel_owned(owner, reason, now, Hints(), limit)
 
 
 @mutant
-class ReasonsAreMixedUp(MemoryBroker):
-    def _cancel_owned(self, owner: bytes, reason: str, now: float, hints: Hints, limit: int | None = None) -> int:
-        return super()._cancel_owned(owner, OWNER_GONE, now, hints, limit)
+class ReasonsAreMixedUp(Owners):
+    def cancel_owned(self, owner: bytes, reason: str, now: float, hints: Hints, limit: int | None = None) -> int:
+        return super().cancel_owned(owner, OWNER_GONE, now, hints, limit)
 
 
 @mutant
-class GrandchildrenAreCancelledAtOnce(MemoryBroker):
-    def _cancel_owned(self, owner: bytes, reason: str, now: float, hints: Hints, limit: int | None = None) -> int:
-        tokens = [job.token for job in self._table.owned_by(owner) if job.token]
-        cancelled = super()._cancel_owned(owner, reason, now, hints, limit)
-        return cancelled + sum(
-            super(GrandchildrenAreCancelledAtOnce, self)._cancel_owned(t, reason, now, hints) for t in tokens
-        )
+class GrandchildrenAreCancelledAtOnce(Owners):
+    def cancel_owned(self, owner: bytes, reason: str, now: float, hints: Hints, limit: int | None = None) -> int:
+        tokens = [job.token for job in self.table.owned_by(owner) if job.token]
+        cancelled = super().cancel_owned(owner, reason, now, hints, limit)
+        return cancelled + sum(Owners.cancel_owned(self, token, reason, now, hints) for token in tokens)
 
 
 @mutant
-class OwnedJobsAreCountedAgain(MemoryBroker):
-    def _sweep_owned(self, limit: int, now: float, hints: Hints) -> int:
-        told = [job for owner, until in self._leases._until.items() if until and until <= now for job in self._owned(owner)]
-        return super()._sweep_owned(limit, now, hints) + len(told)
+class OwnedJobsAreCountedAgain(Sweeps):
+    def sweep_owned(self, limit: int, now: float, hints: Hints) -> int:
+        told = [
+            job for owner, until in self.owners.leases._until.items() if until and until <= now for job in self._owned(owner)
+        ]
+        return super().sweep_owned(limit, now, hints) + len(told)
 
     def _owned(self, owner: bytes) -> list[Job]:
-        return [job for job in self._table.owned_by(owner) if job.cancel_asked]
+        return [job for job in self.table.owned_by(owner) if job.cancel_asked]
 
 
 @mutant
-class LostOwnersDoNotWait(MemoryBroker):
-    def _may_return(self, job: Job, now: float) -> bool:
+class LostOwnersDoNotWait(Sweeps):
+    def may_return(self, job: Job, now: float) -> bool:
         return True
 
 
 @mutant
-class LostOwnersWaitForEver(MemoryBroker):
-    def _may_return(self, job: Job, now: float) -> bool:
-        return not self._table.owned_by(job.token)
+class LostOwnersWaitForEver(Sweeps):
+    def may_return(self, job: Job, now: float) -> bool:
+        return not self.table.owned_by(job.token)
 
 
 @mutant
-class LostOwnersLeaveOrphansBehind(MemoryBroker):
-    def _may_return(self, job: Job, now: float) -> bool:
-        return now >= job.lease_until + OWNED_GRACE_SECONDS or super()._may_return(job, now)
+class LostOwnersLeaveOrphansBehind(Sweeps):
+    def may_return(self, job: Job, now: float) -> bool:
+        return now >= job.lease_until + OWNED_GRACE_SECONDS or super().may_return(job, now)
 
 
 @mutant
-class WaitingOwnersFillTheLimit(MemoryBroker):
-    def _sweep_leases(self, limit: int, now: float, hints: Hints) -> tuple[int, int]:
-        first = self._lost(now)[:limit]
-        waiting = [job for job in first if not self._may_return(job, now)]
-        return super()._sweep_leases(limit - len(waiting), now, hints)
+class WaitingOwnersFillTheLimit(Sweeps):
+    def sweep_leases(self, limit: int, now: float, hints: Hints) -> tuple[int, int]:
+        first = self.lost(now)[:limit]
+        waiting = [job for job in first if not self.may_return(job, now)]
+        return super().sweep_leases(limit - len(waiting), now, hints)
 
 
 @mutant
-class SweepsCancelEverythingAtOnce(MemoryBroker):
-    def _sweep_owned(self, limit: int, now: float, hints: Hints) -> int:
-        return min(super()._sweep_owned(1_000_000, now, hints), limit - 1)
+class SweepsCancelEverythingAtOnce(Sweeps):
+    def sweep_owned(self, limit: int, now: float, hints: Hints) -> int:
+        return min(super().sweep_owned(1_000_000, now, hints), limit - 1)
 
 
 @mutant
-class OrphansBeyondTheLimitAreForgotten(MemoryBroker):
-    def _sweep_owned(self, limit: int, now: float, hints: Hints) -> int:
-        orphaned = super()._sweep_owned(limit, now, hints)
-        for owner in [owner for owner in self._leases._until if self._leases.is_gone(owner)]:
-            self._leases.let_go(owner)
+class OrphansBeyondTheLimitAreForgotten(Sweeps):
+    def sweep_owned(self, limit: int, now: float, hints: Hints) -> int:
+        orphaned = super().sweep_owned(limit, now, hints)
+        for owner in [owner for owner in self.owners.leases._until if self.owners.leases.is_gone(owner)]:
+            self.owners.leases.let_go(owner)
         return orphaned
 
 
 @mutant
-class RequeuedJobsAreStillOwned(MemoryBroker):
-    def _requeue_one(self, job_id: str, now: float, hints: Hints) -> bool:
-        done = super()._requeue_one(job_id, now, hints)
+class RequeuedJobsAreStillOwned(Moves):
+    def requeue(self, job_id: str, now: float, hints: Hints) -> bool:
+        done = super().requeue(job_id, now, hints)
         if done:
-            job = self._table.jobs[job_id]
-            self._table._leave(job)
+            job = self.table.jobs[job_id]
+            self.table._leave(job)
             job.owner = job.submitted.owner
-            self._table._enter(job)
+            self.table._enter(job)
         return done
 
 
 @mutant
-class RequeuedJobsKeepTheirAge(MemoryBroker):
-    def _requeue_one(self, job_id: str, now: float, hints: Hints) -> bool:
-        created = {each: job.created_at for each, job in self._table.jobs.items()}
-        done = super()._requeue_one(job_id, now, hints)
+class RequeuedJobsKeepTheirAge(Moves):
+    def requeue(self, job_id: str, now: float, hints: Hints) -> bool:
+        created = {each: job.created_at for each, job in self.table.jobs.items()}
+        done = super().requeue(job_id, now, hints)
         if done:
-            self._table.jobs[job_id].created_at = created[job_id]
+            self.table.jobs[job_id].created_at = created[job_id]
         return done
 
 
 @mutant
 class AgeIsTimeInTheQueue(MemoryBroker):
-    def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Delivery]:
-        found = super().claim(queues, limit, worker, lease_seconds)
+    def claim(
+        self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float, names: Collection[str] = ()
+    ) -> list[Delivery]:
+        found = super().claim(queues, limit, worker, lease_seconds, names)
         return [msgspec.structs.replace(delivery, age_seconds=delivery.waited_seconds) for delivery in found]
 
 
@@ -686,26 +728,26 @@ class AgeIsTimeInTheQueue(MemoryBroker):
 
 
 @mutant
-class UnresponsiveIsStarted(MemoryBroker):
-    def _settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
+class UnresponsiveIsStarted(StateMachine):
+    def settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
         if isinstance(settlement, Unresponsive):
-            super()._settle_one(Started(settlement.delivery), now, hints)
-        return super()._settle_one(settlement, now, hints)
+            super().settle_one(Started(settlement.delivery), now, hints)
+        return super().settle_one(settlement, now, hints)
 
 
 @mutant
-class UnresponsiveStays(MemoryBroker):
-    def _give_back(self, job: Job, move: str, delay_seconds: float, now: float, hints: Hints) -> None:
+class UnresponsiveStays(Moves):
+    def give_back(self, job: Job, move: str, delay_seconds: float, now: float, hints: Hints) -> None:
         marked = job.unresponsive
-        super()._give_back(job, move, delay_seconds, now, hints)
+        super().give_back(job, move, delay_seconds, now, hints)
         job.unresponsive = marked
 
 
 @mutant
-class UnresponsiveIsNotTold(MemoryBroker):
-    def _settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
+class UnresponsiveIsNotTold(StateMachine):
+    def settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
         quiet = Hints() if isinstance(settlement, Unresponsive) else hints
-        return super()._settle_one(settlement, now, quiet)
+        return super().settle_one(settlement, now, quiet)
 
 
 @mutant
@@ -718,75 +760,76 @@ class UnresponsiveIsNotShownToWaiters(MemoryBroker):
 
 
 @mutant
-class PagesOverlap(MemoryBroker):
-    def jobs(self, wanted: JobFilter, limit: int, after: int = 0, newest_first: bool = False) -> list[JobRecord]:
-        return super().jobs(wanted, limit, max(0, after - 1), newest_first)
+class PagesOverlap(MemoryAdmin):
+    def list_jobs(self, wanted: JobFilter, limit: int, after: int = 0, newest_first: bool = False) -> list[JobRecord]:
+        return super().list_jobs(wanted, limit, max(0, after - 1), newest_first)
 
 
 @mutant
-class PagesCountWhatTheyPassOver(MemoryBroker):
-    def jobs(self, wanted: JobFilter, limit: int, after: int = 0, newest_first: bool = False) -> list[JobRecord]:
-        shown = {record.id for record in super().jobs(JobFilter(), limit, after, newest_first)}
-        return [record for record in super().jobs(wanted, limit, after, newest_first) if record.id in shown]
+class PagesCountWhatTheyPassOver(MemoryAdmin):
+    def list_jobs(self, wanted: JobFilter, limit: int, after: int = 0, newest_first: bool = False) -> list[JobRecord]:
+        shown = {record.id for record in super().list_jobs(JobFilter(), limit, after, newest_first)}
+        return [record for record in super().list_jobs(wanted, limit, after, newest_first) if record.id in shown]
 
 
 @mutant
-class NewestFirstIsIgnored(MemoryBroker):
-    def jobs(self, wanted: JobFilter, limit: int, after: int = 0, newest_first: bool = False) -> list[JobRecord]:
-        return super().jobs(wanted, limit, after)
+class NewestFirstIsIgnored(MemoryAdmin):
+    def list_jobs(self, wanted: JobFilter, limit: int, after: int = 0, newest_first: bool = False) -> list[JobRecord]:
+        return super().list_jobs(wanted, limit, after)
 
 
 @mutant
-class TagsAreOneWord(MemoryBroker):
-    def jobs(self, wanted: JobFilter, limit: int, after: int = 0, newest_first: bool = False) -> list[JobRecord]:
-        found = super().jobs(msgspec.structs.replace(wanted, tag=None), 1_000, after, newest_first)
+class TagsAreOneWord(MemoryAdmin):
+    def list_jobs(self, wanted: JobFilter, limit: int, after: int = 0, newest_first: bool = False) -> list[JobRecord]:
+        found = super().list_jobs(msgspec.structs.replace(wanted, tag=None), 1_000, after, newest_first)
         return [record for record in found if wanted.tag is None or wanted.tag in ",".join(record.tags)][:limit]
 
 
 @mutant
-class PurgesAreNotTold(MemoryBroker):
+class PurgesAreNotTold(MemoryAdmin):
     def purge(self, queue: str, states: frozenset[JobState], limit: int = 10_000) -> int:
-        members, self._audience._members = self._audience._members, ()
+        members, self._calls.audience._members = self._calls.audience._members, ()
         try:
             return super().purge(queue, states, limit)
         finally:
-            self._audience._members = members
+            self._calls.audience._members = members
 
 
 @mutant
-class PurgeTakesAllQueues(MemoryBroker):
+class PurgeTakesAllQueues(MemoryAdmin):
     def purge(self, queue: str, states: frozenset[JobState], limit: int = 10_000) -> int:
-        return sum(super(PurgeTakesAllQueues, self).purge(name, states, limit) for name in list(self._table.counts))
+        purge = super().purge
+        return sum(purge(name, states, limit) for name in list(self._state.table.counts))
 
 
 @mutant
-class PurgeTakesAllStates(MemoryBroker):
+class PurgeTakesAllStates(MemoryAdmin):
     def purge(self, queue: str, states: frozenset[JobState], limit: int = 10_000) -> int:
         return super().purge(queue, states | WAITING | ENDED, limit)
 
 
 @mutant
-class RequeueKeepsTheAttempts(MemoryBroker):
-    def _requeue_one(self, job_id: str, now: float, hints: Hints) -> bool:
-        job = self._table.jobs.get(job_id)
+class RequeueKeepsTheAttempts(Moves):
+    def requeue(self, job_id: str, now: float, hints: Hints) -> bool:
+        job = self.table.jobs.get(job_id)
         attempts = job.attempts if job else 0
-        done = super()._requeue_one(job_id, now, hints)
+        done = super().requeue(job_id, now, hints)
         if job and done:
             job.attempts = attempts
         return done
 
 
 @mutant
-class RequeueStealsTheKey(MemoryBroker):
-    def _requeue_one(self, job_id: str, now: float, hints: Hints) -> bool:
-        job = self._table.jobs.get(job_id)
+class RequeueStealsTheKey(Moves):
+    def requeue(self, job_id: str, now: float, hints: Hints) -> bool:
+        job = self.table.jobs.get(job_id)
         if job is not None and job.unique is not None:
-            self._table.keys.pop(job.unique, None)
-        return super()._requeue_one(job_id, now, hints)
+            self.table.keys.pop(job.unique, None)
+        return super().requeue(job_id, now, hints)
 
 
 @mutant
-class HeartbeatsAreForEver(MemoryBroker):
+class HeartbeatsAreForEver(MemoryAdmin):
     def beat(self, worker: Any, ttl_seconds: float) -> None:
         super().beat(worker, ttl_seconds and 1e9)
 
@@ -794,20 +837,23 @@ class HeartbeatsAreForEver(MemoryBroker):
 @mutant
 class EndsAreNotTold(MemoryBroker):
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
-        members, self._audience._members = self._audience._members, ()
+        members, self._calls.audience._members = self._calls.audience._members, ()
         try:
             return super().settle(settlements)
         finally:
-            self._audience._members = members
+            self._calls.audience._members = members
 
 
 @mutant
 class HintsComeTooEarly(MemoryBroker):
-    def _end(self, job: Job, move: str, state: JobState, outcome: bytes, now: float, hints: Hints) -> None:
-        early = Hints()
-        early.add("outcome", job.submitted.id)
-        self._audience.tell(early)
-        super()._end(job, move, state, outcome, now, hints)
+    def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        ends = [item.delivery.id for item in settlements if isinstance(item, Finished)]
+        self._calls.audience.tell([Hint("outcome", (job_id,)) for job_id in ends])
+        return super().settle(settlements)
+
+    def cancel(self, ids: Sequence[str], reason: str | None, owner: bytes | None = None) -> list[CancelAnswer]:
+        self._calls.audience.tell([Hint("outcome", tuple(ids))])
+        return super().cancel(ids, reason, owner)
 
 
 @mutant
@@ -825,22 +871,14 @@ class CloseIsNoEnd(MemoryBroker):
 
 
 @mutant
-class OutcomesAreRewritten(MemoryBroker):
-    def _settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
+class OutcomesAreRewritten(StateMachine):
+    def settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
         if isinstance(settlement, Finished):
             settlement = msgspec.structs.replace(settlement, outcome=settlement.outcome + b" ")
-        return super()._settle_one(settlement, now, hints)
+        return super().settle_one(settlement, now, hints)
 
 
 # --- limits ---------------------------------------------------------------------------------------
-
-
-class _WithGates(MemoryBroker):
-    gates: type[Gates]  # what the mutant bends
-
-    def __init__(self, **how: Any) -> None:
-        super().__init__(**how)
-        self._table.gates = self.gates()
 
 
 @mutant
@@ -850,18 +888,16 @@ class LimitsAreIgnored(MemoryBroker):
 
 
 @mutant
-class OneTooManyRuns(_WithGates):
-    class gates(Gates):  # noqa: N801
-        def has_room(self, limit: Limit, now: float) -> bool:
-            return super().has_room(msgspec.structs.replace(limit, most=limit.most and limit.most + 1), now)
+class OneTooManyRuns(Gates):
+    def has_room(self, limit: Limit, now: float) -> bool:
+        return super().has_room(msgspec.structs.replace(limit, most=limit.most and limit.most + 1), now)
 
 
 @mutant
-class OnlyTheFirstLimitCounts(_WithGates):
-    class gates(Gates):  # noqa: N801
-        def blocker(self, job: Job, now: float) -> Limit | None:
-            blocker = super().blocker(job, now)
-            return blocker if blocker is job.submitted.limits[0] else None
+class OnlyTheFirstLimitCounts(Gates):
+    def blocker(self, job: Job, now: float) -> Limit | None:
+        blocker = super().blocker(job, now)
+        return blocker if blocker is job.submitted.limits[0] else None
 
 
 @mutant
@@ -877,28 +913,26 @@ def _of_queue(limit: Limit, queue: str) -> Limit:
 
 
 @mutant
-class PlacesAreLost(_WithGates):
-    class gates(Gates):  # noqa: N801
-        def give_back(self, job: Job) -> None:
-            """Open the gates, but keep one more place, as a counter does that somebody forgot to lower."""
-            for limit in job.submitted.limits:
-                self.held.setdefault(limit.name, {})[f"ghost {job.submitted.id}"] = job
-            super().give_back(job)
+class PlacesAreLost(Gates):
+    def give_room_back(self, job: Job) -> None:
+        """Open the gates, but keep one more place, as a counter does that somebody forgot to lower."""
+        for limit in job.submitted.limits:
+            self.held.setdefault(limit.name, {})[f"ghost {job.submitted.id}"] = job
+        super().give_room_back(job)
 
 
 @mutant
-class GatesStayClosed(_WithGates):
-    class gates(Gates):  # noqa: N801
-        def _do_open(self, gate: Gate) -> None:
-            if gate.opens_at is not None:
-                super()._do_open(gate)
+class GatesStayClosed(Gates):
+    def _do_open(self, gate: Gate) -> None:
+        if gate.opens_at is not None:
+            super()._do_open(gate)
 
 
 @mutant
-class OpeningIsNotTold(MemoryBroker):
-    def _tell_opened(self, hints: Hints) -> None:
-        self._table.gates.opened.clear()
-        super()._tell_opened(hints)
+class OpeningIsNotTold(Gates):
+    def tell_opened(self, hints: Hints) -> None:
+        self.opened.clear()
+        super().tell_opened(hints)
 
 
 @mutant
@@ -913,86 +947,152 @@ class ExcessWaitsAlways(MemoryBroker):
 
 
 @mutant
-class RatesHaveNoBurst(_WithGates):
-    class gates(Gates):  # noqa: N801
-        def has_room(self, limit: Limit, now: float) -> bool:
-            return super().has_room(msgspec.structs.replace(limit, tolerance_seconds=0.0), now)
+class RatesHaveNoBurst(Gates):
+    def has_room(self, limit: Limit, now: float) -> bool:
+        return super().has_room(msgspec.structs.replace(limit, tolerance_seconds=0.0), now)
 
 
 @mutant
-class RatesSaveUp(_WithGates):
-    class gates(Gates):  # noqa: N801
-        def count_start(self, job: Job, now: float) -> None:
-            before = dict(self._full_at)
-            super().count_start(job, now)
-            for limit in job.submitted.limits:
-                if not limit.most and limit.name in before:
-                    self._full_at[limit.name] = before[limit.name] + limit.interval_seconds
+class RatesSaveUp(Gates):
+    def count_start(self, job: Job, now: float) -> None:
+        before = dict(self._full_at)
+        super().count_start(job, now)
+        for limit in job.submitted.limits:
+            if not limit.most and limit.name in before:
+                self._full_at[limit.name] = before[limit.name] + limit.interval_seconds
 
-        def forget(self, now: float) -> None:
-            """Keep them: what was not used is saved up."""
+    def forget(self, now: float) -> None:
+        """Keep them: what was not used is saved up."""
 
 
 @mutant
-class RatesCountWhatIsBlocked(_WithGates):
-    class gates(Gates):  # noqa: N801
-        def blocker(self, job: Job, now: float) -> Limit | None:
-            blocker = super().blocker(job, now)
-            if blocker is not None:
-                self.count_start(job, now)
-            return blocker
+class RatesCountWhatIsBlocked(Gates):
+    def blocker(self, job: Job, now: float) -> Limit | None:
+        blocker = super().blocker(job, now)
+        if blocker is not None:
+            self.count_start(job, now)
+        return blocker
 
 
 # --- locks ----------------------------------------------------------------------------------------
 
 
-class _WithLines(MemoryBroker):
-    lines: type[Lines]  # what the mutant bends
+@mutant
+class LocksAreForAll(LockTable):
+    def lock(self, name: str, holder: bytes, now: float, lease_seconds: float, wait: bool) -> int:
+        return super().lock(f"{name} {holder!r}", holder, now, lease_seconds, wait)
 
+
+@mutant
+class LocksHaveNoLease(LockTable):
+    def drop(self, name: str, now: float) -> bool:
+        return False
+
+
+@mutant
+class LocksAreUnfair(LockTable):
+    def lock(self, name: str, holder: bytes, now: float, lease_seconds: float, wait: bool) -> int:
+        line = self._lines.get(name, {})
+        if line and not next(iter(line.values())).token:  # free just now: whoever asks first has it
+            line.clear()
+        return super().lock(name, holder, now, lease_seconds, wait)
+
+
+@mutant
+class TokensStayTheSame(LockTable):
+    def lock(self, name: str, holder: bytes, now: float, lease_seconds: float, wait: bool) -> int:
+        return min(1, super().lock(name, holder, now, lease_seconds, wait))
+
+
+@mutant
+class RenewalsRevive(LockTable):
+    def relock(self, name: str, holder: bytes, until: float) -> bool:
+        return super().relock(name, holder, until) or bool(self._lines.get(name))
+
+
+@mutant
+class FreedLocksAreNotTold(MemoryLocks):
+    def unlock(self, holds: Sequence[tuple[str, bytes]]) -> list[bool]:
+        return [self._locks.unlock(name, holder) for name, holder in holds]
+
+
+# --- parked jobs, and places after crashes ---------------------------------------------------------
+
+
+@mutant
+class ParkingIsADelay(MemoryBroker):
+    def claim(
+        self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float, names: Collection[str] = ()
+    ) -> list[Delivery]:
+        return super().claim(queues, limit, worker, lease_seconds)
+
+
+@mutant
+class AnyNameUnparks(JobOrder):
+    def parked_under(self, queue: str, names: Collection[str]) -> list[Job]:
+        return super().parked_under(queue, self.parked._lines.get(queue, {})) if names else []
+
+
+@mutant
+class WhatIsNotTakenStaysReady(JobTable):
+    def put_back(self, job: Job) -> None:
+        job.parked = None
+
+
+@mutant
+class ParkedJobsGoFirst(MemoryBroker):
+    def claim(
+        self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float, names: Collection[str] = ()
+    ) -> list[Delivery]:
+        order = self._state.order
+        ready, order._ready = order._ready, {}
+        found = super().claim(queues, limit, worker, lease_seconds, names) if names else []
+        for queue, line in order._ready.items():
+            ready.setdefault(queue, []).extend(line)
+        order._ready = ready
+        return found + super().claim(queues, limit - len(found), worker, lease_seconds, names)
+
+
+@mutant
+class TheNameIsNeverForgotten(MemoryBroker):
     def __init__(self, **how: Any) -> None:
         super().__init__(**how)
-        self._lines = self.lines()
+        self._names: dict[str, str] = {}
+
+    def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        for item in settlements:
+            if isinstance(item, Released) and item.park is not None:
+                self._names[item.delivery.id] = item.park
+        return super().settle(settlements)
+
+    def claim(
+        self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float, names: Collection[str] = ()
+    ) -> list[Delivery]:
+        found = super().claim(queues, limit, worker, lease_seconds, names)
+        return [msgspec.structs.replace(each, parked=self._names.get(each.id)) for each in found]
 
 
 @mutant
-class LocksAreForAll(_WithLines):
-    class lines(Lines):  # noqa: N801
-        def lock(self, name: str, holder: bytes, now: float, lease_seconds: float, wait: bool) -> int:
-            return super().lock(f"{name} {holder!r}", holder, now, lease_seconds, wait)
+class ParkingIsNotTold(StateMachine):
+    def settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
+        return super().settle_one(settlement, now, Hints() if isinstance(settlement, Released) else hints)
+
+
+class _WithPlaces(JobOrder):
+    behind: Callable[[Job], int]
+
+    def stand(self, job: Job) -> None:
+        crashes, job.crashes = job.crashes, 0
+        sequence, job.sequence = job.sequence, job.sequence + type(self).behind(job) if crashes else job.sequence
+        super().stand(job)
+        job.crashes, job.sequence = crashes, sequence
 
 
 @mutant
-class LocksHaveNoLease(_WithLines):
-    class lines(Lines):  # noqa: N801
-        def drop(self, name: str, now: float) -> bool:
-            return False
+class CrashesCostNoPlace(_WithPlaces):
+    behind = staticmethod(lambda job: 0)
 
 
 @mutant
-class LocksAreUnfair(_WithLines):
-    class lines(Lines):  # noqa: N801
-        def lock(self, name: str, holder: bytes, now: float, lease_seconds: float, wait: bool) -> int:
-            line = self._lines.get(name, {})
-            if line and not next(iter(line.values())).token:  # free just now: whoever asks first has it
-                line.clear()
-            return super().lock(name, holder, now, lease_seconds, wait)
-
-
-@mutant
-class TokensStayTheSame(_WithLines):
-    class lines(Lines):  # noqa: N801
-        def lock(self, name: str, holder: bytes, now: float, lease_seconds: float, wait: bool) -> int:
-            return min(1, super().lock(name, holder, now, lease_seconds, wait))
-
-
-@mutant
-class RenewalsRevive(_WithLines):
-    class lines(Lines):  # noqa: N801
-        def relock(self, name: str, holder: bytes, until: float) -> bool:
-            return super().relock(name, holder, until) or bool(self._lines.get(name))
-
-
-@mutant
-class FreedLocksAreNotTold(MemoryBroker):
-    def unlock(self, holds: Sequence[tuple[str, bytes]]) -> list[bool]:
-        return [self._lines.unlock(name, holder) for name, holder in holds]
+class CrashedJobsGoToTheEndForEver(_WithPlaces):
+    behind = staticmethod(lambda job: 1_000_000)

@@ -60,23 +60,26 @@ class MemoryMachine(BrokerMachine):
 
     @invariant()
     def indexes_fit_the_jobs(self) -> None:
-        table = self.twins.oracle._table
+        table = self.twins.oracle._state.table
         jobs = table.jobs.values()
         assert table.held == {job.submitted.id: job for job in jobs if job.state in HELD}
         assert all(bool(job.token) == (job.state in HELD) for job in jobs)
         assert table.keys == {job.unique: job.submitted.id for job in jobs if job.unique and job.state not in ENDED}
         owned = {job.submitted.id: job.owner for job in jobs if job.owner is not None and job.state not in ENDED}
         assert {job_id: owner for owner, group in table.owned.items() for job_id in group} == owned
-        owners = {*self.twins.oracle._leases._until, *(job.token for job in table.held.values())}
+        owners = {*self.twins.oracle._state.leases._until, *(job.token for job in table.held.values())}
         assert all(job.owner in owners or job.cancel_asked for job in jobs if job.submitted.id in owned)
         assert [job.sequence for job in jobs] == sorted(job.sequence for job in jobs)
-        for state, heaps in ((JobState.READY, table._ready.values()), (JobState.SCHEDULED, [table._due])):
-            queued = {entry[2].submitted.id for heap in heaps for entry in heap}
+        order = self.twins.oracle._state.order
+        for state, queued in (
+            (JobState.READY, {entry[-1].submitted.id for heap in order._ready.values() for entry in heap}),
+            (JobState.SCHEDULED, {job.submitted.id for job in order.due}),
+        ):
             assert {job.submitted.id for job in jobs if job.state is state and job.gate is None} <= queued
         gates = table.gates
         assert all((job.gate is not None) == (job.state is JobState.READY and bool(job.submitted.limits)) for job in jobs)
         lines = {
-            gate.id: {entry[2].submitted.id for entry in gate.line if entry[2].gate is gate} for gate in gates._gates.values()
+            gate.id: {entry[-1].submitted.id for entry in gate.line if entry[-1].gate is gate} for gate in gates._gates.values()
         }
         assert {job.submitted.id: job.gate.id for job in jobs if job.gate} == {
             job_id: gate_id for gate_id, line in lines.items() for job_id in line

@@ -21,7 +21,7 @@ def main(path: str, lease_seconds: float) -> None:
     held, waiting, later = OWNED
     broker.submit([job(held, **leased), job(waiting, **leased), job(later, delay_seconds=3600, **leased), job(DETACHED)])
     print("ready", flush=True)
-    while broker.hold([owner], lease_seconds) == [True]:
+    while broker.renew_owners([owner], lease_seconds) == [True]:
         print("held", flush=True)
         time.sleep(lease_seconds / 3)
 

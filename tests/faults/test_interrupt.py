@@ -13,7 +13,7 @@ from anyio import to_thread
 from support import Gate, admin, until, working
 
 from nursery_tasks import App, JobState
-from nursery_tasks.client.connection import ABANDONED
+from nursery_tasks.client.owner_lease import ABANDONED
 from nursery_tasks.model.listing import JobFilter
 
 PROGRAM = """
@@ -65,7 +65,7 @@ async def test_ctrl_c_ends_the_jobs_that_a_program_awaits(tmp_path: Path, backen
         program.send_signal(signal.SIGINT)
         _, said = await to_thread.run_sync(program.communicate)
         assert "KeyboardInterrupt" in said
-        found = {job.id: job for job in admin(app).jobs(JobFilter(), 10)}
+        found = {job.id: job for job in admin(app).list_jobs(JobFilter(), 10)}
         assert not found.pop(detached.id).state.ended
         assert [(job.state, job.cancel_reason) for job in found.values()] == [(JobState.CANCELLED, ABANDONED)] * jobs
         gate.open()

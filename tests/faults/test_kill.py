@@ -87,7 +87,7 @@ def until(condition: Callable[[], bool], what: str) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_worker_killed_with_a_hundred_jobs_under_way_loses_none(fleet: Fleet, backend: str) -> None:
     victim = fleet.start(backend, slots=100)
-    handles = fleet.submit(*[("work", (number, 0.3)) for number in range(200)])
+    handles = fleet.submit(*[("work", (number, 0.3 if number < 100 else 1.0)) for number in range(200)])
     until(lambda: len(fleet.lines("end")) >= 20 and len(fleet.lines("begin")) >= 120, "jobs under way")
     victim.kill()
     victim.wait()

@@ -161,10 +161,11 @@ async def test_data_chooses_only_what_is_on_the_list(memory_app: App) -> None:
         assert {field.name for field in fields(JobOptions)} == travels
         assert FLOW not in [task.name for task in memory_app.tasks()]
         written = msgspec.json.encode(sequence(double.job(3), double.options(priority=3), sum).job().args[0])
+        made_for = b'"fingerprint":"%s"' % memory_app.registry.tasks["double"].signature.fingerprint.encode()
         assert written == (
-            b'{"kind":"sequence","steps":[{"kind":"job","task":"double","args":[3]},'
-            b'{"kind":"job","task":"double","options":{"priority":3,"changed":["priority"]}},{"kind":"call","name":"sum"}]}'
-        )
+            b'{"kind":"sequence","steps":[{"kind":"job","task":"double","args":[3],%s},'
+            b'{"kind":"job","task":"double","options":{"priority":3,"changed":["priority"]},%s},{"kind":"call","name":"sum"}]}'
+        ) % (made_for, made_for)
 
 
 async def test_jobs_by_name_run_on_workers_and_not_here(memory_app: App) -> None:

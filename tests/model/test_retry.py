@@ -167,7 +167,7 @@ def test_an_empty_filter_is_a_mistake() -> None:
 
 @pytest.mark.parametrize("on", ["ValueError", [ValueError()], [int], 3])
 def test_filters_are_exception_classes(on: object) -> None:
-    with pytest.raises(InvalidOptions, match=r"^on=.*: expected exception classes$"):
+    with pytest.raises(InvalidOptions, match=r"^on=.*: expected exception classes, such as OSError$"):
         Retry(on=on)  # type: ignore[arg-type]
 
 

@@ -141,7 +141,7 @@ def tree_job(app: App, path: str, tree: dict[str, Any]) -> Job[int]:
 def unfinished(app: App) -> list[JobRecord]:
     """Return the jobs that have not ended."""
     gateway = app.connection.gateway
-    return gateway.admin.jobs(JobFilter(states=UNFINISHED), 1000)
+    return gateway.admin.list_jobs(JobFilter(states=UNFINISHED), 1000)
 
 
 @dataclass(frozen=True, slots=True)

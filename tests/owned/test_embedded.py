@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from anyio import Event, create_task_group, fail_after, from_thread, get_cancelled_exc_class, sleep_forever
-from support import app, url, working
+from support import DEADLINE, app, url, working
 
 from nursery_tasks import App, JobState, check_cancelled
 from nursery_tasks.errors import JobCancelled, WaitTimedOut
@@ -87,10 +87,14 @@ async def test_a_job_that_its_worker_ended_at_our_deadline_does_not_overtake_the
         tg.start_soon(end_it)
         with pytest.raises(TimeoutError), fail_after(0.2):
             await wait.run()
+        tg.cancel_scope.cancel()  # where it had not begun by then
 
 
 @pytest.mark.parametrize("put_off", [0.2, 60])
-async def test_a_deadline_that_was_put_off_does_not_keep_the_caller(app: App, put_off: float) -> None:
+async def test_a_deadline_that_was_put_off_does_not_keep_the_caller(
+    app: App, put_off: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nursery_tasks.client.owned.DEADLINE_GAP_SECONDS", DEADLINE)  # so none is far away
     began = Event()
 
     @app.task
@@ -99,7 +103,7 @@ async def test_a_deadline_that_was_put_off_does_not_keep_the_caller(app: App, pu
         await sleep_forever()
 
     async with working(app), create_task_group() as tg:
-        with fail_after(0.5) as scope:
+        with fail_after(DEADLINE / 2) as scope:
 
             async def end_it() -> None:
                 await began.wait()
@@ -134,6 +138,7 @@ async def test_a_sync_caller_whose_timeout_its_worker_saw_first_has_timed_out(ap
     async with working(app), create_task_group() as tg:
         tg.start_soon(end_it)
         assert await caller.run() == "timed out"
+        tg.cancel_scope.cancel()  # where it had not begun by then
 
 
 def test_a_sync_cancel_of_what_a_dead_worker_holds_is_answered_without_any_worker(tmp_path: Path) -> None:

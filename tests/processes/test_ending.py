@@ -68,7 +68,9 @@ async def test_a_handler_that_listens_ends_by_itself_and_its_process_goes_on(app
 
 async def test_a_timeout_asks_and_stays_a_timeout(memory_app: App, tmp_path: Path) -> None:
     listen = register(memory_app, process_tasks.listen, timeout=0.2)
+    double = register(memory_app, process_tasks.double)
     async with working(memory_app, processes=1):
+        await double.run(1)  # imports the module, which takes time of the first job
         with pytest.raises(JobTimedOut):
             await listen.run(str(tmp_path / "began"))
         assert (tmp_path / "began.cleaned").exists()
@@ -86,7 +88,9 @@ async def test_who_finishes_while_being_asked_has_finished(memory_app: App, tmp_
 @TRIO
 async def test_a_job_that_was_asked_to_end_is_not_asked_again_on_its_next_attempt(memory_app: App, tmp_path: Path) -> None:
     hold = register(memory_app, process_tasks.listen_twice, timeout=0.2, retry=Retry(2, wait=0))
+    double = register(memory_app, process_tasks.double)
     async with working(memory_app, processes=1):
+        await double.run(1)  # imports the module, which takes time of the first job
         assert await hold.run(str(tmp_path / "began")) == 2
 
 
@@ -121,7 +125,9 @@ async def test_a_stubborn_handler_is_killed_with_all_it_has_started(memory_app: 
 
 async def test_a_timeout_kills_and_stays_a_timeout(memory_app: App, tmp_path: Path) -> None:
     stubborn = register(memory_app, process_tasks.stubborn, kill_after=0.1, timeout=0.3)
+    double = register(memory_app, process_tasks.double)
     async with working(memory_app, processes=1):
+        await double.run(1)  # imports the module, which takes time of the first job
         with pytest.raises(JobTimedOut):
             await stubborn.run(str(tmp_path / "began"), "sleep")
         assert not any(map(lives, await pids_in(tmp_path / "began")))

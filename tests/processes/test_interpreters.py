@@ -12,7 +12,7 @@ import process_tasks
 import pytest
 from anyio import CapacityLimiter, to_thread
 from host_tools import ASYNCIO
-from support import until, working
+from support import unchecked, until, working
 
 from nursery_tasks import App, program
 from nursery_tasks.errors import FunctionNotFound, InvalidArguments, InvalidOptions
@@ -74,7 +74,7 @@ async def test_arguments_results_and_the_job_are_those_of_any_handler(app: App, 
         said = await handle
         assert (said["id"], said["attempt"], said["worker"], said["tags"]) == (handle.id, 1, "here", ["red"])
         with pytest.raises(InvalidArguments):
-            await app.job("double", "nonsense").run()
+            await unchecked(app, "double", "nonsense").run()
     assert interpreters.calls == 3
     assert await double.run_local(5) == 10
 

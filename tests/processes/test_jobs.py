@@ -12,7 +12,7 @@ import process_tasks
 import pytest
 from host_tools import ASYNCIO, TRIO, UVLOOP, hosts_of, register
 from process_tasks import KeywordOnly, Point, Secret, app
-from support import until_state, working
+from support import unchecked, until_state, working
 
 from nursery_tasks import App, JobState, Retry
 from nursery_tasks.errors import InvalidArguments, NotSerializable, PayloadTooLarge, RemoteError
@@ -170,8 +170,8 @@ async def test_arguments_that_do_not_fit_fail_the_job_without_another_try(memory
     double = register(memory_app, process_tasks.double, retry=5)
     async with working(memory_app, processes=1):
         with pytest.raises(InvalidArguments, match="argument 'number'"):
-            await memory_app.job("double", "nonsense").run()
-        handle = memory_app.handle((await memory_app.job("double", "nonsense").enqueue()).id)
+            await unchecked(memory_app, "double", "nonsense").run()
+        handle = memory_app.handle((await unchecked(memory_app, "double", "nonsense").enqueue()).id)
         await until_state(memory_app, handle.id, JobState.FAILED)
         outcome = await handle.outcome()
         assert outcome is not None

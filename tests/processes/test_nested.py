@@ -27,11 +27,11 @@ def nested(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 @TRIO
 async def test_one_slot_and_one_process_are_enough_for_nested_waits(nested: Any) -> None:
     async with working(nested.app, slots=1, processes=1) as worker:
-        assert await nested.dig.run(3) == 3
+        assert await nested.dig.run(2) == 2
         hosts = worker._runner.executors.hosts
         assert hosts is not None
         await until(lambda: hosts.limit == 1)
-        assert worker._hand_over.lent == 0
+        assert worker._hand_over.released_slots == 0
 
 
 @TRIO
@@ -41,7 +41,7 @@ async def test_the_job_that_a_process_waits_for_ends_with_it(nested: Any) -> Non
 
             async def leave() -> None:
                 def is_running() -> bool:
-                    return any(job.progress for job in admin(nested.app).jobs(JobFilter(task="hang"), 10))
+                    return any(job.progress for job in admin(nested.app).list_jobs(JobFilter(task="hang"), 10))
 
                 await until(is_running)
                 scope.cancel()
@@ -49,5 +49,5 @@ async def test_the_job_that_a_process_waits_for_ends_with_it(nested: Any) -> Non
             async with create_task_group() as tg:
                 tg.start_soon(leave)
                 await nested.hang_below.run()
-        found = {job.task: job.state for job in admin(nested.app).jobs(JobFilter(), 10)}
+        found = {job.task: job.state for job in admin(nested.app).list_jobs(JobFilter(), 10)}
         assert found == {"hang_below": JobState.CANCELLED, "hang": JobState.CANCELLED}

@@ -81,6 +81,47 @@ async def test_a_program_without_a_file_can_have_processes(tmp_path: Path) -> No
     assert run_command(tmp_path, "-c", code) == "8\n"
 
 
+PACKAGE = """
+import anyio
+
+from nursery_tasks import App
+
+app = App("memory:")
+
+
+@app.task(run_in="process")
+def double(number: int) -> int:
+    return 2 * number
+
+
+async def work() -> None:
+    print(await double.run_local(4))
+
+
+def main() -> None:
+    print("main")
+    anyio.run(work)
+"""
+
+
+@ASYNCIO
+async def test_the_main_module_of_a_package_needs_no_guard(tmp_path: Path) -> None:
+    package = tmp_path / "shop"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "app.py").write_text(PACKAGE)
+    (package / "__main__.py").write_text("from .app import main\n\nmain()\nprint(__file__ == str(__file__))\n")
+    assert run_command(tmp_path, "-m", "shop") == "main\n8\nTrue\n"
+
+
+@ASYNCIO
+async def test_a_task_in_the_main_module_of_a_package_is_found_when_that_is_guarded(tmp_path: Path) -> None:
+    package = tmp_path / "shop"
+    package.mkdir()
+    (package / "__main__.py").write_text(PACKAGE + '\n\nif __name__ == "__main__":\n    main()\n')
+    assert run_command(tmp_path, "-m", "shop") == "main\n8\n"
+
+
 # --- functions ---------------------------------------------------------------------------------------------------------------
 
 

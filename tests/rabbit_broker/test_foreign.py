@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
-import pika
 import pytest
 from anyio import fail_after, sleep, to_thread
 from support import Gate, until
@@ -16,58 +14,10 @@ from nursery_tasks import App, JobState
 from nursery_tasks.errors import BrokerUnavailable, UnknownJob
 from nursery_tasks.model.listing import JobFilter
 
-from .conftest import Host
+from .conftest import Host, Stranger, wait_bound
 
 SECONDS = 40.0
 pytestmark = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
-EXCHANGE, DEFAULT = "nursery-tasks", "default"
-
-
-class Stranger:
-    """A program with a plain, blocking AMQP client."""
-
-    def __init__(self, host: Host) -> None:
-        where = pika.URLParameters(f"amqp://guest:guest@127.0.0.1:{host.server.port}/{host.name}")
-        self._connection = pika.BlockingConnection(where)
-        self.channel = self._connection.channel()
-
-    def push(self, body: bytes, queue: str = DEFAULT, **properties: Any) -> None:
-        self.channel.basic_publish(EXCHANGE, queue, body, pika.BasicProperties(**properties), mandatory=True)
-
-    def answers(self, queue: str, number: int) -> list[tuple[str | None, bytes]]:
-        """Take so many answers; returns their correlation ids and bodies."""
-        found: list[tuple[str | None, bytes]] = []
-        for _, properties, body in self.channel.consume(queue, auto_ack=True, inactivity_timeout=SECONDS):
-            if body is None:
-                break
-            found.append((cast(Any, properties).correlation_id, body))
-            if len(found) == number:
-                break
-        self.channel.cancel()
-        return found
-
-    def own_queue(self) -> str:
-        return cast(str, self.channel.queue_declare("", exclusive=True).method.queue)
-
-    def close(self) -> None:
-        if self._connection.is_open:
-            self._connection.close()
-
-
-@pytest.fixture
-def stranger(host: Host) -> Generator[Stranger, None, None]:
-    stranger = Stranger(host)
-    yield stranger
-    stranger.close()
-
-
-async def wait_bound(host: Host, *names: str) -> None:
-    """Wait until the worker has declared these queues, and bound them."""
-
-    def bound() -> set[str]:
-        return {each["routing_key"] for each in host.server.api("GET", f"bindings/{host.name}") if each["source"] == EXCHANGE}
-
-    await until(lambda: set(names) <= bound(), SECONDS)
 
 
 async def result_of(app: App, job_id: str) -> Any:
@@ -164,10 +114,10 @@ async def test_poison_is_put_aside_and_the_worker_goes_on(host: Host, stranger: 
             assert await result_of(app, "good") == 2
 
             def dead() -> int:
-                return len(app.connection.gateway.admin.jobs(JobFilter(states=frozenset({JobState.DEAD})), 10))
+                return len(app.connection.gateway.admin.list_jobs(JobFilter(states=frozenset({JobState.DEAD})), 10))
 
             await until(dead, SECONDS)
-            records = app.connection.gateway.admin.jobs(JobFilter(states=frozenset({JobState.DEAD})), 10)
+            records = app.connection.gateway.admin.list_jobs(JobFilter(states=frozenset({JobState.DEAD})), 10)
             assert {record.payload for record in records} <= {b"not json", b"", b'{"task": 5}', bytes(range(256))}
 
 
@@ -189,7 +139,7 @@ async def test_a_job_without_an_id_runs_once_although_its_link_broke(host: Host,
         await gate.pass_through()
 
     def states() -> list[JobState]:
-        return [record.state for record in app.connection.gateway.admin.jobs(JobFilter(), 10)]
+        return [record.state for record in app.connection.gateway.admin.list_jobs(JobFilter(), 10)]
 
     with fail_after(SECONDS):
         async with app, app.open_worker(slots=2):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiormq.exceptions import ConnectionInternalError
 
-from nursery_tasks.brokers.amqp.failures import to_broker_error
+from nursery_tasks.brokers.amqp.errors import to_broker_error
 from nursery_tasks.brokers.url import open_broker
 from nursery_tasks.errors import BrokerRefused, BrokerUnavailable, InvalidBrokerUrl
 from nursery_tasks.model.delivery import Released, Submission
@@ -26,14 +26,14 @@ def open_filled(url: str, *queues: str) -> Any:
     return broker
 
 
-def held(broker: Any, *queues: str) -> list[int]:
-    """Return how many messages of each queue a worker holds that can run a hundred jobs: as soon as it holds any that stay."""
-    feed = broker.feed(queues, 100)
+def held(broker: Any, total: int, *queues: str) -> list[int]:
+    """Return how many messages of each queue a worker holds that can run a hundred jobs: once *total* are there and stay."""
+    feed = broker.prefetch.feed(queues, 100)
     end = time.monotonic() + 30
     before: list[int] = []
     while True:
-        found = [JOBS - broker.transport_queue(queue).ready for queue in queues]
-        if sum(found) and found == before:
+        found = [JOBS - broker.queues.transport_queue(queue).ready for queue in queues]
+        if sum(found) >= total and found == before:
             feed.close()
             return found
         before = found
@@ -43,24 +43,24 @@ def held(broker: Any, *queues: str) -> list[int]:
 
 def test_one_prefetch_for_all_queues_of_a_worker(host: Host) -> None:
     together = open_filled(host.url(queue_type="classic", prefetch=2, global_qos="yes", api_port=1), "a", "b")
-    assert sum(held(together, "a", "b")) == 2
+    assert sum(held(together, 2, "a", "b")) == 2
     [delivery] = together.claim(["a", "b"], 1, "w", 15)
     assert together.settle([Released(delivery)]) == [True]
-    assert sum(held(together, "a", "b")) == 2  # what a release says to the server does not end it
+    assert sum(held(together, 2, "a", "b")) == 2  # what a release says to the server does not end it
     together.close()
     each = open_broker(host.url(queue_type="classic", prefetch=2, api_port=1))
-    assert held(each, "a", "b") == [2, 2]
+    assert held(each, 4, "a", "b") == [2, 2]
     each.close()
 
 
 def test_one_queue_may_have_it_in_a_worker_of_its_own(host: Host) -> None:
     url = host.url(queue_type__a="classic", prefetch__a=3, global_qos__a="yes", prefetch__b=2, api_port=1)
     broker = open_filled(url, "a", "b")
-    assert held(broker, "a") == [3]
-    assert held(broker, "b") == [2]
+    assert held(broker, 3, "a") == [3]
+    assert held(broker, 2, "b") == [2]
     with pytest.raises(BrokerRefused, match="the queue 'a' is one prefetch for all queues of a worker, and that of 'b'"):
-        broker.feed(["b", "a"], 10)
-    assert held(broker, "a") == [3]  # nothing is left of what was refused
+        broker.prefetch.feed(["b", "a"], 10)
+    assert held(broker, 3, "a") == [3]  # nothing is left of what was refused
     broker.close()
 
 
@@ -81,7 +81,7 @@ def test_a_server_that_does_not_have_it_is_asked_before_the_worker_begins(host: 
     open_filled(host.url(), "a").close()  # a quorum queue
     broker = open_broker(host.url(declare="no", global_qos="yes"))
     with pytest.raises(BrokerUnavailable, match=r"no prefetch for all queues .*; leave out global_qos=yes"):
-        broker.feed(["a"], 10)
+        broker.prefetch.feed(["a"], 10)
     broker.close()
 
 

@@ -161,7 +161,7 @@ async def test_a_worker_holds_no_more_messages_than_it_can_run(host: Host) -> No
         await gate.pass_through()
 
     def ready(broker: Any) -> int:
-        depth: int = broker._transport.depth(broker._place("default"))
+        depth: int = broker._transport.depth(broker._transport.address.topology("default"))
         return depth
 
     with fail_after(SECONDS):

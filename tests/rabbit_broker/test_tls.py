@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import warnings
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from anyio import fail_after
+from proxy import Proxy
 from rabbit_server import write_certificates
 
 from nursery_tasks import App
-from nursery_tasks.brokers.protocol import HasTransport
 from nursery_tasks.brokers.url import open_broker
 from nursery_tasks.errors import BrokerUnreachable, InvalidBrokerUrl
 
@@ -54,9 +56,9 @@ async def test_jobs_run_over_tls_and_the_server_knows_who_asks(host: Host, anyio
 
 def test_the_management_api_is_asked_over_tls(host: Host, strange: Path) -> None:
     ours = open_broker(tls_url(host, cafile=host.server.folder / "ca.pem", queue_type="classic"))
-    assert isinstance(ours, HasTransport)
+    assert ours.queues
     command(tls_url(host, cafile=host.server.folder / "ca.pem"), "queues", "--create", "work")
-    found = ours.transport_queue("work")
+    found = ours.queues.transport_queue("work")
     assert found is not None
     assert found.in_per_second is not None  # the plugin has answered
     ours.close()
@@ -89,3 +91,17 @@ def test_a_port_or_a_file_that_is_wrong_is_named(host: Host, tmp_path: Path) -> 
     (tmp_path / "empty.pem").touch()
     with pytest.raises(BrokerUnreachable, match=r"no TLS .*; check the files and the port"):
         open_broker(tls_url(host, cafile=tmp_path / "empty.pem"))
+
+
+def test_a_server_that_says_no_goodbye_leaves_no_socket_open(host: Host) -> None:
+    """TLS ends with a word from both sides; what waits for it must not outlive the broker."""
+    with Proxy(host.server.tls_port) as proxy:
+        broker = open_broker(tls_url(host, port=proxy.port, no_verify_ssl="yes"))
+        proxy.stall_all()
+        gc.collect()
+        with warnings.catch_warnings(record=True) as left:
+            warnings.simplefilter("always", ResourceWarning)
+            broker.close()
+            del broker
+            gc.collect()
+    assert [str(each.message) for each in left if "unclosed" in str(each.message)] == []

@@ -9,8 +9,7 @@ from anyio import fail_after
 
 from nursery_tasks import App
 from nursery_tasks.brokers.amqp.address import read_address
-from nursery_tasks.brokers.amqp.bare.places import to_bare
-from nursery_tasks.brokers.protocol import HasTransport
+from nursery_tasks.brokers.amqp.storeless.topology import to_storeless
 from nursery_tasks.brokers.url import open_broker
 from nursery_tasks.errors import BrokerUnavailable, BrokerUnreachable, InvalidBrokerUrl
 from nursery_tasks.model.delivery import Submission
@@ -115,16 +114,16 @@ def test_a_url_that_makes_no_sense_is_refused(url: str, problem: str) -> None:
 
 def test_what_the_management_plugin_says_of_a_queue_and_what_is_known_without_it(host: Host) -> None:
     plugin, none = (open_broker(host.url(api_port=port)) for port in (host.server.api_port, 1))
-    assert isinstance(plugin, HasTransport)
-    assert isinstance(none, HasTransport)
-    assert plugin.transport_queue("work") is None
+    assert plugin.queues
+    assert none.queues
+    assert plugin.queues.transport_queue("work") is None
     plugin.submit([job("first"), job("second")])
     assert len(plugin.claim(["work"], 1, "w", 15)) == 1
-    simple = none.transport_queue("work")
+    simple = none.queues.transport_queue("work")
     assert simple is not None
     assert (simple.ready, simple.unacknowledged, simple.memory_bytes) == (1, None, None)
     end = time.monotonic() + 30
-    while (found := plugin.transport_queue("work")) is None or found.memory_bytes is None or not found.unacknowledged:
+    while (found := plugin.queues.transport_queue("work")) is None or found.memory_bytes is None or not found.unacknowledged:
         assert time.monotonic() < end, found
         time.sleep(0.1)
     assert (found.ready, found.unacknowledged) == (1, 1)
@@ -145,19 +144,19 @@ def test_queues_are_known_by_their_names_at_the_server() -> None:
     names = [*(f"nursery-tasks.{name}" for name in ours), "Olive.q", "other"]
     address = read_address("amqp://h", {"queue.green": "Olive.q", "queue.gone": "Gone.q"}, "amqp://h")
     assert address.queues_among(names) == ["a", "box.1f", "dead.a", "delay.3", "green"]
-    assert to_bare(address).queues_among(names) == ["a", "dead.a", "green"]
+    assert to_storeless(address).queues_among(names) == ["a", "dead.a", "green"]
     assert read_address("amqp://h", {"queue": "q-{queue}-x"}, "amqp://h").queues_among(["q-a-x", "q-b"]) == ["a"]
 
 
 def test_options_for_one_queue_win() -> None:
     options = {"queue": "all.{queue}", "queue.mails": "mails", "x-max-length.mails": "7", "x-max-length": "5", "prefetch": "3"}
     address = read_address("amqp://h", options, "amqp://h")
-    assert address.place("other").name == "all.other"
-    assert address.place("mails").name == "mails"
-    assert address.place("mails").arguments == {"x-queue-type": "quorum", "x-max-length": 7}
-    assert address.place("other").arguments == {"x-queue-type": "quorum", "x-max-length": 5}
-    assert address.place("other").prefetch == 3
-    active = read_address("amqp://h", {"x-single-active-consumer": "true"}, "amqp://h").place("other").arguments
+    assert address.topology("other").name == "all.other"
+    assert address.topology("mails").name == "mails"
+    assert address.topology("mails").arguments == {"x-queue-type": "quorum", "x-max-length": 7}
+    assert address.topology("other").arguments == {"x-queue-type": "quorum", "x-max-length": 5}
+    assert address.topology("other").prefetch == 3
+    active = read_address("amqp://h", {"x-single-active-consumer": "true"}, "amqp://h").topology("other").arguments
     assert active["x-single-active-consumer"] is True
 
 

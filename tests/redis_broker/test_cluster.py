@@ -150,7 +150,7 @@ def test_the_facts_name_the_slot_and_its_owner() -> None:
         broker = open_redis_broker(url)
         slot = slot_of(url.partition("?prefix=")[2])
         owner = shared_cluster().owner(slot)
-        assert broker.describe()["Cluster"] == f"3 nodes known, slot {slot} of this prefix on 127.0.0.1:{owner.port}"
+        assert broker.facts.describe()["Cluster"] == f"3 nodes known, slot {slot} of this prefix on 127.0.0.1:{owner.port}"
         broker.close()
 
 
@@ -271,7 +271,7 @@ def test_an_empty_slot_that_has_moved_is_followed_without_an_error(cluster: Clus
         begin_move(old, new)
         end_move(cluster.primaries, new)
         assert broker.claim(["work"], 1, "w", 15) == []
-        assert broker.describe()["Cluster"].endswith(f":{new.port}")
+        assert broker.facts.describe()["Cluster"].endswith(f":{new.port}")
         assert broker._link.address.route.epoch == number + 2
     broker.close()
 

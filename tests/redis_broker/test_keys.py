@@ -35,12 +35,12 @@ def go_through_everything(broker: RedisBroker, clock: ManualClock) -> None:
     broker.settle([Started(parent), *(Released(delivery, 1.0) for delivery in held[:1])])
     broker.settle([Finished(parent, JobState.FAILED, packed(JobState.FAILED))])
     broker.settle([Retried(delivery, 1.0, packed(JobState.FAILED)) for delivery in held[1:]])
-    broker.beat(WorkerRecord(name="worker", node="n", pid=1), 10)
-    broker.pause("work")
-    broker.resume("work")
+    broker.admin.beat(WorkerRecord(name="worker", node="n", pid=1), 10)
+    broker.admin.pause("work")
+    broker.admin.resume("work")
     clock.advance(6)
     broker.sweep(100)
-    broker.requeue(["child", "late"])
+    broker.admin.requeue(["child", "late"])
 
 
 @pytest.mark.parametrize("how", ["swept", "purged"])
@@ -50,9 +50,9 @@ def test_only_the_counter_stays_when_all_jobs_are_gone(server: RedisServer, how:
     go_through_everything(broker, clock)
     assert len(keys(server)) > 8
     if how == "purged":
-        broker.purge("work", WAITING | ENDED)
-        broker.beat(WorkerRecord(name="worker", node="n", pid=1), 0)
-        broker.hold([b"me"], 0)
+        broker.admin.purge("work", WAITING | ENDED)
+        broker.admin.beat(WorkerRecord(name="worker", node="n", pid=1), 0)
+        broker.renew_owners([b"me"], 0)
     else:
         clock.advance(60)
         broker.sweep(100)
@@ -61,7 +61,7 @@ def test_only_the_counter_stays_when_all_jobs_are_gone(server: RedisServer, how:
         clock.advance(15 * 86_400)
         assert broker.sweep(100).dropped
     assert keys(server) == ["{nursery-tasks}:seq"]
-    assert broker.queues() == []
+    assert broker.admin.list_queues() == []
     broker.close()
 
 
@@ -98,13 +98,13 @@ def test_a_job_whose_key_was_deleted_by_hand_does_not_stop_the_sweeps(server: Re
     assert done == {each: int(each == where) for each in done}
     if where == "owned":
         assert cancelled(broker, ["b"]) == 1
-    assert len(broker.jobs(JobFilter(), 10)) == (where != "ended")
-    broker.purge("work", WAITING | ENDED)
-    assert broker.jobs(JobFilter(), 10) == []
+    assert len(broker.admin.list_jobs(JobFilter(), 10)) == (where != "ended")
+    broker.admin.purge("work", WAITING | ENDED)
+    assert broker.admin.list_jobs(JobFilter(), 10) == []
     broker.close()
 
 
-def test_limits_locks_and_letters_leave_nothing_behind(server: RedisServer) -> None:
+def test_limits_locks_and_messages_leave_nothing_behind(server: RedisServer) -> None:
     clock = ManualClock()
     broker = open_redis_broker(server.url, clock)
     limits = (Limit("few", most=1), Limit("slow", interval_seconds=60.0), Limit("none", most=1, rejects=True))
@@ -116,8 +116,8 @@ def test_limits_locks_and_letters_leave_nothing_behind(server: RedisServer) -> N
     broker.submit(jobs)
     held = broker.claim(["work"], 10, "worker", 15)
     assert sorted(delivery.id for delivery in held) == ["few-1", "none-1", "slow-1"]
-    assert broker.lock("name", b"one", 5, wait=False)
-    assert not broker.lock("name", b"two", 5, wait=True)
+    assert broker.locks.lock("name", b"one", 5, wait=False)
+    assert not broker.locks.lock("name", b"two", 5, wait=True)
     with redis.Redis(port=server.port, protocol=2) as client:
         client.rpush("{nursery-tasks}:in:work", b'{"task": "t", "reply_to": "answers"}', b"nobody can read this")
     clock.advance(60)
@@ -129,8 +129,8 @@ def test_limits_locks_and_letters_leave_nothing_behind(server: RedisServer) -> N
         clock.advance(61)
         broker.sweep(100)
     broker.settle([Finished(delivery, JobState.SUCCEEDED, packed()) for delivery in held])
-    assert broker.take_replies("answers", 10) == [b"1", b"1"]
-    broker.purge("work", ENDED)
+    assert broker.replies.take_replies("answers", 10) == [b"1", b"1"]
+    broker.admin.purge("work", ENDED)
     assert keys(server) == ["{nursery-tasks}:seq"]
     broker.close()
 
@@ -145,7 +145,7 @@ def test_an_owner_that_comes_back_does_not_wait_until_all_it_had_is_cancelled(se
     names = [f"job-{n}" for n in range(6_000)]
     for begin in range(0, 6_000, 2_000):
         broker.submit(owned(*names[begin : begin + 2_000]))
-    broker.hold([b"me"], 0)
+    broker.renew_owners([b"me"], 0)
     assert cancelled(broker, names) == 5_000
     more = [f"more-{n}" for n in range(6_000)]
     for begin in range(0, 6_000, 2_000):
@@ -161,8 +161,8 @@ def test_an_owner_that_comes_back_does_not_wait_until_all_it_had_is_cancelled(se
     found = broker.outcomes(["last"])[0]
     assert found is not None
     assert found.state is JobState.READY
-    broker.hold([b"me"], 0)
-    broker.purge("work", ENDED, 20_000)
+    broker.renew_owners([b"me"], 0)
+    broker.admin.purge("work", ENDED, 20_000)
     assert keys(server) == ["{nursery-tasks}:seq"]
     broker.close()
 
@@ -183,8 +183,8 @@ def test_an_owner_of_thousands_lets_them_go_in_several_steps(server: RedisServer
             ]
         )
     if how == "held":
-        assert broker.hold([owner], 0) == [True]
-        assert broker.hold([owner], 60) == [False]  # nobody can have it back
+        assert broker.renew_owners([owner], 0) == [True]
+        assert broker.renew_owners([owner], 60) == [False]  # nobody can have it back
     assert broker.settle([Finished(parent, JobState.SUCCEEDED, packed())]) == [True]
     assert cancelled(broker, names) == 5_000
     sweeps = 0
@@ -195,9 +195,9 @@ def test_an_owner_of_thousands_lets_them_go_in_several_steps(server: RedisServer
     outcome = broker.outcomes([names[-1]])[0]
     assert outcome is not None
     assert (OWNER_GONE if how == "held" else OWNER_ENDED).encode() in (outcome.outcome or b"")
-    broker.purge("work", ENDED, 10_000)
-    broker.purge("parents", ENDED)
-    assert keys(server) == ["{nursery-tasks}:seq"]
+    broker.admin.purge("work", ENDED, 10_000)
+    broker.admin.purge("parents", ENDED)
+    assert keys(server) == ["{nursery-tasks}:seq", "{nursery-tasks}:swept"]
     broker.close()
 
 
@@ -218,8 +218,8 @@ def test_a_large_batch_is_one_step(server: RedisServer) -> None:
     assert len(broker.renew(deliveries, 15)) == 10_000
     found = broker.outcomes([job.id for job in jobs])
     assert sum(each is not None and each.state is JobState.SUCCEEDED for each in found) == 9_000
-    assert broker.hold([b"me"], 0) == [True]
-    assert broker.purge("work", ENDED, 20_000) == 9_000
+    assert broker.renew_owners([b"me"], 0) == [True]
+    assert broker.admin.purge("work", ENDED, 20_000) == 9_000
     broker.close()
 
 
@@ -233,11 +233,11 @@ def test_the_children_of_a_job_are_found_without_a_look_at_all_others(server: Re
     wanted = JobFilter(parent="top")
     with redis.Redis(port=server.port, protocol=2) as client:
         client.config_resetstat()
-        assert [record.id for record in broker.jobs(wanted, 10)] == ["child-0", "child-1"]
+        assert [record.id for record in broker.admin.list_jobs(wanted, 10)] == ["child-0", "child-1"]
         loads = client.info("commandstats")["cmdstat_hmget"]["calls"]
     assert loads == 4  # two for each child
-    assert [record.id for record in broker.jobs(wanted, 10, newest_first=True)] == ["child-1", "child-0"]
-    first = broker.jobs(wanted, 1)[0]
-    assert [record.id for record in broker.jobs(wanted, 10, after=first.cursor)] == ["child-1"]
-    assert broker.jobs(JobFilter(parent="child-0"), 10) == []
+    assert [record.id for record in broker.admin.list_jobs(wanted, 10, newest_first=True)] == ["child-1", "child-0"]
+    first = broker.admin.list_jobs(wanted, 1)[0]
+    assert [record.id for record in broker.admin.list_jobs(wanted, 10, after=first.cursor)] == ["child-1"]
+    assert broker.admin.list_jobs(JobFilter(parent="child-0"), 10) == []
     broker.close()

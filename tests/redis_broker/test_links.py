@@ -106,6 +106,7 @@ def test_a_listener_that_was_cut_off_looks_at_everything_and_hears_again(
     proxy: Proxy, broker: Broker, server: RedisServer, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     monkeypatch.setattr("nursery_tasks.brokers.redis.hints.QUIET_SECONDS", 0.2)
+    monkeypatch.setattr("nursery_tasks.brokers.redis.hints.ANSWER_SECONDS", 1.0)
     direct = open_redis_broker(server.url)
     ear = Ear()
     broker.listen(["work", "outcome"], ear)

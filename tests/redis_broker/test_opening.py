@@ -170,7 +170,7 @@ def test_a_user_with_the_rights_of_the_how_to_page_can_do_everything(server: Red
     broker.submit([job("a")])
     assert [delivery.id for delivery in broker.claim(["work"], 1, "w", 15)] == ["a"]
     broker.sweep(10)
-    assert len(broker.jobs(JobFilter(), 10)) == len(broker.queues()) == 1
+    assert len(broker.admin.list_jobs(JobFilter(), 10)) == len(broker.admin.list_queues()) == 1
     broker.close()
     with pytest.raises(BrokerUnavailable, match="this user may not"):
         open_redis_broker(f"redis://jobs:secret@127.0.0.1:{server.port}/0?prefix=other").submit([job("a")])
@@ -196,7 +196,7 @@ def test_a_full_server_refuses_new_jobs_and_ends_those_that_it_has(tmp_path: Pat
         broker.submit([job("first"), job("second")])
         with pytest.raises(BrokerFull, match="raise its maxmemory"):
             fill(broker)
-        stored = len(broker.jobs(JobFilter(), 10_000))
+        stored = len(broker.admin.list_jobs(JobFilter(), 10_000))
         deliveries = broker.claim(["work"], 2, "w", 15)
         assert [delivery.id for delivery in deliveries] == ["first", "second"]
         ends = [Finished(delivery, JobState.SUCCEEDED, packed()) for delivery in deliveries]
@@ -204,7 +204,7 @@ def test_a_full_server_refuses_new_jobs_and_ends_those_that_it_has(tmp_path: Pat
         with pytest.raises(BrokerUnavailable):
             broker.submit([job("one more")])
         assert broker.outcomes(["one more"]) == [None]
-        assert len(broker.jobs(JobFilter(), 10_000)) == stored
+        assert len(broker.admin.list_jobs(JobFilter(), 10_000)) == stored
         broker.close()
 
 
@@ -215,7 +215,7 @@ def test_a_missing_driver_is_named_with_its_extra(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": places}, check=False
     )
-    assert "pip install 'nursery-tasks[redis]'" in ended.stderr
+    assert "pip install 'redis[hiredis]'" in ended.stderr
     assert "secret" not in ended.stderr.splitlines()[-1]
 
 

@@ -8,19 +8,22 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Generator
 from pathlib import Path
 from threading import Thread
 from urllib.parse import quote
 
 import pytest
-from anyio import fail_after
+from anyio import create_task_group, fail_after, sleep, sleep_forever
 from proxy import Proxy
+from rabbit_server import fresh_rabbit_url
 from redis_server import RedisServer, open_redis_broker
 from redis_topologies import told
 from support import Gate, until, working
 
 from nursery_tasks import App, JobState, current_job
 from nursery_tasks.errors import BrokerUnavailable
+from nursery_tasks.events import EventKind
 from nursery_tasks.model.delivery import Submission
 
 from . import outage_program
@@ -29,6 +32,7 @@ OUTAGE_SECONDS = 10.0
 JOB_SECONDS = 4.0
 DEADLINE = 40.0
 LOG_LINES = 10
+SHORT_LEASE = 4.0
 LOOPS = ["asyncio", *[pytest.param(loop, marks=pytest.mark.soak) for loop in ("uvloop", "trio")]]
 
 
@@ -107,6 +111,7 @@ async def test_a_link_that_is_half_open_costs_a_timeout_and_no_job(
 ) -> None:
     """Every link of the worker falls silent, and nobody tells it; what runs goes on, and its outcome comes by a new link."""
     monkeypatch.setattr("nursery_tasks.brokers.redis.hints.QUIET_SECONDS", 0.2)
+    monkeypatch.setattr("nursery_tasks.brokers.redis.hints.ANSWER_SECONDS", 1.0)
     app = App(f"redis://127.0.0.1:{proxy.port}/0?timeout=0.5")
     gate = Gate()
 
@@ -123,6 +128,102 @@ async def test_a_link_that_is_half_open_costs_a_timeout_and_no_job(
         assert await handle == 1
         assert await wait.run() == 1
     assert gate.entered == 2
+
+
+@pytest.fixture(params=["redis", "amqp_with_redis"])
+def any_url(request: pytest.FixtureRequest, server: RedisServer) -> Generator[str, None, None]:
+    """A broker whose jobs are in `server`."""
+    if request.param == "redis":
+        yield server.url
+    else:
+        with fresh_rabbit_url(server.url) as url:
+            yield url
+
+
+async def test_work_that_ended_during_an_outage_is_stored_though_every_lease_was_over_when_it_ended(
+    server: RedisServer, any_url: str
+) -> None:
+    """Another worker that is there at once must not take the job before its own has said what became of it."""
+    app, beside = App(any_url), App(any_url)
+    gate, runs, stale = Gate(), [], []
+
+    async def work() -> int:
+        runs.append(1)
+        await gate.pass_through()
+        return len(runs)
+
+    for each in (app, beside):
+        each.task(name="work")(work)
+        each.subscribe(lambda event: stale.append(event) if event.kind is EventKind.STALE else None)
+    with fail_after(DEADLINE):
+        async with app, beside, app.open_worker(lease=SHORT_LEASE):
+            job = await app.job("work").enqueue()
+            await gate.wait_for(1)
+            async with beside.open_worker(lease=SHORT_LEASE):
+                server.kill()
+                gate.open()
+                await sleep(SHORT_LEASE + 1)  # what is tested is how long the server is away
+                server.start()
+                async with App(any_url) as fresh, fresh.open_worker(lease=SHORT_LEASE):  # sweeps before anything else
+                    assert await job == 1
+    assert len(runs) == 1
+    assert not stale
+
+
+async def test_a_program_that_awaits_a_job_keeps_it_over_an_outage_that_was_longer_than_its_own_lease(
+    server: RedisServer,
+) -> None:
+    app = App(server.url, owner_lease=SHORT_LEASE)
+    gate = Gate()
+
+    @app.task
+    async def work() -> str:
+        await gate.pass_through()
+        return "done"
+
+    with fail_after(DEADLINE):
+        async with app, app.open_worker(lease=60), create_task_group() as around:
+
+            async def break_the_server() -> None:
+                await gate.wait_for(1)
+                server.kill()
+                await sleep(SHORT_LEASE + 1)
+                server.start()
+                async with App(server.url) as fresh, fresh.open_worker():
+                    gate.open()
+
+            around.start_soon(break_the_server)
+            assert await work.run() == "done"
+
+
+async def test_a_worker_that_is_cut_off_alone_stops_its_handlers_before_another_one_has_the_job(
+    server: RedisServer, proxy: Proxy
+) -> None:
+    app, beside = App(f"redis://127.0.0.1:{proxy.port}/0?timeout=0.5"), App(server.url)
+    began: list[str] = []
+    left: list[str] = []
+
+    async def work() -> str:
+        worker = str(current_job().worker)
+        began.append(worker)
+        if worker == "beside":
+            return f"{worker}, {len(left)} left"
+        try:
+            await sleep_forever()
+        finally:
+            left.append(worker)
+        raise AssertionError  # nobody lets it go on
+
+    for each in (app, beside):
+        each.task(name="work")(work)
+    with fail_after(DEADLINE):
+        async with app, beside, app.open_worker(lease=SHORT_LEASE, name="cut-off"):
+            job = await app.job("work").enqueue()
+            await until(lambda: began == ["cut-off"])
+            async with beside.open_worker(lease=SHORT_LEASE, name="beside"):
+                proxy.refuse()
+                proxy.cut_all()
+                assert await beside.handle(job.id).result() == "beside, 1 left"
 
 
 @pytest.mark.parametrize("backend", LOOPS)

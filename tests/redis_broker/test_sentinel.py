@@ -40,7 +40,7 @@ def test_a_service_that_no_sentinel_knows_is_told(watched: Watched) -> None:
 
 def test_one_sentinel_that_answers_is_enough_and_none_is_told(watched: Watched) -> None:
     broker = open_redis_broker(watched.url.replace("127.0.0.1:", "127.0.0.1:1,127.0.0.1:", 1))
-    assert broker.describe()["Sentinel"] == f"2 named, service jobs, primary 127.0.0.1:{watched.servers[0].port}"
+    assert broker.facts.describe()["Sentinel"] == f"2 named, service jobs, primary 127.0.0.1:{watched.servers[0].port}"
     broker.close()
     with pytest.raises(BrokerUnreachable, match=r"no Sentinel answers: 127.0.0.1:1: .*; 127.0.0.1:2: "):
         open_broker("redis+sentinel://127.0.0.1:1,127.0.0.1:2/jobs")
@@ -96,7 +96,7 @@ def test_a_primary_that_becomes_a_replica_is_left_without_an_error(watched: Watc
     ear.wait_for(Hint("work", ("work",)))
     with client(new) as found:
         assert found.exists("{nursery-tasks}:j:00000000000002")
-    assert broker.describe()["Sentinel"].endswith(f":{new.port}")
+    assert broker.facts.describe()["Sentinel"].endswith(f":{new.port}")
     broker.close()
 
 
@@ -157,7 +157,7 @@ def test_what_is_not_on_a_replica_is_not_said_to_be_accepted(watched: Watched) -
     with pytest.raises(BrokerUnavailable, match=r"too few replicas have it \(0 of 1\).*see \?replicas="):
         broker.submit([job("b")])
     with pytest.raises(BrokerUnavailable, match="too few replicas"):
-        broker.lock("name", b"me", 15.0, True)
+        broker.locks.lock("name", b"me", 15.0, True)
     watched.servers[1].start()
     wait_for(lambda: stored(broker, "b"), "the replica")
     assert not broker.submit([job("b")])[0].created
@@ -189,7 +189,7 @@ def test_a_primary_that_dies_under_load_loses_nothing_that_its_replica_had(
         counts = wait_for_the_end(broker, load.accepted)
         assert worker.poll() is None
         assert counts == {"succeeded": len(load.accepted)}
-        assert broker.describe()["Sentinel"].endswith(f":{new.port}")
+        assert broker.facts.describe()["Sentinel"].endswith(f":{new.port}")
     finally:
         load.stop()
         worker.kill()

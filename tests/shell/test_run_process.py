@@ -58,6 +58,11 @@ def children() -> set[int]:
     return found
 
 
+def nothing_new(known_children: set[int], known_descriptors: int) -> bool:
+    """Whether nothing has come that is still there; what other tests have left may have gone meanwhile."""
+    return children() <= known_children and descriptors() <= known_descriptors
+
+
 class Pids:
     """Collects the process ids that a program writes."""
 
@@ -204,7 +209,7 @@ async def test_a_program_that_does_not_exist_leaves_nothing() -> None:
     before = children(), descriptors()
     with pytest.raises(FileNotFoundError, match="no-such-program"):
         await run_process(["no-such-program"])
-    assert (children(), descriptors()) == before
+    assert nothing_new(*before)
 
 
 async def test_a_return_code_is_an_error_that_carries_it() -> None:
@@ -236,7 +241,7 @@ async def test_a_program_that_runs_too_long_is_ended_and_its_last_words_are_read
 
 
 async def test_a_cancel_ends_the_program_with_all_that_it_started() -> None:
-    before, pids = (children(), descriptors()), Pids(3)
+    before, pids = children(), Pids(3)
     async with create_task_group() as group:
         group.start_soon(lambda: run_process(sh(TREE), on_output=pids.add, kill_after=0.2))
         with fail_after(DEADLINE):
@@ -246,7 +251,7 @@ async def test_a_cancel_ends_the_program_with_all_that_it_started() -> None:
         group.cancel_scope.cancel()
     assert not pids.alive()
     assert 0.15 < current_time() - began < 2  # one of them had to be killed
-    assert children() == before[0]
+    assert children() <= before
 
 
 async def test_a_program_that_hears_ends_at_once() -> None:
@@ -309,7 +314,7 @@ async def test_a_cancel_at_any_moment_of_the_start_leaves_nothing(seconds: float
     for _ in range(5):
         with move_on_after(seconds):
             await run_process(sh("sleep 100 & sleep 100"))
-    assert children() == before
+    assert children() <= before
     await until(lambda: threading.active_count() <= threads + 2)  # AnyIO keeps idle threads
 
 
@@ -337,7 +342,7 @@ async def test_many_at_once_leave_no_descriptor_and_no_child() -> None:
     async with create_task_group() as group:
         for number in range(30):
             group.start_soon(lambda n=number: run_process(sh(f"exit {n % 3}"), check=False, stdin=b"x"))
-    assert (children(), descriptors()) == before
+    assert nothing_new(*before)
 
 
 def test_a_killed_program_takes_what_it_started_with_it(tmp_path: Path) -> None:

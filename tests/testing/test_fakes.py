@@ -7,7 +7,7 @@ from threading import Thread
 import pytest
 
 from nursery_tasks.brokers.memory import MemoryBroker
-from nursery_tasks.brokers.protocol import Broker, BrokerAdmin
+from nursery_tasks.brokers.protocol import Broker
 from nursery_tasks.errors import BrokerUnavailable
 from nursery_tasks.model.delivery import Hint, Submission
 from nursery_tasks.model.listing import JobFilter
@@ -19,10 +19,10 @@ JOB = Submission(id="a", queue="q", task="t", payload=b"{}")
 def test_the_faulty_broker_is_a_broker_with_an_admin_side() -> None:
     broker = FaultyBroker(MemoryBroker())
     assert isinstance(broker, Broker)
-    assert isinstance(broker, BrokerAdmin)
+    assert broker.admin
     broker.submit([JOB])
-    assert broker.queues()[0].depth == 1
-    assert broker.calls == {"submit": 1, "queues": 1}
+    assert broker.admin.list_queues()[0].depth == 1
+    assert broker.calls == {"submit": 1, "list_queues": 1}
 
 
 def test_a_failing_call_has_no_effect_unless_it_is_asked_to() -> None:
@@ -66,13 +66,13 @@ def test_hints_can_be_lost() -> None:
 def test_the_lease_of_an_owner_can_fail_and_stall_like_any_call() -> None:
     broker = FaultyBroker(MemoryBroker(), threads=True)
     broker.submit([Submission(id="a", queue="q", task="t", payload=b"{}", owner=b"o", owner_seconds=15.0)])
-    with broker.failing("hold"), pytest.raises(BrokerUnavailable):
-        broker.hold([b"o"], 0.0)
-    stall = broker.stall("hold")
-    caller = Thread(target=broker.hold, args=[[b"o"], 0.0])
+    with broker.failing("renew_owners"), pytest.raises(BrokerUnavailable):
+        broker.renew_owners([b"o"], 0.0)
+    stall = broker.stall("renew_owners")
+    caller = Thread(target=broker.renew_owners, args=[[b"o"], 0.0])
     caller.start()
     assert stall.wait_until_reached()
-    assert [record.cancel_reason for record in broker.jobs(JobFilter(), 10, newest_first=True)] == [None]
+    assert [record.cancel_reason for record in broker.admin.list_jobs(JobFilter(), 10, newest_first=True)] == [None]
     stall.release()
     caller.join()
-    assert [record.cancel_reason for record in broker.jobs(JobFilter(), 10)] == ["its owner is gone"]
+    assert [record.cancel_reason for record in broker.admin.list_jobs(JobFilter(), 10)] == ["its owner is gone"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
 from nursery_tasks import (
@@ -13,10 +13,19 @@ from nursery_tasks import (
     Flow,
     Job,
     JobHandle,
+    JobInfo,
+    JobState,
+    JobUpdate,
     PartialJob,
+    QueueInfo,
     Retry,
+    RetryAnswer,
     TaskClass,
+    any_of,
+    at,
+    cron,
     current_job,
+    every,
     parallel,
     parallel_map,
     resource,
@@ -28,6 +37,9 @@ from nursery_tasks.client.sync_handle import SyncJobHandle
 from nursery_tasks.model.delivery import CancelAnswer
 
 app = App("memory:")
+
+assert_type(cron("@daily", tz="Europe/Rome").next_after(datetime.now(UTC)), datetime | None)
+any_of(every(0.5), every(timedelta(hours=1), anchor="00:25"), at(datetime.now(UTC))).explain()
 
 
 @app.lifespan
@@ -204,3 +216,18 @@ async def groups() -> None:
     assert_type(four.return_value, int)
     assert_type(await app.cancel_jobs(task="add", reason="enough"), dict[CancelAnswer, int])
     assert_type(await one, int)
+
+
+async def looking() -> None:
+    handle = add.handle("7")
+    assert_type(await handle, int)
+    async for update in handle.watch():
+        assert_type(update, JobUpdate)
+    for update in app.sync.handle("7", "add").watch(timeout=3):
+        assert_type(update.state, JobState)
+    assert_type(await app.jobs.list(states=["dead"], limit=3), list[JobInfo])
+    assert_type(app.sync.jobs.get("7"), JobInfo | None)
+    assert_type(await app.jobs.retry(["7"]), dict[str, RetryAnswer])
+    assert_type(await app.jobs.purge("video"), int)
+    assert_type(app.sync.queues.list(), list[QueueInfo])
+    assert_type(await app.queues.send("video", b"x"), str)

@@ -13,7 +13,9 @@ from nursery_tasks import App, JobState, check_cancelled, current_job
 from nursery_tasks.errors import JobCancelled, JobStillRunning
 from nursery_tasks.events import EventKind
 from nursery_tasks.model.delivery import CancelAnswer, Started
-from nursery_tasks.testing import FaultyBroker
+from nursery_tasks.testing import FaultyBroker, lab_backend, open_lab
+
+IN_THE_LAB = pytest.mark.parametrize("anyio_backend", [lab_backend()], ids=["lab"])  # where no pause uses up a timeout
 
 # --- jobs that wait ----------------------------------------------------------------------------------------------------------
 
@@ -240,9 +242,11 @@ async def test_an_owned_job_that_still_waits_never_starts_when_its_scope_is_left
         ran.append(1)
 
     async with app:
-        with move_on_after(0.02) as scope:
-            await note.options(id="owned").run()
-        assert scope.cancelled_caught
+        with move_on_after(DEADLINE):
+            async with create_task_group() as tg:
+                tg.start_soon(note.options(id="owned").run)
+                await until(lambda: states(app))
+                tg.cancel_scope.cancel()
         assert states(app) == {"owned": JobState.CANCELLED}
     assert ran == []
 
@@ -254,7 +258,7 @@ async def test_a_scope_that_is_cancelled_already_sends_nothing(app: App) -> None
     async with app:
         with CancelScope() as scope:
             scope.cancel()
-            with fail_after(1):
+            with fail_after(DEADLINE):
                 await note.run()
         assert scope.cancelled_caught
         assert states(app) == {}
@@ -319,10 +323,11 @@ async def test_who_is_cancelled_does_not_wait_for_a_broker_that_is_away(memory_a
             await hang.run()
 
     async with working(memory_app):
-        with faulty.failing("cancel"), fail_after(1):
+        with faulty.failing("cancel"), fail_after(DEADLINE) as limit:
             async with create_task_group() as tg:
                 tg.start_soon(left_with_an_error)
                 await gate.wait_for(1)
+                limit.deadline = anyio.current_time() + 1
                 tg.cancel_scope.cancel()
         assert gate.inside == 1  # nobody could be told
         gate.open()
@@ -379,7 +384,7 @@ async def test_a_cancel_while_the_start_is_being_stored_keeps_the_handler_from_s
             async with memory_app.open_worker(lease=3600) as worker:
                 assert await to_thread.run_sync(stall.wait_until_reached)
                 assert await job.cancel("early", wait=0) is CancelAnswer.REQUESTED
-                await until(lambda: worker._held.snapshot()[0].cancelled)
+                await until(lambda: worker._in_flight.snapshot()[0].cancelled)
                 stall.release()
                 with pytest.raises(JobCancelled, match="early"):
                     await job
@@ -451,11 +456,14 @@ async def test_the_reason_that_we_use_ourselves_is_no_magic_word(app: App) -> No
         assert admin(app).job(job.id).attempts == 1
 
 
+@IN_THE_LAB
 @pytest.mark.parametrize("raises", [False, True], ids=["quietly", "with an error"])
-async def test_a_cancelled_handler_is_cancelled_also_when_its_clean_up_outlasts_its_timeout(app: App, raises: bool) -> None:
+async def test_a_cancelled_handler_is_cancelled_also_when_its_clean_up_outlasts_its_timeout(
+    memory_app: App, raises: bool
+) -> None:
     gate = Gate()
 
-    @app.task(timeout=0.2)
+    @memory_app.task(timeout=0.2)
     async def hang() -> None:
         try:
             await gate.pass_through()
@@ -465,17 +473,18 @@ async def test_a_cancelled_handler_is_cancelled_also_when_its_clean_up_outlasts_
             if raises:
                 raise ValueError("in its clean-up")
 
-    async with working(app):
+    async with open_lab(memory_app):
         job = await hang.enqueue()
         await gate.wait_for(1)
         assert await job.cancel("not needed") is CancelAnswer.CANCELLED
         assert (await job.outcome()).reason == "not needed"
 
 
-async def test_an_interrupted_job_goes_back_also_when_its_clean_up_outlasts_its_timeout(app: App) -> None:
+@IN_THE_LAB
+async def test_an_interrupted_job_goes_back_also_when_its_clean_up_outlasts_its_timeout(memory_app: App) -> None:
     gate = Gate()
 
-    @app.task(timeout=0.2)
+    @memory_app.task(timeout=0.2, queue="apart")
     async def hang() -> None:
         try:
             await gate.pass_through()
@@ -483,9 +492,8 @@ async def test_an_interrupted_job_goes_back_also_when_its_clean_up_outlasts_its_
             with CancelScope(shield=True):
                 await anyio.sleep(0.3)
 
-    with fail_after(DEADLINE):
-        async with app:
-            async with app.open_worker(drain=0):
-                job = await hang.enqueue()
-                await gate.wait_for(1)
-            assert await job.status() is JobState.READY
+    async with open_lab(memory_app, queues=["default"]):
+        async with memory_app.open_worker(queues=["apart"], drain=0):
+            job = await hang.enqueue()
+            await gate.wait_for(1)
+        assert await job.status() is JobState.READY

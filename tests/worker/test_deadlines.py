@@ -8,12 +8,13 @@ import anyio
 import msgspec
 import pytest
 from anyio import current_effective_deadline, current_time, fail_after, move_on_after
-from support import DEADLINE, Gate, until, working
+from support import DEADLINE, Gate, admin, until, working
 
 from nursery_tasks import App, JobState, current_job
 from nursery_tasks.errors import JobCancelled, JobExpired, JobTimedOut
 from nursery_tasks.model.codec import Codec
 from nursery_tasks.model.delivery import Delivery
+from nursery_tasks.testing import lab_backend, open_lab
 from nursery_tasks.worker.prepare import deadline_of
 
 LEFT = "the deadline of its caller is over"
@@ -29,9 +30,9 @@ async def test_a_handler_sees_its_callers_deadline(app: App) -> None:
         return await left.run()
 
     async with working(app):
-        with fail_after(5):
-            assert 4 < await left.run() < 5
-            assert 4 < await parent.run() < 5
+        with fail_after(8):
+            assert 4 < await left.run() < 8
+            assert 4 < await parent.run() < 8
         with fail_after(5):
             assert 2 < await left.options(timeout=3).run() <= 3  # the nearest one counts
         assert await (await left.enqueue()) > 5  # who only enqueues sets no deadline; the test has one
@@ -46,9 +47,13 @@ async def test_a_detached_job_does_not_end_with_the_deadline_of_who_sent_it(app:
         return "done"
 
     async with working(app):
-        with move_on_after(0.05):
+        with move_on_after(DEADLINE) as scope:
             job = await wait.enqueue()
+            await gate.wait_for(1)
+            scope.deadline = current_time()
             await job
+        assert scope.cancelled_caught
+        assert Codec("json").decode_message(admin(app).job(job.id).payload).remaining is None
         gate.open()
         assert await job == "done"
 
@@ -67,7 +72,7 @@ async def test_a_job_ends_at_its_callers_deadline_even_when_nobody_tells_it(app:
         await connection.gateway.submit([_owned(submission)])
         with pytest.raises(JobCancelled, match=LEFT):
             await app.handle("1")
-        assert worker.processed == 1  # it is no failure, so there is no retry
+        assert worker.processed <= 1  # it is no failure, so there is no retry; none, if half a second was too short to begin
         assert gate.inside == 0
 
 
@@ -98,7 +103,7 @@ async def test_clocks_that_differ_change_nothing(app: App, monkeypatch: pytest.M
 
     async with working(app):
         for skew in (-3600, 3600):
-            monkeypatch.setattr(app.connection, "now", lambda skew=skew: time.time() + skew)
+            monkeypatch.setattr(app.connection.submitter.encoder, "now", lambda skew=skew: time.time() + skew)
             with fail_after(5):
                 assert 4 < await left.run() < 5
 
@@ -143,22 +148,24 @@ async def test_who_swallows_the_deadline_has_not_succeeded(app: App) -> None:
             await app.handle("1")
 
 
-async def test_the_handler_can_ask_why_it_ends(app: App) -> None:
-    reasons: dict[str, str | None] = {}
+@pytest.mark.parametrize("anyio_backend", [lab_backend()], ids=["lab"])  # where each of them begins before its time is over
+async def test_the_handler_can_ask_why_it_ends(memory_app: App) -> None:
+    app, reasons, began = memory_app, dict[str, str | None](), list[str]()
 
     @app.task
     async def hang(name: str) -> None:
+        began.append(name)
         try:
             await anyio.sleep_forever()
         finally:
             reasons[name] = current_job().cancel_reason
 
-    async with working(app):
+    async with open_lab(app):
         with pytest.raises(JobTimedOut):
             await hang.options(timeout=0.05).run("timeout")
         await app.connection.gateway.submit([_owned(hang.job("deadline").to_submission("1", time.time(), 10_000, 0.05))])
         job = await hang.enqueue("cancel")
-        await until(lambda: len(reasons) == 2)
+        await until(lambda: len(reasons) == 2 and "cancel" in began)
         await job.cancel("enough")
     assert reasons == {"timeout": "timed out", "deadline": LEFT, "cancel": "enough"}
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any
 
 import anyio
+import msgspec
 import pytest
 from anyio import fail_after
 from process_tasks_raw import in_process_app
 from support import DEADLINE, SECONDS_APART, working
 
 from nursery_tasks import App, JobState, current_job
+from nursery_tasks.brokers.common.foreign import to_submission
 from nursery_tasks.brokers.memory import MemoryBroker
-from nursery_tasks.brokers.protocol import Emit, HasReplies, Listener
+from nursery_tasks.brokers.needed import replies_of
+from nursery_tasks.brokers.protocol import Emit, Listener
 from nursery_tasks.brokers.redis import RedisBroker
 from nursery_tasks.errors import InvalidOptions
 from nursery_tasks.model.codec import unpack_outcome
@@ -37,7 +40,8 @@ class Order:
 async def put(app: App, body: bytes, queue: str = "default", *, raw: bool = True, **more: Any) -> str:
     """Submit a body as a broker does that has found it; return the job's id."""
     job_id = f"from-elsewhere-{next(numbers)}"
-    await app.connection.gateway.submit([Submission(job_id, queue, "", body, raw=raw, **more)])
+    job = to_submission(queue.encode(), body, raw=raw)
+    await app.connection.gateway.submit([msgspec.structs.replace(job, id=job_id, **more)])
     return job_id
 
 
@@ -52,8 +56,7 @@ async def end_of(app: App, job_id: str) -> Outcome:
 
 async def answers(app: App, name: str = "answers") -> list[bytes]:
     gateway = app.connection.gateway
-    assert isinstance(gateway.broker, HasReplies)
-    return await gateway.call(gateway.broker.take_replies, name, 100)
+    return await gateway.call(replies_of(gateway.broker).take_replies, name, 100)
 
 
 @pytest.mark.parametrize(
@@ -255,9 +258,11 @@ class Quiet(MemoryBroker):
     def listen(self, topics: Sequence[Topic], emit: Emit) -> Listener:
         return super().listen(topics, lambda hint: None)
 
-    def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Delivery]:
+    def claim(
+        self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float, names: Collection[str] = ()
+    ) -> list[Delivery]:
         self.calls += 1
-        return super().claim(queues, limit, worker, lease_seconds)
+        return super().claim(queues, limit, worker, lease_seconds, names)
 
     def sweep(self, limit: int) -> Swept:
         self.calls += 1

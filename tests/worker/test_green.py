@@ -140,7 +140,7 @@ async def test_a_cancel_that_comes_just_before_the_function_begins_is_not_lost(
         assert cancelled.wait(DEADLINE)
         return run(function)
 
-    monkeypatch.setattr("nursery_tasks.on_loop.from_thread.run", run_late)
+    monkeypatch.setattr("nursery_tasks.loop.from_thread.from_thread.run", run_late)
 
     @memory_app.task
     def green() -> None:

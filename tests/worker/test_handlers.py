@@ -13,7 +13,7 @@ import anyio
 import pytest
 from anyio import CancelScope, Event, create_task_group, current_time, fail_after, sleep, sleep_forever
 from anyio.lowlevel import checkpoint
-from support import DEADLINE, Gate, History, gather, states, working
+from support import DEADLINE, Gate, History, gather, states, until, working
 
 from nursery_tasks import App, JobState, Retry, Task, current_job
 from nursery_tasks.errors import JobTimedOut, RemoteError
@@ -75,21 +75,11 @@ BAD_DEEDS: dict[str, tuple[Callable[[], object], str]] = {
 }
 
 
-# A thread's GeneratorExit would close the coroutine that waits for the thread. asyncio ends its loop when a task of the
-# handler's own raises one of the other two, and asks nobody above the task.
-NOWHERE_ELSE = {("generator exit", "thread"), ("exit", "child"), ("ctrl-c", "child")}
 DEEDS = [
     pytest.param(deed, where, id=f"{deed}-{where}")
-    for where in ("loop", "thread", "child", "with a retry")
+    for where in ("loop", "thread", "child", "task", "thread that waits", "with a retry")
     for deed in BAD_DEEDS
-    if (deed, where) not in NOWHERE_ELSE
 ]
-
-
-@pytest.mark.parametrize("deed", ["exit", "ctrl-c"])
-@pytest.mark.parametrize("anyio_backend", [pytest.param(("trio", {}), id="trio")])
-async def test_on_trio_a_child_of_a_handler_may_exit_too(memory_app: App, deed: str) -> None:
-    await check_that_it_costs_no_slot(memory_app, deed, "child")
 
 
 @pytest.mark.parametrize(("deed", "where"), DEEDS)
@@ -108,8 +98,15 @@ async def check_that_it_costs_no_slot(memory_app: App, deed: str, where: str) ->
         async with create_task_group() as tg:
             tg.start_soon(in_loop)
 
+    async def in_task() -> Any:
+        return await (asyncio.create_task(in_loop()) if asyncio._get_running_loop() else in_loop())
+
+    def waiting() -> Any:
+        return current_job().wait(in_loop)
+
     options: dict[str, Any] = {"retry": Retry(2, wait=0)} if where == "with a retry" else {}
-    bad = memory_app.task(name="bad", **options)({"thread": act, "child": in_child}.get(where, in_loop))
+    function = {"thread": act, "child": in_child, "task": in_task, "thread that waits": waiting}.get(where, in_loop)
+    bad = memory_app.task(name="bad", **options)(function)
     async with working(memory_app, slots=SLOTS, owns_signals=True):
         outcomes = []
         for _ in range(2 * SLOTS):
@@ -120,8 +117,28 @@ async def check_that_it_costs_no_slot(memory_app: App, deed: str, where: str) ->
         else:
             assert {outcome.state for outcome in outcomes} == {JobState.FAILED}
             found = {outcome.error.type for outcome in outcomes if outcome.error}
-            assert found <= {type_name, "ExceptionGroup", "BaseExceptionGroup", "SystemError"}
+            assert found <= {type_name, "ExceptionGroup", "BaseExceptionGroup", "SystemError", "RuntimeError"}
         await assert_full_capacity(memory_app)
+
+
+async def test_ctrl_c_as_the_answer_to_a_timeout_or_a_cancel_is_told_like_any_other_error(memory_app: App) -> None:
+    @memory_app.task
+    async def stubborn() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise KeyboardInterrupt
+
+    async with working(memory_app, owns_signals=True):
+        late = await stubborn.options(timeout=0.05).enqueue()
+        assert (await late.outcome()).reason == "timed out"
+        unwanted = await stubborn.enqueue()
+        await until(lambda: states(memory_app)[unwanted.id] is JobState.STARTED)
+        await unwanted.cancel("no need")
+        ended = await unwanted.outcome()
+        assert (ended.state, ended.reason) == (JobState.CANCELLED, "no need")
+        assert ended.error is not None
+        assert ended.error.type == "SystemError"
 
 
 async def test_ctrl_c_in_a_program_that_receives_no_signals_itself_ends_it_and_gives_the_job_back(tmp_path: Any) -> None:

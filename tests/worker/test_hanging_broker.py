@@ -13,11 +13,11 @@ from support import until
 from nursery_tasks import App
 from nursery_tasks.client import connection
 from nursery_tasks.testing import FaultyBroker
-from nursery_tasks.worker import worker as worker_module
+from nursery_tasks.worker import levels, slots
 
 pytestmark = pytest.mark.anyio
 
-METHODS = ("claim", "settle", "renew", "sweep", "beat", "hold", "outcomes")
+METHODS = ("claim", "settle", "renew", "sweep", "beat", "renew_owners", "outcomes")
 DRAIN = 0.2
 SHORT = 0.3  # instead of the seconds that each step of leaving has
 LIMIT = DRAIN + 4 * SHORT + 1.5  # a claim, the outbox, the goodbye, the app; and some for the machine. A call has ten seconds
@@ -43,16 +43,16 @@ def hanging(broker: FaultyBroker, *methods: str) -> Generator[list[str], None, N
 
 
 def test_the_steps_of_leaving_take_four_seconds_at_most() -> None:
-    assert worker_module.CLAIM_SECONDS + worker_module.FLUSH_SECONDS + worker_module.GOODBYE_SECONDS <= 4.0
+    assert slots.CLAIM_SECONDS + levels.FLUSH_SECONDS + levels.GOODBYE_SECONDS <= 4.0
 
 
 @pytest.fixture
 def busy(memory_app: App, monkeypatch: pytest.MonkeyPatch) -> App:
     """An app with a task that runs for ever."""
     for module, name in (
-        (worker_module, "CLAIM_SECONDS"),
-        (worker_module, "FLUSH_SECONDS"),
-        (worker_module, "GOODBYE_SECONDS"),
+        (slots, "CLAIM_SECONDS"),
+        (levels, "FLUSH_SECONDS"),
+        (levels, "GOODBYE_SECONDS"),
         (connection, "LEAVE_SECONDS"),
     ):
         monkeypatch.setattr(module, name, SHORT)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+from collections.abc import Callable
 
 import anyio
 import msgspec
@@ -11,7 +13,7 @@ from anyio import create_task_group, fail_after, to_thread
 from support import DEADLINE, Gate, History, gather, states, until, working
 
 from nursery_tasks import App, JobState, Retry, current_job
-from nursery_tasks.errors import BrokerUnavailable
+from nursery_tasks.errors import BrokerClosed, BrokerUnavailable
 from nursery_tasks.events import EventKind
 from nursery_tasks.model.codec import pack_outcome
 from nursery_tasks.model.delivery import Finished
@@ -68,6 +70,61 @@ async def test_outcomes_are_stored_once_the_broker_is_back(
     assert len(messages) == 2  # said once, not once per try
 
 
+async def test_a_call_that_works_now_and_then_does_not_fill_the_log(
+    memory_app: App, faulty: FaultyBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    end = faulty.before("sweep", _every_other())
+    async with working(memory_app, fraction=lambda: 0.0, pace=0.01):
+        await until(lambda: faulty.calls["sweep"] >= 40)
+    end()
+    said = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(said) == 2, said
+    assert said[0].startswith("cannot sweep, and go on trying")
+    assert said[1].startswith("can sweep again")
+
+
+def _every_other() -> Callable[[object], None]:
+    calls = itertools.count()
+
+    def fail(args: object) -> None:
+        if next(calls) % 2:
+            raise BrokerUnavailable("memory:", "now and then, says the test")
+
+    return fail
+
+
+async def test_a_program_that_awaits_jobs_says_once_that_the_broker_is_away(
+    memory_app: App, faulty: FaultyBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with memory_app:
+        handle = await memory_app.job("t").enqueue()
+        with faulty.failing("outcomes", "cancel", "renew_owners"):
+            async with create_task_group() as waiting:
+                waiting.start_soon(handle.result)
+                await until(lambda: faulty.calls["outcomes"] > 2)
+                waiting.cancel_scope.cancel()
+    said = [record.message.partition(", trying again")[0] for record in caplog.records]
+    assert said == ["cannot look up the jobs that are awaited"]
+
+
+def test_a_program_without_a_loop_says_once_that_the_broker_is_away(
+    memory_app: App, faulty: FaultyBroker, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nursery_tasks.client.sync_handle.POLL_SECONDS", 0.01)
+    handle = memory_app.sync.enqueue(memory_app.job("t"))
+
+    def fail(args: object) -> None:
+        if faulty.calls["outcomes"] > 3:
+            raise BrokerClosed("memory:")  # which ends the wait
+        raise BrokerUnavailable("memory:", "it is gone, says the test")
+
+    faulty.before("outcomes", fail)
+    with pytest.raises(BrokerClosed):
+        handle.result()
+    said = [record.message.partition(", trying again")[0] for record in caplog.records]
+    assert said == ["cannot look up a job that is awaited"]
+
+
 async def test_the_outbox_is_bounded_and_then_nothing_new_starts(
     memory_app: App, faulty: FaultyBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,10 +156,41 @@ async def test_an_outbox_of_lost_leases_does_not_stay_full(memory_app: App, faul
 
     async with working(memory_app, slots=2, lease=0.5, fraction=lambda: 0.0):
         job = await note.enqueue()
+        with faulty.failing("settle", "renew"):  # but sweeps come through
+            await until(lambda: history.count(EventKind.STALE) >= 1)
+        assert await job >= 2  # somebody, here the same worker, ran it again
+    stale = {
+        event.detail for event in history.events if event.kind is EventKind.STALE
+    }  # another may come before the link is back
+    assert stale == {"it came too late: its lease was over, and the broker had taken the job back"}
+
+
+async def test_what_has_ended_is_stored_after_an_outage_that_was_longer_than_its_lease(
+    memory_app: App, faulty: FaultyBroker
+) -> None:
+    """The fence is for handlers; whether an outcome counts is up to the token."""
+    history, ran = History(memory_app), []
+
+    @memory_app.task
+    async def note(how: str) -> str:
+        ran.append(how)
+        if how == "retries" and ran.count(how) == 1:
+            raise Retry(wait=0)
+        if how == "fails":
+            raise ValueError(how)
+        return how
+
+    async with working(memory_app, slots=4, lease=0.5, fraction=lambda: 0.0):
         with faulty.failing("settle", "renew", "sweep"):
-            await until(lambda: history.count(EventKind.STALE) == 1)
-        assert await job == 2  # somebody, here the same worker, ran it again
-        assert len(ran) == 2
+            jobs = await memory_app.enqueue_many(note.job(how) for how in ("returns", "fails", "retries"))
+            await until(lambda: len(ran) == 3)
+            held = faulty._broker._state.table.held  # type: ignore[attr-defined]
+            await until(lambda: all(held[job.id].lease_until < faulty._broker._calls.clock() for job in jobs))  # type: ignore[attr-defined]
+        assert await jobs[0] == "returns"
+        assert (await jobs[1].outcome()).state is JobState.FAILED
+        assert await jobs[2] == "retries"
+    assert sorted(ran) == ["fails", "retries", "retries", "returns"]
+    assert history.count(EventKind.STALE) == 0
 
 
 async def test_a_running_handler_is_not_disturbed_by_a_short_outage(memory_app: App, faulty: FaultyBroker) -> None:
@@ -152,6 +240,7 @@ async def test_a_call_of_the_worker_that_hangs_is_given_up_and_made_again(
 ) -> None:
     task = memory_app.task(name="t")(lambda: 3)
     async with memory_app:
+        job = await task.enqueue()  # as long as that may take
         memory_app.connection.gateway.call_seconds = 0.05
         stall = faulty.stall(method)
         # What the late claim has taken comes back with its lease.
@@ -165,7 +254,7 @@ async def test_a_call_of_the_worker_that_hangs_is_given_up_and_made_again(
 
             tg.start_soon(release_later)
             with fail_after(DEADLINE):
-                assert await task.run() == 3
+                assert await job == 3
 
 
 async def test_an_idle_worker_waits_longer_and_longer_and_comes_back(memory_app: App, faulty: FaultyBroker) -> None:
@@ -182,7 +271,7 @@ async def test_an_idle_worker_waits_longer_and_longer_and_comes_back(memory_app:
 async def test_a_worker_can_be_stopped_while_the_broker_is_away(
     memory_app: App, faulty: FaultyBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nursery_tasks.worker.worker.FLUSH_SECONDS", 0.1)
+    monkeypatch.setattr("nursery_tasks.worker.levels.FLUSH_SECONDS", 0.1)
     gate = Gate()
 
     @memory_app.task
@@ -228,7 +317,7 @@ async def test_a_worker_that_stops_tries_once_more_at_once(memory_app: App, faul
             async with memory_app.open_worker(fraction=lambda: 10_000.0, lease=3600):
                 with faulty.failing("settle"):
                     await ran.wait()
-                    await until(lambda: faulty.calls["settle"] == 1)
+                    await until(lambda: faulty.calls["settle"] >= 1)  # other calls that work have it tried again
                     await anyio.wait_all_tasks_blocked()
         assert await job.status() is JobState.SUCCEEDED
 
@@ -258,9 +347,9 @@ async def test_an_outcome_that_is_stored_is_not_stale_when_its_answer_was_lost(
             await until(lambda settles=settles: faulty.calls["settle"] >= settles + 2)
             if lost:
                 await until(lambda renewals=renewals: faulty.calls["renew"] > renewals)
-                await until(lambda: not worker._held)
+                await until(lambda: not worker._in_flight)
             end()
-            await until(lambda: not worker._held)
+            await until(lambda: not worker._in_flight)
             assert await job == 3
     assert history.count(EventKind.STALE) == 0
 
@@ -276,12 +365,12 @@ async def test_an_outcome_of_somebody_else_is_stale_also_after_an_outage(memory_
     async with working(memory_app, name="first", lease=3600, fraction=lambda: 0.0) as first:
         job = await who.enqueue()
         await gate.wait_for(1)
-        [delivery] = [held.delivery for held in first._held.snapshot()]
+        [delivery] = [job.delivery for job in first._in_flight.snapshot()]
         other = Outcome(state=JobState.SUCCEEDED, value=msgspec.Raw(b'"somebody else"'))
         faulty.fail("settle", times=1)
         assert faulty._broker.settle([Finished(delivery, JobState.SUCCEEDED, pack_outcome(other))]) == [True]
         gate.open()
-        await until(lambda: history.count(EventKind.STALE) == 1)
+        await until(lambda: history.count(EventKind.STALE) >= 1)
         assert await job == "somebody else"
 
 

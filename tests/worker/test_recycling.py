@@ -11,7 +11,8 @@ from support import Gate, until, until_state, working
 
 from nursery_tasks import App, JobState
 from nursery_tasks.errors import InvalidOptions
-from nursery_tasks.worker.recycle import LOOK_SECONDS, Limits, resident_bytes
+from nursery_tasks.program import resident_bytes
+from nursery_tasks.worker.recycle import LOOK_SECONDS, RecycleLimits
 
 pytestmark = pytest.mark.anyio
 
@@ -131,14 +132,14 @@ def test_the_memory_of_this_process_is_known() -> None:
 
 def test_a_limit_is_lowered_by_chance_and_small_ones_are_exact() -> None:
     for fraction, lowered in ((0.0, 1000), (0.5, 950), (0.99, 901)):
-        assert Limits(10, None, lambda: fraction).max_jobs == 10  # noqa: B023 - called at once
-        assert Limits(1000, None, lambda: fraction).max_jobs == lowered  # noqa: B023
-    assert Limits(None, 1000, lambda: 0.5).max_memory_bytes == 950
+        assert RecycleLimits(10, None, lambda: fraction).max_jobs == 10  # noqa: B023 - called at once
+        assert RecycleLimits(1000, None, lambda: fraction).max_jobs == lowered  # noqa: B023
+    assert RecycleLimits(None, 1000, lambda: 0.5).max_memory_bytes == 950
 
 
 def test_the_memory_is_not_looked_at_after_each_job() -> None:
     looks, now = count(), 0.0
-    limits = Limits(None, 100, lambda: 0.0, memory=lambda: next(looks), clock=lambda: now)
+    limits = RecycleLimits(None, 100, lambda: 0.0, memory=lambda: next(looks), clock=lambda: now)
     for _ in range(100):
         assert limits.ended() is None
     assert next(looks) == 1

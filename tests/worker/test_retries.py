@@ -7,13 +7,16 @@ from typing import Any
 
 import anyio
 import pytest
-from support import Gate
+from support import Gate, unchecked
 
 from nursery_tasks import App, Backoff, JobState, Retry, current_job
-from nursery_tasks.errors import JobExpired, JobTimedOut, RemoteError, UnknownTask
+from nursery_tasks.errors import InvalidArguments, JobExpired, JobTimedOut, RemoteError, UnknownTask
 from nursery_tasks.events import EventKind
+from nursery_tasks.model.delivery import Delivery, Submission
+from nursery_tasks.model.message import Message
 from nursery_tasks.testing import Lab, lab_backend, open_lab
 from nursery_tasks.testing.lab import EPOCH
+from nursery_tasks.worker.prepare import MarkDead, Preparer, ReleaseUnstarted
 
 
 @pytest.fixture
@@ -166,7 +169,7 @@ async def test_arguments_that_do_not_fit_are_not_tried_again(memory_app: App) ->
         return 2 * x
 
     async with open_lab(memory_app) as lab:
-        job = await memory_app.job("double", "text").enqueue()
+        job = await unchecked(memory_app, "double", "text").enqueue()
         assert (await job.outcome()).state is JobState.FAILED
         assert lab.history(job.id) == [EventKind.QUEUED, EventKind.FAILED]
 
@@ -360,7 +363,7 @@ async def test_a_retry_does_not_expire(memory_app: App) -> None:
 # --- tasks that a worker does not know ---------------------------------------------------------------------------------------
 
 
-async def test_an_unknown_task_is_given_back_for_ten_minutes_and_then_put_aside(memory_app: App) -> None:
+async def test_an_unknown_task_is_parked_for_ten_minutes_and_then_put_aside(memory_app: App) -> None:
     async with open_lab(memory_app) as lab:
         job = await memory_app.job("mystery", 1).enqueue()
         outcome = await job.outcome()
@@ -368,9 +371,7 @@ async def test_an_unknown_task_is_given_back_for_ten_minutes_and_then_put_aside(
         assert outcome.reason == "unknown task 'mystery': no worker knew it for 600 s"
         assert 600 <= lab.elapsed_seconds < 640
         releases = [event for event in lab.events if event.kind is EventKind.RELEASED]
-        assert len(releases) == 20
-        assert {event.wait_seconds for event in releases} == {30}
-        assert releases[0].detail == "no task is named 'mystery' here"
+        assert [event.detail for event in releases] == ["no task is named 'mystery' here; it waits for a worker that knows it"]
 
 
 async def test_an_unknown_task_waits_for_a_worker_that_knows_it(memory_app: App) -> None:
@@ -382,8 +383,47 @@ async def test_an_unknown_task_waits_for_a_worker_that_knows_it(memory_app: App)
         async def later() -> str:
             return "done"
 
-        assert await job == "done"
-        assert lab.elapsed_seconds < 130
+        async with memory_app.open_worker(name="new"):  # the lab's own does not look again before it hears of something
+            assert await job == "done"
+        assert lab.elapsed_seconds < 101
+
+
+async def test_a_message_of_another_version_is_parked_for_ten_minutes_and_then_fails(memory_app: App) -> None:
+    @memory_app.task
+    async def rated(price: float) -> float:
+        return price
+
+    theirs = App()
+
+    @theirs.task(name="rated")
+    async def rated_elsewhere(price: str) -> str:
+        return price
+
+    async with open_lab(memory_app) as lab:
+        message = theirs.registry.codec.encode(
+            "it", Message(task="rated", args=["high"], fingerprint=theirs.registry.tasks["rated"].signature.fingerprint)
+        )
+        broker = memory_app.connection.gateway.broker
+        broker.submit([Submission("a", "default", "rated", message)])
+        outcome = await memory_app.handle("a").outcome()
+        assert outcome.state is JobState.FAILED
+        assert outcome.error is not None
+        assert "argument 'price'" in outcome.error.text
+        assert 600 <= lab.elapsed_seconds < 602
+        (release,) = [event for event in lab.events if event.kind is EventKind.RELEASED]
+        assert release.detail is not None
+        assert release.detail.startswith("made for another version of the task: ")
+
+
+async def test_a_message_of_the_same_version_that_does_not_fit_fails_at_once(memory_app: App) -> None:
+    @memory_app.task
+    async def rated(price: float) -> float:
+        return price
+
+    async with open_lab(memory_app) as lab:
+        with pytest.raises(InvalidArguments):
+            await unchecked(memory_app, "rated", "high").run()
+        assert lab.elapsed_seconds < 1
 
 
 async def test_a_task_may_raise_our_own_errors(memory_app: App) -> None:
@@ -394,3 +434,19 @@ async def test_a_task_may_raise_our_own_errors(memory_app: App) -> None:
     async with open_lab(memory_app):
         with pytest.raises(UnknownTask):
             await look_up.run()
+
+
+async def test_a_broker_that_cannot_park_gets_an_unknown_task_back_with_a_pause_that_grows() -> None:
+    app = App("memory:")
+    preparer = Preparer(app.registry, 10_000, parks=False)
+    delivery = Delivery("a", "default", "mystery", b'{"task": "mystery"}', b"t")
+    now, pauses = 0.0, list[float]()
+    while isinstance(step := preparer.prepare(delivery, now, now), ReleaseUnstarted):
+        assert step.park is None
+        pauses.append(step.delay_seconds)
+        now += step.delay_seconds
+    assert pauses[:10] == [0.25] * 10
+    assert pauses == sorted(pauses)
+    assert max(pauses) == 30
+    assert 600 <= now < 630
+    assert step == MarkDead("unknown task 'mystery': no worker knew it for 600 s")

@@ -89,7 +89,7 @@ async def test_handlers_in_threads_do_not_take_the_threads_of_the_broker_or_of_t
 
     async with working(app, slots=60):
         handles = await app.enqueue_many(block.job() for _ in range(60))  # more than AnyIO's own limit of 40
-        await until(lambda: len(app.connection.gateway.broker.workers()) == 1)  # type: ignore[attr-defined]
+        await until(lambda: len(app.connection.gateway.broker.admin.list_workers()) == 1)  # type: ignore[attr-defined]
         assert await to_thread.run_sync(lambda: "free") == "free"
         assert not await handles[0].ready()
         let_go.set()
@@ -248,7 +248,7 @@ async def test_what_was_fetched_ahead_is_given_back_when_the_slots_stay_busy(app
 
 async def test_it_is_given_back_also_while_news_comes_all_the_time(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nursery_tasks.worker.intake.POLL_SECONDS", DEADLINE)
-    monkeypatch.setattr("nursery_tasks.worker.intake.UNUSED_SECONDS", 0.05)
+    monkeypatch.setattr("nursery_tasks.worker.intake.UNUSED_SECONDS", DEADLINE)
     gate = Gate()
 
     @app.task
@@ -263,7 +263,8 @@ async def test_it_is_given_back_also_while_news_comes_all_the_time(app: App, mon
             await handle
         await app.enqueue_many(hold.job() for _ in range(50))
         await gate.wait_for(2)
-        assert len(worker._hand_over) > 0
+        await until(lambda: len(worker._hand_over) > 0)
+        monkeypatch.setattr("nursery_tasks.worker.intake.UNUSED_SECONDS", 0.05)  # not before, or it may be given back already
         with fail_after(DEADLINE / 2):
             while len(worker._hand_over) > 0:
                 await quick.enqueue()
@@ -309,5 +310,5 @@ async def test_the_state_of_a_job_moves_from_ready_over_started_to_its_end(app: 
             gate.open()
             assert await job == 1
             assert (await job.status(), await job.ready(), await job.succeeded()) == (JobState.SUCCEEDED, True, True)
-            [record] = admin(app).jobs(JobFilter(), 2)
+            [record] = admin(app).list_jobs(JobFilter(), 2)
             assert record.attempts == 1

@@ -282,7 +282,9 @@ async def test_wherever_a_cancel_from_above_hits_no_job_stays_claimed(threads: b
                 done = not await run_until_cancelled(app, after)
                 assert set(states(app).values()) <= ALLOWED, f"cancelled after {after} rounds"
                 attempts = {
-                    record.id: record.attempts for record in broker.jobs(JobFilter(), 100) if record.state is JobState.READY
+                    record.id: record.attempts
+                    for record in broker.admin.list_jobs(JobFilter(), 100)
+                    if record.state is JobState.READY
                 }
                 assert set(attempts.values()) <= {0, 1, 2}
         done = done or after > 400

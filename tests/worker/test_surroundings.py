@@ -332,4 +332,4 @@ async def test_what_the_worker_says_of_itself_changes_with_what_it_does(app: App
         await job
         await until(lambda: worker.processed == 1)
         assert worker.running == []
-        assert len(admin(app).jobs(JobFilter(), 10)) == 1
+        assert len(admin(app).list_jobs(JobFilter(), 10)) == 1

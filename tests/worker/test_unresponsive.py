@@ -139,7 +139,7 @@ async def test_who_awaits_it_hears_what_is_still_running(app: App, stubborn: Stu
 
     async with working(app, slots=2, cleanup=CLEANUP) as worker, anyio.create_task_group() as tg:
         tg.start_soon(cancel_when_entered)
-        app.connection.grace_seconds = 2.0
+        app.connection.owned.grace_seconds = 2.0
         with pytest.raises(JobStillRunning) as caught, scope:
             await stubborn.task.run()
         [(job_id, task, state, where)] = caught.value.jobs

@@ -66,7 +66,8 @@ async def fifty() -> int:
 @app.task(max_crashes=1_000)
 async def take_back(number: int) -> None:
     note("undo", number)
-    await anyio.sleep(0.3)
+    if LOG.read_text().count("undo ") == 1:
+        await anyio.sleep_forever()  # until it is killed
     note("undone", number)
 
 

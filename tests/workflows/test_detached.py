@@ -65,6 +65,6 @@ async def test_many_jobs_are_sent_together(memory_app: App, faulty: FaultyBroker
     async with working(app):
         ids = await flow.run()
         assert len(set(ids)) == 1500
-        records = admin(app).jobs(JobFilter(task="work"), 2000)
+        records = admin(app).list_jobs(JobFilter(task="work"), 2000)
     assert calls["submit"] == 2
     assert [record.id for record in records] == ids

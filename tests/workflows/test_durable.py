@@ -10,11 +10,11 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio import create_task_group, fail_after, move_on_after
+from anyio import CancelScope, create_task_group, fail_after, move_on_after
 from support import DEADLINE, Gate, until, until_state, working
 from twice import Interrupted, run_twice
 
-from nursery_tasks import App, JobState, current_job, sleep, step, wait_for_event
+from nursery_tasks import App, JobHandle, JobState, current_job, sleep, step, wait_for_event
 from nursery_tasks.errors import (
     EventTimedOut,
     InvalidOptions,
@@ -113,8 +113,10 @@ async def test_who_ends_the_workflow_ends_what_it_awaits(app: App, how: str) -> 
 
     async with working(app):
         if how == "leave":
-            with move_on_after(0.5):
-                await flow.options(id="flow").run()
+            async with create_task_group() as caller:
+                caller.start_soon(flow.options(id="flow").run)
+                await gate.wait_for(2)
+                caller.cancel_scope.cancel()
             handle = app.handle("flow")
         else:
             handle = await flow.enqueue()
@@ -124,8 +126,9 @@ async def test_who_ends_the_workflow_ends_what_it_awaits(app: App, how: str) -> 
         outcome = await handle.outcome()
         assert outcome.state is (JobState.FAILED if how == "timeout" else JobState.CANCELLED)
         assert gate.inside == 0
-        children = await app.connection.gateway.call(app.connection.gateway.admin.jobs, JobFilter(parent=handle.id), 10)
-        assert [child.state for child in children] == [JobState.CANCELLED] * 2
+        children = await app.connection.gateway.call(app.connection.gateway.admin.list_jobs, JobFilter(parent=handle.id), 10)
+        assert {child.state for child in children} <= {JobState.CANCELLED}
+        assert how == "timeout" or len(children) == 2  # its time may be over before it has sent both
 
 
 async def test_steps_record_time_chance_and_failures(app: App) -> None:
@@ -182,7 +185,7 @@ async def test_a_detached_job_is_enqueued_once(app: App) -> None:
 
 
 async def test_a_sleep_ends_at_the_same_moment_and_holds_no_slot(app: App) -> None:
-    interrupted, began = Interrupted(), time.monotonic()
+    interrupted, began = Interrupted(), list[float]()
 
     @app.task
     async def other() -> int:
@@ -190,10 +193,11 @@ async def test_a_sleep_ends_at_the_same_moment_and_holds_no_slot(app: App) -> No
 
     @app.workflow(durable=True)
     async def flow() -> float:
+        began.append(time.monotonic())
         async with create_task_group() as group:
             group.start_soon(interrupted.here)
             await sleep(1.0)
-        return time.monotonic() - began
+        return time.monotonic() - began[0]
 
     with fail_after(DEADLINE):
         async with app:
@@ -285,12 +289,12 @@ async def test_a_waiting_workflow_is_woken_at_once(app: App) -> None:
         return await wait_for_event("go")
 
     async with working(app, slots=1):
+        app.connection.waiter.poll_seconds = 3600.0  # nobody has begun to wait
         handle = await flow.enqueue()
         await until_state(app, handle.id, JobState.STARTED)
         await anyio.sleep(0.2)
         await app.send_event(handle.id, "go", 7)
-        with fail_after(1.5):  # the polling would take 2 s
-            assert await handle == 7
+        assert await handle == 7
 
 
 def change(kind: str, app: App) -> tuple[Callable[[int], Any], str]:
@@ -322,12 +326,12 @@ def change(kind: str, app: App) -> tuple[Callable[[int], Any], str]:
                 await work.run(n)
 
     expected = {
-        "arguments": "call 1 of its function is work with other arguments, not work",
+        "arguments": "call 1 of its function is work with other arguments than before",
         "task": "call 1 of its function is other, not work",
         "step": "call 1 of its function is step:Random.random, not step:time",
         "dropped": "call 1, work",
         "dropped in a branch": "a call of work",
-        "order": "call 1 of its function is work with other arguments, not work",
+        "order": "call 1 of its function is work with other arguments than before",
     }
     return run, expected[kind]
 
@@ -387,7 +391,7 @@ async def test_branches_may_begin_in_any_order(app: App) -> None:
 
 
 async def test_a_child_that_a_scope_of_the_function_had_cut_is_cut_again(app: App) -> None:
-    interrupted, gate = Interrupted(), Gate()
+    interrupted, gate, scopes = Interrupted(), Gate(), list[CancelScope]()
 
     @app.task
     async def slow() -> int:
@@ -400,12 +404,17 @@ async def test_a_child_that_a_scope_of_the_function_had_cut_is_cut_again(app: Ap
 
     @app.workflow(durable=True)
     async def flow() -> int:
-        with move_on_after(0.3):
+        with move_on_after(0.1 if interrupted.runs else None) as scope:
+            scopes.append(scope)
             return await slow.run()
         await interrupted.here()
         return await quick.run()
 
-    assert await run_twice(app, flow, interrupted) == 2
+    async def cut(_: JobHandle[Any]) -> None:
+        await gate.wait_for(1)
+        scopes[0].cancel()
+
+    assert await run_twice(app, flow, interrupted, during=cut) == 2
     assert gate.entered == 1
 
 
@@ -476,10 +485,10 @@ async def test_a_job_that_holds_the_key_stands_for_a_child(app: App) -> None:
     with fail_after(DEADLINE):
         async with app:
             async with app.open_worker(drain=0):
-                await work.options(key="one").enqueue(1)
+                first = await work.options(key="one").enqueue(1)
                 await gate.wait_for(1)
                 handle = await flow.enqueue()
-                await anyio.sleep(0.1)
+                await until(lambda: first.id in app.connection.waiter._tickets)  # the flow waits for the same
                 gate.open()
                 await interrupted.gate.wait_for(1)
             async with app.open_worker():

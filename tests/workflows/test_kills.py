@@ -17,7 +17,7 @@ from anyio.from_thread import start_blocking_portal
 from redis_server import fresh_url
 
 from nursery_tasks import App
-from nursery_tasks.brokers.protocol import BrokerAdmin
+from nursery_tasks.brokers.needed import admin_of
 from nursery_tasks.client.sync_handle import SyncJobHandle
 from nursery_tasks.model.listing import JobFilter
 from nursery_tasks.model.states import ENDED, JobState
@@ -86,9 +86,7 @@ class Fleet:
 
     def unfinished(self) -> list[str]:
         """Say where things stand, for a test that has failed."""
-        broker = self.client.sync.broker()
-        assert isinstance(broker, BrokerAdmin)
-        found = broker.jobs(JobFilter(states=frozenset(JobState) - ENDED), 100)
+        found = admin_of(self.client.sync.broker()).list_jobs(JobFilter(states=frozenset(JobState) - ENDED), 100)
         jobs = [f"{job.task} {job.id} {job.state} attempt {job.attempts} crashes {job.crashes} {job.worker}" for job in found]
         return [*jobs, *(f"worker {worker.pid}: {worker.poll()}" for worker in self.workers)]
 

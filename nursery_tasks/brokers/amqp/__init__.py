@@ -1,5 +1,1 @@
-"""The broker on RabbitMQ, with a store beside it."""
-
-from .broker import AmqpBroker as AmqpBroker
-
-__all__ = ["AmqpBroker"]
+"""The brokers on RabbitMQ: `stored` has a store beside it, `storeless` has none; the rest is what both need."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import unquote, urlencode, urlsplit
 
 from ...errors import InvalidBrokerUrl
+from .topology import QueueTopology
 
 DEFAULT_PREFIX: Final = "nursery-tasks"
 CALL_SECONDS: Final = 4.0  # connecting and calling stay below the gateway's 10 s together
@@ -28,35 +30,11 @@ _PLACE: Final = (
     "prefetch",
     "global_qos",
 )
+_NAME: Final = re.compile(r"[A-Za-z0-9_.:@#,/+ -]*")  # of a queue or an exchange, as the driver takes them
+_NAME_MOST: Final = 127  # characters of an exchange's name, and of a virtual host's
+_KEY_MOST: Final = 255  # bytes of a routing key
 _EXCHANGE_TYPES: Final = ("direct", "topic", "fanout", "headers")
 _QUEUE_TYPES: Final = ("quorum", "classic")
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the messages of one queue go.
-
-    Attributes:
-        queue: The queue's name among the jobs.
-        exchange, exchange_type: Where messages are published; an empty name is the server's default exchange.
-        name, key: The queue's name at the server, and the routing key that leads to it.
-        durable: Whether both outlive a restart of the server.
-        arguments: Of the queue, `x-queue-type` among them.
-        declare: False: use what exists, and declare nothing.
-        prefetch: How many messages a worker holds at most; None: as many as it can run.
-        global_qos: Whether that number counts for all of a worker's queues together.
-    """
-
-    queue: str
-    exchange: str
-    exchange_type: str
-    name: str
-    key: str
-    durable: bool
-    arguments: Mapping[str, Any]
-    declare: bool
-    prefetch: int | None
-    global_qos: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +49,14 @@ class Address:
         options: The options about places, as they stand in the URL: `exchange`, or `exchange.mails` for one queue.
     """
 
-    url: str
+    url: str = field(repr=False)
     name: str
     prefix: str = DEFAULT_PREFIX
     timeout_seconds: float = CALL_SECONDS
     options: Mapping[str, str] = field(default_factory=dict[str, str])
     api_port: int | None = None
 
-    def place(self, queue: str) -> Place:
+    def topology(self, queue: str) -> QueueTopology:
         """Return where the messages of *queue* go."""
 
         def option(name: str, default: str) -> str:
@@ -92,7 +70,7 @@ class Address:
                 if name.startswith("x-") and only == whose:
                     arguments[name] = _typed(value)
         prefetch = option("prefetch", "")
-        return Place(
+        return QueueTopology(
             queue=queue,
             exchange=option("exchange", self.prefix).replace(QUEUE, queue),
             exchange_type=option("exchange_type", "direct"),
@@ -113,7 +91,7 @@ class Address:
         found |= {
             name[len(before) : len(name) - len(after)] for name in known if name.startswith(before) and name.endswith(after)
         }
-        return sorted(queue for queue in found if queue and self.place(queue).name in known)
+        return sorted(queue for queue in found if queue and self.topology(queue).name in known)
 
 
 def read_address(url: str, options: Mapping[str, str], name: str) -> Address:
@@ -123,6 +101,8 @@ def read_address(url: str, options: Mapping[str, str], name: str) -> Address:
         InvalidBrokerUrl: It makes no sense.
     """
     parts = urlsplit(url)
+    if any("@" in text for text in (parts.path, parts.fragment)):
+        raise InvalidBrokerUrl(name, "an @ stands behind the host; is a / ? or # in the password? write %2F, %3F, %23")
     places: dict[str, str] = {}
     known = _WHERE + (_TLS if parts.scheme == "amqps" else ()) + _PLACE
     for option, value in options.items():
@@ -142,8 +122,10 @@ def read_address(url: str, options: Mapping[str, str], name: str) -> Address:
     if api_port and not (api_port.isdigit() and 0 < int(api_port) < 65536):
         raise InvalidBrokerUrl(name, f"api_port={api_port!r} is no number from 1 to 65535")
     prefix = options.get("prefix", DEFAULT_PREFIX)
-    if not 0 < len(prefix.encode()) <= 64 or "{" in prefix:
-        raise InvalidBrokerUrl(name, f"prefix={prefix!r} is no name of 1 to 64 bytes")
+    if not 0 < len(prefix) <= 64 or not _NAME.fullmatch(prefix):
+        raise InvalidBrokerUrl(name, f"prefix={prefix!r} is no name of 1 to 64 bytes: letters, digits, and _.:@#,/+-")
+    if len(unquote(parts.path)) > _NAME_MOST + 1:
+        raise InvalidBrokerUrl(name, f"its virtual host has more than {_NAME_MOST} characters")
     try:
         port = parts.port or (5671 if parts.scheme == "amqps" else 5672)
     except ValueError:
@@ -155,7 +137,7 @@ def read_address(url: str, options: Mapping[str, str], name: str) -> Address:
     driver = f"{parts.scheme}://{user}@{f'[{host}]' if ':' in host else host}:{port}{vhost}?{urlencode(query)}"
     address = Address(driver, name, prefix, seconds, places, int(api_port) if api_port else None)
     for queue in {option.partition(".")[2] for option in ("", *places)}:
-        _check_global(address.place(queue), name)
+        _check_global(address.topology(queue), name)
     return address
 
 
@@ -177,14 +159,14 @@ def _read_tls(options: Mapping[str, str], name: str) -> dict[str, str]:
     return {**found, "no_verify_ssl": "1"} if trusts_all in ("yes", "1") else found  # the driver takes any word but 0 for yes
 
 
-def _check_global(place: Place, name: str) -> None:
+def _check_global(topology: QueueTopology, name: str) -> None:
     """Refuse a prefetch for all queues together where the server has none.
 
     Raises:
         InvalidBrokerUrl: It has not.
     """
-    if place.global_qos and place.declare and place.arguments.get("x-queue-type") == "quorum":
-        dot = f".{place.queue}" if place.queue else ""
+    if topology.global_qos and topology.declare and topology.arguments.get("x-queue-type") == "quorum":
+        dot = f".{topology.queue}" if topology.queue else ""
         raise InvalidBrokerUrl(
             name, f"global_qos{dot}=yes: quorum queues have no such thing; add queue_type{dot}=classic", expected=""
         )
@@ -209,6 +191,13 @@ def _check_place(word: str, option: str, value: str, name: str) -> None:
         raise InvalidBrokerUrl(name, f"{option}={value!r} is no number from 1 to 65535")
     if word == "queue" and not value:
         raise InvalidBrokerUrl(name, f"{option}= names no queue")
+    plain = value.replace(QUEUE, "")
+    if word in ("queue", "exchange") and not (_NAME.fullmatch(plain) and len(plain) <= _NAME_MOST):
+        raise InvalidBrokerUrl(
+            name, f"{option}={value!r} is no name of 1 to {_NAME_MOST} letters, digits, and _.:@#,/+-", expected=""
+        )
+    if word == "routing_key" and len(plain.encode()) > _KEY_MOST:
+        raise InvalidBrokerUrl(name, f"{option}= has more than {_KEY_MOST} bytes", expected="")
 
 
 def _typed(text: str) -> Any:

@@ -23,6 +23,7 @@ API_TLS_PORT: Final = 15671
 API_SECONDS: Final = 3.0
 MOST_BYTES: Final = 1 << 24  # of one answer
 
+_NO_LOGIN: Final = ("Login failed", "Not_Authorized")  # RabbitMQ 3, and 4
 _AUTHORISE: Final = "the user in the URL needs the tag administrator: rabbitmqctl set_user_tags NAME administrator"
 
 
@@ -105,7 +106,7 @@ class Api:
             step = "check api_port= in the URL"
             raise BrokerUnreachable(name, f"what answers at {where} is no management API", step) from error
         if status in (401, 403):
-            if problem.reason == "Login failed":
+            if problem.reason in _NO_LOGIN:
                 raise BrokerRefused(
                     name, "the management API refuses the user or the password", "check those in the broker's URL"
                 )
@@ -122,7 +123,7 @@ def read_queue(address: Address, queue: str) -> TransportQueue | None:
     """Ask for one queue, by its name among the jobs; None: nobody answers, or there is no such queue."""
     api = Api(address)
     try:
-        status, content = api.exchange("GET", f"queues/{quoted(api.vhost)}/{quoted(address.place(queue).name)}")
+        status, content = api.exchange("GET", f"queues/{quoted(api.vhost)}/{quoted(address.topology(queue).name)}")
         found = _decode(content) if status == 200 else None
     except (OSError, http.client.HTTPException, msgspec.MsgspecError):
         return None

@@ -1,8 +1,7 @@
-"""The server, for the blocking methods of the broker: both lines, and a deadline around each call."""
+"""The server, for the blocking methods of the broker: both connections, and a deadline around each call."""
 
 from __future__ import annotations
 
-import os
 import weakref
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError
@@ -11,18 +10,22 @@ from typing import Any, Final, TypeVar
 
 from aiormq.abc import AbstractChannel
 
-from ...errors import BrokerClosed, BrokerUnavailable, BrokerUnreachable
+from ...errors import BrokerClosed, BrokerError, BrokerUnavailable, BrokerUnreachable
+from ...forks import at_fork
 from ...model.listing import TransportQueue
-from .address import Address, Place
-from .failures import DriverError, to_broker_error
-from .line import Line
-from .permits import Permit
+from ..common.forks import opened_before_fork
+from .address import Address
+from .connection import Connection
+from .consuming import Receiver
+from .deliveries import DeliveredMessage
+from .errors import DriverError, to_broker_error
+from .looking import count_messages, look_at, take_messages
 from .portal import LinkLost, Portal
-from .receiving import Receiver
-from .sending import Declared, Letter, Sender
+from .publishing import Declared, OutgoingMessage, Publisher
+from .topology import QueueTopology
 
 T = TypeVar("T")
-STEPS: Final = 2  # waiting for the line, and the call itself: each may take the time of one step
+STEPS: Final = 2  # waiting for the connection, and the call itself: each may take the time of one step
 
 
 class Transport:
@@ -48,7 +51,7 @@ class Transport:
         except BaseException as error:
             self._portal.close()
             if isinstance(error, BrokerUnavailable):
-                raise BrokerUnreachable(error.broker, error.problem, error.step) from error
+                raise BrokerUnreachable(error.broker, error.problem, error.step) from None
             raise
         _OPEN.add(self)
 
@@ -64,11 +67,7 @@ class Transport:
     def check_usable(self) -> None:
         """Refuse a call that comes too late, or in the wrong process."""
         if self.forked:
-            raise BrokerUnavailable(
-                self.address.name,
-                "it was opened before this process was forked",
-                "open the broker in each process, after the fork",
-            )
+            raise opened_before_fork(self.address.name)
         if self.closed:
             raise BrokerClosed(self.address.name)
 
@@ -81,70 +80,91 @@ class Transport:
         if self._out.current is None:
             self.call(self._wait_open)
 
-    def send(self, mail: Sequence[tuple[Place, Sequence[Letter]]]) -> None:
-        """Publish letters to places; on return the server has all of them.
+    def send(self, mail: Sequence[tuple[QueueTopology, Sequence[OutgoingMessage]]]) -> None:
+        """Publish messages to queues; on return the server has all of them.
 
         Raises:
             BrokerUnavailable: Unknown how many it has.
         """
 
         async def send() -> None:
-            for place, letters in mail:
-                await self._sender.send(place, letters)
+            for topology, messages in mail:
+                await self._publisher.send(topology, messages)
 
         self.call(send)
 
-    def answer(self, letters: Sequence[Letter]) -> None:
+    def send_each(self, mail: Sequence[tuple[QueueTopology, Sequence[OutgoingMessage]]]) -> dict[str, BrokerError]:
+        """Publish messages to queues; return which of them take none, and why. On return the server has all others.
+
+        Raises:
+            BrokerUnavailable: Unknown how many it has.
+        """
+        refused: dict[str, BrokerError] = {}
+
+        async def send() -> None:
+            for topology, messages in mail:
+                try:
+                    await self._publisher.send(topology, messages)
+                except (BrokerError, *DriverError) as error:
+                    found = to_broker_error(self.address.name, error)
+                    if not found.refused:
+                        raise
+                    refused[topology.queue] = found
+
+        self.call(send)
+        return refused
+
+    def answer(self, messages: Sequence[OutgoingMessage]) -> None:
         """Publish answers to other programs."""
-        declare = self.address.place("").declare
-        self.call(lambda: self._sender.answer(letters, declare))
+        declare = self.address.topology("").declare
+        self.call(lambda: self._publisher.answer(messages, declare))
 
     def take_answers(self, name: str, limit: int) -> list[bytes]:
         """Take up to *limit* messages out of a queue."""
-        return self.call(lambda: self._receiver.take_answers(name, limit))
+        return self.call(lambda: take_messages(name, limit, self._receiver.connection))
 
-    def fetch(self, place: Place, limit: int) -> list[Permit]:
+    def fetch(self, topology: QueueTopology, limit: int) -> list[DeliveredMessage]:
         """Fetch up to *limit* messages of a queue that nobody serves here."""
-        return self.call(lambda: self._receiver.fetch(place, limit))
+        return self.call(lambda: self._receiver.fetch(topology, limit))
 
-    def collect(self, queues: Sequence[str], limit: int, capacity: int) -> list[Permit]:
+    def collect(self, queues: Sequence[str], limit: int, capacity: int) -> list[DeliveredMessage]:
         """Return up to *limit* messages, those of the first queues first, and see to it that *capacity* can be here at once.
 
         Raises:
             BrokerUnavailable: The server has them again.
         """
-        permits: list[Permit] = []
+        messages: list[DeliveredMessage] = []
         try:
             for queue in dict.fromkeys(queues):
-                wanted = limit - len(permits)
+                wanted = limit - len(messages)
                 if wanted <= 0:
                     break
                 if self._receiver.feeds(queue):
-                    permits += self._receiver.take(queue, wanted, capacity)
+                    messages += self._receiver.take(queue, wanted, capacity)
                 else:
-                    permits += self.fetch(self.address.place(queue), wanted)
+                    messages += self.fetch(self.address.topology(queue), wanted)
         except BaseException:
-            self._receiver.give_back(permits)
+            self._receiver.give_back(messages)
             raise
-        return permits
+        return messages
 
-    def settle_answers(self) -> None:
-        """Wait until the server has the answers given before."""
-        self.call(self._receiver.settle_answers)
+    def flush_acks(self) -> None:
+        """Wait until the server has what was acknowledged and given back before."""
+        self.call(self._receiver.flush_acks)
 
-    def depth(self, place: Place) -> int:
+    def depth(self, topology: QueueTopology) -> int:
         """Return how many messages of a queue wait at the server."""
-        return self.call(lambda: self._receiver.depth(place))
+        return self.call(lambda: count_messages(topology, self._receiver.connection, self._declared))
 
-    def look(self, place: Place) -> TransportQueue | None:
+    def look(self, topology: QueueTopology) -> TransportQueue | None:
         """Return what anybody may ask of a queue; None: there is none."""
-        return self.call(lambda: self._receiver.look(place))
+        return self.call(lambda: look_at(topology, self._receiver.connection))
 
     def with_channel(self, use: Callable[[AbstractChannel], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine on a channel of its own, which is closed after it: what it has fetched and kept goes back."""
 
         async def run() -> T:
-            async with self._receiver.line.scratch() as channel:
+            async with self._receiver.connection.scratch() as channel:
                 return await use(channel)
 
         return self.call(run)
@@ -186,22 +206,22 @@ class Transport:
             self._portal.close()
 
     async def _begin(self) -> None:
-        declared = Declared()
+        self._declared = declared = Declared()
         self._receiver = Receiver(self.address, self._portal, declared, self._on_arrival)
-        self._out = Line(self.address, "out", self._on_open, declared.forget)
-        self._sender = Sender(self.address, self._out, declared)
-        for keep in (self._out.keep, self._receiver.line.keep, self._receiver.tidy):
+        self._out = Connection(self.address, "out", self._on_open, declared.forget)
+        self._publisher = Publisher(self.address, self._out, declared)
+        for keep in (self._out.keep, self._receiver.connection.keep, self._receiver.tidy):
             self._portal.start(keep)
         await self._out.channel(at_once=True)
-        await self._receiver.line.channel(at_once=True)
+        await self._receiver.connection.channel(at_once=True)
 
     async def _end(self) -> None:
-        if self._receiver.line.current is not None:
+        if self._receiver.connection.current is not None:
             with suppress(BrokerUnavailable, LinkLost, *DriverError):
-                await self._receiver.settle_answers()
-        for line in (self._receiver.line, self._out):
+                await self._receiver.flush_acks()
+        for connection in (self._receiver.connection, self._out):
             with suppress(LinkLost, *DriverError):
-                await line.end()
+                await connection.end()
 
     async def _wait_open(self) -> None:
         await self._out.channel()
@@ -219,5 +239,4 @@ def _after_fork_in_child() -> None:
         transport.forked = True
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+at_fork(in_child=_after_fork_in_child)

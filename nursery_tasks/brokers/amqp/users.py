@@ -19,7 +19,7 @@ class _User(msgspec.Struct, frozen=True):
 
 
 class AmqpUsers:
-    """The users of one server. See `ManagesUsers`."""
+    """The users of one server. See `Users`."""
 
     def __init__(self, address: Address) -> None:
         self.name = address.name

@@ -1,67 +1,34 @@
-"""What people look at and change: the half of the Redis broker behind `BrokerAdmin`."""
+"""What people look at and change in the server."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-from uuid import uuid4
+from collections.abc import Sequence
 
 import msgspec
 
 from ...errors import InvalidOptions
-from ...model.listing import JobFilter, JobRecord, LimitRecord, QueueRecord, ServerMessage, WorkerRecord
-from ...model.raw import Letterhead, to_inbox
+from ...model.listing import JobFilter, JobRecord, LimitRecord, QueueRecord, WorkerRecord
 from ...model.states import HELD, JobState
-from .checks import read_info
-from .hints import Audience
-from .link import Link
 from .records import to_digits, to_limits, to_queues, to_record, to_wanted, to_workers
-from .scripts import Script
+from .running import Scripts
 
 
 class RedisAdmin:
-    """The link, which both halves share, and the calls for people.
+    """The calls of `Admin`.
 
     Listings and purges look at a bounded number of jobs in one call of a script, and make several: a person who looks does
     not stop the workers.
     """
 
-    def __init__(
-        self, link: Link, scripts: Mapping[str, Script], audience: Audience, clock: Callable[[], float] | None
-    ) -> None:
-        self._link = link
-        self._scripts = scripts
-        self._audience = audience
-        self._clock = clock
-
-    def describe(self) -> dict[str, str]:
-        info = read_info(self._link)
-        version = info.get("valkey_version")
-        aof = "every write is logged" if info.get("aof_enabled") == "1" else "no log of writes (appendonly no)"
-        room = "without a limit" if info.get("maxmemory", "0") == "0" else f"of {info.get('maxmemory_human', '?')}"
-        return {
-            "Valkey" if version else "Redis": version or info.get("redis_version", "?"),
-            **self._topology(info),
-            "prefix": self._link.address.prefix,
-            "persistence": aof,
-            "memory": f"{info.get('used_memory_human', '?')} {room}",
-            "when it is full": info.get("maxmemory_policy", "?"),
-            "clients": info.get("connected_clients", "?"),
-        }
-
-    def _topology(self, info: Mapping[str, str]) -> dict[str, str]:
-        address = self._link.address
-        found = address.route.describe()
-        if found or address.replicas:
-            waits = f"what is accepted is on {address.replicas} of them" if address.replicas else "nothing waits for them"
-            found["replicas"] = f"{info.get('connected_slaves', '?')}, and {waits}"
-        return found
+    def __init__(self, scripts: Scripts) -> None:
+        self._run = scripts.run
+        self._link = scripts.link
 
     def job(self, job_id: str) -> JobRecord | None:
         answer = self._run("job", job_id)
         return to_record(answer) if answer else None
 
-    def jobs(self, wanted: JobFilter, limit: int, after: int = 0, newest_first: bool = False) -> list[JobRecord]:
+    def list_jobs(self, wanted: JobFilter, limit: int, after: int = 0, newest_first: bool = False) -> list[JobRecord]:
         self._link.check_usable()
         found: list[JobRecord] = []
         packed, cursor = to_wanted(wanted), str(after)
@@ -71,26 +38,8 @@ class RedisAdmin:
             cursor = answer[0].decode()
         return found
 
-    def take_replies(self, name: str, limit: int) -> list[bytes]:
-        if limit <= 0:
-            return []
-        found: list[bytes] | None = self._link.call("LPOP", f"{self._link.key}out:{name}", limit)
-        return found or []
-
-    def send_message(self, queue: str, message: ServerMessage) -> str:
-        """Push a message to a list, as other programs do. There is no content type; a correlation id is the id."""
-        name = message.id or message.correlation_id or uuid4().hex
-        body, raw = to_inbox(message.body, Letterhead(message.reply_to, name))
-        key = self._link.key
-        self._link.call("RPUSH", f"{key}{'raw' if raw else 'in'}:{queue}", body)
-        self._link.call("PUBLISH", f"{key}hint:work", queue)
-        return name
-
-    def queues(self) -> list[QueueRecord]:
+    def list_queues(self) -> list[QueueRecord]:
         return to_queues(self._run("queues"))
-
-    def limits(self, limit: int) -> list[LimitRecord]:
-        return to_limits(self._run("limits", limit))
 
     def purge(self, queue: str, states: frozenset[JobState], limit: int = 10_000) -> int:
         if states & HELD:
@@ -116,9 +65,15 @@ class RedisAdmin:
     def beat(self, worker: WorkerRecord, ttl_seconds: float) -> None:
         self._run("beat", worker.name, max(ttl_seconds, 0), msgspec.json.encode(worker))
 
-    def workers(self) -> list[WorkerRecord]:
+    def list_workers(self) -> list[WorkerRecord]:
         return to_workers(self._run("workers"))
 
-    def _run(self, script: str, *values: Any) -> Any:
-        now = "" if self._clock is None else repr(self._clock())
-        return self._link.run(self._scripts[script], now, *values)
+
+class RedisLimits:
+    """The calls of `Limits`."""
+
+    def __init__(self, scripts: Scripts) -> None:
+        self._run = scripts.run
+
+    def list_limits(self, limit: int) -> list[LimitRecord]:
+        return to_limits(self._run("limits", limit))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
 from secrets import token_bytes
 from typing import Any, Final
 
@@ -25,14 +26,20 @@ from ...model.delivery import (
     Unresponsive,
 )
 from ...model.states import ENDED
-from ..protocol import Emit, Feature, Listener
+from ..common.states import NUMBERS
+from ..protocol import Broker, Emit, Feature, Listener
 from .address import Address, read_address
+from .admin import RedisAdmin, RedisLimits
 from .checks import check_server
+from .facts import RedisFacts
 from .hints import Audience
-from .layout import NUMBERS, TOKEN_BYTES, How, decode_any, describe, encode, how_to_store
+from .layout import TOKEN_BYTES, How, decode_any, describe, encode, how_to_store
 from .link import Link
 from .locks import RedisLocks
+from .mail import RedisPostbox, RedisReplies
+from .parking import RedisParking
 from .records import to_deliveries, to_stored
+from .running import Scripts
 from .scripts import read_scripts
 
 LOOK_SECONDS: Final = 0.28  # with a sweep each second and the heartbeat this stays below five calls
@@ -46,9 +53,11 @@ _CANCELS: Final = {
 _HELD: Final = Renewal(LeaseState.HELD)
 _LOST: Final = Renewal(LeaseState.LOST)
 _EMPTY: Final = encode({})
+_UNANSWERED: Final = 2  # stored, but not its reply
+_log = logging.getLogger("nursery_tasks.worker")
 
 
-class RedisBroker(RedisLocks):
+class RedisBroker(Broker):
     """A broker on a Redis or Valkey server, for any number of processes on any number of machines.
 
     Args:
@@ -69,13 +78,22 @@ class RedisBroker(RedisLocks):
 
     def __init__(self, address: Address, *, name: str, clock: Callable[[], float] | None = None) -> None:
         self.name = name
-        link = Link(name, address)
+        self._link = link = Link(name, address)
         try:
-            scripts = read_scripts(check_server(link))
+            scripts = Scripts(link, read_scripts(check_server(link)), clock)
         except BaseException:
             link.close()
             raise
-        super().__init__(link, scripts, Audience(link), clock)
+        self._audience = Audience(link)
+        self._run = scripts.run
+        self.admin = RedisAdmin(scripts)
+        self.limits = RedisLimits(scripts)
+        self.locks = RedisLocks(scripts)
+        self.replies = RedisReplies(link)
+        self.parking = parking = RedisParking(scripts)
+        self._pack = parking.pack
+        self.facts = RedisFacts(link)
+        self.postbox = RedisPostbox(link)
 
     @classmethod
     def from_options(
@@ -107,11 +125,13 @@ class RedisBroker(RedisLocks):
             for job, answer in zip(jobs, answers, strict=True)
         ]
 
-    def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Delivery]:
+    def claim(
+        self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float, names: Collection[str] = ()
+    ) -> list[Delivery]:
         if limit <= 0 or not queues:
             return self._nothing()
         random = token_bytes(TOKEN_BYTES)
-        return to_deliveries(self._run("claim", limit, worker, lease_seconds, random, *queues), random)
+        return to_deliveries(self._run("claim", limit, worker, lease_seconds, random, self._pack(names), *queues), random)
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         if not settlements:
@@ -130,7 +150,10 @@ class RedisBroker(RedisLocks):
             if isinstance(item, Finished) and item.reply is not None:
                 replies += (place, item.reply.to, item.reply.body)
         answers = self._run("settle", "".join(kinds), encode(delays) if delays else _EMPTY, *values, *replies)
-        return [answer == 1 for answer in answers]
+        for item, answer in zip(settlements, answers, strict=True):
+            if answer == _UNANSWERED and isinstance(item, Finished) and item.reply is not None:
+                _log.warning("no answer is put into %r: that key is no list", item.reply.to)
+        return [answer >= 1 for answer in answers]
 
     def renew(self, deliveries: Sequence[Delivery], lease_seconds: float) -> list[Renewal]:
         if not deliveries:
@@ -144,7 +167,7 @@ class RedisBroker(RedisLocks):
         answers = self._run("cancel", reason or "", 0 if owner is None else 1, owner or b"", *ids)
         return [_CANCELS[answer] for answer in answers]
 
-    def hold(self, owners: Sequence[bytes], lease_seconds: float) -> list[bool]:
+    def renew_owners(self, owners: Sequence[bytes], lease_seconds: float) -> list[bool]:
         if not owners:
             return self._nothing()
         return [answer == 1 for answer in self._run("hold", lease_seconds, *owners)]
@@ -211,7 +234,7 @@ def _say(item: Settlement) -> tuple[str, bytes, float]:
     if isinstance(item, Retried):
         return ("r", b"", item.delay_seconds) if item.failure is None else ("R", item.failure, item.delay_seconds)
     if isinstance(item, Released):
-        return "L", b"", item.delay_seconds
+        return "L", b"" if item.park is None else item.park.encode(), item.delay_seconds
     raise TypeError(f"{type(item).__name__} is no settlement")
 
 

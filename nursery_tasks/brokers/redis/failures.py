@@ -40,6 +40,10 @@ _TABLE: Final[tuple[tuple[type[Exception], str, str], ...]] = (
     (TimeoutError, "no answer in time", "is the server busy, or the network broken? see ?timeout="),
     (OSError, "no connection", "is the server running, and is this its address?"),
 )
+_NO_CHANNELS: Final = (
+    "this user may not use the channels that workers are woken by",
+    "ACL SETUSER ... '&{PREFIX}:*'; the how-to page has the rights",
+)
 # What the server's answer says -> the problem, the next step, where the driver has no class of its own for it.
 _SAID: Final = (
     ("max number of clients reached", "the server takes no more connections", "raise its maxclients, or close some"),
@@ -48,11 +52,8 @@ _SAID: Final = (
         "the server has no database of that number",
         "name another one in the URL, or raise databases",
     ),
-    (
-        "one of the channels",
-        "this user may not use the channels that workers are woken by",
-        "ACL SETUSER ... '&{PREFIX}:*'; the how-to page has the rights",
-    ),
+    ("one of the channels", *_NO_CHANNELS),  # up to 7.0
+    ("access a channel", *_NO_CHANNELS),
 )
 _ALONE: Final = ("the server misses its replicas (min-replicas-to-write) and takes no writes", "do they run?")
 

@@ -11,7 +11,6 @@ known.
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from threading import Condition, Lock, Thread, current_thread
@@ -21,13 +20,14 @@ import msgspec
 import redis
 
 from ...model.delivery import Hint, Topic
+from ..common.subscription import Subscription
 from ..protocol import Emit
-from ..subscription import Subscription
 from .failures import DriverError
 from .link import Link
 from .route import Connection
 
-QUIET_SECONDS: Final = 5.0  # nothing came: ask; nothing again: the link is dead
+QUIET_SECONDS: Final = 5.0  # nothing came: ask
+ANSWER_SECONDS: Final = 5.0  # nothing again: the link is dead
 JOIN_SECONDS: Final = 3.0  # how long `join` waits until the server has noted the topics; hints before that are lost
 CLOSE_SECONDS: Final = 1.0  # it may be opening a connection that nobody answers; it says nothing more, and goes by itself
 FIRST_PAUSE_SECONDS: Final = 0.05
@@ -111,18 +111,18 @@ class Audience:
                     return
                 self._connection = connection
                 connection.send_command("SUBSCRIBE", *(self._channel(topic) for topic in self._wanted))
-            asked_at: float | None = None
+            is_asked = False
             while not self._closed:
-                if connection.can_read(QUIET_SECONDS):
+                if connection.can_read(ANSWER_SECONDS if is_asked else QUIET_SECONDS):
                     self._take(connection.read_response(disable_decoding=True), again)
-                    asked_at = None
+                    is_asked = False
                     yield
-                elif asked_at is not None:
+                elif is_asked:
                     raise redis.TimeoutError("no answer to a PING")
                 elif route.epoch != epoch:
                     raise redis.ConnectionError("the calls go to another server now")
                 else:
-                    asked_at = time.monotonic()
+                    is_asked = True
                     with self._lock:
                         connection.send_command("PING")
         finally:

@@ -6,8 +6,10 @@ All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says
     ids              HASH    job id -> n
     all              ZSET    every n, scored by itself: the listing
     below:<job id>   ZSET    n of every job that the job has submitted, likewise
-    ready:<queue>    ZSET    n of ready jobs without limits, scored (19 - priority) * 2^46 + n
+    ready:<queue>    ZSET    n of ready jobs without limits, scored (19 - priority) * 2^46 + n + 1000 * crashes
     due              ZSET    n of scheduled jobs, scored with the moment when they are due
+    parked           SET     lines of parked jobs: a queue, a space, and the name that a worker must know
+    parked:<line>    ZSET    n of the jobs in one, scored as in `ready`; they are in `due`, too
     lease            ZSET    n of claimed and started jobs, scored with the end of the lease
     ended            ZSET    n of ended jobs, scored with the moment when they may be dropped
     expiring         ZSET    n of jobs that wait for their first attempt and may do so only until the score
@@ -20,10 +22,12 @@ All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says
     paused           SET     queues from which nobody may claim
     workers          HASH    worker -> when it was seen, a space, its description of itself as JSON
     beats            ZSET    workers, scored with the moment until which they count
+    swept            HASH    at: when the last sweep was; from: when leases that are over are believed again, after nobody swept
+                             for a while; it stays when everything else is gone
     in:<queue>       LIST    messages of other programs; a claim takes them from its left and makes jobs of them
     raw:<queue>      LIST    what is no message, likewise
     out:<name>       LIST    replies to other programs, which take them from its left; it has a time to live
-    seq              STRING  the last n, and the last token of a lock; the one key that stays when everything else is gone
+    seq              STRING  the last n, and the last token of a lock; it stays, too
 
     line:<gate>      ZSET    n of ready jobs that stand at a gate, scored as in `ready`
     open:<queue>     ZSET    gates of the queue that may have room, scored with the score of their first, or a lower one
@@ -41,7 +45,7 @@ All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says
     hint:<topic>     channel msgpack, a list of names: see `Hint`; or, from another program, one name
 
 A gate is where the jobs of one queue stand in line that wait for the same limit under the same rule: the rule, a space, the
-queue, a space, and the limit's name. `brokers/memory/gates.py` says how gates open and close; here a gate at which somebody
+queue, a space, and the limit's name. `brokers/rules/gates.py` says how gates open and close; here a gate at which somebody
 stands and that is not among the open ones is closed.
 
 `n` is the order of submission, in 14 digits so that equal scores sort by it. Moments are epoch seconds on the server's clock.
@@ -71,19 +75,11 @@ import msgspec
 
 from ...model.delivery import Submission
 from ...model.limits import Limit
-from ...model.states import JobState
+from ..common.states import NUMBERS
 
 DEFAULT_PREFIX: Final = "nursery-tasks"
 PREFIX: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 TOKEN_BYTES: Final = 16  # of a claim; the job's n comes after them
-
-STATES: Final[tuple[JobState, ...]] = tuple(JobState)  # number -> state
-NUMBERS: Final = {state: number for number, state in enumerate(STATES)}
-
-
-def to_state(number: int) -> JobState:
-    """Return the state that is stored as *number*."""
-    return STATES[number]
 
 
 class Description(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import weakref
 from collections import deque
@@ -23,7 +22,9 @@ from typing import Any, Final
 import redis
 from redis.exceptions import NoScriptError
 
-from ...errors import BrokerClosed, BrokerUnavailable
+from ...errors import BrokerClosed
+from ...forks import at_fork
+from ..common.forks import opened_before_fork
 from .address import Address
 from .failures import DriverError, TooFewReplicas, to_broker_error
 from .route import Connection, ask
@@ -78,9 +79,7 @@ class Link:
     def check_usable(self) -> None:
         """Refuse a call that comes too late, or in the wrong process."""
         if self.forked:
-            raise BrokerUnavailable(
-                self.name, "it was opened before this process was forked", "open the broker in each process, after the fork"
-            )
+            raise opened_before_fork(self.name)
         if self.closed:
             raise BrokerClosed(self.name)
 
@@ -189,5 +188,4 @@ def _after_fork_in_child() -> None:
         _LEFT_BEHIND.extend(link.idle)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+at_fork(in_child=_after_fork_in_child)

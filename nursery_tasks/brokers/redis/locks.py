@@ -1,16 +1,20 @@
-"""The calls of `BrokerLocks`, in a Redis server."""
+"""Locks in the server."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from ...model.listing import LockRecord
-from .admin import RedisAdmin
 from .records import to_locks
+from .running import Scripts
 
 
-class RedisLocks(RedisAdmin):
-    """Each call is one script."""
+class RedisLocks:
+    """The calls of `Locks`. Each is one script."""
+
+    def __init__(self, scripts: Scripts) -> None:
+        self._run = scripts.run
+        self._link = scripts.link
 
     def lock(self, name: str, holder: bytes, lease_seconds: float, wait: bool) -> int:
         token: int = self._run("lock", name, holder, lease_seconds, int(wait))
@@ -26,5 +30,5 @@ class RedisLocks(RedisAdmin):
         flat = [part for hold in holds for part in hold]
         return [answer == 1 for answer in self._run("unlock", *flat)] if flat else []
 
-    def locks(self, limit: int) -> list[LockRecord]:
+    def list_locks(self, limit: int) -> list[LockRecord]:
         return to_locks(self._run("locks"))[: max(limit, 0)]

@@ -11,10 +11,11 @@ from ...model.delivery import Delivery, Stored
 from ...model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, WorkerRecord
 from ...model.reasons import pack_cancelled, pack_dead, pack_expired
 from ...model.states import JobState
-from .layout import NUMBERS, decode_any, decode_description, encode, to_state
+from ..common.states import NUMBERS, to_state
+from .layout import decode_any, decode_description, encode
 
-# n, attempts, crashes, lapses, expires or -1, due, created, owned
-_Claimed = tuple[int, int, int, int, float, float, float, int]
+# n, attempts, crashes, lapses, expires or -1, due, created, owned, the name under which it was parked or False
+_Claimed = tuple[int, int, int, int, float, float, float, int, str | bool]
 
 _decode_claimed = msgspec.msgpack.Decoder(tuple[float, list[_Claimed]]).decode
 _decode_worker = msgspec.json.Decoder(WorkerRecord).decode
@@ -27,7 +28,7 @@ def to_deliveries(answer: Sequence[bytes], random: bytes) -> list[Delivery]:
     now, rows = _decode_claimed(answer[0])
     deliveries: list[Delivery] = []
     place = 1
-    for n, attempts, crashes, lapses, expires, due, created, owned in rows:
+    for n, attempts, crashes, lapses, expires, due, created, owned, parked in rows:
         about = decode_description(answer[place])
         address = b"%014d" % n
         deliveries.append(
@@ -45,6 +46,7 @@ def to_deliveries(answer: Sequence[bytes], random: bytes) -> list[Delivery]:
                 owned=bool(owned),
                 waited_seconds=max(0.0, now - due),
                 raw=about.raw,
+                parked=parked or None,  # type: ignore[arg-type]  # never True
                 address=address,
             )
         )
@@ -68,7 +70,7 @@ def to_record(fields: Sequence[bytes | None]) -> JobRecord:
     raw, rest, progress, stored, payload = fields
     about = decode_description(raw or b"")
     n, number, attempts, crashes, created, due, started, ended_at, worker, *more = decode_any(rest or b"")
-    owned, unresponsive, cancel, ours, waits_for = more
+    owned, unresponsive, cancel, ours, waits_for, parked = more
     state = to_state(number)
     outcome = _outcome(state, crashes, attempts, worker, ended_at, cancel, stored) if ours else stored
     return JobRecord(
@@ -96,6 +98,7 @@ def to_record(fields: Sequence[bytes | None]) -> JobRecord:
         payload=payload or b"",
         raw=about.raw,
         waits_for=None if waits_for is False else waits_for,
+        parked=parked or None,
     )
 
 

@@ -11,8 +11,8 @@ from ...model.delivery import JOB_OWNER_SECONDS, KEPT_SECONDS
 from ...model.limits import no_room
 from ...model.options import DEAD_TTL_SECONDS, HARD_PAYLOAD_BYTES, MAX_CRASHES, RESULT_TTL_SECONDS
 from ...model.reasons import OWNER_ENDED, OWNER_GONE
-from ..protocol import CLAIM_LOOKS, OWNED_GRACE_SECONDS, REPLIES_KEPT, REPLY_SECONDS
-from .layout import NUMBERS
+from ..common.states import NUMBERS
+from ..protocol import CLAIM_LOOKS, CRASH_STEP, OWNED_GRACE_SECONDS, PARKED_LOOKS, REPLIES_KEPT, REPLY_SECONDS
 
 # While the server has no memory left (`maxmemory`), new jobs are refused, and those that exist go on to their end.
 _NEEDS_MEMORY: Final = frozenset({"submit", "beat"})
@@ -22,7 +22,7 @@ _ALLOW: Final = "#!lua flags=allow-oom\n"  # since 7.0; before that the server r
 _NAMES: Final = (
     *("submit", "claim", "settle", "renew", "cancel", "hold", "outcomes", "sweep"),
     *("job", "jobs", "queues", "purge", "pause", "requeue", "beat", "workers"),
-    *("limits", "lock", "relock", "unlock", "locks"),
+    *("parked", "limits", "lock", "relock", "unlock", "locks"),
 )
 
 
@@ -44,7 +44,7 @@ def read_scripts(version: tuple[int, ...]) -> dict[str, Script]:
     constants |= {"REPLIES_KEPT": REPLIES_KEPT, "REPLY_SECONDS": int(REPLY_SECONDS)}
     constants |= {"DEAD_TTL_SECONDS": int(DEAD_TTL_SECONDS), "OWNED_GRACE_SECONDS": int(OWNED_GRACE_SECONDS)}
     constants |= {"JOB_OWNER_SECONDS": int(JOB_OWNER_SECONDS), "KEPT_SECONDS": int(KEPT_SECONDS)}
-    constants |= {"CLAIM_LOOKS": CLAIM_LOOKS}
+    constants |= {"CLAIM_LOOKS": CLAIM_LOOKS, "CRASH_STEP": CRASH_STEP, "PARKED_LOOKS": PARKED_LOOKS}
     head = f"local {', '.join(constants)} = {', '.join(str(value) for value in constants.values())}\n"
     head += f"local OWNER_GONE, OWNER_ENDED, NO_ROOM = {OWNER_GONE!r}, {OWNER_ENDED!r}, {no_room('')!r}\n"
     head += (folder / "common.lua").read_text()

@@ -1,25 +1,21 @@
-"""What people look at and change: the half of the SQLite broker behind `BrokerAdmin`."""
+"""What people look at and change in the file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
-from uuid import uuid4
 
 import apsw
 import msgspec
 
 from ...errors import InvalidOptions
-from ...model.listing import JobFilter, JobRecord, LimitRecord, QueueRecord, ServerMessage, WorkerRecord
-from ...model.raw import Letterhead, to_inbox
+from ...model.listing import JobFilter, JobRecord, QueueRecord, WorkerRecord
 from ...model.states import HELD, JobState
+from ..common.hints import Hints
+from ..common.states import NUMBERS
 from .database import Database
-from .describing import describe_storage
-from .hints import Hints
-from .inbox import put_letter
-from .listing import find_job, list_jobs, list_limits, list_queues, list_workers
-from .outbox import take_replies
-from .schema import ENDED, NOT_ENDED, NUMBERS, READY, SUCCEEDED, is_needed
+from .listing import find_job, list_jobs, list_queues, list_workers
+from .schema import ENDED, NOT_ENDED, READY, SUCCEEDED, is_needed
 from .statements import execute, fetch, fetch_value
 from .wakeup import Audience
 
@@ -34,7 +30,7 @@ _PAUSE: Final = "INSERT INTO paused (queue) VALUES (?) ON CONFLICT DO NOTHING"
 _RESUME: Final = "DELETE FROM paused WHERE queue = ?"
 _REQUEUE: Final = f"""
     UPDATE job SET state = {READY}, at = NULL, created = ?2, due = ?2, expires = NULL, owner = NULL, attempts = 0, crashes = 0,
-        lapses = 0, worker = NULL, cancel = NULL, started = NULL, ended = NULL, progress = NULL, outcome = NULL
+        lapses = 0, worker = NULL, cancel = NULL, started = NULL, ended = NULL, progress = NULL, outcome = NULL, parked = NULL
     WHERE id = ?1 AND {ENDED} AND state <> {SUCCEEDED} AND NOT EXISTS (
         SELECT 1 FROM job AS other WHERE other.key IS NOT NULL AND other.{NOT_ENDED}
             AND other.task = job.task AND other.key = job.key
@@ -46,36 +42,20 @@ _LEAVE: Final = "DELETE FROM worker WHERE name = ?"
 
 
 class SqliteAdmin:
-    """The open file, which both halves share, and the calls for people."""
+    """The calls of `Admin`."""
 
     def __init__(self, database: Database, audience: Audience) -> None:
         self._database = database
         self._audience = audience
 
-    def describe(self) -> dict[str, str]:
-        return describe_storage(self._database)
-
     def job(self, job_id: str) -> JobRecord | None:
         return self._database.browse(lambda cursor: find_job(cursor, job_id))
 
-    def jobs(self, wanted: JobFilter, limit: int, after: int = 0, newest_first: bool = False) -> list[JobRecord]:
+    def list_jobs(self, wanted: JobFilter, limit: int, after: int = 0, newest_first: bool = False) -> list[JobRecord]:
         return self._database.browse(lambda cursor: list_jobs(cursor, wanted, limit, after, newest_first))
 
-    def take_replies(self, name: str, limit: int) -> list[bytes]:
-        return self._database.write(lambda cursor, now: take_replies(cursor, name, limit), durable=True)
-
-    def send_message(self, queue: str, message: ServerMessage) -> str:
-        """Put a message into the inbox, as other programs do. There is no content type; a correlation id is the id."""
-        name = message.id or message.correlation_id or uuid4().hex
-        body, raw = to_inbox(message.body, Letterhead(message.reply_to, name))
-        self._database.write(lambda cursor, now: put_letter(cursor, queue, body, raw), durable=True)
-        return name
-
-    def queues(self) -> list[QueueRecord]:
+    def list_queues(self) -> list[QueueRecord]:
         return self._database.browse(list_queues)
-
-    def limits(self, limit: int) -> list[LimitRecord]:
-        return self._database.browse(lambda cursor: list_limits(cursor, limit))
 
     def purge(self, queue: str, states: frozenset[JobState], limit: int = 10_000) -> int:
         if states & HELD:
@@ -120,5 +100,5 @@ class SqliteAdmin:
 
         self._database.write(work)
 
-    def workers(self) -> list[WorkerRecord]:
+    def list_workers(self) -> list[WorkerRecord]:
         return self._database.browse(lambda cursor: list_workers(cursor, self._database.clock()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -23,19 +23,23 @@ from ...model.delivery import (
     Swept,
     Topic,
 )
-from ..protocol import Emit, Feature, Listener
+from ..common.hints import Hints
+from ..protocol import Broker, Emit, Feature, Listener
+from .admin import SqliteAdmin
 from .cancelling import cancel_jobs
 from .checks import check_driver, check_place
 from .claiming import claim_jobs, look, renew_leases
 from .connection import BUSY_SECONDS, Synchronous
 from .database import Database
-from .hints import Hints
-from .inbox import inbox_has_mail, read_letters, store_letters
+from .describing import SqliteFacts
+from .inbox import SqlitePostbox, inbox_has_mail, read_inbox, store_inbox
 from .limiting import claim_in_order
-from .listing import find_outcomes
+from .listing import SqliteLimits, find_outcomes
 from .locking import SqliteLocks
 from .maintenance import Maintenance
+from .outbox import SqliteReplies
 from .owning import hold_leases
+from .parking import SqliteParking, claim_with_parked, is_any_parked
 from .settling import check_settlements, needs_disk, settle_jobs
 from .submitting import check_room, submit_jobs
 from .sweeping import is_anything_to_do, next_due_seconds, next_room_seconds, sweep_jobs
@@ -44,7 +48,7 @@ from .wakeup import Audience
 _OPTIONS: Final = ("synchronous", "busy_timeout")
 
 
-class SqliteBroker(SqliteLocks):
+class SqliteBroker(Broker):
     """A broker in one SQLite file, for any number of processes on one machine.
 
     Args:
@@ -79,8 +83,16 @@ class SqliteBroker(SqliteLocks):
         place = Path(path).resolve()  # SQLite puts its log beside the real file, too
         check_driver(self.name)
         check_place(self.name, place)
-        database = Database(self.name, place, clock, synchronous, busy_seconds)
-        super().__init__(database, Audience(database))
+        self._database = database = Database(self.name, place, clock, synchronous, busy_seconds)
+        self._audience = Audience(database)
+        self.place = str(place)
+        self.admin = SqliteAdmin(database, self._audience)
+        self.limits = SqliteLimits(database)
+        self.locks = SqliteLocks(database, self._audience)
+        self.replies = SqliteReplies(database)
+        self.parking = SqliteParking(database)
+        self.facts = SqliteFacts(database)
+        self.postbox = SqlitePostbox(database)
         self._maintenance = Maintenance(database)
         self._backlog = False  # whether the last claim got all it wanted; any thread writes it, a wrong value costs a look
 
@@ -113,7 +125,6 @@ class SqliteBroker(SqliteLocks):
     def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
         if not jobs:
             return self._nothing()
-        self._database.check_place()
         check_room(self._database)
         receipts, hints = self._database.write(
             lambda cursor, now: submit_jobs(cursor, now, jobs), durable=True, essential=False
@@ -122,13 +133,24 @@ class SqliteBroker(SqliteLocks):
         self._maintenance.after_write(len(jobs))
         return receipts
 
-    def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Delivery]:
+    def claim(
+        self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float, names: Collection[str] = ()
+    ) -> list[Delivery]:
         if limit <= 0 or not queues:
             return self._nothing()
         found = self._look(queues)
+        if found >= 4:
+            found -= 4
+            if self._database.read(lambda cursor: is_any_parked(cursor, queues, names)):
+                found = 3
         if not found:
             return []
-        if found == 2:
+        if found == 3:
+            deliveries, hints = self._database.write(
+                lambda cursor, now: claim_with_parked(cursor, now, queues, limit, worker, lease_seconds, names)
+            )
+            self._audience.tell(hints)
+        elif found == 2:
             deliveries, hints = self._database.write(
                 lambda cursor, now: claim_in_order(cursor, now, queues, limit, worker, lease_seconds)
             )
@@ -168,7 +190,7 @@ class SqliteBroker(SqliteLocks):
         self._audience.tell(hints)
         return answers
 
-    def hold(self, owners: Sequence[bytes], lease_seconds: float) -> list[bool]:
+    def renew_owners(self, owners: Sequence[bytes], lease_seconds: float) -> list[bool]:
         if not owners:
             return self._nothing()
         answers, hints = self._database.write(
@@ -180,6 +202,7 @@ class SqliteBroker(SqliteLocks):
     def outcomes(self, ids: Sequence[str]) -> list[Stored | None]:
         if not ids:
             return self._nothing()
+        self._database.check_place()  # who waits for an outcome may make no other call
         found = self._database.read(lambda cursor: find_outcomes(cursor, ids))
         return [found.get(job_id) for job_id in ids]
 
@@ -191,7 +214,7 @@ class SqliteBroker(SqliteLocks):
         swept = Swept()
         if database.read(lambda cursor: is_anything_to_do(cursor, database.clock())):
             swept, hints = database.write(
-                lambda cursor, now: sweep_jobs(cursor, now, limit, trust_leases=not database.clock.has_jumped)
+                lambda cursor, now: sweep_jobs(cursor, now, limit, trust_leases=database.trusts_leases)
             )
             self._audience.tell(hints)
         next_due = database.read(lambda cursor: next_due_seconds(cursor, database.clock()))
@@ -200,6 +223,7 @@ class SqliteBroker(SqliteLocks):
 
     def listen(self, topics: Sequence[Topic], emit: Emit) -> Listener:
         self._database.check_usable()
+        self._database.check_place()  # a listener opens the file once more
         return self._audience.join(topics, emit)
 
     def close(self) -> None:
@@ -215,9 +239,9 @@ class SqliteBroker(SqliteLocks):
 
     def _take_in(self) -> None:
         """Make jobs of what is in the inbox. While the disk is full it stays there, and the call at hand goes on."""
-        letters = self._database.read(read_letters)
+        messages = self._database.read(read_inbox)
         with suppress(BrokerFull):
-            hints = self._database.write(lambda cursor, now: store_letters(cursor, now, letters), essential=False)
+            hints = self._database.write(lambda cursor, now: store_inbox(cursor, now, messages), essential=False)
             self._audience.tell(hints)
 
     def _nothing(self) -> list[Any]:

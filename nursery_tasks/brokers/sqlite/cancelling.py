@@ -9,7 +9,7 @@ import apsw
 
 from ...model.delivery import CancelAnswer
 from ...model.reasons import pack_cancelled
-from .hints import Hints
+from ..common.hints import Hints
 from .schema import CANCELLED, CLAIMED, NOT_ENDED, SUCCEEDED
 from .statements import BatchStatement, Row, array, fetch
 

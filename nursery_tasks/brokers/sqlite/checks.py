@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +51,8 @@ def check_place(name: str, path: Path) -> None:
         BrokerUnreachable: It cannot.
     """
     directory = path.parent
+    if path.name == ":memory:":  # SQLite would make a database that only this one connection sees
+        raise BrokerUnreachable(name, "SQLite's :memory: is no file", "memory: is the broker in this process's memory")
     if os.path.isdir(path):  # and not Path.is_dir(), which raises where a directory above may not be entered
         raise BrokerUnreachable(name, f"{path} is a directory", f"name a file in it, such as {path / 'jobs.db'}")
     if not os.path.isdir(directory):
@@ -57,14 +60,28 @@ def check_place(name: str, path: Path) -> None:
             name, f"the directory {directory} does not exist, or may not be entered", f"mkdir -p {directory}"
         )
     if os.path.exists(path) and not os.access(path, os.R_OK | os.W_OK):
-        raise BrokerUnreachable(name, f"{_user()} may not read and write {path}", f"see ls -l {path}")
+        raise BrokerUnreachable(name, *_why_not(path, f"{_user()} may not read and write {path}", f"see ls -l {path}"))
     if not os.access(directory, os.W_OK | os.X_OK):  # also for an existing file: the log beside it comes and goes
-        raise BrokerUnreachable(name, f"{_user()} may not create files in {directory}", f"see ls -ld {directory}")
+        plain = f"{_user()} may not create files in {directory}", f"see ls -ld {directory}"
+        raise BrokerUnreachable(name, *_why_not(directory, *plain))
     system = file_system(directory)
     if system in NETWORK_FILE_SYSTEMS:
         raise BrokerUnreachable(
             name, f"{directory} is on a network file system ({system}), where SQLite cannot lock", "use a local directory"
         )
+
+
+def _why_not(path: Path, problem: str, step: str) -> tuple[str, str]:
+    """Say why *path* may not be written where its permissions are not the reason, and the next step; else what was given."""
+    try:
+        found, flags = os.stat(path), os.statvfs(path).f_flag
+    except OSError:
+        return problem, step
+    if flags & os.ST_RDONLY:
+        return f"{path} is on a file system that can only be read", "mount it for writing, or name another place"
+    if os.geteuid() == 0 or (os.geteuid() == found.st_uid and found.st_mode & stat.S_IWUSR and found.st_mode & stat.S_IRUSR):
+        return f"{path} is immutable, although {_user()} may write it", f"see lsattr -d {path}; chattr -i makes it writable"
+    return problem, step
 
 
 def file_system(directory: Path, mounts: Path = _MOUNTS) -> str | None:

@@ -15,8 +15,9 @@ from typing import Final
 import apsw
 
 from ...model.delivery import Delivery, LeaseState, Renewal
+from ..protocol import CRASH_STEP
 from .owning import TOKEN_BYTES
-from .schema import CLAIMED, HELD, PLAIN
+from .schema import CLAIMED, HELD, PARKED, PLACE, PLAIN
 from .statements import BatchStatement, PackedQuery, array, execute, fetch, fetch_value
 
 IN_TIME: Final = "(expires IS NULL OR expires > ?2 OR attempts > 0 OR crashes > 0)"
@@ -32,12 +33,12 @@ _LOOK: Final = f"""
             SELECT 1 FROM carray(?1) AS queues CROSS JOIN job
             WHERE job.queue = queues.value AND {_STARTABLE} AND queues.value NOT IN (SELECT queue FROM paused)
         )
-    )
+    ) + 4 * EXISTS (SELECT 1 FROM carray(?1) AS queues CROSS JOIN job WHERE job.queue = queues.value AND {PARKED})
 """
 _MARK: Final = f"""
     UPDATE job SET state = {CLAIMED}, token = CAST(?3 || seq AS BLOB), worker = ?4, at = ?5, started = NULL, unresponsive = 0
     WHERE seq IN (SELECT seq FROM job WHERE queue = ?1 AND {_STARTABLE} AND ?1 NOT IN (SELECT queue FROM paused)
-        ORDER BY priority DESC, seq LIMIT ?6)
+        ORDER BY priority DESC, {PLACE}, seq LIMIT ?6)
 """
 _MARKED: Final = PackedQuery(
     (
@@ -54,6 +55,7 @@ _MARKED: Final = PackedQuery(
         "created",
         "owner IS NOT NULL",
         "raw",
+        "parked",
     ),
     "payload",
     f"FROM job WHERE {HELD} AND at = ?1 AND substr(token, 1, {TOKEN_BYTES}) = ?2",
@@ -68,7 +70,10 @@ _RENEW_ONE: Final = f"UPDATE job SET at = ? WHERE seq = ? AND token = ? AND {HEL
 
 
 def look(cursor: apsw.Cursor, queues: Sequence[str], now: float) -> int:
-    """Say whether a claim from *queues* would find something. 0: no; 1: yes; 2: it has to look at gates, see `limiting`."""
+    """Say whether a claim from *queues* would find something. 0: no; 1: yes; 2: it has to look at gates, see `limiting`.
+
+    4 more: a job of them is parked, see `parking`.
+    """
     found: int = fetch_value(cursor, _LOOK, array(queues), now)
     return found
 
@@ -95,7 +100,7 @@ def mark(cursor: apsw.Cursor, now: float, queue: str, token: bytes, worker: str,
 def read_marked(cursor: apsw.Cursor, now: float, order: dict[str, int], token: bytes, until: float) -> list[Delivery]:
     """Return what a claim has marked."""
     found = _MARKED.fetch(cursor, until, token)
-    found.sort(key=lambda row: (order[row[3]], -row[0], row[1]))
+    found.sort(key=lambda row: (order[row[3]], -row[0], row[1] + CRASH_STEP * row[6], row[1]))
     return [
         Delivery(
             id=job_id,
@@ -111,9 +116,10 @@ def read_marked(cursor: apsw.Cursor, now: float, order: dict[str, int], token: b
             owned=bool(owned),
             waited_seconds=max(0.0, now - due),
             raw=bool(raw),
+            parked=parked,
             address=seq,
         )
-        for _, seq, job_id, queue, task, attempts, crashes, lapses, expires, due, created, owned, raw, payload in found
+        for _, seq, job_id, queue, task, attempts, crashes, lapses, expires, due, created, owned, raw, parked, payload in found
     ]
 
 

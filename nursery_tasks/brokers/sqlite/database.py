@@ -12,8 +12,8 @@ Theory:
   The next sync takes along all that was written before it.
 - **Reading does not wait for writing.** WAL lets a reader see the last commit while a writer syncs the next. Short reads and
   long listings have connections of their own.
-- **A connection belongs to the process that opened it.** After a fork the child must not even close it; its connections are
-  kept out of reach, and every call says so.
+- **A connection belongs to the process that opened it.** After a fork every call in the child says so. A broker that the child
+  opens closes what was inherited, see `inherited.py`.
 """
 
 # pyright: reportUnknownMemberType=false
@@ -22,6 +22,7 @@ Theory:
 from __future__ import annotations
 
 import os
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -30,10 +31,13 @@ from typing import Final, TypeVar
 
 import apsw
 
-from ...errors import BrokerClosed, BrokerUnavailable
+from ...errors import BrokerClosed, BrokerReplaced, BrokerUnavailable
+from ...forks import at_fork
+from ..common.forks import opened_before_fork
 from .clock import BrokerClock
-from .connection import Synchronous, open_pair, open_reader
-from .failures import is_full, to_broker_error
+from .connection import BusyHandler, Synchronous, open_pair, open_reader
+from .failures import REPLACED_STEP, is_full, to_broker_error
+from .lockout import Lockout
 from .reserve import Reserve
 from .statements import fetch_value
 
@@ -60,16 +64,21 @@ class Database:
     ) -> None:
         self.name, self.path = name, path
         self.busy_seconds = busy_seconds
-        self.closed = False
+        self.closed = self._closing = False
         self.forked = False  # set in a child of the process that opened it
         self._full = synchronous == "full"
         self._writing, self._reading, self._browsing = Lock(), Lock(), Lock()
-        self._writer, self._reader = open_pair(name, path, busy_seconds)
+        with self._writing, self._reading:
+            self._writer, self._reader = open_pair(name, path, busy_seconds, self._writing, self._reading)
+        self._busy_handler = BusyHandler(busy_seconds)
+        self._writer.set_busy_handler(self._busy_handler)
         self._synced = True  # what the writer is set to
         self._browser: apsw.Connection | None = None
         self._write_cursor, self._read_cursor = self._writer.cursor(), self._reader.cursor()
         self.clock = BrokerClock.of(source, self.read(_stored_clock))
         self.reserve = Reserve(path)
+        self.lockout = Lockout()
+        self._has_real_clock = source is time.time
         stat = os.stat(path)
         self._inode = (stat.st_dev, stat.st_ino)
         _OPEN.add(self)
@@ -98,7 +107,7 @@ class Database:
             try:
                 return work(self._read_cursor)
             except apsw.Error as error:
-                raise to_broker_error(self.name, error) from error
+                raise to_broker_error(self.name, error, self._reader.system_errno) from error
 
     def browse(self, work: Read[T]) -> T:
         """Run a query that may take long, on a connection for such."""
@@ -106,38 +115,48 @@ class Database:
         with self._browsing:
             self.check_usable()
             try:
+                self.check_place()
                 if self._browser is None:
-                    self._browser = open_reader(self.path, self.busy_seconds)
+                    self._browser = open_reader(self.path, self.busy_seconds, self._browsing)
                 return work(self._browser.cursor())
             except apsw.Error as error:
-                raise to_broker_error(self.name, error) from error
+                said = 0 if self._browser is None else self._browser.system_errno
+                raise to_broker_error(self.name, error, said) from error
+
+    @property
+    def trusts_leases(self) -> bool:
+        """Whether a lease that is over is so for certain; otherwise its worker may live, and get around to renewing it."""
+        return not self.clock.has_jumped and (self.lockout.is_past or not self._has_real_clock)
 
     def check_usable(self) -> None:
         """Refuse a call that comes too late, or in the wrong process."""
         if self.forked:
-            raise BrokerUnavailable(
-                self.name, "it was opened before this process was forked", "open the broker in each process, after the fork"
-            )
-        if self.closed:
+            raise opened_before_fork(self.name)
+        if self._closing:
             raise BrokerClosed(self.name)
 
     def check_place(self) -> None:
         """Notice that the file was deleted or replaced: SQLite would go on writing to what nobody can find.
 
         Raises:
-            BrokerUnavailable: It was.
+            BrokerReplaced: It was.
+            BrokerUnavailable: It cannot be looked at.
         """
         try:
             stat = os.stat(self.path)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             stat = None
+        except OSError as error:
+            raise BrokerUnavailable(self.name, f"{self.path} cannot be looked at: {error.strerror}") from error
         if stat is None or (stat.st_dev, stat.st_ino) != self._inode:
-            raise BrokerUnavailable(self.name, f"{self.path} was deleted or replaced", "restart all programs that use it")
+            raise BrokerReplaced(self.name, f"{self.path} was deleted or replaced", REPLACED_STEP)
 
     def close(self) -> None:
-        """Close all connections, after the calls that are under way."""
+        """Close all connections, after the calls that are under way; of those, what waits for other processes gives up."""
         if self.forked:
             return
+        self._closing = True
+        self._busy_handler.end()
         with self._writing, self._reading, self._browsing:
             if self.closed:
                 return
@@ -154,23 +173,28 @@ class Database:
         self.check_usable()  # before the lock, too: after a fork nobody may be left to give it back
         with self._writing:
             self.check_usable()
+            self.check_place()
             durable = durable and self._full
             try:
                 if durable != self._synced:
                     self._write_cursor.execute(_SYNC[durable], can_cache=False)  # a cached pragma does nothing
                     self._synced = durable
                 try:
-                    return run(work)
+                    answer = run(work)
                 except apsw.Error as error:
-                    if not (essential and is_full(error) and self.reserve.release()):
+                    if not (essential and is_full(error, self._writer.system_errno) and self.reserve.release()):
                         raise
-                return run(work)
+                    answer = run(work)
+                self.lockout.wrote()
+                return answer
             except apsw.Error as error:
-                raise to_broker_error(self.name, error) from error
+                self.lockout.failed()
+                raise to_broker_error(self.name, error, self._writer.system_errno) from error
 
     def _transact(self, work: Write[T]) -> T:
         cursor = self._write_cursor
-        cursor.execute("BEGIN IMMEDIATE")
+        with self.lockout.waiting():
+            cursor.execute("BEGIN IMMEDIATE")
         try:
             answer = work(cursor, self.clock())
             cursor.execute("COMMIT")
@@ -194,14 +218,11 @@ def begin_again(cursor: apsw.Cursor) -> None:
 
 
 _OPEN: weakref.WeakSet[Database] = weakref.WeakSet()
-_LEFT_BEHIND: Final[list[apsw.Connection]] = []  # by a fork; in this list nothing closes them
 
 
 def _after_fork_in_child() -> None:
     for database in list(_OPEN):
         database.forked = True
-        _LEFT_BEHIND.extend(database.connections())
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+at_fork(in_child=_after_fork_in_child)

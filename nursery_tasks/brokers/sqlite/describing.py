@@ -10,23 +10,27 @@ from .database import Database
 from .statements import fetch_value
 
 
-def describe_storage(database: Database) -> dict[str, str]:
-    """Return versions, modes and sizes."""
+class SqliteFacts:
+    """The calls of `Facts`: versions, modes and sizes."""
 
-    def work(cursor: apsw.Cursor) -> tuple[str, int, int]:
-        names = ("journal_mode", "page_count", "freelist_count")
-        journal, pages, free = (fetch_value(cursor, f"PRAGMA {name}") for name in names)
-        return journal, pages, free
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
-    journal, pages, free = database.browse(work)
-    path = database.path
-    return {
-        "SQLite": apsw.sqlite_lib_version(),
-        "journal mode": journal,
-        "file": _size(path),
-        "log": _size(path.with_name(f"{path.name}-wal")),
-        "unused": f"{100 * free // max(pages, 1)} %",
-    }
+    def describe(self) -> dict[str, str]:
+        def work(cursor: apsw.Cursor) -> tuple[str, int, int]:
+            names = ("journal_mode", "page_count", "freelist_count")
+            journal, pages, free = (fetch_value(cursor, f"PRAGMA {name}") for name in names)
+            return journal, pages, free
+
+        journal, pages, free = self._database.browse(work)
+        path = self._database.path
+        return {
+            "SQLite": apsw.sqlite_lib_version(),
+            "journal mode": journal,
+            "file": _size(path),
+            "log": _size(path.with_name(f"{path.name}-wal")),
+            "unused": f"{100 * free // max(pages, 1)} %",
+        }
 
 
 def _size(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Claims from queues where jobs with limits stand at open gates: see `brokers/memory/gates.py` for what gates are.
+"""Claims from queues where jobs with limits stand at open gates: see `brokers/rules/gates.py` for what gates are.
 
 In one transaction: what stands in front is read in few statements (`database.py` says why), what becomes of it is decided
 in plain code, in the order of the queue, and written in few statements again. Triggers keep the gates (`schema.py`).
@@ -16,41 +16,42 @@ import msgspec
 
 from ...model.delivery import Delivery
 from ...model.limits import Limit, gate_of, no_room
-from ..protocol import CLAIM_LOOKS
+from ..common.hints import Hints
+from ..protocol import CLAIM_LOOKS, CRASH_STEP
 from .cancelling import cancel_jobs
 from .claiming import IN_TIME, mark, read_marked
-from .hints import Hints
 from .owning import TOKEN_BYTES
-from .schema import CLAIMED, PLAIN, READY
+from .schema import CLAIMED, PLACE, PLAIN, READY
+from .schema import SCORE as _SCORE
 from .statements import BatchStatement, array, execute, fetch, fetch_value, integers
 
 _GATES: Final = 64  # that are read at once
 _JOBS: Final = 512  # of all these together, about
 _NEVER: Final = float("-inf")
-_SCORE: Final = "(19 - priority) * 70368744177664 + seq"
 
 _OPEN_DUE: Final = "UPDATE gate SET opens = 0 WHERE opens > 0 AND opens <= ? RETURNING queue"
 _IS_PAUSED: Final = "SELECT EXISTS (SELECT 1 FROM paused WHERE queue = ?)"
 _FIND_GATES: Final = """
     SELECT json_group_array(json_array(id, first)) FROM (
-        SELECT id, first FROM gate WHERE queue = ?1 AND opens = 0 AND first > ?2 ORDER BY first LIMIT ?3
+        SELECT id, first FROM gate WHERE queue = ?1 AND opens = 0 AND first > ?2 ORDER BY first, id LIMIT ?3
     )
 """
 _JOB: Final = f"json_array(gate, {_SCORE}, seq, id, NOT {IN_TIME}, json(limits))"
 _FIND_FIRST: Final = f"""
     SELECT json_group_array({_JOB}) FROM carray(?1) AS gates CROSS JOIN job WHERE seq IN (
         SELECT other.seq FROM job AS other WHERE other.gate = gates.value AND other.state = {READY}
-        ORDER BY other.priority DESC, other.seq LIMIT ?3
+        ORDER BY other.priority DESC, other.seq + {CRASH_STEP} * other.crashes, other.seq LIMIT ?3
     )
 """
 _FIND_NEXT: Final = f"""
     SELECT json_group_array({_JOB}) FROM (
-        SELECT * FROM job WHERE gate = ?1 AND state = {READY} AND {_SCORE} > ?4 ORDER BY priority DESC, seq LIMIT ?3
+        SELECT * FROM job WHERE gate = ?1 AND state = {READY} AND {_SCORE} > ?4 ORDER BY priority DESC, {PLACE}, seq LIMIT ?3
     )
 """
 _FIND_PLAIN: Final = f"""
     SELECT json_group_array(json_array({_SCORE}, seq)) FROM (
-        SELECT priority, seq FROM job WHERE queue = ?1 AND {PLAIN} AND {IN_TIME} ORDER BY priority DESC, seq LIMIT ?3
+        SELECT priority, seq, crashes FROM job WHERE queue = ?1 AND {PLAIN} AND {IN_TIME}
+        ORDER BY priority DESC, {PLACE}, seq LIMIT ?3
     )
 """
 _USED: Final = """
@@ -182,7 +183,7 @@ class _Line:
     def next_standing(self) -> _Standing | None:
         """Return the next of those who stand at open gates."""
         while True:
-            first = min((line[-1] for line in self._standing.values()), key=lambda job: job.score, default=None)
+            first = min((line[-1] for line in self._standing.values()), key=lambda job: (job.score, job.gate), default=None)
             if self._horizon is None or (first is not None and first.score <= self._horizon):
                 return first
             self._read_gates()
@@ -215,7 +216,7 @@ class _Line:
         for job in jobs:
             lines.setdefault(job.gate, []).append(job)
         for gate, line in lines.items():
-            self._standing[gate] = sorted(line, key=lambda job: -job.score)
+            self._standing[gate] = sorted(line, key=lambda job: (-job.score, -job.seq))
             if len(line) == self._page:
                 self._full.add(gate)
             else:

@@ -11,14 +11,16 @@ import msgspec
 from ...model.delivery import Stored
 from ...model.listing import JobFilter, JobRecord, LimitRecord, QueueRecord, WorkerRecord
 from ...model.states import JobState
-from .schema import HELD, IN_LINE, NUMBERS, READY, SUCCEEDED, to_state
+from ..common.states import NUMBERS, to_state
+from .database import Database
+from .schema import HELD, IN_LINE, READY, STILL_PARKED, SUCCEEDED
 from .statements import PackedQuery, Row, array, fetch
 
 _COLUMNS: Final = (
     "seq, id, queue, task, state, priority, attempts, crashes, created, due, started, ended, worker, key, parent, tags, "
     f"owner IS NOT NULL, unresponsive AND {HELD}, cancel, progress, outcome, raw, payload, "
     f"iif({IN_LINE} AND EXISTS (SELECT 1 FROM gate AS its WHERE its.id = job.gate AND (its.opens IS NULL OR its.opens > 0)), "
-    "substr(gate, instr(gate, ' ') + length(queue) + 2), NULL)"
+    f"substr(gate, instr(gate, ' ') + length(queue) + 2), NULL), iif({STILL_PARKED}, parked, NULL)"
 )
 _ONE: Final = f"SELECT {_COLUMNS} FROM job WHERE id = ?"
 _STORED: Final = PackedQuery(
@@ -36,6 +38,16 @@ _WORKERS: Final = "SELECT record FROM worker WHERE until > ? ORDER BY name"
 
 _DECODE_TAGS: Final = msgspec.json.Decoder(tuple[str, ...]).decode
 _DECODE_WORKER: Final = msgspec.json.Decoder(WorkerRecord).decode
+
+
+class SqliteLimits:
+    """The calls of `Limits`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def list_limits(self, limit: int) -> list[LimitRecord]:
+        return self._database.browse(lambda cursor: list_limits(cursor, limit))
 
 
 def find_outcomes(cursor: apsw.Cursor, ids: Sequence[str]) -> dict[str, Stored]:
@@ -99,7 +111,7 @@ def _numbers(states: frozenset[JobState]) -> str:
 
 def _to_record(row: Row) -> JobRecord:
     seq, job_id, queue, task, number, priority, attempts, crashes, created, due, started, ended, *more = row
-    worker, key, parent, tags, owned, unresponsive, cancel, progress, outcome, raw, payload, waits_for = more
+    worker, key, parent, tags, owned, unresponsive, cancel, progress, outcome, raw, payload, waits_for, parked = more
     return JobRecord(
         id=job_id,
         queue=queue,
@@ -125,4 +137,5 @@ def _to_record(row: Row) -> JobRecord:
         payload=payload,
         raw=bool(raw),
         waits_for=waits_for,
+        parked=parked,
     )

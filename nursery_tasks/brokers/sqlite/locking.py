@@ -8,9 +8,10 @@ from typing import Final
 import apsw
 
 from ...model.listing import LockRecord
-from .admin import SqliteAdmin
-from .hints import Hints
+from ..common.hints import Hints
+from .database import Database
 from .statements import execute, fetch, fetch_value
+from .wakeup import Audience
 
 _DROP: Final = "DELETE FROM lock WHERE name = ? AND until <= ?"
 _DROP_ALL: Final = "DELETE FROM lock WHERE until <= ? RETURNING name"
@@ -38,8 +39,11 @@ def drop_all_lockers(cursor: apsw.Cursor, now: float) -> list[str]:
     return [name for (name,) in fetch(cursor, _DROP_ALL, now)]
 
 
-class SqliteLocks(SqliteAdmin):
-    """The calls of `BrokerLocks`. Only what makes a token waits for the disk: no power failure may take one back."""
+class SqliteLocks:
+    """The calls of `Locks`. Only what makes a token waits for the disk: no power failure may take one back."""
+
+    def __init__(self, database: Database, audience: Audience) -> None:
+        self._database, self._audience = database, audience
 
     def lock(self, name: str, holder: bytes, lease_seconds: float, wait: bool) -> int:
         def stand(cursor: apsw.Cursor, now: float) -> int:
@@ -72,7 +76,7 @@ class SqliteLocks(SqliteAdmin):
         self._audience.tell(hints)
         return answers
 
-    def locks(self, limit: int) -> list[LockRecord]:
+    def list_locks(self, limit: int) -> list[LockRecord]:
         rows = self._database.browse(lambda cursor: fetch(cursor, _LIST, max(limit, 0)))
         return [LockRecord(name=name, token=token, until=until, waiting=waiting) for name, token, until, waiting in rows]
 

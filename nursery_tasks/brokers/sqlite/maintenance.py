@@ -6,6 +6,7 @@ wait for the disk; here the sweep does it. A process without a sweep (one that o
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from threading import Lock
 from typing import Final
@@ -13,6 +14,7 @@ from typing import Final
 import apsw
 
 from ...errors import BrokerError
+from ...log_throttle import LogThrottle
 from .connection import WAL_LIMIT_BYTES, open_checkpointer
 from .database import Database
 from .statements import fetch_value
@@ -29,6 +31,8 @@ _STORE_CLOCK: Final = """
 """
 _STORED_CLOCK: Final = "SELECT value FROM meta WHERE name = 'clock'"
 
+_log = logging.getLogger(__name__)
+
 
 class Maintenance:
     """The chores of one open file."""
@@ -36,13 +40,14 @@ class Maintenance:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._lock = Lock()  # one checkpoint at a time in this process
+        self._not_moved = LogThrottle(_log)
         self._unseen = 0  # about how many pages this process may have written since it last looked; a guess will do
 
     def run(self) -> None:
         """Do what a sweep does.
 
         Raises:
-            BrokerUnavailable: The file is not where it was.
+            BrokerReplaced: The file is not where it was.
         """
         self._database.check_usable()
         self._database.check_place()
@@ -82,13 +87,16 @@ class Maintenance:
         if not self._lock.acquire(blocking=False):
             return
         try:
-            with suppress(apsw.Error):
-                self._move()
+            self._move()
+        except apsw.BusyError:
+            pass
+        except apsw.Error as error:
+            self._not_moved.log("%s: its log grows, it cannot be moved into the file: %s", self._database.name, error)
         finally:
             self._lock.release()
 
     def _move(self) -> None:
-        connection = open_checkpointer(self._database.path)
+        connection = open_checkpointer(self._database.path, self._lock)
         try:
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             if self._log_bytes() > TRUNCATE_BYTES:

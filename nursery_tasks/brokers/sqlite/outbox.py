@@ -12,6 +12,7 @@ import apsw
 
 from ...model.delivery import Reply
 from ..protocol import REPLIES_KEPT, REPLY_SECONDS
+from .database import Database
 from .statements import execute, fetch
 
 _PUT: Final = "INSERT INTO outbox (name, body, at) VALUES (?, ?, ?)"
@@ -26,6 +27,16 @@ _DROP: Final = """
     DELETE FROM outbox WHERE seq < coalesce((SELECT seq FROM outbox WHERE at > ? ORDER BY seq LIMIT 1), 9223372036854775807)
 """
 HAS_OLD: Final = f"(SELECT at FROM outbox ORDER BY seq LIMIT 1) <= ?1 - {REPLY_SECONDS}"
+
+
+class SqliteReplies:
+    """The calls of `Replies`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def take_replies(self, name: str, limit: int) -> list[bytes]:
+        return self._database.write(lambda cursor, now: take_replies(cursor, name, limit), durable=True)
 
 
 def put_replies(cursor: apsw.Cursor, now: float, replies: Sequence[Reply]) -> None:

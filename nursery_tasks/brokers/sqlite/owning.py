@@ -12,8 +12,8 @@ import apsw
 
 from ...model.delivery import JOB_OWNER_SECONDS, Submission, job_owner
 from ...model.reasons import OWNER_ENDED, OWNER_GONE
+from ..common.hints import Hints
 from .cancelling import cancel_jobs
-from .hints import Hints
 from .schema import HELD, NOT_ENDED, OWNED
 from .statements import BatchStatement, array, execute, fetch, fetch_value, integers
 

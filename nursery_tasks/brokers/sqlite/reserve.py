@@ -12,6 +12,11 @@ import os
 from pathlib import Path
 from typing import Final
 
+TEXT: Final = """\
+This file holds nothing but space, for the day when the disk is full. nursery-tasks made it for {name} beside it.
+It is deleted when a write finds no room, so that workers can still store how their jobs ended, and is made again
+once there is plenty. It may be deleted at any time; it comes back. Other programs should not write to it.
+"""
 RESERVE_BYTES: Final = 4 * 1024 * 1024
 _ROOM_BYTES: Final = 2 * RESERVE_BYTES  # as much must be free before the reserve is taken again
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -23,6 +28,7 @@ class Reserve:
     def __init__(self, database: Path) -> None:
         self.path = database.with_name(database.name + "-reserve")
         self._directory = database.parent
+        self._text = TEXT.format(name=database.name).encode("utf-8", "surrogateescape")
         self._possible = True
         self.restore()
 
@@ -56,7 +62,7 @@ class Reserve:
     def _make(self) -> None:
         file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            _allocate(file)
+            _allocate(file, self._text)
         except OSError:
             self.release()
             raise
@@ -69,10 +75,12 @@ def _free_bytes(directory: Path) -> int:
     return found.f_bavail * found.f_frsize
 
 
-def _allocate(file: int) -> None:
+def _allocate(file: int, text: bytes) -> None:
+    """Take the space, and write at its beginning what it is for."""
     try:
         os.posix_fallocate(file, 0, RESERVE_BYTES)
     except (AttributeError, OSError):  # macOS has no such call, and some file systems do not know it
         zeros = memoryview(bytes(RESERVE_BYTES))
         while zeros:
             zeros = zeros[os.write(file, zeros) :]
+    os.pwrite(file, text, 0)

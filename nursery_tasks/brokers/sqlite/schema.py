@@ -6,7 +6,7 @@
     worker(name, until, record)    the last heartbeat of each worker, as JSON
     inbox(seq, queue, body, raw)   what other programs put in; a claim or a sweep makes jobs of it
     outbox(seq, name, body, at)    replies to them; they take them out
-    gate(id, queue, ...)           where ready jobs stand in line for a limit: see `brokers/memory/gates.py`; while any do
+    gate(id, queue, ...)           where ready jobs stand in line for a limit: see `brokers/rules/gates.py`; while any do
     held(name, seq)                the jobs of each limit that workers hold, if it counts what is held
     rate(name, full_at)            how far a limit that is a rate is used up: see `model.limits`
     lock(name, place, ...)         who stands in line for a lock; the first has it, once there is a token
@@ -33,6 +33,8 @@ Columns of `job`. Moments are epoch seconds on the broker's clock.
     raw          1: the payload is no message, but what another program put in
     gate         where it stands in line while it is ready, or will; NULL: it has no limits
     limits       as a JSON array of `Limit`; NULL for none
+    parked       while it is scheduled: the name under which a worker has parked it; after that until its next return the same
+    parked_until its `at` when it was parked; when it is another one, a program that does not know parking has moved the job
     keep         seconds that an outcome is kept
     outcome      packed; of the job once it has ended, before that of the last attempt that failed
     payload      the message, as it came
@@ -40,7 +42,7 @@ Columns of `job`. Moments are epoch seconds on the broker's clock.
 Columns of `gate`.
 
     id           the rule, a space, the queue, a space, and the limit's name
-    first        the first who stands there: (19 - priority) * 2^46 + seq
+    first        the first who stands there: (19 - priority) * 2^46 + seq + 1000 * crashes
     opens        0: it is open; NULL: when a held job gives its place back; else the moment when its rate has room
 
 Gates and places are kept by triggers, so that no statement that moves jobs can forget them, also none of an older program that
@@ -58,13 +60,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from ...model.states import JobState
+from ..common.states import STATES
+from ..protocol import CRASH_STEP
 
 APPLICATION_ID: Final = 0x4E755461  # "NuTa" in the file's header, so that `file` and this broker know whose it is
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 
-STATES: Final = tuple(JobState)  # number -> state
-NUMBERS: Final = {state: number for number, state in enumerate(STATES)}
 SCHEDULED, READY, CLAIMED, STARTED, SUCCEEDED, FAILED, CANCELLED, EXPIRED, DEAD = range(len(STATES))
 
 # Conditions that must stand word for word in a query for SQLite to use the partial index that has them.
@@ -74,14 +75,15 @@ NOT_ENDED: Final = f"state <= {STARTED}"
 OWNED: Final = f"owner IS NOT NULL AND {NOT_ENDED}"
 PLAIN: Final = f"state = {READY} AND gate IS NULL"
 IN_LINE: Final = f"state = {READY} AND gate IS NOT NULL"
+PARKED: Final = f"state = {SCHEDULED} AND parked IS NOT NULL"
+STILL_PARKED: Final = f"{PARKED} AND parked_until = at"
 MAY_EXPIRE: Final = f"expires IS NOT NULL AND state < {CLAIMED} AND attempts = 0 AND crashes = 0"
 
+# Where a job stands among those of its priority; and the same in one number.
+PLACE: Final = f"seq + {CRASH_STEP} * crashes"
+SCORE: Final = f"(19 - priority) * 70368744177664 + {PLACE}"
+
 _STATE_NAMES: Final = " ".join(f"WHEN {number} THEN '{state}'" for number, state in enumerate(STATES))
-
-
-def to_state(number: int) -> JobState:
-    """Return the state that is stored as *number*."""
-    return STATES[number]
 
 
 def is_needed(job: str) -> str:
@@ -103,11 +105,12 @@ _OUTBOX: Final = """
 CREATE TABLE outbox (seq INTEGER PRIMARY KEY, name TEXT NOT NULL, body BLOB NOT NULL, at REAL NOT NULL);
 CREATE INDEX outbox_name ON outbox(name, seq);
 """
-_READY: Final = f"CREATE INDEX job_ready ON job(queue, priority DESC, seq) WHERE {PLAIN};"
+_READY: Final = f"CREATE INDEX job_ready ON job(queue, priority DESC, {PLACE}) WHERE {PLAIN};"
+_PARKING: Final = f"CREATE INDEX job_parked ON job(queue, parked, priority DESC, {PLACE}) WHERE {PARKED};"
 
 
 def _score(row: str) -> str:
-    return f"(19 - {row}.priority) * 70368744177664 + {row}.seq"
+    return f"(19 - {row}.priority) * 70368744177664 + {row}.seq + {CRASH_STEP} * {row}.crashes"
 
 
 _ENTER: Final = f"""
@@ -118,11 +121,10 @@ _ENTER: Final = f"""
 _LEAVE: Final = f"""
     DELETE FROM gate WHERE id = old.gate AND NOT EXISTS (SELECT 1 FROM job WHERE job.gate = old.gate AND job.state = {READY});
     UPDATE gate SET first = (
-        SELECT {_score("job")} FROM job WHERE job.gate = old.gate AND job.state = {READY} ORDER BY priority DESC, seq LIMIT 1
+        SELECT {SCORE} FROM job WHERE job.gate = old.gate AND job.state = {READY} ORDER BY priority DESC, {PLACE} LIMIT 1
     ) WHERE id = old.gate AND first = {_score("old")};
 """
-_LIMITS: Final = f"""
-CREATE INDEX job_gate ON job(gate, priority DESC, seq) WHERE {IN_LINE};
+_LIMITS: Final = """
 CREATE TABLE gate (
     id TEXT PRIMARY KEY, queue TEXT NOT NULL, name TEXT NOT NULL, first INTEGER NOT NULL, opens REAL
 ) WITHOUT ROWID;
@@ -137,6 +139,9 @@ CREATE TABLE lock (
     PRIMARY KEY (name, place)
 ) WITHOUT ROWID;
 CREATE INDEX lock_until ON lock(until);
+"""
+_LINES: Final = f"""
+CREATE INDEX job_gate ON job(gate, priority DESC, {PLACE}) WHERE {IN_LINE};
 CREATE TRIGGER job_enters AFTER INSERT ON job WHEN new.gate IS NOT NULL AND new.state = {READY}
 BEGIN {_ENTER} END;
 CREATE TRIGGER job_comes_back AFTER UPDATE OF state, gate ON job
@@ -147,6 +152,8 @@ CREATE TRIGGER job_leaves AFTER UPDATE OF state, gate ON job
 BEGIN {_LEAVE} END;
 CREATE TRIGGER job_goes AFTER DELETE ON job WHEN old.gate IS NOT NULL AND old.state = {READY}
 BEGIN {_LEAVE} END;
+"""
+_GIVEN_BACK: Final = f"""
 CREATE TRIGGER job_is_given_back AFTER UPDATE OF state ON job
     WHEN old.gate IS NOT NULL AND old.{HELD} AND new.state NOT IN ({CLAIMED}, {STARTED})
 BEGIN
@@ -159,6 +166,7 @@ CREATE VIEW jobs AS SELECT
     seq, id, queue, task, CASE state {_STATE_NAMES} END AS state, unresponsive AND {HELD} AS unresponsive, priority, attempts,
     crashes, {_readable("created")}, {_readable("due")}, {_readable("started")}, {_readable("ended")},
     worker, cancel AS cancel_reason, key, parent, owner IS NOT NULL AS owned, tags, limits,
+    iif({STILL_PARKED}, parked, NULL) AS parked,
     CAST(progress AS TEXT) AS progress, CAST(outcome AS TEXT) AS outcome, CAST(payload AS TEXT) AS message
 FROM job;
 PRAGMA user_version = {SCHEMA_VERSION};
@@ -193,6 +201,8 @@ CREATE TABLE job (
     raw INTEGER NOT NULL DEFAULT 0,
     gate TEXT,
     limits TEXT,
+    parked TEXT,
+    parked_until REAL,
     progress BLOB,
     outcome BLOB,
     payload BLOB NOT NULL
@@ -213,6 +223,9 @@ PRAGMA application_id = {APPLICATION_ID};
 {_OWNERS}
 {_OUTBOX}
 {_LIMITS}
+{_LINES}
+{_GIVEN_BACK}
+{_PARKING}
 {_VIEW}
 """
 
@@ -224,11 +237,27 @@ ALTER TABLE inbox ADD COLUMN raw INTEGER NOT NULL DEFAULT 0;
 _TO_4: Final = f"""
 ALTER TABLE job ADD COLUMN gate TEXT;
 ALTER TABLE job ADD COLUMN limits TEXT;
+{_LIMITS}
+{_GIVEN_BACK}
+"""
+_TO_5: Final = f"""
+ALTER TABLE job ADD COLUMN parked TEXT;
+ALTER TABLE job ADD COLUMN parked_until REAL;
 DROP INDEX job_ready;
 {_READY}
-{_LIMITS}
+{_PARKING}
+{_LINES}
 DROP VIEW jobs;
 {_VIEW}
+"""
+_FROM_4: Final = f"""
+DROP INDEX job_gate;
+DROP TRIGGER job_enters;
+DROP TRIGGER job_comes_back;
+DROP TRIGGER job_leaves;
+DROP TRIGGER job_goes;
+{_TO_5}
+UPDATE gate SET first = (SELECT min({SCORE}) FROM job WHERE job.gate = gate.id AND job.state = {READY});
 """
 
 # version -> how a file of that version becomes one of this version, while older programs may have it open
@@ -240,7 +269,9 @@ ALTER TABLE job ADD COLUMN tags TEXT;
 {_OWNERS}
 {_TO_3}
 {_TO_4}
+{_TO_5}
 """,
-    2: f"{_TO_3}{_TO_4}",
-    3: _TO_4,
+    2: f"{_TO_3}{_TO_4}{_TO_5}",
+    3: f"{_TO_4}{_TO_5}",
+    4: _FROM_4,
 }

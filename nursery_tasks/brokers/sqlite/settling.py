@@ -15,11 +15,12 @@ from ...model.delivery import Finished, Progressed, Released, Retried, Settlemen
 from ...model.options import DEAD_TTL_SECONDS
 from ...model.reasons import OWNER_ENDED, pack_cancelled
 from ...model.states import ENDED as ENDED_STATES
+from ..common.hints import Hints
+from ..common.states import NUMBERS
 from .database import begin_again
-from .hints import Hints
 from .outbox import put_replies
 from .owning import cancel_owned, is_any_owner_a_job, is_anything_owned, let_jobs_go
-from .schema import CANCELLED, CLAIMED, DEAD, FAILED, HELD, NUMBERS, READY, SCHEDULED, STARTED
+from .schema import CANCELLED, CLAIMED, DEAD, FAILED, HELD, READY, SCHEDULED, STARTED
 from .statements import BatchStatement, execute, fetch
 
 _THE_JOB: Final = f"AS settled WHERE seq = column1 AND token = column2 AND {HELD}"
@@ -43,15 +44,15 @@ _FINISH: Final = BatchStatement(
 )
 _RETRY: Final = BatchStatement(
     f"UPDATE job NOT INDEXED SET attempts = attempts + (state = {CLAIMED}), state = column3, at = column4, due = column5, "
-    "outcome = column6, token = NULL FROM",
+    "outcome = column6, token = NULL, parked = NULL FROM",
     f"{_THE_JOB} AND cancel IS NULL",
     width=6,
 )
 _RELEASE: Final = BatchStatement(
     f"UPDATE job NOT INDEXED SET attempts = attempts - (state = {STARTED}), state = column3, at = column4, due = column5, "
-    "token = NULL FROM",
+    "token = NULL, parked = column6, parked_until = column4 FROM",
     f"{_THE_JOB} AND cancel IS NULL",
-    width=5,
+    width=6,
 )
 _CANCEL_ASKED: Final = f"""
     SELECT id, state, attempts, cancel, worker FROM job WHERE seq = ? AND token = ? AND {HELD} AND cancel IS NOT NULL
@@ -151,11 +152,13 @@ def end_cancelled(cursor: apsw.Cursor, now: float, seq: int, attempts: int, reas
 
 def _start(cursor: apsw.Cursor, now: float, group: Sequence[Started], hints: Hints) -> bool:
     rows = [(item.delivery.address, item.delivery.token) for item in group]
+    hints.add_all("change", [item.delivery.id for item in group])
     return _START.run(cursor, rows, now) == len(rows)
 
 
 def _progress(cursor: apsw.Cursor, now: float, group: Sequence[Progressed], hints: Hints) -> bool:
     rows = [(item.delivery.address, item.delivery.token, item.progress) for item in group]
+    hints.add_all("change", [item.delivery.id for item in group])
     return _PROGRESS.run(cursor, rows) == len(rows)
 
 
@@ -185,7 +188,7 @@ def _retry(cursor: apsw.Cursor, now: float, group: Sequence[Retried], hints: Hin
 
 
 def _release(cursor: apsw.Cursor, now: float, group: Sequence[Released], hints: Hints) -> bool:
-    rows = [(item.delivery.address, item.delivery.token, *_when(now, item.delay_seconds)) for item in group]
+    rows = [(item.delivery.address, item.delivery.token, *_when(now, item.delay_seconds), _park(item)) for item in group]
     fitted = _RELEASE.run(cursor, rows) == len(rows)
     if fitted:
         _tell_return(group, hints)
@@ -202,6 +205,10 @@ _WRITERS: Final[dict[type[Settlement], Callable[[apsw.Cursor, float, Any, Hints]
 }
 
 
+def _park(item: Released) -> str | None:
+    return item.park if item.delay_seconds > 0 else None
+
+
 def _when(now: float, delay_seconds: float) -> tuple[int, float | None, float]:
     """Return the state, the timer and the due moment of a job that comes back."""
     due = now + max(0.0, delay_seconds)
@@ -211,3 +218,6 @@ def _when(now: float, delay_seconds: float) -> tuple[int, float | None, float]:
 def _tell_return(group: Sequence[Retried] | Sequence[Released], hints: Hints) -> None:
     for item in group:
         hints.add("due" if item.delay_seconds > 0 else "work", item.delivery.queue)
+        hints.add("change", item.delivery.id)
+        if isinstance(item, Released) and _park(item) is not None:  # a worker that knows it may be idle
+            hints.add("work", item.delivery.queue)

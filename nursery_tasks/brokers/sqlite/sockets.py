@@ -19,6 +19,7 @@ import stat
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -26,7 +27,7 @@ from typing import Final
 
 from ...model.delivery import Hint, Topic
 
-LETTERS: Final[dict[Topic, str]] = {"work": "w", "due": "d", "cancel": "c", "outcome": "o", "lock": "l"}
+LETTERS: Final[dict[Topic, str]] = {"work": "w", "due": "d", "cancel": "c", "change": "g", "outcome": "o", "lock": "l"}
 TOPICS: Final[dict[str, Topic]] = {letter: topic for topic, letter in LETTERS.items()}
 
 MAX_DATAGRAM_BYTES: Final = 32 * 1024  # a hint with more names says "anything" instead
@@ -106,6 +107,7 @@ class Post:
             self._listing = (-1, ())
 
     def remove_own(self, mailbox: Mailbox) -> None:
+        """Forget a mailbox, once it is closed; sooner, it would count as somebody else's."""
         with self._lock:
             self._own -= {mailbox.path.name}
 
@@ -160,6 +162,7 @@ class Post:
             if self._socket is None and not self._closed:
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
                 self._socket.setblocking(False)
+                weakref.finalize(self, self._socket.close)  # a program that ends need not close `app.sync`
             return None if self._closed else self._socket
 
 

@@ -62,16 +62,15 @@ class BatchStatement:
         tail: The text after it; the columns are `column1`, `column2`, ...
         width: How many columns.
         shared: How many parameters *head* and *tail* have.
+
+    Attributes:
+        texts: The statement for each number of rows that it is made for.
     """
 
     def __init__(self, head: str, tail: str, *, width: int, shared: int = 0) -> None:
         self._shared = shared
         self._padding = (None,) * width
-        self._texts = {size: f"{head} ({_values(size, width, shared)}) {tail}" for size in _SIZES}
-
-    def text_for(self, size: int) -> str:
-        """Return the statement for *size* rows, one of the sizes that there are."""
-        return self._texts[size]
+        self.texts = {size: f"{head} ({_values(size, width, shared)}) {tail}" for size in _SIZES}
 
     def run(self, cursor: apsw.Cursor, rows: Sequence[Row], *shared: Any) -> int:
         """Execute it for *rows*; return how many rows of the table were changed."""
@@ -81,7 +80,7 @@ class BatchStatement:
             part = rows[begin : begin + _SIZES[-1]]
             size = next(size for size in _SIZES if size >= len(part))
             padding = self._padding * (size - len(part))
-            changed += execute(cursor, self._texts[size], *shared, *chain.from_iterable(part), *padding)
+            changed += execute(cursor, self.texts[size], *shared, *chain.from_iterable(part), *padding)
         return changed
 
 

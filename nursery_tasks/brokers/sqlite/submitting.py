@@ -12,11 +12,12 @@ from ...errors import BrokerFull
 from ...model.delivery import Receipt, Submission
 from ...model.limits import gate_of
 from ...model.reasons import OWNER_GONE
+from ..common.hints import Hints
+from ..common.states import NUMBERS
 from .cancelling import cancel_jobs
 from .database import Database, begin_again
-from .hints import Hints
 from .owning import welcome_owners
-from .schema import NOT_ENDED, NUMBERS, OWNED, READY, SCHEDULED
+from .schema import NOT_ENDED, OWNED, READY, SCHEDULED
 from .statements import BatchStatement, Row, execute, fetch
 
 _COLUMNS: Final = (

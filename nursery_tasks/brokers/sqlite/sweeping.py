@@ -9,8 +9,8 @@ import apsw
 from ...model.delivery import KEPT_SECONDS, Swept
 from ...model.options import DEAD_TTL_SECONDS
 from ...model.reasons import pack_dead, pack_expired
+from ..common.hints import Hints
 from ..protocol import OWNED_GRACE_SECONDS
-from .hints import Hints
 from .limiting import open_due
 from .locking import drop_all_lockers
 from .outbox import HAS_OLD, drop_replies
@@ -63,7 +63,7 @@ _COUNT: Final = BatchStatement(
     width=1,
 )
 _TAKE_BACK: Final = BatchStatement(
-    f"UPDATE job NOT INDEXED SET state = {READY}, at = NULL, due = ?1, token = NULL FROM",
+    f"UPDATE job NOT INDEXED SET state = {READY}, at = NULL, due = ?1, token = NULL, parked = NULL FROM",
     "AS lost WHERE seq = column1",
     width=1,
     shared=1,

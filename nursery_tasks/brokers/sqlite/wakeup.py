@@ -42,18 +42,24 @@ class Subscription:
     close its own subscription.
     """
 
-    def __init__(self, audience: Audience, topics: Sequence[Topic], emit: Emit, connection: apsw.Connection) -> None:
+    def __init__(self, audience: Audience, topics: Sequence[Topic], emit: Emit, eyes: _Eyes) -> None:
         self._audience, self._topics, self._emit = audience, tuple(dict.fromkeys(topics)), emit
         self._telling = threading.RLock()
         self._closed = False
         self._heard = False  # since the last look; written by the thread that tells, read and reset by our own
-        self.mailbox = open_mailbox(audience.directory, self._topics)
+        self._eyes = eyes
         self._wake, self._woken = socket.socketpair()
-        self._eyes = _Eyes(connection)
+        self.mailbox = open_mailbox(audience.directory, self._topics)
         self._thread = threading.Thread(target=self._listen, name="nursery-tasks sqlite listener", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:  # no more threads are to be had
+            self._audience.leave(self)
+            self._wake.close()
+            self._give_back()
+            raise
 
     def tell(self, hints: Iterable[Hint]) -> None:
         """Pass on what this listener wants of *hints*."""
@@ -95,10 +101,14 @@ class Subscription:
                     look_at = time.monotonic() + LOOK_SECONDS
                     self._look()
         finally:
-            if self.mailbox is not None:
-                self.mailbox.close()
-            self._woken.close()
-            self._eyes.close()
+            self._give_back()
+
+    def _give_back(self) -> None:
+        if self.mailbox is not None:
+            self.mailbox.close()
+        self._audience.forget(self)
+        self._woken.close()
+        self._eyes.close()
 
     def _look(self) -> None:
         """Say "anything" if the file was changed and nobody has said a word."""
@@ -122,11 +132,18 @@ class Audience:
     def join(self, topics: Sequence[Topic], emit: Emit) -> Subscription:
         """Start a listener."""
         database = self._database
+        looking = threading.Lock()
         try:
-            connection = open_reader(database.path, database.busy_seconds)
+            with looking:
+                connection = open_reader(database.path, database.busy_seconds, looking)
         except apsw.Error as error:
             raise to_broker_error(database.name, error) from error
-        member = Subscription(self, topics, emit, connection)
+        eyes = _Eyes(connection, looking)
+        try:
+            member = Subscription(self, topics, emit, eyes)
+        except BaseException:  # no more files may be open
+            eyes.close()
+            raise
         with self._lock:
             late = self._closed
             if not late:
@@ -142,8 +159,11 @@ class Audience:
     def leave(self, gone: Subscription) -> None:
         with self._lock:
             self._members = tuple(member for member in self._members if member is not gone)
-            if gone.mailbox is not None:
-                self._post.remove_own(gone.mailbox)
+
+    def forget(self, gone: Subscription) -> None:
+        """Hear from one that has left, and whose mailbox is closed by now."""
+        if gone.mailbox is not None:
+            self._post.remove_own(gone.mailbox)
 
     def tell(self, hints: Iterable[Hint]) -> None:
         """Tell everybody, here and in other processes. The caller holds no lock."""
@@ -163,10 +183,15 @@ class Audience:
 
 
 class _Eyes:
-    """Sees whether any connection but this one, which writes nothing, has changed the file."""
+    """Sees whether any connection but this one, which writes nothing, has changed the file.
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    Args:
+        lock: Of the connection; see `inherited.py`.
+    """
+
+    def __init__(self, connection: apsw.Connection, lock: threading.Lock) -> None:
         self._connection = connection
+        self._lock = lock
         self._cursor = connection.cursor()
         self._version = self._read()
 
@@ -175,11 +200,13 @@ class _Eyes:
         return before != self._version or self._version is None
 
     def close(self) -> None:
-        self._connection.close()
+        with self._lock:
+            self._connection.close()
 
     def _read(self) -> int | None:
         try:
-            version: int = fetch_value(self._cursor, "PRAGMA data_version")
+            with self._lock:
+                version: int = fetch_value(self._cursor, "PRAGMA data_version")
         except apsw.Error:  # whoever looks at the file next is told what is wrong
             return None
         return version

@@ -18,7 +18,7 @@ from ... import App
 from ..broker import find_app
 from ..loops import check_loop, run_until_signal
 from ..options import Backend, BackendOption, UvloopOption, VerboseOption
-from ..output import plural, write_table
+from ..output import plural, write_line, write_table
 from ..trouble import FAILED, OK, Trouble, as_trouble
 from .play import ODD, ODD_JOBS, READ, TAKEN_APART, Played, play
 from .progress import show_progress
@@ -51,8 +51,8 @@ def demo(
     url = broker or f"sqlite:///{directory / 'jobs.db'}"
     with _kept_if_useful(directory):
         app = find_app(url, None, create=True)
-        print(f"{plural(len(sources), 'source file')} of Python's standard library in {root}")
-        print(f"the jobs go through {app.shown_url}, to a worker process on {'uvloop' if uvloop else backend}", flush=True)
+        write_line(f"{plural(len(sources), 'source file')} of Python's standard library in {root}")
+        write_line(f"the jobs go through {app.shown_url}, to a worker process on {'uvloop' if uvloop else backend}")
         options = ["--backend", str(backend), *(["--uvloop"] if uvloop else [])]
         played = run_until_signal(_demo, app, sources, directory / "worker.log", options, backend=backend, uvloop=uvloop)
     _show(played, root, app, None if broker else directory)
@@ -82,29 +82,35 @@ def _kept_if_useful(directory: Path) -> Generator[None, None, None]:
 def _show(played: Played, root: Path, app: App, directory: Path | None) -> None:
     lines = sum(size["lines"] for size in played.sizes)
     rate = played.jobs / played.seconds
-    print(f"\n{plural(played.jobs, 'job')} in {played.seconds:.1f} s, {rate:,.0f} a second, have counted {lines:,} lines.")
-    print("The largest modules:\n")
+    write_line()
+    write_line(f"{plural(played.jobs, 'job')} in {played.seconds:.1f} s, {rate:,.0f} a second, have counted {lines:,} lines.")
+    write_line("The largest modules:")
+    write_line()
     columns = ("module", "lines", "lines with code", "functions", "classes", "bytes")
     numbers = ("lines", "code_lines", "functions", "classes", "bytes")
     rows = [[_module(row["path"], root), *(f"{row[name]:,}" for name in numbers)] for row in played.table]
     write_table(columns, rows, right=columns[1:])
     if played.table:
         first = played.table[0]
-        print(f"\nCheck it: wc -l {shlex.quote(first['path'])}   says {first['lines']}")
-    print("\nThree jobs were made to go wrong:")
+        write_line()
+        write_line(f"Check it: wc -l {shlex.quote(first['path'])}   says {first['lines']}")
+    write_line()
+    write_line("Three jobs were made to go wrong:")
     for name, (_, sentence) in sorted(played.odd.items()):
-        print(f"  {name:<8}  {sentence}")
-    print(f"\nA scope was left early, around {played.tree}.")
+        write_line(f"  {name:<8}  {sentence}")
+    write_line()
+    write_line(f"A scope was left early, around {played.tree}.")
     for problem in played.problems[:_PROBLEMS_SHOWN]:
-        print(f"  unexpected: {problem}")
+        write_line(f"  unexpected: {problem}")
     _show_next(played, app, directory)
 
 
 def _show_next(played: Played, app: App, directory: Path | None) -> None:
     command = "nursery-tasks" if Path(sys.argv[0]).name == "nursery-tasks" else f"{_short(sys.executable)} -m nursery_tasks"
     too_slow = played.odd["too_slow"][0]
-    print("\nThe jobs are still there. Look around:")
-    print(f"  export NURSERY_TASKS_BROKER={shlex.quote(app.shown_url)}")
+    write_line()
+    write_line("The jobs are still there. Look around:")
+    write_line(f"  export NURSERY_TASKS_BROKER={shlex.quote(app.shown_url)}")
     for arguments, what in (
         ("queues", "what is in which state"),
         ("jobs --task flaky", "a list"),
@@ -112,10 +118,10 @@ def _show_next(played: Played, app: App, directory: Path | None) -> None:
         (f"run {_PLACE}", "a worker for this terminal; Ctrl-C stops it"),
         ("call flaky", "from a second terminal: a job for it"),
     ):
-        print(f"  {f'{command} {arguments}':<{len(command) + 40}} # {what}")
+        write_line(f"  {f'{command} {arguments}':<{len(command) + 40}} # {what}")
     if directory is not None:
-        print(f"  rm -r {shlex.quote(str(directory))}")
-    print("Read on: docs/tutorial/first-job.md; the tasks of this demo are in nursery_tasks/demo.py.")
+        write_line(f"  rm -r {shlex.quote(str(directory))}")
+    write_line("Read on: docs/tutorial/first-job.md; the tasks of this demo are in nursery_tasks/demo.py.")
 
 
 def _module(path: str, root: Path) -> str:

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from anyio import create_task_group, fail_after, move_on_after, sleep
+from anyio import create_task_group, fail_after, move_on_after
 
 from ... import App, JobHandle
 from ...errors import JobCancelled, JobTimedOut
-from ...model.listing import JobFilter
 from ...model.outcome import Outcome
 from ...model.states import JobState
 from .progress import Progress
@@ -20,7 +19,6 @@ from .progress import Progress
 READ, TAKEN_APART, ODD = "files read", "files taken apart", "odd jobs"
 ODD_JOBS: Final = ("flaky", "too_slow", "endless")
 ROWS: Final = 10
-_LOOK_SECONDS: Final = 0.05
 _TREE_SECONDS: Final = 0.5
 _LIMIT_SECONDS: Final = 120.0  # for everything; it takes some seconds
 
@@ -73,8 +71,7 @@ async def _leave_tree(app: App, played: Played) -> None:
     with move_on_after(_TREE_SECONDS):
         await app.job("family", 2).run()
     took = time.monotonic() - ends_at
-    admin = app.connection.gateway.admin
-    found = await app.connection.gateway.call(admin.jobs, JobFilter(task="family"), 100)
+    found = await app.jobs.list(task="family", limit=100)
     played.tree = f"{len(found)} jobs on three levels; all had ended {took * 1000:.0f} ms after it was left"
     played.problems += [f"family {job.id} is {job.state}" for job in found if job.state is not JobState.CANCELLED]
 
@@ -121,8 +118,9 @@ async def _tell_too_slow(handle: JobHandle[Any]) -> str:
 
 
 async def _tell_endless(handle: JobHandle[Any]) -> str:
-    while not await handle.progress():  # noqa: ASYNC110 - it runs and has said so; progress is looked up, not pushed
-        await sleep(_LOOK_SECONDS)
+    async for update in handle.watch():
+        if update.progress:  # it runs, and has said so
+            break
     asked = time.monotonic()
     await handle.cancel("the demo has seen enough")
     took = time.monotonic() - asked

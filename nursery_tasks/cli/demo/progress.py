@@ -7,6 +7,8 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
+from ..output import write_line
+
 
 class Progress(Protocol):
     """Hears of each job that has ended."""
@@ -47,4 +49,4 @@ class _LineProgress:
         self._done[what] += 1
         done, total = self._done[what], self._totals[what]
         if done * 4 // total > (done - 1) * 4 // total:
-            print(f"  {what}: {done:,} of {total:,}", flush=True)
+            write_line(f"  {what}: {done:,} of {total:,}")

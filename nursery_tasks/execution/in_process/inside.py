@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import faulthandler
 import os
-import resource
 import signal
 import socket
 import sys
@@ -22,11 +21,12 @@ import msgspec
 
 from ...current import CurrentJob
 from ...errors import CancelRequested, PayloadTooLarge
+from ...forks import at_fork
 from ...model.options import MAX_PROGRESS_BYTES
-from ...program import become_host
+from ...program import become_host, resident_bytes
 from ..perform import perform
+from .distant import DistantContext
 from .frames import Begun, Cancel, FrameBuffer, Header, Progress, Setup, Waits, Work, pack
-from .hold import DistantHold
 from .writing import Writer
 
 RECEIVE_BYTES: Final = 256 * 1024
@@ -52,12 +52,12 @@ class Host:
         self._current: str | None = None
         self._asked: str | None = None
         self._reason: str | None = None
-        self._hold: DistantHold | None = None
+        self._context: DistantContext | None = None
         self._writer = Writer(self.send)
 
     def run(self) -> NoReturn:
         """Serve."""
-        os.register_at_fork(before=self._sending.acquire, after_in_parent=self._sending.release, after_in_child=self._in_child)
+        at_fork(before=self._sending.acquire, in_parent=self._sending.release, in_child=self._in_child)
         signal.signal(signal.SIGINT, _ignore)  # and not SIG_IGN, which a handler's subprocesses would inherit
         signal.signal(signal.SIGTERM, self._on_terminate)
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -82,10 +82,10 @@ class Host:
     def _do(self, work: Work, payload: bytes) -> None:
         self.send(Begun(work.id))
         self._writer.begin()
-        hold = None if work.broker is None or work.token is None else DistantHold(work.broker, work.token, self._wait)
-        self._hold = hold
-        if self._asked == work.id and hold is not None:  # before there was anything to hold
-            hold.cancel_reason = self._reason
+        context = None if work.broker is None or work.token is None else DistantContext(work.broker, work.token, self._wait)
+        self._context = context
+        if self._asked == work.id and context is not None:  # before there was a context to tell
+            context.cancel_reason = self._reason
         job = CurrentJob(
             id=work.id,
             task=work.task,
@@ -94,7 +94,7 @@ class Host:
             worker=work.worker,
             parent=work.parent,
             tags=work.tags,
-            hold=hold,
+            context=context,
             _report=lambda value: self._report(work, value),
             _check=lambda: self._check(work),
         )
@@ -103,7 +103,7 @@ class Host:
             os._exit(0)
         self._writer.end()
         self._current = None
-        self.send(msgspec.structs.replace(ended, memory_bytes=memory_bytes()), body)
+        self.send(msgspec.structs.replace(ended, memory_bytes=resident_bytes()), body)
 
     def _wait(self, begins: bool) -> None:
         if not self.is_forked():
@@ -132,8 +132,8 @@ class Host:
                             self._inbox.put((header, body))
                         case Cancel(job_id, reason):
                             self._reason, self._asked = reason, job_id
-                            if self._hold is not None and self._current == job_id:
-                                self._hold.cancel_reason = reason
+                            if self._context is not None and self._current == job_id:
+                                self._context.cancel_reason = reason
                         case Setup():
                             self._writer.set_levels(header)
                         case _:
@@ -161,13 +161,3 @@ class Host:
 
 def _ignore(number: int, frame: FrameType | None) -> None:
     """Ignore a signal."""
-
-
-def memory_bytes() -> int:
-    """Return what this process holds in memory now; where the system does not say, the most it ever held."""
-    try:
-        with open("/proc/self/statm") as numbers:
-            return int(numbers.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return most if sys.platform == "darwin" else most * 1024

@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 
 from ...current import CurrentJob
 from ...errors import HostDied
-from ...hidden import open_hidden_group
+from ...loop.unwrapped import open_unwrapped_group
 from ..results import Encoded
 from .frames import Failed, Succeeded, Work
 from .host import CpuHost, Run
@@ -85,7 +85,7 @@ class Wait:
 
     def __init__(self, pool: CpuHosts, job: CurrentJob) -> None:
         self._pool = pool
-        self._slot = None if job.hold is None else job.hold.slot
+        self._slot = None if job.context is None else job.context.slot
         self._waits = 0  # in a handler's threads there may be several
 
     def note(self, begins: bool) -> None:
@@ -97,9 +97,9 @@ class Wait:
         if self._slot is None:
             return
         if begins:
-            self._slot.give()
+            self._slot.release()
         else:
-            self._slot.take_nowait()
+            self._slot.acquire_nowait()
 
     def end(self) -> None:
         """Take everything back: the handler has ended, or its host."""
@@ -236,7 +236,7 @@ class CpuHosts:
 @asynccontextmanager
 async def open_hosts(limit: int) -> AsyncGenerator[CpuHosts, None]:
     """Have a pool of hosts while the context is open."""
-    async with open_hidden_group() as group:
+    async with open_unwrapped_group() as group:
         hosts = CpuHosts(limit)
         group.start_soon(hosts.serve, name="process hosts")
         try:

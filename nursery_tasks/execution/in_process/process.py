@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Final
 
 from anyio import BrokenWorkerProcess, CancelScope, CapacityLimiter, Event, create_task_group, move_on_after, to_process
 from anyio.abc import TaskGroup
 
 from ...errors import MainNotGuarded
+from ...registry import has_tasks_of
 from .guard import host_main
 from .rendezvous import Connected, Rendezvous
 
 START_SECONDS: Final = 30.0  # longer than AnyIO waits for its own process; then the main module does not come to an end
 GUARD: Final = 'put what it does under `if __name__ == "__main__":`'
+
+
+class _NotAgain(str):
+    """The path of the main module; in a pickle, and so in AnyIO's message to a new process, it names no file."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, ("",)
+
+
+def spare_main() -> None:
+    """Keep new processes from importing the main module again where it is that of `python -m package`, as multiprocessing does.
+
+    Nobody guards a `__main__.py`, and there is nothing in it that a handler needs, unless it has tasks.
+    """
+    main = sys.modules.get("__main__")
+    name = getattr(getattr(main, "__spec__", None), "name", "")
+    path = getattr(main, "__file__", None)
+    if main is not None and path and name.rpartition(".")[2] == "__main__" and not has_tasks_of("__main__"):
+        main.__file__ = _NotAgain(path)
 
 
 class HostProcess:
@@ -39,6 +62,7 @@ class HostProcess:
             return await self._wait_connected(place, call)
 
     async def _call(self, place: Rendezvous, scope: CancelScope) -> None:
+        spare_main()
         try:
             with scope:
                 # Its own limiter: AnyIO's default one counts the program's own calls.
@@ -57,14 +81,14 @@ class HostProcess:
             found.append(await place.accept())
             waiting.cancel_scope.cancel()
 
-        with move_on_after(START_SECONDS) as patience:
+        with move_on_after(START_SECONDS) as start:
             async with create_task_group() as waiting:
                 waiting.start_soon(accept)
                 await self.ended.wait()
                 waiting.cancel_scope.cancel()
         if found:
             return found[0]
-        if patience.cancelled_caught:
+        if start.cancelled_caught:
             call.cancel()  # AnyIO kills it: at this time it is past the point where it would not
             await self.ended.wait()
             self.problem = (

@@ -10,8 +10,8 @@
     print(report)
     report.raise_if_broken()
 
-A broker that cannot do something does not declare the feature, and the suite leaves out, by name, what needs it. With
-pytest, parametrize over `checks`: each has a `topic`, a `name`, a `sentence`, and `run(harness)`.
+A broker that cannot do something does not declare the feature, or has no such part, and the suite leaves out, by name, what
+needs it. With pytest, parametrize over `checks`: each has a `topic`, a `name`, a `sentence`, and `run(harness)`.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from . import (
     order,
     outcomes,
     owners,
+    parked,
     queues,
     rates,
     requeue,
@@ -45,22 +46,28 @@ from . import (
     workers,
     workflows,
 )
+from .harness import Ability as Ability
 from .harness import Check as Check
 from .harness import ContractClock as ContractClock
 from .harness import ContractHarness as ContractHarness
 from .harness import ManualClock as ManualClock
+from .harness import Part as Part
+from .harness import abilities_of as abilities_of
 from .report import CheckResult as CheckResult
 from .report import ContractReport as ContractReport
 from .report import run_check as run_check
 from .report import run_checks as _run_checks
 
 __all__ = [
+    "Ability",
     "Check",
     "CheckResult",
     "ContractClock",
     "ContractHarness",
     "ContractReport",
     "ManualClock",
+    "Part",
+    "abilities_of",
     "checks",
     "run_check",
     "run_contract",
@@ -72,6 +79,7 @@ _TOPICS = (
     settle,
     stale,
     back,
+    parked,
     lease,
     delay,
     expiry,

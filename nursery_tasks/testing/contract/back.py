@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...brokers.protocol import Feature
 from ...model.delivery import Released, Retried, Started
 from ...model.states import JobState
-from .harness import ContractHarness, Topic
+from .harness import ContractHarness, Part, Topic
 from .steps import (
     claim_one,
     expect_claimable,
@@ -106,7 +106,7 @@ def failure_is_no_outcome(harness: ContractHarness) -> None:
     expect_equal(stored(broker, "a").outcome, None, "the outcome of a job that runs again")
 
 
-@topic.check(Feature.LISTING)
+@topic.check(Part.ADMIN)
 def last_failure_is_shown(harness: ContractHarness) -> None:
     """The record of a job shows the failure of its last attempt, until its outcome takes the place."""
     broker = harness.open()
@@ -120,7 +120,7 @@ def last_failure_is_shown(harness: ContractHarness) -> None:
     expect_equal(record(broker, "a").outcome, succeeded(delivery).outcome, "the outcome in the record")
 
 
-@topic.check(Feature.LISTING, Feature.DELAYS, clock=True)
+@topic.check(Part.ADMIN, Feature.DELAYS, clock=True)
 def due_moment_follows_the_return(harness: ContractHarness) -> None:
     """The record tells when a job that came back may start again."""
     broker = harness.open()

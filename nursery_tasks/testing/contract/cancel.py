@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...brokers.protocol import Feature
 from ...model.delivery import CancelAnswer, LeaseState, Released, Renewal, Retried, Started
 from ...model.states import JobState
-from .harness import ContractHarness, Topic
+from .harness import ContractHarness, Part, Topic
 from .steps import (
     OTHER_OWNER,
     OWNER,
@@ -217,7 +217,7 @@ def cancel_for_an_owner_leaves_ends_alone(harness: ContractHarness) -> None:
     expect_equal(stored(broker, "ended").outcome, succeeded(delivery).outcome, "the outcome")
 
 
-@topic.check(Feature.LISTING)
+@topic.check(Part.ADMIN)
 def cancel_is_recorded(harness: ContractHarness) -> None:
     """The record shows the reason from the request on; it is empty where none was given."""
     broker = harness.open()

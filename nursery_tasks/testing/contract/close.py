@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from ...brokers.protocol import Broker, BrokerAdmin, Feature
+from ...brokers.protocol import Broker, Feature
 from ...errors import BrokerClosed
 from ...model.delivery import CancelAnswer, LeaseState, Renewal, Started
 from ...model.listing import JobFilter
 from ...model.states import JobState
-from .harness import ContractHarness, Topic
+from .harness import PROTOCOLS, ContractHarness, Part, Topic
 from .hints import Ear
 from .steps import (
     admin,
@@ -47,6 +47,15 @@ def broker_describes_itself(harness: ContractHarness) -> None:
 
 
 @topic.check()
+def parts_are_whole(harness: ContractHarness) -> None:
+    """Each part of a broker has all of its methods."""
+    broker = harness.open()
+    for part, protocol in PROTOCOLS.items():
+        found = getattr(broker, part)
+        expect(found is None or isinstance(found, protocol), f"{part} does not have all methods of {protocol.__name__}")
+
+
+@topic.check()
 def nothing_after_close(harness: ContractHarness) -> None:
     """Every call after the close raises BrokerClosed; closing again does nothing."""
     broker = harness.open()
@@ -63,10 +72,10 @@ def nothing_after_close(harness: ContractHarness) -> None:
         "sweep": lambda: broker.sweep(10),
         "listen": lambda: broker.listen(["work"], lambda hint: None),
     }
-    if Feature.LISTING in harness.features and isinstance(broker, BrokerAdmin):
-        calls["job"] = lambda: broker.job("a")
-        calls["jobs"] = lambda: broker.jobs(JobFilter(), 10)
-        calls["queues"] = broker.queues
+    if (people := broker.admin) is not None:
+        calls["job"] = lambda: people.job("a")
+        calls["list_jobs"] = lambda: people.list_jobs(JobFilter(), 10)
+        calls["list_queues"] = people.list_queues
     for name, call in calls.items():
         try:
             call()
@@ -144,7 +153,7 @@ def schedule_survives(harness: ContractHarness) -> None:
     expect_claimable(broker, "held", "later")
 
 
-@topic.check(Feature.DURABLE, Feature.PAUSE)
+@topic.check(Feature.DURABLE, Part.ADMIN)
 def pause_survives(harness: ContractHarness) -> None:
     """A paused queue is paused after a close, until somebody resumes it."""
     broker = harness.open()
@@ -156,7 +165,7 @@ def pause_survives(harness: ContractHarness) -> None:
     expect_claimable(harness.reopen(), "a")
 
 
-@topic.check(Feature.DURABLE, Feature.LISTING)
+@topic.check(Feature.DURABLE, Part.ADMIN)
 def cursors_survive(harness: ContractHarness) -> None:
     """Cursors go on growing after a close, also when the last job is gone."""
     broker = harness.open()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...brokers.protocol import Feature
 from ...model.states import JobState
-from .harness import ContractHarness, Topic
+from .harness import ContractHarness, Part, Topic
 from .steps import (
     claim,
     expect,
@@ -99,7 +99,7 @@ def due_jobs_in_portions(harness: ContractHarness) -> None:
     expect_equal(len(claim(broker)), 50, "jobs that can be claimed")
 
 
-@topic.check(Feature.LISTING, clock=True)
+@topic.check(Part.ADMIN, clock=True)
 def due_moment_is_recorded(harness: ContractHarness) -> None:
     """The record tells from when on the job may start, or might have."""
     broker = harness.open()

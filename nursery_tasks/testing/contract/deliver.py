@@ -8,7 +8,7 @@ from threading import Thread
 from ...brokers.protocol import Feature
 from ...model.delivery import Delivery, Released
 from ...model.states import JobState
-from .harness import ContractHarness, Topic
+from .harness import ContractHarness, Part, Topic
 from .steps import (
     claim,
     claim_one,
@@ -215,7 +215,7 @@ def waiting_time_begins_when_due(harness: ContractHarness) -> None:
     expect_equal(claim_one(broker, "a").waited_seconds, 3, "waited_seconds")
 
 
-@topic.check(Feature.LISTING)
+@topic.check(Part.ADMIN)
 def parent_is_kept(harness: ContractHarness) -> None:
     """The id of the job that submitted another one is kept with it."""
     broker = harness.open()

@@ -6,7 +6,7 @@ from ...brokers.protocol import Feature
 from ...model.delivery import CancelAnswer, LeaseState, Renewal, Retried, Started
 from ...model.reasons import OWNER_ENDED, OWNER_GONE
 from ...model.states import JobState
-from .harness import ContractHarness, Topic
+from .harness import ContractHarness, Part, Topic
 from .steps import (
     LEASE_SECONDS,
     OTHER_OWNER,
@@ -21,10 +21,10 @@ from .steps import (
     expect_state,
     expect_swept,
     expect_unknown,
-    hold,
     job,
     leased,
     record,
+    renew_owners,
     repeat,
     settle,
     submit,
@@ -43,7 +43,7 @@ def detached_repetition(harness: ContractHarness) -> None:
     claimed, started = claim(broker, 2)
     settle(broker, Started(started))
     repeat(broker, "waiting", "claimed", "started")
-    hold(broker, 0.0, OWNER)
+    renew_owners(broker, 0.0, OWNER)
     held = Renewal(LeaseState.HELD)
     expect_equal(broker.renew([claimed, started], 15.0), [held, held], "the renewals")
     expect_cancelled(broker, "left", OWNER_GONE)
@@ -110,7 +110,7 @@ def detached_repetition_of_a_key(harness: ContractHarness) -> None:
     repeat(broker, job("x", key="k"), known="a")
     repeat(broker, job("c", key="l"))
     expect_unknown(broker, "x")
-    hold(broker, 0.0, OWNER)
+    renew_owners(broker, 0.0, OWNER)
     expect_cancelled(broker, "b", OWNER_GONE)
     expect_claimable(broker, "a", "c")
 
@@ -123,7 +123,7 @@ def detached_in_one_batch(harness: ContractHarness) -> None:
     receipts = broker.submit(batch)
     wanted = [("a", True), ("b", True), ("a", False), ("b", False), ("c", True)]
     expect_equal([(receipt.id, receipt.created) for receipt in receipts], wanted, "the receipts")
-    hold(broker, 0.0, OWNER)
+    renew_owners(broker, 0.0, OWNER)
     expect_cancelled(broker, "c", OWNER_GONE)
     expect_claimable(broker, "a", "b")
 
@@ -137,7 +137,7 @@ def detached_stays_detached(harness: ContractHarness) -> None:
     repeat(broker, leased("a"), leased("a", OTHER_OWNER))
     for owner in (OWNER, OTHER_OWNER):
         cancel(broker, "a", CancelAnswer.UNKNOWN, owner=owner)
-        hold(broker, 0.0, owner)
+        renew_owners(broker, 0.0, owner)
     expect_equal(claim_one(broker, "a").owned, False, "owned")
     cancel(broker, "a", CancelAnswer.REQUESTED)
 
@@ -148,7 +148,7 @@ def detaching_undoes_no_cancel(harness: ContractHarness) -> None:
     broker = harness.open()
     submit(broker, leased("held"), leased("waiting"))
     held = claim_one(broker, "held", limit=1)
-    hold(broker, 0.0, OWNER)
+    renew_owners(broker, 0.0, OWNER)
     repeat(broker, "held", "waiting")
     expect_equal(broker.renew([held], 15.0), [Renewal(LeaseState.CANCEL, OWNER_GONE)], "the renewal")
     settle(broker, Retried(held, 0))
@@ -156,7 +156,7 @@ def detaching_undoes_no_cancel(harness: ContractHarness) -> None:
     expect_cancelled(broker, "waiting", OWNER_GONE)
 
 
-@topic.check(Feature.LISTING)
+@topic.check(Part.ADMIN)
 def record_follows_the_owner(harness: ContractHarness) -> None:
     """The record of a detached job has no owner any more; one that had ended before keeps what it shows."""
     broker = harness.open()
@@ -174,6 +174,6 @@ def detaching_outlives_the_broker(harness: ContractHarness) -> None:
     submit(broker, leased("a"), leased("b"))
     repeat(broker, "a")
     broker = harness.reopen()
-    hold(broker, 0.0, OWNER)
+    renew_owners(broker, 0.0, OWNER)
     expect_cancelled(broker, "b", OWNER_GONE)
     expect_claimable(broker, "a")

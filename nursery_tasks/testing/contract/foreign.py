@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ...brokers.protocol import REPLY_SECONDS, Broker, Feature, HasReplies
+from ...brokers.needed import replies_of
+from ...brokers.protocol import REPLY_SECONDS, Broker
 from ...model.delivery import Delivery, Finished, Reply, Retried, Started
 from ...model.states import JobState
-from .harness import ContractHarness, Topic
+from .harness import ContractHarness, Part, Topic
 from .steps import (
     admin,
     claim,
@@ -32,9 +33,7 @@ def answered(delivery: Delivery, body: bytes, to: str = "answers", state: JobSta
 
 
 def take(broker: Broker, name: str = "answers", limit: int = 100) -> list[bytes]:
-    if not isinstance(broker, HasReplies):
-        raise AssertionError(f"{broker.name} declares {Feature.REPLIES!r} and has no take_replies()")
-    return broker.take_replies(name, limit)
+    return replies_of(broker).take_replies(name, limit)
 
 
 @topic.check()
@@ -49,7 +48,7 @@ def raw_bodies_stay_raw(harness: ContractHarness) -> None:
     expect_equal((again.raw, again.payload), (True, BODY), "what was claimed again")
 
 
-@topic.check(Feature.LISTING)
+@topic.check(Part.ADMIN)
 def raw_bodies_are_listed(harness: ContractHarness) -> None:
     """Whoever lists jobs sees which are raw, and putting one back keeps that."""
     broker = harness.open()
@@ -60,7 +59,7 @@ def raw_bodies_are_listed(harness: ContractHarness) -> None:
     expect_equal(claim_one(broker, "a").raw, True, "the word that it is raw")
 
 
-@topic.check(Feature.REPLIES)
+@topic.check(Part.REPLIES)
 def replies_come_with_outcomes(harness: ContractHarness) -> None:
     """A reply can be taken once, byte for byte, in the order of the outcomes that it came with."""
     broker = harness.open()
@@ -74,7 +73,7 @@ def replies_come_with_outcomes(harness: ContractHarness) -> None:
     expect_equal(take(broker, "other"), [b"elsewhere"], "the replies of another name")
 
 
-@topic.check(Feature.REPLIES)
+@topic.check(Part.REPLIES)
 def stale_outcomes_bring_no_reply(harness: ContractHarness) -> None:
     """An outcome that is refused brings no reply, and one that is repeated brings no second."""
     broker = harness.open()
@@ -87,7 +86,7 @@ def stale_outcomes_bring_no_reply(harness: ContractHarness) -> None:
     expect_equal(take(broker), [b"1", b"2"], "the replies")
 
 
-@topic.check(Feature.REPLIES, clock=True)
+@topic.check(Part.REPLIES, clock=True)
 def replies_are_kept_for_a_day(harness: ContractHarness) -> None:
     """A reply waits for a day, and sweeps do not count it."""
     broker = harness.open()

@@ -4,9 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from enum import StrEnum
+from typing import Final, Protocol, TypeAlias
 
+from ...brokers.parts import Admin, Facts, Limits, Locks, Parking, Prefetch, Replies
 from ...brokers.protocol import Broker, Feature
+from ...brokers.server import Postbox, Queues
+
+
+class Part(StrEnum):
+    """The parts of a broker, each by the name of its attribute."""
+
+    ADMIN = "admin"
+    LIMITS = "limits"
+    LOCKS = "locks"
+    REPLIES = "replies"
+    PARKING = "parking"
+    PREFETCH = "prefetch"
+    FACTS = "facts"
+    QUEUES = "queues"
+    POSTBOX = "postbox"
+
+
+PROTOCOLS: Final[dict[Part, type]] = {
+    Part.ADMIN: Admin,
+    Part.LIMITS: Limits,
+    Part.LOCKS: Locks,
+    Part.REPLIES: Replies,
+    Part.PARKING: Parking,
+    Part.PREFETCH: Prefetch,
+    Part.FACTS: Facts,
+    Part.QUEUES: Queues,
+    Part.POSTBOX: Postbox,
+}
+
+Ability: TypeAlias = "Feature | Part"
+
+
+def abilities_of(broker: Broker) -> frozenset[Ability]:
+    """Return what a broker can do beyond the least: the features that it declares, and the parts that it has."""
+    return broker.features | {part for part in Part if getattr(broker, part) is not None}
 
 
 class ContractClock(Protocol):
@@ -58,9 +95,9 @@ class ContractHarness:
         self.hint_seconds = hint_seconds
 
     @property
-    def features(self) -> frozenset[Feature]:
-        """What the broker declares."""
-        return (self._opened[0] if self._opened else self.open()).features
+    def abilities(self) -> frozenset[Ability]:
+        """What the broker can do. See `abilities_of`."""
+        return abilities_of(self._opened[0] if self._opened else self.open())
 
     @property
     def has_clock(self) -> bool:
@@ -108,8 +145,8 @@ class Check:
 
     Attributes:
         topic, name: Where the check stands; together they are unique.
-        sentence: What every broker does that declares the features.
-        needs: The features without which the sentence says nothing.
+        sentence: What every broker does that has what the check needs.
+        needs: The features and parts without which the sentence says nothing.
         clock: Whether it lets time pass.
         run: Raises `AssertionError` where the sentence does not hold.
     """
@@ -117,15 +154,15 @@ class Check:
     topic: str
     name: str
     sentence: str
-    needs: frozenset[Feature]
+    needs: frozenset[Ability]
     clock: bool
     run: Run
 
     def why_not(self, harness: ContractHarness) -> str | None:
         """Say why the check does not apply; None: it does."""
-        missing = sorted(self.needs - harness.features)
+        missing = sorted(self.needs - harness.abilities)
         if missing:
-            return f"the broker declares no {', no '.join(missing)}"
+            return f"the broker has no {', no '.join(missing)}"
         if self.clock and not harness.has_clock:
             return "the broker has no clock that a test can move"
         return None
@@ -134,12 +171,12 @@ class Check:
 class Topic:
     """The checks of one module, in the order in which they stand there."""
 
-    def __init__(self, name: str, *needs: Feature) -> None:
+    def __init__(self, name: str, *needs: Ability) -> None:
         self.name = name
         self.checks: list[Check] = []
         self._needs = frozenset(needs)  # by every check of the topic
 
-    def check(self, *needs: Feature, clock: bool = False) -> Callable[[Run], Run]:
+    def check(self, *needs: Ability, clock: bool = False) -> Callable[[Run], Run]:
         """Make the decorated function a check; its docstring is the sentence."""
 
         def add(run: Run) -> Run:

@@ -10,7 +10,7 @@ from ...brokers.protocol import Broker, Feature
 from ...model.delivery import CancelAnswer, Delivery, Hint, Released, Retried, Started, Unresponsive
 from ...model.delivery import Topic as HintTopic
 from ...model.states import JobState
-from .harness import ContractHarness, Topic
+from .harness import ContractHarness, Part, Topic
 from .steps import admin, cancel, claim, claim_one, ended, expect, job, settle, submit, submit_and_claim, succeeded
 
 topic = Topic("hints")
@@ -147,7 +147,7 @@ def end_of_an_owner_is_told(harness: ContractHarness) -> None:
         if number == 0:
             settle(broker, succeeded(parent))
         else:
-            broker.hold([b"owner"], 0.0)
+            broker.renew_owners([b"owner"], 0.0)
         ear.wait_for("cancel", f"held-{number}", cause)
         ear.wait_for("outcome", f"waiting-{number}", cause)
     submit(broker, job("late", owner=parent.token))
@@ -180,7 +180,7 @@ def unresponsive_is_an_outcome(harness: ContractHarness) -> None:
     ear.wait_for("outcome", "a", "the mark of an unresponsive handler")
 
 
-@topic.check(Feature.LISTING)
+@topic.check(Part.ADMIN)
 def purge_is_an_outcome(harness: ContractHarness) -> None:
     """A purge is a hint at the outcomes of the jobs that are gone."""
     broker = harness.open()
@@ -218,7 +218,7 @@ def sweep_tells_what_ended(harness: ContractHarness) -> None:
         ear.wait_for("outcome", job_id, "a sweep")
 
 
-@topic.check(Feature.LISTING)
+@topic.check(Part.ADMIN)
 def requeue_is_work(harness: ContractHarness) -> None:
     """A requeue is a hint at work."""
     broker = harness.open()
@@ -228,7 +228,7 @@ def requeue_is_work(harness: ContractHarness) -> None:
     ear.wait_for("work", "work", "a requeue")
 
 
-@topic.check(Feature.PAUSE)
+@topic.check(Part.ADMIN)
 def resume_is_work(harness: ContractHarness) -> None:
     """A resume is a hint at work."""
     broker = harness.open()

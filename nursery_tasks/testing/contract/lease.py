@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from ...brokers.protocol import Feature
 from ...model.delivery import CancelAnswer, Delivery, LeaseState, Released, Renewal, Retried, Started
 from ...model.failure import Failure
 from ...model.reasons import workers_died
 from ...model.states import JobState
-from .harness import ContractHarness, Topic
+from .harness import ContractHarness, Part, Topic
 from .steps import (
     admin,
     cancel,
@@ -23,6 +22,7 @@ from .steps import (
     packed,
     record,
     settle,
+    settle_stale,
     submit,
     submit_and_claim,
     succeeded,
@@ -164,6 +164,22 @@ def renewal_counts_from_now(harness: ContractHarness) -> None:
     expect_state(broker, JobState.READY, "a")
 
 
+@topic.check(clock=True)
+def lease_is_ended_by_its_token(harness: ContractHarness) -> None:
+    """Whoever knows id, token and address of a delivery can report its start and end its lease, with the same blame."""
+    broker = harness.open()
+    submit(broker, "a", "b", "c")
+    known = [Delivery(each.id, "", "", b"", each.token, lapses=1, address=each.address) for each in claim(broker)]
+    stale = Delivery("a", "", "", b"", b"0" * 16, lapses=1, address=known[0].address)
+    settle(broker, Started(known[1]))
+    settle_stale(broker, Started(stale))
+    expect_equal(broker.renew([known[0], known[1], stale], 0.0), [HELD, HELD, LOST], "the renewals")
+    expect_swept(broker, returned=2)
+    expect_state(broker, JobState.CLAIMED, "c")
+    crashes = {delivery.id: delivery.crashes for delivery in claim(broker)}
+    expect_equal(crashes, {"a": 0, "b": 1}, "the crashes")
+
+
 @topic.check()
 def renewals_in_order(harness: ContractHarness) -> None:
     """Renewals are answered in their order, lost ones in their place."""
@@ -205,7 +221,7 @@ def cancelled_job_does_not_return(harness: ContractHarness) -> None:
     expect_claimable(broker)
 
 
-@topic.check(Feature.LISTING, clock=True)
+@topic.check(Part.ADMIN, clock=True)
 def crashes_are_recorded(harness: ContractHarness) -> None:
     """The record tells attempts, crashes and the last worker."""
     broker = harness.open()
@@ -215,4 +231,4 @@ def crashes_are_recorded(harness: ContractHarness) -> None:
     expect_swept(broker, returned=1)
     found = record(broker, "a")
     expect_equal((found.attempts, found.crashes, found.worker), (1, 1, "worker-9"), "attempts, crashes and worker")
-    expect_equal([queue.depth for queue in admin(broker).queues()], [1], "the depth of the queue")
+    expect_equal([queue.depth for queue in admin(broker).list_queues()], [1], "the depth of the queue")

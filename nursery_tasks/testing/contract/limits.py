@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...brokers.protocol import Broker, BrokerLimits, Feature
+from ...brokers.needed import limits_of
+from ...brokers.protocol import Broker, Feature
 from ...model.delivery import CancelAnswer, Delivery, Released, Retried, Started, Submission
 from ...model.limits import Limit, no_room
 from ...model.listing import LimitRecord
 from ...model.states import JobState
-from .harness import ContractHarness, Topic
+from .harness import ContractHarness, Part, Topic
 from .hints import Ear
 from .steps import (
     LEASE_SECONDS,
@@ -36,7 +37,7 @@ from .steps import (
     sweep,
 )
 
-topic = Topic("limits", Feature.LIMITS)
+topic = Topic("limits", Part.LIMITS)
 
 ONE = Limit("concurrency:one", most=1)
 TWO = Limit("concurrency:two", most=2)
@@ -47,10 +48,8 @@ def limited(job_id: str, *limits: Limit, **changes: Any) -> Submission:
     return job(job_id, limits=limits, **changes)
 
 
-def limits_of(broker: Broker) -> list[LimitRecord]:
-    if not isinstance(broker, BrokerLimits):
-        raise AssertionError(f"{broker.name} declares {Feature.LIMITS!r} and does not have the methods of BrokerLimits")
-    return broker.limits(1_000)
+def list_limits(broker: Broker) -> list[LimitRecord]:
+    return limits_of(broker).list_limits(1_000)
 
 
 @topic.check()
@@ -131,7 +130,7 @@ def names_count_apart(harness: ContractHarness) -> None:
     submit(broker, *[limited(f"{name[14:]}{n}".replace(" ", "-"), Limit(name, most=1)) for n in "12" for name in names])
     expect_equal(len(claim(broker)), len(names), "jobs that one claim got")
     expect_equal(
-        [(each.name, each.running, each.waiting) for each in limits_of(broker)], [(n, 1, 1) for n in sorted(names)], "limits"
+        [(each.name, each.running, each.waiting) for each in list_limits(broker)], [(n, 1, 1) for n in sorted(names)], "limits"
     )
 
 
@@ -316,7 +315,7 @@ def first_limit_without_room_decides(harness: ContractHarness) -> None:
     expect_cancelled(broker, "ends", no_room(strict.name))
 
 
-@topic.check(Feature.PAUSE)
+@topic.check(Part.ADMIN)
 def paused_queue_takes_no_place(harness: ContractHarness) -> None:
     """Jobs of a paused queue take no places, and those of other queues get them."""
     broker = harness.open()
@@ -329,7 +328,7 @@ def paused_queue_takes_no_place(harness: ContractHarness) -> None:
     claim_one(broker, "a")
 
 
-@topic.check(Feature.LISTING)
+@topic.check(Part.ADMIN)
 def purge_takes_those_that_wait(harness: ContractHarness) -> None:
     """A purge takes jobs that wait for a limit, and leaves nothing of them."""
     broker = harness.open()
@@ -337,14 +336,14 @@ def purge_takes_those_that_wait(harness: ContractHarness) -> None:
     a = claim_one(broker, "a")
     expect_claimable(broker)
     expect_equal(admin(broker).purge(QUEUE, frozenset({JobState.READY})), 2, "purged jobs")
-    expect_equal(limits_of(broker), [LimitRecord(name=ONE.name, running=1)], "the limits")
+    expect_equal(list_limits(broker), [LimitRecord(name=ONE.name, running=1)], "the limits")
     settle(broker, succeeded(a))
-    expect_equal(limits_of(broker), [], "the limits when all is over")
+    expect_equal(list_limits(broker), [], "the limits when all is over")
     submit(broker, limited("d", ONE))
     claim_one(broker, "d")
 
 
-@topic.check(Feature.LISTING)
+@topic.check(Part.ADMIN)
 def requeued_job_keeps_its_limits(harness: ContractHarness) -> None:
     """A job that a person puts back has its limits still."""
     broker = harness.open()
@@ -357,7 +356,7 @@ def requeued_job_keeps_its_limits(harness: ContractHarness) -> None:
     claim_one(broker, "a")
 
 
-@topic.check(Feature.LISTING)
+@topic.check(Part.ADMIN)
 def listing_shows_who_waits(harness: ContractHarness) -> None:
     """A job says what it waits for once a claim has found no room, and a limit how many run and wait."""
     broker = harness.open()
@@ -367,10 +366,10 @@ def listing_shows_who_waits(harness: ContractHarness) -> None:
     expect_claimable(broker)
     settle(broker, Started(a))  # gives nothing back
     expect_equal([record(broker, name).waits_for for name in ("a", "b", "plain")], [None, ONE.name, None], "what they wait for")
-    expect_equal(limits_of(broker), [LimitRecord(name=ONE.name, running=1, waiting=2)], "the limits")
+    expect_equal(list_limits(broker), [LimitRecord(name=ONE.name, running=1, waiting=2)], "the limits")
     settle(broker, succeeded(a))
     expect_equal(record(broker, "b").waits_for, None, "what a job waits for that has room")
-    expect_equal(limits_of(broker), [LimitRecord(name=ONE.name, waiting=2)], "the limits")
+    expect_equal(list_limits(broker), [LimitRecord(name=ONE.name, waiting=2)], "the limits")
 
 
 @topic.check(clock=True)
@@ -428,4 +427,4 @@ def many_keys_all_get_their_turn(harness: ContractHarness) -> None:
     for _ in range(20):
         found += ids_of(claim(broker, 200))
     expect_equal(sorted(found), sorted(f"{n}-a" for n in range(wanted)), "the claimed jobs")
-    expect(all(each.running == 1 for each in limits_of(broker)), "each limit must hold one job")
+    expect(all(each.running == 1 for each in list_limits(broker)), "each limit must hold one job")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ...brokers.protocol import Broker, Feature
+from ...brokers.protocol import Broker
 from ...model.delivery import Started
 from ...model.listing import JobFilter
 from ...model.states import JobState
-from .harness import ContractHarness, Topic
+from .harness import ContractHarness, Part, Topic
 from .steps import (
     admin,
     claim,
@@ -22,7 +22,7 @@ from .steps import (
     succeeded,
 )
 
-topic = Topic("listing", Feature.LISTING)
+topic = Topic("listing", Part.ADMIN)
 
 EVERYTHING = JobFilter()
 
@@ -56,15 +56,15 @@ def pages(harness: ContractHarness) -> None:
     broker = harness.open()
     submit(broker, *(f"a{n}" for n in range(7)))
     people = admin(broker)
-    first = people.jobs(EVERYTHING, 3)
+    first = people.list_jobs(EVERYTHING, 3)
     expect_equal(ids_of(first), ["a0", "a1", "a2"], "the first page")
     cursors = [found.cursor for found in first]
     expect(0 < cursors[0] < cursors[1] < cursors[2], f"cursors must grow from above 0, not {cursors}")
     submit(broker, "a7")
-    second = people.jobs(EVERYTHING, 3, first[-1].cursor)
-    third = people.jobs(EVERYTHING, 3, second[-1].cursor)
+    second = people.list_jobs(EVERYTHING, 3, first[-1].cursor)
+    third = people.list_jobs(EVERYTHING, 3, second[-1].cursor)
     expect_equal(ids_of([*second, *third]), ["a3", "a4", "a5", "a6", "a7"], "the following pages")
-    expect_equal(people.jobs(EVERYTHING, 3, third[-1].cursor), [], "the page after the last")
+    expect_equal(people.list_jobs(EVERYTHING, 3, third[-1].cursor), [], "the page after the last")
 
 
 @topic.check()
@@ -75,7 +75,7 @@ def cursor_stays(harness: ContractHarness) -> None:
     before = record(broker, "a").cursor
     settle(broker, succeeded(claim(broker)[0]))
     expect_equal(record(broker, "a").cursor, before, "the cursor")
-    (listed,) = admin(broker).jobs(EVERYTHING, 10)
+    (listed,) = admin(broker).list_jobs(EVERYTHING, 10)
     expect_equal(listed, record(broker, "a"), "the same job in the listing and by its id")
 
 
@@ -85,14 +85,14 @@ def newest_first(harness: ContractHarness) -> None:
     broker = harness.open()
     submit(broker, *(job(f"a{n}", task=f"t{n % 2}") for n in range(7)))
     people = admin(broker)
-    first = people.jobs(EVERYTHING, 3, 0, True)
+    first = people.list_jobs(EVERYTHING, 3, 0, True)
     expect_equal(ids_of(first), ["a6", "a5", "a4"], "the first page")
     submit(broker, "a7")
-    second = people.jobs(EVERYTHING, 3, first[-1].cursor, True)
-    third = people.jobs(EVERYTHING, 3, second[-1].cursor, True)
+    second = people.list_jobs(EVERYTHING, 3, first[-1].cursor, True)
+    third = people.list_jobs(EVERYTHING, 3, second[-1].cursor, True)
     expect_equal(ids_of([*second, *third]), ["a3", "a2", "a1", "a0"], "the following pages")
-    expect_equal(people.jobs(EVERYTHING, 3, third[-1].cursor, True), [], "the page after the last")
-    expect_equal(ids_of(people.jobs(JobFilter(task="t1"), 2, 0, True)), ["a5", "a3"], "a filtered page")
+    expect_equal(people.list_jobs(EVERYTHING, 3, third[-1].cursor, True), [], "the page after the last")
+    expect_equal(ids_of(people.list_jobs(JobFilter(task="t1"), 2, 0, True)), ["a5", "a3"], "a filtered page")
 
 
 @topic.check()
@@ -142,9 +142,9 @@ def filtered_pages(harness: ContractHarness) -> None:
     broker = harness.open()
     submit(broker, *(job(f"a{n}", task=f"t{n % 3}") for n in range(12)))
     which = JobFilter(task="t1")
-    first = admin(broker).jobs(which, 3)
+    first = admin(broker).list_jobs(which, 3)
     expect_equal(ids_of(first), ["a1", "a4", "a7"], "the first page")
-    expect_equal(ids_of(admin(broker).jobs(which, 3, first[-1].cursor)), ["a10"], "the second page")
+    expect_equal(ids_of(admin(broker).list_jobs(which, 3, first[-1].cursor)), ["a10"], "the second page")
 
 
 @topic.check()
@@ -154,7 +154,7 @@ def queues_by_name_with_counts(harness: ContractHarness) -> None:
     submit(broker, job("b1", queue="b"), job("a1", queue="a"), job("b2", queue="b"), job("b3", queue="b"))
     first, second = claim(broker, 2, queues=["b"])
     settle(broker, Started(first), succeeded(second))
-    found = {queue.name: {state: n for state, n in queue.counts.items() if n} for queue in admin(broker).queues()}
+    found = {queue.name: {state: n for state, n in queue.counts.items() if n} for queue in admin(broker).list_queues()}
     wanted = {
         "a": {JobState.READY: 1},
         "b": {JobState.READY: 1, JobState.STARTED: 1, JobState.SUCCEEDED: 1},
@@ -170,9 +170,9 @@ def dropped_jobs_are_not_listed(harness: ContractHarness) -> None:
     settle(broker, succeeded(submit_and_claim(broker, keep_seconds=10)))
     harness.advance(10)
     expect_swept(broker, dropped=1)
-    left = (len(_list(broker)), len(admin(broker).queues()), admin(broker).job("a"))
+    left = (len(_list(broker)), len(admin(broker).list_queues()), admin(broker).job("a"))
     expect_equal(left, (0, 0, None), "jobs, queues and the record of what was dropped")
 
 
 def _list(broker: Broker, wanted: JobFilter = EVERYTHING) -> list[str]:
-    return ids_of(admin(broker).jobs(wanted, 100))
+    return ids_of(admin(broker).list_jobs(wanted, 100))

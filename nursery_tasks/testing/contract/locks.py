@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-from ...brokers.protocol import Broker, BrokerLocks, Feature
+from ...brokers.needed import locks_of
+from ...brokers.parts import Locks
+from ...brokers.protocol import Feature
 from ...model.listing import LockRecord
-from .harness import ContractHarness, Topic
+from .harness import ContractHarness, Part, Topic
 from .hints import Ear
 from .steps import expect, expect_equal, sweep
 
-topic = Topic("locks", Feature.LOCKS)
+topic = Topic("locks", Part.LOCKS)
 
 A, B, C = b"holder a", b"holder b", b"holder c"
 
 
-def locks_of(broker: Broker) -> BrokerLocks:
-    if not isinstance(broker, BrokerLocks):
-        raise AssertionError(f"{broker.name} declares {Feature.LOCKS!r} and does not have the methods of BrokerLocks")
-    return broker
-
-
-def take(locks: BrokerLocks, holder: bytes, name: str = "door", seconds: float = 15.0) -> int:
+def take(locks: Locks, holder: bytes, name: str = "door", seconds: float = 15.0) -> int:
     token = locks.lock(name, holder, seconds, True)
     expect(token > 0, f"{holder!r} must have {name}, and was told {token}")
     return token
 
 
-def stand(locks: BrokerLocks, holder: bytes, name: str = "door", seconds: float = 15.0, *, wait: bool = True) -> None:
+def stand(locks: Locks, holder: bytes, name: str = "door", seconds: float = 15.0, *, wait: bool = True) -> None:
     expect_equal(locks.lock(name, holder, seconds, wait), 0, f"what {holder!r} was told, who must wait for {name}")
 
 
-def unlock(locks: BrokerLocks, holder: bytes, name: str = "door", *, wanted: bool = True) -> None:
+def unlock(locks: Locks, holder: bytes, name: str = "door", *, wanted: bool = True) -> None:
     expect_equal(locks.unlock([(name, holder)]), [wanted], f"the answer when {holder!r} gave {name} back")
 
 
@@ -193,13 +189,13 @@ def locks_are_listed(harness: ContractHarness) -> None:
         LockRecord(name="a", token=other, until=now + 60),
         LockRecord(name="b", token=token, until=now + 15, waiting=1),
     ]
-    expect_equal(locks.locks(10), wanted, "the locks")
-    expect_equal(locks.locks(1), wanted[:1], "the first lock")
+    expect_equal(locks.list_locks(10), wanted, "the locks")
+    expect_equal(locks.list_locks(1), wanted[:1], "the first lock")
     unlock(locks, A, "b")
-    expect_equal(locks.locks(10)[1], LockRecord(name="b", until=now + 15, waiting=1), "a lock between two holders")
+    expect_equal(locks.list_locks(10)[1], LockRecord(name="b", until=now + 15, waiting=1), "a lock between two holders")
     unlock(locks, B, "b")
     unlock(locks, C, "a")
-    expect_equal(locks.locks(10), [], "the locks")
+    expect_equal(locks.list_locks(10), [], "the locks")
 
 
 @topic.check(Feature.SHARED)

@@ -17,17 +17,18 @@ Needs the package `hypothesis`; the package around this module does not import i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from ...brokers.needed import admin_of
 from ...brokers.protocol import Feature
 from ...model.delivery import LeaseState, Submission
 from ...model.listing import JobFilter, WorkerRecord
 from ...model.states import ENDED, HELD, MOVES, WAITING, JobState
-from .harness import ContractHarness
+from .harness import ContractHarness, Part
 from .samples import (
     OWNERS,
     QUEUES,
@@ -37,6 +38,7 @@ from .samples import (
     leases,
     limits,
     lock_calls,
+    names,
     orders,
     owner_leases,
     picks,
@@ -95,12 +97,21 @@ class BrokerMachine(RuleBasedStateMachine):
         queues=orders,
         limit=limits,
         lease_seconds=leases,
+        known=names,
         said=st.lists(st.lists(words, max_size=3), max_size=4),
     )
-    def work(self, batch: list[Wish], queues: list[str], limit: int, lease_seconds: float, said: list[list[Word]]) -> None:
+    def work(
+        self,
+        batch: list[Wish],
+        queues: list[str],
+        limit: int,
+        lease_seconds: float,
+        known: list[str],
+        said: list[list[Word]],
+    ) -> None:
         """Submit some, claim some, and say something of the first of these."""
         self.submit(batch)
-        pairs = self.claim(queues, limit, lease_seconds)
+        pairs = self.claim(queues, limit, lease_seconds, known)
         self.settle([(word, pair) for pair, each in zip(pairs, said, strict=False) for word in each])
 
     @rule(batch=st.lists(wishes, min_size=1, max_size=3), pick=picks, lease_seconds=leases)
@@ -109,13 +120,15 @@ class BrokerMachine(RuleBasedStateMachine):
         self.submit([replace(wish, awaited_by=pick) for wish in batch])
         self.claim(QUEUES, 100, lease_seconds)
 
-    @rule(seconds=times, limit=sweep_limits, queues=orders, word=words, pick=picks)
-    def pass_time(self, seconds: float, limit: int, queues: list[str], word: Word, pick: tuple[bool, int]) -> None:
+    @rule(seconds=times, limit=sweep_limits, queues=orders, word=words, pick=picks, known=names)
+    def pass_time(
+        self, seconds: float, limit: int, queues: list[str], word: Word, pick: tuple[bool, int], known: list[str]
+    ) -> None:
         """Let time pass, sweep, say something of an old delivery, and claim what there is."""
         self.twins.advance(seconds)
         self.sweep(limit)
         self.settle([(word, pair) for pair in self._pick(pick)])
-        self.claim(queues, 100, 15.0)
+        self.claim(queues, 100, 15.0, known)
 
     @rule(batch=st.lists(st.tuples(words, picks), min_size=1, max_size=4))
     def settle_some(self, batch: list[tuple[Word, tuple[bool, int]]]) -> None:
@@ -137,7 +150,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
     @rule(owners=which_owners, lease_seconds=owner_leases)
     def hold_some(self, owners: list[bytes], lease_seconds: float) -> None:
-        self.hold(owners, lease_seconds)
+        self.renew_owners(owners, lease_seconds)
 
     @rule(seconds=times, limit=sweep_limits)
     def only_pass_time(self, seconds: float, limit: int) -> None:
@@ -147,21 +160,21 @@ class BrokerMachine(RuleBasedStateMachine):
     @rule(what=st.sampled_from(["pause", "resume", "resume", "purge", "requeue", "requeue"]), data=st.data())
     def change_by_hand(self, what: str, data: st.DataObject) -> None:
         """Do what people do, as far as the broker has it."""
+        if Part.ADMIN not in self.twins.abilities:
+            return
         if what in ("pause", "resume"):
-            if Feature.PAUSE in self.twins.features:
-                queue = data.draw(st.sampled_from(QUEUES))
-                self.twins.pause(queue) if what == "pause" else self.twins.resume(queue)
-        elif Feature.LISTING in self.twins.features:
-            if what == "purge":
-                states = data.draw(st.frozensets(st.sampled_from(sorted(WAITING | ENDED)), min_size=1, max_size=3))
-                self.purge(data.draw(st.sampled_from(QUEUES)), states, data.draw(limits))
-            else:
-                self.requeue(self._name(data.draw(which_ids)))
+            queue = data.draw(st.sampled_from(QUEUES))
+            self.twins.pause(queue) if what == "pause" else self.twins.resume(queue)
+        elif what == "purge":
+            states = data.draw(st.frozensets(st.sampled_from(sorted(WAITING | ENDED)), min_size=1, max_size=3))
+            self.purge(data.draw(st.sampled_from(QUEUES)), states, data.draw(limits))
+        else:
+            self.requeue(self._name(data.draw(which_ids)))
 
     @rule(calls=st.lists(lock_calls, min_size=1, max_size=4))
     def use_locks(self, calls: list[tuple[str, str, bytes, float, bool]]) -> None:
         """Take locks, keep them and give them back."""
-        if Feature.LOCKS in self.twins.features:
+        if Part.LOCKS in self.twins.abilities:
             for call, name, holder, lease_seconds, wait in calls:
                 if call == "lock":
                     self.twins.lock(name, holder, lease_seconds, wait)
@@ -175,11 +188,10 @@ class BrokerMachine(RuleBasedStateMachine):
         self, wanted: JobFilter, limit: int, after: list[int], newest_first: bool, worker: WorkerRecord, ttl: float
     ) -> None:
         """List some jobs; a worker says that it lives, or that it goes; open the broker again."""
-        if Feature.LISTING in self.twins.features:
+        if Part.ADMIN in self.twins.abilities:
             self.twins.jobs(wanted, limit, self._name(after)[0], newest_first)
-        if Feature.WORKERS in self.twins.features:
             self.twins.beat(worker, ttl if worker.slots else 0.0)
-        if Feature.DURABLE in self.twins.features and limit == 1:
+        if Feature.DURABLE in self.twins.abilities and limit == 1:
             self.twins.reopen()
 
     # --- calls, and what must be true of their answers --------------------------------------------
@@ -195,8 +207,8 @@ class BrokerMachine(RuleBasedStateMachine):
                 self.submitted[job.id] = job
         self._look("cancel", new=True)
 
-    def claim(self, queues: list[str], limit: int, lease_seconds: float) -> list[Pair]:
-        pairs = self.twins.claim(queues, limit, f"worker-{limit}", lease_seconds)
+    def claim(self, queues: list[str], limit: int, lease_seconds: float, known: Sequence[str] = ()) -> list[Pair]:
+        pairs = self.twins.claim(queues, limit, f"worker-{limit}", lease_seconds, known)
         for pair in pairs:
             job_id, token = pair[1].id, pair[1].token
             expect(job_id not in self.holders, f"{job_id} was given to a second worker")
@@ -220,10 +232,10 @@ class BrokerMachine(RuleBasedStateMachine):
                 if limit.most
             }
             expect(all(held[name] <= most for name, most in allowed.items()), f"{job_id} is beyond its limits: {held}")
-        if full or Feature.LIMITS not in self.twins.features:
+        if full or Part.LIMITS not in self.twins.abilities:
             return
-        paused = {queue.name for queue in self.twins.oracle.queues() if queue.paused}
-        for record in self.twins.oracle.jobs(JobFilter(states=frozenset({JobState.READY})), 10_000):
+        paused = {queue.name for queue in admin_of(self.twins.oracle).list_queues() if queue.paused}
+        for record in admin_of(self.twins.oracle).list_jobs(JobFilter(states=frozenset({JobState.READY})), 10_000):
             job = self.submitted[record.id]
             if record.queue in queues and record.queue not in paused and job.expires_seconds is None:
                 rates = [limit for limit in job.limits if not limit.most]
@@ -249,8 +261,8 @@ class BrokerMachine(RuleBasedStateMachine):
         self.twins.cancel(ids, reason, owner)
         self._look("cancel")
 
-    def hold(self, owners: list[bytes], lease_seconds: float) -> None:
-        self.twins.hold(owners, lease_seconds)
+    def renew_owners(self, owners: list[bytes], lease_seconds: float) -> None:
+        self.twins.renew_owners(owners, lease_seconds)
         self._look(*(() if lease_seconds else ("cancel",)))
 
     def sweep(self, limit: int) -> None:
@@ -291,7 +303,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
     @invariant()
     def counts_are_those_of_the_listing(self) -> None:
-        if Feature.LISTING not in self.twins.features:
+        if Part.ADMIN not in self.twins.abilities:
             return
         counts: dict[tuple[str, JobState], int] = {}
         for record in self.twins.jobs():
@@ -317,26 +329,26 @@ class BrokerMachine(RuleBasedStateMachine):
         self.states = states
 
     def _fulfil(self, wish: Wish) -> tuple[Submission, Pair | None]:
-        job, features = wish.job, self.twins.features
-        delays = Feature.DELAYS in features
+        job, abilities = wish.job, self.twins.abilities
+        delays = Feature.DELAYS in abilities
         awaited_by = self._pick(wish.awaited_by)[0] if wish.awaited_by is not None and self.pairs else None
         submission = Submission(
             id=self._name([wish.again])[0] if wish.again is not None and self.ids else self._new_id(),
             queue=job.queue,
             task=job.task,
             payload=job.payload,
-            priority=job.priority if Feature.PRIORITIES in features else 0,
+            priority=job.priority if Feature.PRIORITIES in abilities else 0,
             delay_seconds=job.delay_seconds if delays else 0.0,
             start_at=self.twins.now() + wish.start_after if delays and wish.start_after is not None else None,
             expires_seconds=job.expires_seconds,
-            key=job.key if Feature.KEYS in features else None,
+            key=job.key if Feature.KEYS in abilities else None,
             parent=job.parent,
             keep_seconds=job.keep_seconds,
             max_crashes=job.max_crashes,
             owner=job.owner,
             owner_seconds=job.owner_seconds,
             tags=job.tags,
-            limits=job.limits if Feature.LIMITS in features else (),
+            limits=job.limits if Part.LIMITS in abilities else (),
         )
         return submission, awaited_by
 
@@ -348,7 +360,9 @@ class BrokerMachine(RuleBasedStateMachine):
         return [self.ids[-1 - number % len(self.ids)] if number >= 0 and self.ids else "ghost" for number in which]
 
     def _possible(self, word: Word) -> Word:
-        return word if Feature.DELAYS in self.twins.features else Word(word.kind, 0.0, word.state)
+        abilities = self.twins.abilities
+        park = word.park if Part.PARKING in abilities else None
+        return Word(word.kind, word.delay_seconds if Feature.DELAYS in abilities else 0.0, word.state, park)
 
     def _pick(self, pick: tuple[bool, int]) -> list[Pair]:
         """Return one delivery, if there is any."""

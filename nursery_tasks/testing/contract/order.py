@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ...brokers.protocol import Broker, Feature
+from ...brokers.protocol import CRASH_STEP, Broker, Feature
 from ...model.delivery import Released, Retried, Started
 from .harness import ContractHarness, Topic
-from .steps import claim, claim_one, expect_claimable, expect_equal, ids_of, job, settle, submit
+from .steps import claim, claim_one, expect, expect_claimable, expect_equal, ids_of, job, settle, submit
 
 topic = Topic("order")
 
@@ -84,14 +84,49 @@ def retried_job_keeps_its_place(harness: ContractHarness) -> None:
 
 @topic.check(Feature.PLACES, clock=True)
 def returned_jobs_keep_their_place(harness: ContractHarness) -> None:
-    """Jobs of a worker that died stand before those that were submitted after them."""
+    """Jobs of a worker that died, and that had not started, stand before those that were submitted after them."""
     broker = harness.open()
     submit(broker, "a", "b", "c")
-    first, _ = claim(broker, 2)
-    settle(broker, Started(first))
-    harness.advance(60)
-    broker.sweep(100)
+    claim(broker, 2)
+    _lose(harness, broker)
     expect_claimable(broker, "a", "b", "c")
+
+
+@topic.check(Feature.PLACES, clock=True)
+def fewest_crashes_first(harness: ContractHarness) -> None:
+    """A job that was started when its worker died stands behind its neighbours, and behind those that are submitted soon."""
+    broker = harness.open()
+    submit(broker, "a", "b", "c")
+    settle(broker, *(Started(delivery) for delivery in claim(broker, 2)))
+    _lose(harness, broker)
+    submit(broker, "d")
+    c, d, a, _ = expect_claimable(broker, "c", "d", "a", "b")
+    settle(broker, Released(c), Released(d), Started(a))
+    _lose(harness, broker)
+    expect_equal(_claim_one_by_one(broker), ["c", "d", "b", "a"], "the order of claims")
+
+
+@topic.check(Feature.PLACES, clock=True)
+def a_crash_costs_a_bounded_wait(harness: ContractHarness) -> None:
+    """A job that was started when its worker died does not wait behind more than the next thousand submissions."""
+    broker = harness.open()
+    submit(broker, "a")
+    settle(broker, Started(claim_one(broker, "a")))
+    _lose(harness, broker)
+    submit(broker, *(f"b{number}" for number in range(CRASH_STEP + 10)))
+    order = _claim_one_by_one(broker, 10)
+    expect_equal(order[: CRASH_STEP - 10], [f"b{number}" for number in range(CRASH_STEP - 10)], "the first of them")
+    expect("a" in order[: CRASH_STEP + 5], "the job that has a crash waits behind all that were submitted later")
+
+
+@topic.check(Feature.PLACES, Feature.PRIORITIES, clock=True)
+def a_crash_does_not_change_the_priority(harness: ContractHarness) -> None:
+    """A job that was started when its worker died stays before those of a lower priority."""
+    broker = harness.open()
+    submit(broker, job("a", priority=1), "b")
+    settle(broker, Started(claim_one(broker, "a", limit=1)))
+    _lose(harness, broker)
+    expect_claimable(broker, "a", "b")
 
 
 @topic.check(Feature.PLACES, Feature.DELAYS, clock=True)
@@ -106,8 +141,14 @@ def due_job_keeps_its_place(harness: ContractHarness) -> None:
     expect_claimable(broker, "late", "a", "b")
 
 
-def _claim_one_by_one(broker: Broker) -> list[str]:
+def _lose(harness: ContractHarness, broker: Broker) -> None:
+    """Let the workers die that hold something."""
+    harness.advance(60)
+    broker.sweep(100)
+
+
+def _claim_one_by_one(broker: Broker, limit: int = 1) -> list[str]:
     order: list[str] = []
-    while deliveries := claim(broker, 1):
+    while deliveries := claim(broker, limit):
         order += ids_of(deliveries)
     return order

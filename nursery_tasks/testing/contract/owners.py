@@ -12,7 +12,7 @@ from ...model.delivery import (
 )
 from ...model.reasons import OWNER_ENDED, OWNER_GONE
 from ...model.states import JobState
-from .harness import ContractHarness, Topic
+from .harness import ContractHarness, Part, Topic
 from .steps import (
     OTHER_OWNER,
     OWNER,
@@ -27,9 +27,9 @@ from .steps import (
     expect_equal,
     expect_state,
     expect_swept,
-    hold,
     leased,
     record,
+    renew_owners,
     settle,
     submit,
     submit_and_claim,
@@ -50,7 +50,7 @@ def lease_keeps_its_jobs(harness: ContractHarness) -> None:
     for _ in range(3):
         harness.advance(14.5)
         expect_swept(broker)
-        hold(broker, 15.0, OWNER)
+        renew_owners(broker, 15.0, OWNER)
     expect_equal(broker.renew([delivery], 1_000), [HELD], "the renewal of an owned job")
     expect_state(broker, JobState.READY, "b")
 
@@ -91,10 +91,10 @@ def letting_go_cancels(harness: ContractHarness) -> None:
     broker = harness.open()
     submit(broker, leased("held"), leased("waiting"), leased("other", OTHER_OWNER), "detached")
     held = claim_one(broker, "held", limit=1)
-    hold(broker, 0.0, OWNER)
+    renew_owners(broker, 0.0, OWNER)
     expect_cancelled(broker, "waiting", OWNER_GONE)
     expect_equal(broker.renew([held], 15.0), [GONE], "the renewal")
-    expect_equal(broker.hold([OWNER], 15.0), [False], "the answer to holding what was let go")
+    expect_equal(broker.renew_owners([OWNER], 15.0), [False], "the answer to holding what was let go")
     expect_claimable(broker, "other", "detached")
 
 
@@ -104,7 +104,7 @@ def unswept_lease_is_held(harness: ContractHarness) -> None:
     broker = harness.open()
     submit(broker, leased("a"))
     harness.advance(60)
-    hold(broker, 15.0, OWNER)
+    renew_owners(broker, 15.0, OWNER)
     expect_swept(broker)
     expect_claimable(broker, "a")
 
@@ -116,10 +116,10 @@ def swept_lease_is_gone(harness: ContractHarness) -> None:
     submit(broker, leased("old"))
     harness.advance(15)
     expect_swept(broker, orphaned=1)
-    expect_equal(broker.hold([OWNER], 15.0), [False], "the answer to holding a swept lease")
+    expect_equal(broker.renew_owners([OWNER], 15.0), [False], "the answer to holding a swept lease")
     submit(broker, leased("new"))
     expect_cancelled(broker, "old", OWNER_GONE)
-    hold(broker, 15.0, OWNER)
+    renew_owners(broker, 15.0, OWNER)
     harness.advance(14)
     expect_swept(broker)
     expect_claimable(broker, "new")
@@ -130,10 +130,10 @@ def unknown_owners(harness: ContractHarness) -> None:
     """Holding is answered in order, False for owners without a lease, and makes none."""
     broker = harness.open()
     submit(broker, leased("a"), leased("b", OTHER_OWNER))
-    expect_equal(broker.hold([OTHER_OWNER, b"nobody", OWNER], 15.0), [True, False, True], "the answers")
-    expect_equal(broker.hold([b"nobody"], 15.0), [False], "the second answer")
-    expect_equal(broker.hold([b"nobody", OTHER_OWNER], 0.0), [False, True], "the answers to letting go")
-    expect_equal(broker.hold([], 15.0), [], "the answer to nothing")
+    expect_equal(broker.renew_owners([OTHER_OWNER, b"nobody", OWNER], 15.0), [True, False, True], "the answers")
+    expect_equal(broker.renew_owners([b"nobody"], 15.0), [False], "the second answer")
+    expect_equal(broker.renew_owners([b"nobody", OTHER_OWNER], 0.0), [False, True], "the answers to letting go")
+    expect_equal(broker.renew_owners([], 15.0), [], "the answer to nothing")
     expect_claimable(broker, "a")
 
 
@@ -175,7 +175,7 @@ def sweeps_of_owners_are_bounded(harness: ContractHarness) -> None:
     harness.advance(15)
     swept = broker.sweep(3)
     expect(swept.orphaned >= 3 and swept.more, f"the first sweep says {swept}")
-    expect_equal(broker.hold([OWNER], 15.0), [False], "the answer to holding a lease that is being swept")
+    expect_equal(broker.renew_owners([OWNER], 15.0), [False], "the answer to holding a lease that is being swept")
     for _ in range(10):
         if not broker.sweep(3).more:
             break
@@ -216,7 +216,7 @@ def letting_go_leaves_ends_alone(harness: ContractHarness) -> None:
     submit(broker, leased("a"), leased("b"))
     first, second = claim(broker)
     settle(broker, succeeded(first))
-    hold(broker, 0.0, OWNER)
+    renew_owners(broker, 0.0, OWNER)
     settle(broker, succeeded(second))
     expect_state(broker, JobState.SUCCEEDED, "a", "b")
 
@@ -248,30 +248,30 @@ def delivery_tells_its_age(harness: ContractHarness) -> None:
     expect_equal((delivery.age_seconds, delivery.waited_seconds), (12.0, 5.0), "age and waiting time at the second claim")
 
 
-@topic.check(Feature.LISTING)
+@topic.check(Part.ADMIN)
 def record_shows_the_owner(harness: ContractHarness) -> None:
     """The record tells whether a job has an owner, also after its end."""
     broker = harness.open()
     submit(broker, "detached", leased("leased"))
-    hold(broker, 0.0, OWNER)
+    renew_owners(broker, 0.0, OWNER)
     expect_equal([record(broker, each).owned for each in ("detached", "leased")], [False, True], "owned")
     expect_equal(record(broker, "leased").cancel_reason, OWNER_GONE, "the reason in the record")
 
 
-@topic.check(Feature.LISTING, clock=True)
+@topic.check(Part.ADMIN, clock=True)
 def requeued_job_is_detached(harness: ContractHarness) -> None:
     """A requeued job has no owner any more, and its age begins anew."""
     broker = harness.open()
     parent = submit_and_claim(broker, "parent")
     submit(broker, leased("a"), awaited("b", parent))
-    hold(broker, 0.0, OWNER)
+    renew_owners(broker, 0.0, OWNER)
     settle(broker, Started(parent))
     cancel(broker, "b", CancelAnswer.CANCELLED)
     harness.advance(5)
     expect_equal(admin(broker).requeue(["a", "b"]), [True, True], "the answers to the requeue")
     submit(broker, leased("new"))
     harness.advance(2)
-    hold(broker, 0.0, OWNER)
+    renew_owners(broker, 0.0, OWNER)
     settle(broker, succeeded(parent))
     for delivery in expect_claimable(broker, "a", "b"):
         expect_equal((delivery.owned, delivery.age_seconds), (False, 2.0), f"owned and age of {delivery.id!r}")
@@ -284,7 +284,7 @@ def owners_outlive_the_broker(harness: ContractHarness) -> None:
     parent = submit_and_claim(broker, "parent")
     submit(broker, leased("a"), awaited("b", parent))
     broker = harness.reopen()
-    hold(broker, 15.0, OWNER)
+    renew_owners(broker, 15.0, OWNER)
     settle(broker, succeeded(parent))
     expect_cancelled(broker, "b", OWNER_ENDED)
     harness.advance(15)

@@ -6,7 +6,7 @@ from ...brokers.protocol import Broker, Feature
 from ...errors import InvalidOptions
 from ...model.delivery import CancelAnswer, LeaseState, Released, Renewal, Started
 from ...model.states import ENDED, WAITING, JobState
-from .harness import ContractHarness, Topic
+from .harness import ContractHarness, Part, Topic
 from .steps import (
     admin,
     cancel,
@@ -28,7 +28,7 @@ from .steps import (
 topic = Topic("queues")
 
 
-@topic.check(Feature.PAUSE)
+@topic.check(Part.ADMIN)
 def paused_queue_gives_nothing(harness: ContractHarness) -> None:
     """Nobody gets a job from a paused queue; other queues go on; after the resume it goes on as before."""
     broker = harness.open()
@@ -40,7 +40,7 @@ def paused_queue_gives_nothing(harness: ContractHarness) -> None:
     expect_claimable(broker, "a", "a2", queues=["a", "b"])
 
 
-@topic.check(Feature.PAUSE)
+@topic.check(Part.ADMIN)
 def running_jobs_go_on_in_a_paused_queue(harness: ContractHarness) -> None:
     """What is held when its queue is paused can be started, renewed and ended; what is given back waits."""
     broker = harness.open()
@@ -54,7 +54,7 @@ def running_jobs_go_on_in_a_paused_queue(harness: ContractHarness) -> None:
     expect_state(broker, JobState.READY, "b")
 
 
-@topic.check(Feature.PAUSE)
+@topic.check(Part.ADMIN)
 def pause_is_no_counter(harness: ContractHarness) -> None:
     """One resume undoes any number of pauses; a resume without a pause does nothing."""
     broker = harness.open()
@@ -67,7 +67,7 @@ def pause_is_no_counter(harness: ContractHarness) -> None:
     expect_claimable(broker, "a")
 
 
-@topic.check(Feature.PAUSE, clock=True)
+@topic.check(Part.ADMIN, clock=True)
 def time_goes_on_in_a_paused_queue(harness: ContractHarness) -> None:
     """Jobs of a paused queue expire, can be cancelled, and come back from dead workers."""
     broker = harness.open()
@@ -82,20 +82,20 @@ def time_goes_on_in_a_paused_queue(harness: ContractHarness) -> None:
     expect_claimable(broker, "held")
 
 
-@topic.check(Feature.PAUSE, Feature.LISTING)
+@topic.check(Part.ADMIN)
 def paused_queues_are_listed(harness: ContractHarness) -> None:
     """A paused queue is listed, also when it has no jobs; a queue with neither is not."""
     broker = harness.open()
     people = admin(broker)
     submit(broker, job("b", queue="b"))
     people.pause("a")
-    found = [(queue.name, queue.paused, queue.depth) for queue in people.queues()]
+    found = [(queue.name, queue.paused, queue.depth) for queue in people.list_queues()]
     expect_equal(found, [("a", True, 0), ("b", False, 1)], "name, paused and depth of the queues")
     people.resume("a")
-    expect_equal([queue.name for queue in people.queues()], ["b"], "the queues after the resume")
+    expect_equal([queue.name for queue in people.list_queues()], ["b"], "the queues after the resume")
 
 
-@topic.check(Feature.LISTING)
+@topic.check(Part.ADMIN)
 def purge_deletes_the_named_states(harness: ContractHarness) -> None:
     """A purge deletes jobs of one queue in the named states, and says how many."""
     broker = harness.open()
@@ -112,7 +112,7 @@ def purge_deletes_the_named_states(harness: ContractHarness) -> None:
     expect_claimable(broker, "elsewhere", queues=["work", "other"])
 
 
-@topic.check(Feature.LISTING)
+@topic.check(Part.ADMIN)
 def purge_refuses_held_jobs(harness: ContractHarness) -> None:
     """A purge of jobs that a worker holds is refused, and deletes nothing."""
     broker = harness.open()
@@ -127,7 +127,7 @@ def purge_refuses_held_jobs(harness: ContractHarness) -> None:
     expect_state(broker, JobState.CLAIMED, "held")
 
 
-@topic.check(Feature.LISTING)
+@topic.check(Part.ADMIN)
 def purge_keeps_its_limit(harness: ContractHarness) -> None:
     """A purge deletes at most as many as it was asked to, the oldest first."""
     broker = harness.open()
@@ -139,7 +139,7 @@ def purge_keeps_its_limit(harness: ContractHarness) -> None:
     expect_equal([admin(broker).purge("work", ready, 4) for _ in range(2)], [2, 0], "two more")
 
 
-@topic.check(Feature.LISTING, Feature.KEYS)
+@topic.check(Part.ADMIN, Feature.KEYS)
 def purged_job_leaves_nothing(harness: ContractHarness) -> None:
     """A purged job is unknown: its id and its key are free, and nothing is left of its past."""
     broker = harness.open()
@@ -151,7 +151,7 @@ def purged_job_leaves_nothing(harness: ContractHarness) -> None:
     expect_equal((second.payload, second.attempt), (b"second", 1), "payload and attempt of the new job")
 
 
-@topic.check(Feature.LISTING, Feature.DELAYS, clock=True)
+@topic.check(Part.ADMIN, Feature.DELAYS, clock=True)
 def purged_job_does_not_come_back(harness: ContractHarness) -> None:
     """A purged job does not come back when it would have been due, expired or dropped."""
     broker = harness.open()
@@ -161,7 +161,7 @@ def purged_job_does_not_come_back(harness: ContractHarness) -> None:
     harness.advance(60)
     expect_swept(broker)
     expect_unknown(broker, "done", "later", "late")
-    expect(admin(broker).queues() == [], "a queue without jobs is still listed")
+    expect(admin(broker).list_queues() == [], "a queue without jobs is still listed")
 
 
 def _submit_one_per_kind(broker: Broker) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from ...brokers.protocol import Feature
 from ...model.delivery import Released, Retried
 from ...model.limits import Limit, no_room
 from ...model.listing import LimitRecord
-from .harness import ContractHarness, Topic
+from .harness import ContractHarness, Part, Topic
 from .hints import Ear
-from .limits import ONE, limited, limits_of
+from .limits import ONE, limited, list_limits
 from .steps import (
     LEASE_SECONDS,
     QUEUE,
@@ -26,7 +25,7 @@ from .steps import (
     sweep,
 )
 
-topic = Topic("rates", Feature.LIMITS)
+topic = Topic("rates", Part.LIMITS)
 
 SECOND = Limit("rate/s:each", interval_seconds=1.0)  # one a second
 BURST = Limit("rate/s:burst", interval_seconds=1.0, tolerance_seconds=2.0)  # one a second, three after a pause
@@ -163,17 +162,17 @@ def several_rates_hold_together(harness: ContractHarness) -> None:
     expect_equal(found, [(0, "job-0"), (1, "job-1"), (10, "job-2"), (20, "job-3")], "when which job was claimed")
 
 
-@topic.check(Feature.LISTING, clock=True)
+@topic.check(Part.ADMIN, clock=True)
 def listing_shows_the_rate(harness: ContractHarness) -> None:
     """The limits show who waits for a rate and when it has room; a rate that nobody waits for is not shown."""
     broker = harness.open()
     submit(broker, limited("a", SECOND), limited("b", SECOND))
     claim_one(broker, "a")
     expect_claimable(broker)
-    expect_equal(limits_of(broker), [LimitRecord(name=SECOND.name, waiting=1, opens_at=harness.now() + 1)], "the limits")
+    expect_equal(list_limits(broker), [LimitRecord(name=SECOND.name, waiting=1, opens_at=harness.now() + 1)], "the limits")
     harness.advance(1)
     claim_one(broker, "b")
-    expect_equal(limits_of(broker), [], "the limits")
+    expect_equal(list_limits(broker), [], "the limits")
 
 
 @topic.check(clock=True)
@@ -187,4 +186,4 @@ def rate_goes_on_after_a_pause(harness: ContractHarness) -> None:
         settle(broker, succeeded(claim_one(broker, f"b{round_}")))
         harness.advance(100_000)
         sweep(broker)
-    expect(limits_of(broker) == [], "no limit may be left when nobody waits and nothing is held")
+    expect(list_limits(broker) == [], "no limit may be left when nobody waits and nothing is held")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...brokers.protocol import Broker, Feature
 from ...model.delivery import CancelAnswer, Progressed, Retried, Started
 from ...model.states import JobState
-from .harness import ContractHarness, Topic
+from .harness import ContractHarness, Part, Topic
 from .steps import (
     admin,
     cancel,
@@ -26,7 +26,7 @@ from .steps import (
     succeeded,
 )
 
-topic = Topic("requeue", Feature.LISTING)
+topic = Topic("requeue", Part.ADMIN)
 
 
 @topic.check()
@@ -138,7 +138,7 @@ def key_may_be_gone(harness: ContractHarness) -> None:
     expect_equal((receipt.id, receipt.created), ("a", False), "the receipt for a third job with the key")
 
 
-@topic.check(Feature.PAUSE)
+@topic.check(Part.ADMIN)
 def paused_queue_keeps_it(harness: ContractHarness) -> None:
     """A job that is requeued into a paused queue waits there."""
     broker = harness.open()

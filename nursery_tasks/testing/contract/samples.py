@@ -24,6 +24,7 @@ LIMITS = [
     Limit("rate/m:y", interval_seconds=5.0, tolerance_seconds=5.0),
     Limit("rate/m:y", interval_seconds=5.0, rejects=True),
 ]
+NAMES = ["t1", "t2@1"]
 LOCKS = ["l1", "l2"]
 LOCKERS = [b"h1", b"h2", b"h3"]
 
@@ -45,6 +46,7 @@ class Word:
     kind: Literal["start", "progress", "unresponsive", "finish", "retry", "release"]
     delay_seconds: float
     state: JobState
+    park: str | None = None
 
     def __call__(self, delivery: Delivery) -> Settlement:
         match self.kind:
@@ -59,13 +61,14 @@ class Word:
             case "retry":
                 return Retried(delivery, self.delay_seconds, packed(JobState.FAILED, attempt=delivery.attempt))
             case "release":
-                return Released(delivery, self.delay_seconds)
+                return Released(delivery, self.delay_seconds, self.park)
 
 
 delays = st.sampled_from([0.0, 0.0, 0.5, 5.0, 20.0])
 leases = st.sampled_from([1.0, 5.0, 15.0, 15.0, 60.0])
 limits = st.sampled_from([1, 2, 5, 100])
 orders = st.permutations(QUEUES).flatmap(lambda order: st.sampled_from([order, order, order[:1]]))
+names = st.sampled_from([(), (), NAMES[:1], NAMES])
 times = st.sampled_from([0.0, 0.5, 1.0, 2.5, 5.0, 5.0, 5.0, 15.0, 15.0, 60.0, 60.0, 1_300_000.0])
 sweep_limits = st.sampled_from([0, 1, 2, 100, 100, 100])
 which_ids = st.lists(st.integers(-1, 30), min_size=1, max_size=4)  # counted from the latest id; -1: one that was never used
@@ -77,6 +80,7 @@ words = st.builds(
     kind=st.sampled_from(["start", "start", "progress", "unresponsive", "finish", "retry", "release"]),
     delay_seconds=delays,
     state=st.sampled_from(sorted(ENDED)),
+    park=st.sampled_from([None, *NAMES]),
 )
 wishes = st.builds(
     Wish,

@@ -8,7 +8,7 @@ from ...brokers.protocol import Broker, Feature
 from ...model.delivery import Delivery, Finished, Progressed, Released, Retried, Settlement, Started, Unresponsive
 from ...model.listing import JobFilter
 from ...model.states import ENDED, JobState
-from .harness import ContractHarness, Topic
+from .harness import ContractHarness, Part, Topic
 from .steps import (
     admin,
     claim,
@@ -168,19 +168,19 @@ def unresponsive_goes_with_the_lease(harness: ContractHarness) -> None:
     expect_not_unresponsive(broker, "a", "the next claim")
 
 
-@topic.check(Feature.LISTING)
+@topic.check(Part.ADMIN)
 def unresponsive_is_recorded(harness: ContractHarness) -> None:
     """The record shows that a handler does not end, as long as the job is held."""
     broker = harness.open()
     submit(broker, "a", "b")
     first, second = claim(broker)
     settle(broker, Started(first), Started(second), Unresponsive(first))
-    expect_equal([found.unresponsive for found in admin(broker).jobs(JobFilter(), 10)], [True, False], "the marks")
+    expect_equal([found.unresponsive for found in admin(broker).list_jobs(JobFilter(), 10)], [True, False], "the marks")
     settle(broker, succeeded(first))
     expect_equal(record(broker, "a").unresponsive, False, "the mark after the end")
 
 
-@topic.check(Feature.LISTING)
+@topic.check(Part.ADMIN)
 def attempts_are_counted_once(harness: ContractHarness) -> None:
     """An attempt counts once, whether its start was settled or not."""
     broker = harness.open()
@@ -193,7 +193,7 @@ def attempts_are_counted_once(harness: ContractHarness) -> None:
     expect_equal([record(broker, "a").attempts, record(broker, "b").attempts], [1, 1], "attempts of ended jobs")
 
 
-@topic.check(Feature.LISTING, clock=True)
+@topic.check(Part.ADMIN, clock=True)
 def moments_are_recorded(harness: ContractHarness) -> None:
     """A record tells on the broker's clock when the job came, was started and ended, and which worker had it."""
     broker = harness.open()
@@ -213,7 +213,7 @@ def moments_are_recorded(harness: ContractHarness) -> None:
     expect_equal(found.worker, "worker-7", "the worker")
 
 
-@topic.check(Feature.PROGRESS, Feature.LISTING)
+@topic.check(Feature.PROGRESS, Part.ADMIN)
 def last_progress_counts(harness: ContractHarness) -> None:
     """Progress replaces what was said before, and outlives the end of the job."""
     broker = harness.open()
@@ -227,14 +227,14 @@ def last_progress_counts(harness: ContractHarness) -> None:
     expect_equal(record(broker, "a").progress, b'{"done":2}', "progress after the end")
 
 
-@topic.check(Feature.LISTING)
+@topic.check(Part.ADMIN)
 def counts_follow_the_settlements(harness: ContractHarness) -> None:
     """The counts of a queue follow every settlement."""
     broker = harness.open()
     submit(broker, "a", "b", "c")
     first, second = claim(broker, 2)
     settle(broker, Started(first), succeeded(second))
-    (queue,) = admin(broker).queues()
+    (queue,) = admin(broker).list_queues()
     wanted = {JobState.READY: 1, JobState.STARTED: 1, JobState.SUCCEEDED: 1}
     expect_equal({state: count for state, count in queue.counts.items() if count}, wanted, "the counts")
 

@@ -6,12 +6,14 @@ are complete without pytest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
 
-from ...brokers.protocol import Broker, BrokerAdmin
+from ...brokers.needed import admin_of
+from ...brokers.parts import Admin
+from ...brokers.protocol import Broker
 from ...model.codec import pack_outcome, unpack_outcome
 from ...model.delivery import CancelAnswer, Delivery, Finished, Receipt, Settlement, Stored, Submission, Swept
 from ...model.listing import JobRecord
@@ -66,7 +68,10 @@ def claim(
     queues: Sequence[str] = (QUEUE,),
     worker: str = "worker-1",
     lease_seconds: float = LEASE_SECONDS,
+    names: Collection[str] = (),
 ) -> list[Delivery]:
+    if names:
+        return broker.claim(queues, limit, worker, lease_seconds, names)
     return broker.claim(queues, limit, worker, lease_seconds)
 
 
@@ -156,8 +161,8 @@ def cancel(
     expect_equal(broker.cancel([job_id], reason, owner), [wanted], f"the answer to a cancel of job {job_id!r}")
 
 
-def hold(broker: Broker, seconds: float, *owners: bytes) -> None:
-    expect_equal(broker.hold(owners, seconds), [True] * len(owners), "the answers to holding leases")
+def renew_owners(broker: Broker, seconds: float, *owners: bytes) -> None:
+    expect_equal(broker.renew_owners(owners, seconds), [True] * len(owners), "the answers to holding leases")
 
 
 def sweep(broker: Broker, limit: int = 1_000) -> Swept:
@@ -172,11 +177,9 @@ def expect_swept(broker: Broker, **counts: int) -> None:
     expect_equal(found, counts, "what the sweep did")
 
 
-def admin(broker: Broker) -> BrokerAdmin:
-    """Return the broker as what people use; the features say that it is one."""
-    if not isinstance(broker, BrokerAdmin):
-        raise AssertionError(f"{broker.name} declares features of BrokerAdmin and does not have its methods")
-    return broker
+def admin(broker: Broker) -> Admin:
+    """Return what people use of a broker that has it."""
+    return admin_of(broker)
 
 
 def record(broker: Broker, job_id: str) -> JobRecord:

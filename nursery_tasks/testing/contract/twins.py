@@ -1,22 +1,24 @@
 """Two brokers that get the same calls and must give the same answers: the memory broker, and the one under test.
 
 Tokens, addresses and cursors are each broker's own; everything else is compared, after each call and as a whole. A broker
-that declares fewer features is compared by what it has.
+that can do less is compared by what it has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
 from ...brokers.memory import MemoryBroker
-from ...brokers.protocol import Broker, BrokerAdmin, BrokerLimits, BrokerLocks, Feature
+from ...brokers.needed import admin_of, limits_of, locks_of
+from ...brokers.parts import Admin
+from ...brokers.protocol import Broker
 from ...model.delivery import CancelAnswer, Delivery, Receipt, Renewal, Settlement, Stored, Submission, Swept
 from ...model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, WorkerRecord
 from ...model.states import JobState
-from .harness import ContractHarness
+from .harness import ContractHarness, Part
 
 T = TypeVar("T")
 
@@ -36,7 +38,7 @@ class Twins:
         self._harness = harness
         self._subject = harness.open()
         self.oracle = MemoryBroker(clock=harness.now)
-        self.features = harness.features
+        self.abilities = harness.abilities
         self._tokens: dict[int, int] = {}  # of locks: the oracle's -> the subject's
 
     @property
@@ -64,9 +66,12 @@ class Twins:
         ours, theirs = ([_owned_by(job, pair and pair[side]) for job, pair in jobs] for side in (0, 1))
         return _compare("submit", self.oracle.submit(ours), self._subject.submit(theirs))
 
-    def claim(self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float) -> list[Pair]:
-        ours = self.oracle.claim(queues, limit, worker, lease_seconds)
-        theirs = self._subject.claim(queues, limit, worker, lease_seconds)
+    def claim(
+        self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float, names: Collection[str] = ()
+    ) -> list[Pair]:
+        known: dict[str, Any] = {"names": names} if Part.PARKING in self.abilities else {}
+        ours = self.oracle.claim(queues, limit, worker, lease_seconds, **known)
+        theirs = self._subject.claim(queues, limit, worker, lease_seconds, **known)
         _compare("claim", [_public(delivery) for delivery in ours], [_public(delivery) for delivery in theirs])
         return list(zip(ours, theirs, strict=True))
 
@@ -84,8 +89,8 @@ class Twins:
         ours, theirs = (each.token for each in owner) if isinstance(owner, tuple) else (owner, owner)
         return _compare("cancel", self.oracle.cancel(ids, reason, ours), self._subject.cancel(ids, reason, theirs))
 
-    def hold(self, owners: Sequence[bytes], lease_seconds: float) -> list[bool]:
-        return self._same("hold", lambda broker: broker.hold(owners, lease_seconds))
+    def renew_owners(self, owners: Sequence[bytes], lease_seconds: float) -> list[bool]:
+        return self._same("renew_owners", lambda broker: broker.renew_owners(owners, lease_seconds))
 
     def outcomes(self, ids: Sequence[str]) -> list[Stored | None]:
         return self._same("outcomes", lambda broker: broker.outcomes(ids))
@@ -115,8 +120,8 @@ class Twins:
 
     def lock(self, name: str, holder: bytes, lease_seconds: float, wait: bool) -> int:
         """Take a lock; returns the subject's token."""
-        ours = self.oracle.lock(name, holder, lease_seconds, wait)
-        theirs = self._lockable().lock(name, holder, lease_seconds, wait)
+        ours = locks_of(self.oracle).lock(name, holder, lease_seconds, wait)
+        theirs = locks_of(self._subject).lock(name, holder, lease_seconds, wait)
         _compare("lock", ours > 0, theirs > 0)
         if ours:
             before = self._tokens.setdefault(ours, theirs)
@@ -125,10 +130,10 @@ class Twins:
         return theirs
 
     def relock(self, holds: Sequence[tuple[str, bytes]], lease_seconds: float) -> list[bool]:
-        return _compare("relock", self.oracle.relock(holds, lease_seconds), self._lockable().relock(holds, lease_seconds))
+        return self._same("relock", lambda broker: locks_of(broker).relock(holds, lease_seconds))
 
     def unlock(self, holds: Sequence[tuple[str, bytes]]) -> list[bool]:
-        return _compare("unlock", self.oracle.unlock(holds), self._lockable().unlock(holds))
+        return self._same("unlock", lambda broker: locks_of(broker).unlock(holds))
 
     # --- looks ------------------------------------------------------------------------------------
 
@@ -136,56 +141,44 @@ class Twins:
         self, wanted: JobFilter = EVERYTHING, limit: int = 10_000, after: str | None = None, newest_first: bool = False
     ) -> list[JobRecord]:
         """List jobs, those after the job *after*; return the subject's records."""
-        found = [_list_after(broker, wanted, limit, after, newest_first) for broker in (self.oracle, self._people())]
+        found = [_list_after(broker, wanted, limit, after, newest_first) for broker in (self.oracle, self._subject)]
         _compare("jobs", *([_without_cursor(record) for record in records] for records in found))
         return found[1]
 
     def queues(self) -> list[QueueRecord]:
-        return self._same_for_people("queues", lambda people: [_without_zeros(queue) for queue in people.queues()])
+        return self._same_for_people("queues", lambda people: [_without_zeros(queue) for queue in people.list_queues()])
 
     def workers(self) -> list[WorkerRecord]:
-        return self._same_for_people("workers", lambda people: people.workers())
+        return self._same_for_people("workers", lambda people: people.list_workers())
 
     def limits(self) -> list[LimitRecord]:
-        if not isinstance(self._subject, BrokerLimits):
-            raise AssertionError(f"{self._subject.name} declares limits and does not list them")
-        return _compare("limits", self.oracle.limits(100), self._subject.limits(100))
+        return self._same("limits", lambda broker: limits_of(broker).list_limits(100))
 
     def locks(self) -> list[LockRecord]:
         """Compare the locks; the subject's tokens are its own."""
-        ours = [msgspec.structs.replace(each, token=self._tokens.get(each.token, 0)) for each in self.oracle.locks(100)]
-        return _compare("locks", ours, self._lockable().locks(100))
-
-    def _lockable(self) -> BrokerLocks:
-        if not isinstance(self._subject, BrokerLocks):
-            raise AssertionError(f"{self._subject.name} declares locks and does not have their methods")
-        return self._subject
+        ours = locks_of(self.oracle).list_locks(100)
+        known = [msgspec.structs.replace(each, token=self._tokens.get(each.token, 0)) for each in ours]
+        return _compare("locks", known, locks_of(self._subject).list_locks(100))
 
     def compare_all(self, ids: Sequence[str]) -> None:
         """Compare everything that can be seen of the two; *ids* are those that were ever submitted."""
         self.outcomes(ids)
-        if Feature.LISTING in self.features:
+        if Part.ADMIN in self.abilities:
             cursors = [record.cursor for record in self.jobs()]
             if cursors != sorted(set(cursors)) or min(cursors, default=1) < 1:
                 raise AssertionError(f"cursors must grow from above 0, not {cursors}")
             self.queues()
-        if Feature.WORKERS in self.features:
             self.workers()
-        if Feature.LIMITS in self.features:
+        if Part.LIMITS in self.abilities:
             self.limits()
-        if Feature.LOCKS in self.features:
+        if Part.LOCKS in self.abilities:
             self.locks()
 
     def _same(self, call: str, make: Callable[[Broker], T]) -> T:
         return _compare(call, make(self.oracle), make(self._subject))
 
-    def _same_for_people(self, call: str, make: Callable[[BrokerAdmin], T]) -> T:
-        return _compare(call, make(self.oracle), make(self._people()))
-
-    def _people(self) -> BrokerAdmin:
-        if not isinstance(self._subject, BrokerAdmin):
-            raise AssertionError(f"{self._subject.name} declares features of BrokerAdmin and does not have its methods")
-        return self._subject
+    def _same_for_people(self, call: str, make: Callable[[Admin], T]) -> T:
+        return self._same(call, lambda broker: make(admin_of(broker)))
 
 
 def _compare(call: str, ours: T, theirs: T) -> T:
@@ -210,9 +203,10 @@ def _owned_by(job: Submission, delivery: Delivery | None) -> Submission:
     return job if delivery is None else msgspec.structs.replace(job, owner=delivery.token, owner_seconds=0.0)
 
 
-def _list_after(broker: BrokerAdmin, wanted: JobFilter, limit: int, after: str | None, newest_first: bool) -> list[JobRecord]:
-    found = broker.job(after) if after is not None else None
-    return broker.jobs(wanted, limit, found.cursor if found else 0, newest_first)
+def _list_after(broker: Broker, wanted: JobFilter, limit: int, after: str | None, newest_first: bool) -> list[JobRecord]:
+    people = admin_of(broker)
+    found = people.job(after) if after is not None else None
+    return people.list_jobs(wanted, limit, found.cursor if found else 0, newest_first)
 
 
 def _sweep_until_idle(broker: Broker, limit: int) -> dict[str, int]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from ...brokers.protocol import Broker, Feature
+from ...brokers.protocol import Broker
 from ...model.listing import WorkerRecord
-from .harness import ContractHarness, Topic
+from .harness import ContractHarness, Part, Topic
 from .steps import admin, expect_equal
 
-topic = Topic("workers", Feature.WORKERS)
+topic = Topic("workers", Part.ADMIN)
 
 
 @topic.check()
@@ -61,7 +61,7 @@ def heartbeat_is_dated_by_the_broker(harness: ContractHarness) -> None:
     broker = harness.open()
     admin(broker).beat(_worker("a", seen_at=1.0), 60)
     harness.advance(5)
-    (found,) = admin(broker).workers()
+    (found,) = admin(broker).list_workers()
     expect_equal(harness.now() - found.seen_at, 5, "seconds since the last heartbeat")
 
 
@@ -70,4 +70,4 @@ def _worker(name: str, **more: object) -> WorkerRecord:
 
 
 def _list(broker: Broker) -> list[WorkerRecord]:
-    return [msgspec.structs.replace(worker, seen_at=0.0) for worker in admin(broker).workers()]
+    return [msgspec.structs.replace(worker, seen_at=0.0) for worker in admin(broker).list_workers()]

@@ -19,7 +19,7 @@ from ...model.delivery import (
 )
 from ...model.reasons import OWNER_ENDED, OWNER_GONE
 from ...model.states import JobState
-from .harness import ContractHarness, Topic
+from .harness import ContractHarness, Part, Topic
 from .hints import Ear
 from .steps import (
     QUEUE,
@@ -90,7 +90,7 @@ def record_is_hinted_at(harness: ContractHarness) -> None:
     ear.wait_for("outcome", "a", "a record")
 
 
-@topic.check(Feature.WORKFLOWS, Feature.LISTING)
+@topic.check(Feature.WORKFLOWS, Part.ADMIN)
 def record_is_listed(harness: ContractHarness) -> None:
     """A record is listed like a job that has ended, with its parent."""
     broker = harness.open()
@@ -98,7 +98,7 @@ def record_is_listed(harness: ContractHarness) -> None:
     found = record(broker, "a")
     expect_equal((found.state, found.parent, found.tags, found.attempts), (JobState.SUCCEEDED, "p", ("t",), 0), "the record")
     expect(found.ended_at is not None, "a record has no end")
-    expect_equal([queue.counts for queue in admin(broker).queues()], [{JobState.SUCCEEDED: 1}], "the counts")
+    expect_equal([queue.counts for queue in admin(broker).list_queues()], [{JobState.SUCCEEDED: 1}], "the counts")
 
 
 @topic.check(Feature.WORKFLOWS, clock=True)
@@ -129,7 +129,7 @@ def adopted_jobs_outlive_an_attempt(harness: ContractHarness) -> None:
     for _ in range(4):
         harness.advance(JOB_OWNER_SECONDS)
         expect_swept(broker)
-    expect_claimable(broker, "parent", "child")
+    expect_claimable(broker, "child", "parent")
 
 
 @topic.check(Feature.WORKFLOWS)
@@ -182,7 +182,7 @@ def outcomes_wait_for_their_job(harness: ContractHarness) -> None:
     expect_unknown(broker, "child", "record")
 
 
-@topic.check(Feature.WORKFLOWS, Feature.LISTING)
+@topic.check(Feature.WORKFLOWS, Part.ADMIN)
 def purge_spares_what_is_needed(harness: ContractHarness) -> None:
     """A purge leaves the outcomes that belong to a job that has not ended."""
     broker = harness.open()

@@ -1,4 +1,4 @@
--- ARGV: now, limit, worker, lease_seconds, 16 random bytes, queues...
+-- ARGV: now, limit, worker, lease_seconds, 16 random bytes, msgpack of the names that the worker knows or nothing, queues...
 -- Returns msgpack {now, rows of numbers}, then for each job its description and its payload. A token is the random bytes and
 -- the job's number.
 
@@ -6,15 +6,28 @@ local limit, worker, until_, random = tonumber(ARGV[2]), ARGV[3], now + tonumber
 local rows, answer, leases, expiring, counts = {}, { false }, {}, {}, {}
 local LOOK = 1000 -- expired jobs that one claim passes over in a queue; the sweep ends them
 
+local lifted = {} -- n of parked jobs that stand among the ready ones meanwhile -> the line where they are parked
+local lifted_taken = {}
+
 local function expiry_of(s)
     return s[EXPIRES] and s[ATTEMPTS] == 0 and s[CRASHES] == 0 and s[EXPIRES]
 end
 
 local function take(n, s, raw, payload, queue)
+    if lifted[n] then
+        s[DUE] = now -- who knows it need not wait until its time is over
+    end
     local expires = expiry_of(s)
     rows[#rows + 1] = {
         tonumber(n), s[ATTEMPTS], s[CRASHES], s[LAPSES], expires or -1, s[DUE], s[CREATED], s[OWNER] and 1 or 0,
+        not lifted[n] and s[PARKED] or false,
     }
+    if s[PARKED] then
+        s[PARKED] = false
+    end
+    if lifted[n] then
+        lifted_taken[n] = true
+    end
     answer[#answer + 1] = raw
     answer[#answer + 1] = payload
     s[STATE], s[TOKEN], s[WORKER], s[BEGUN] = CLAIMED, random .. n, worker, false
@@ -159,6 +172,10 @@ local function take_in_order(queue)
         elseif blocker[REJECTS] then
             cancel(job, NO_ROOM .. blocker[NAME])
             flush()
+            if lifted[n] then -- for `flush` it did not stand here
+                call('ZREM', P .. 'line:' .. gate, n)
+                left_line(gate)
+            end
         else
             move(job, blocker, queue)
         end
@@ -200,8 +217,69 @@ local function take_in_order(queue)
     end
 end
 
+-- Parked jobs whose names the worker knows: `lift` puts the first of a queue among its ready ones, where they stand in their
+-- places for all that a claim heeds, and `put_down` takes out what is still there. Their own state stays what it is.
+
+local function lift_line(line, queue)
+    local key, found = P .. 'parked:' .. line, 0
+    while found < PARKED_LOOKS do
+        local numbers, here = call('ZRANGE', key, found, PARKED_LOOKS - 1), found
+        for _, job in ipairs(loaded(key, numbers)) do
+            if parked_line(job) == line then
+                found = found + 1
+                lifted[job.n] = line
+                local score = score_of(job)
+                call('ZADD', ready_key(job), score, job.n)
+                if job.s[GATE] then
+                    entered(job.s[GATE], score)
+                end
+            else
+                call('ZREM', key, job.n) -- see PARKED_UNTIL
+            end
+        end
+        if #numbers < PARKED_LOOKS - here then
+            break
+        end
+    end
+    left_parking(line)
+end
+
+local names -- that the worker knows; read where something is parked
+
+local function lift(queue)
+    names = names or decode(ARGV[6])
+    for _, line in ipairs(parked_lines(queue, names)) do
+        lift_line(line, queue)
+    end
+end
+
+local function put_down(queue)
+    local number = 0
+    for n, line in pairs(lifted) do
+        if lifted_taken[n] then
+            number = number + 1
+            call('ZREM', P .. 'due', n)
+            call('ZREM', P .. 'parked:' .. line, n)
+            left_parking(line)
+        else
+            local job = load(n)
+            if job then
+                call('ZREM', ready_key(job), n)
+                if job.s[GATE] then
+                    left_line(job.s[GATE])
+                end
+            end
+        end
+    end
+    if number > 0 then
+        add_number(P .. 'counts', SCHEDULED .. queue, -number)
+        add_number(P .. 'counts', READY .. queue, number)
+    end
+    lifted, lifted_taken = {}, {}
+end
+
 local claimed = {}
-for i = 6, #ARGV do
+for i = 7, #ARGV do
     claimed[ARGV[i]] = true
 end
 for _, gate in ipairs(call('ZRANGEBYSCORE', P .. 'closed', '-inf', now, 'LIMIT', 0, LOOK)) do
@@ -210,13 +288,20 @@ for _, gate in ipairs(call('ZRANGEBYSCORE', P .. 'closed', '-inf', now, 'LIMIT',
         hint('work', queue) -- no sweep will find it closed any more
     end
 end
-for i = 6, #ARGV do
+local is_parked = ARGV[6] ~= '' and call('EXISTS', P .. 'parked') == 1
+for i = 7, #ARGV do
     local queue = ARGV[i]
     if #rows < limit and call('SISMEMBER', P .. 'paused', queue) == 0 then
+        if is_parked then
+            lift(queue)
+        end
         if call('EXISTS', P .. 'open:' .. queue) == 0 then
             take_plain(queue)
         else
             take_in_order(queue)
+        end
+        if is_parked then
+            put_down(queue)
         end
     end
 end

@@ -19,11 +19,15 @@ end
 local STATE, ATTEMPTS, CRASHES, LAPSES, DUE, EXPIRES, CREATED, WORKER = 1, 2, 3, 4, 5, 6, 7, 8
 local BEGUN, ENDED_AT, TOKEN, CANCEL, UNRESPONSIVE, OWNER, OURS = 9, 10, 11, 12, 13, 14, 15
 local GATE = 16 -- of a job with limits: where it stands in line while it is ready, or will
+-- the name under which a worker has parked it, until it is claimed; and the moment when that is over. Is this not `DUE`, a
+-- script that does not know parking has moved the job
+local PARKED, PARKED_UNTIL = 17, 18
 -- meta
 local ID, QUEUE, TASK, PRIORITY, KEEP, MAX_CRASHES, KEY, PARENT, TAGS = 1, 2, 3, 4, 5, 6, 7, 8, 9
 local LIMITS = 11 -- not there, or a list of limits; 10 is for clients
 local NAME, RULE, MOST, INTERVAL, TOLERANCE, REJECTS = 1, 2, 3, 4, 5, 6 -- of a limit
 
+local PARKED_KEPT = 7 * 86400 -- seconds that a line of parked jobs outlives the last one that came, whatever has gone from it
 local LET_GO_AT_ONCE = 5000 -- jobs that are cancelled in the step in which their owners end
 local GONE_OWNER, ENDED_OWNER = 0, -1 -- scores of owners that nobody can prolong
 local AT_ONCE = 2000 -- arguments of one command: Lua's unpack() fails above 8000
@@ -66,6 +70,19 @@ local function meta(job)
     return m
 end
 
+-- Where a ready job stands among the others.
+local function score_of(job)
+    return (19 - meta(job)[PRIORITY]) * 70368744177664 + tonumber(job.n) + CRASH_STEP * job.s[CRASHES]
+end
+
+-- The line in which a job is parked: the queue, a space, the name; or nothing.
+local function parked_line(job)
+    local s = job.s
+    if s[STATE] == SCHEDULED and s[PARKED] and s[PARKED_UNTIL] == s[DUE] then
+        return meta(job)[QUEUE] .. ' ' .. s[PARKED]
+    end
+end
+
 local function find(id)
     local n = call('HGET', P .. 'ids', id)
     return n and load(n)
@@ -80,6 +97,7 @@ local function change(job)
     if not job.dirty then
         local s = job.s
         job.dirty, job.before, job.expiring, job.asked = true, s[STATE], may_expire(s), s[CANCEL]
+        job.parked = parked_line(job)
         dirty[#dirty + 1] = job
     end
     return job.s
@@ -139,7 +157,7 @@ local function place(job, state)
     if state == SCHEDULED then
         return P .. 'due', job.s[DUE]
     elseif state == READY then
-        return ready_key(job), (19 - meta(job)[PRIORITY]) * 70368744177664 + tonumber(job.n)
+        return ready_key(job), score_of(job)
     elseif state <= STARTED then
         return P .. 'lease', job.lease
     end
@@ -235,8 +253,34 @@ local function waits_for(job)
     return not call('ZSCORE', P .. 'open:' .. queue, gate) and name
 end
 
+-- The lines of a queue where jobs are parked under one of these names. It asks for each name, of which a worker has some, and
+-- does not look through the lines: other programs can make as many as they like.
+local function parked_lines(queue, names)
+    local lines, there = {}, {}
+    for i, name in ipairs(names) do
+        lines[i] = queue .. ' ' .. name
+    end
+    for from = 1, #lines, AT_ONCE do
+        local to = math.min(from + AT_ONCE - 1, #lines)
+        for i, is_there in ipairs(call('SMISMEMBER', P .. 'parked', unpack(lines, from, to))) do
+            if is_there == 1 then
+                there[#there + 1] = lines[from + i - 1]
+            end
+        end
+    end
+    return there
+end
+
+-- Jobs have gone from where they were parked.
+local function left_parking(line)
+    if call('EXISTS', P .. 'parked:' .. line) == 0 then
+        call('SREM', P .. 'parked', line)
+    end
+end
+
 local function flush()
     local rem, add, drop, set, counts, owners, gone, limited = {}, {}, {}, {}, {}, {}, {}, nil
+    local lines = {} -- that jobs have come to, or gone from
     for _, job in ipairs(dirty) do
         local s, n, before = job.s, job.n, job.before
         local after = not job.dropped and s[STATE] or nil
@@ -318,6 +362,16 @@ local function flush()
             end
             job.disowned = nil
         end
+        local line = after and parked_line(job)
+        if job.parked and job.parked ~= line then
+            later(rem, P .. 'parked:' .. job.parked, n)
+            lines[job.parked] = true
+        end
+        if line and job.parked ~= line then
+            later(add, P .. 'parked:' .. line, score_of(job), n)
+            lines[line] = true
+        end
+        job.parked = line
         local expiring = after and may_expire(s)
         if job.expiring and not expiring then
             later(rem, P .. 'expiring', n)
@@ -332,6 +386,11 @@ local function flush()
     dirty = {}
     run('ZREM', rem)
     run('ZADD', add)
+    for line in pairs(lines) do
+        call('SADD', P .. 'parked', line)
+        call('EXPIRE', P .. 'parked:' .. line, PARKED_KEPT)
+        left_parking(line)
+    end
     for _, each in ipairs(limited or {}) do
         local job, before, after = each[1], each[2], each[3]
         if before == READY then
@@ -389,7 +448,7 @@ local function finish_ours(job, state)
     finish(job, state)
 end
 
-local function give_back(job, delay)
+local function give_back(job, delay, park)
     local s = change(job)
     if s[CANCEL] then
         return finish_ours(job, CANCELLED)
@@ -397,7 +456,15 @@ local function give_back(job, delay)
     s[TOKEN], s[UNRESPONSIVE], s[DUE] = false, false, now + math.max(0, delay)
     local waits = s[DUE] > now
     s[STATE] = waits and SCHEDULED or READY
+    hint('change', meta(job)[ID])
     hint(waits and 'due' or 'work', meta(job)[QUEUE])
+    if park and waits then
+        s[GATE] = s[GATE] or false -- an array has no holes
+        s[PARKED], s[PARKED_UNTIL] = park, s[DUE]
+        hint('work', meta(job)[QUEUE]) -- a worker that knows it may be idle
+    elseif s[PARKED] then
+        s[PARKED] = false
+    end
 end
 
 local function cancel(job, reason) -- 0 it had ended, 1 cancelled, 2 its worker is told

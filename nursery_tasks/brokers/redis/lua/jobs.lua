@@ -44,6 +44,7 @@ for _, n in ipairs(found) do
         answer[#answer + 1] = encode({
             tonumber(n), s[STATE], s[ATTEMPTS], s[CRASHES], s[CREATED], s[DUE], s[BEGUN], s[ENDED_AT], s[WORKER],
             s[OWNER] and true or false, s[UNRESPONSIVE], s[CANCEL], s[OURS], waits_for(job),
+            parked_line(job) and s[PARKED] or false,
         })
         answer[#answer + 1] = fields[1]
         answer[#answer + 1] = fields[2]

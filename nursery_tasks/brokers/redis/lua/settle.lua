@@ -1,8 +1,8 @@
--- ARGV: now, kinds, delays, then for each settlement the token and a body (progress, outcome, failure or nothing), then for each
--- reply the place of its settlement, its list and its body.
+-- ARGV: now, kinds, delays, then for each settlement the token and a body (progress, outcome, failure, the name under which it
+-- is parked, or nothing), then for each reply the place of its settlement, its list and its body.
 -- kinds: a letter for each: S started, P progressed, U unresponsive, 4 to 8 finished in this state, R retried, r retried
 -- without a failure to show, L released. delays: msgpack, place in the batch -> seconds, where it is not 0.
--- Returns 1 or 0 for each.
+-- Returns 1 or 0 for each; 2: it is stored, and its reply is not.
 
 local kinds, delays, answers, given_back, ended = ARGV[2], decode(ARGV[3]), {}, {}, {}
 
@@ -16,6 +16,7 @@ for i = 1, #kinds do
         local s = job.s
         if kind == 'P' then
             call('HSET', P .. 'j:' .. job.n, 'g', body)
+            hint('change', meta(job)[ID])
         elseif kind == 'U' then
             change(job)[UNRESPONSIVE] = true
             hint('outcome', meta(job)[ID])
@@ -23,13 +24,14 @@ for i = 1, #kinds do
             if s[STATE] == CLAIMED then
                 change(job)
                 s[STATE], s[ATTEMPTS], s[BEGUN] = STARTED, s[ATTEMPTS] + 1, now
+                hint('change', meta(job)[ID])
             end
         else
             change(job)
             given_back[#given_back + 1] = token
             if kind == 'L' then
                 s[ATTEMPTS] = s[ATTEMPTS] - (s[STATE] == STARTED and 1 or 0)
-                give_back(job, delays[i] or 0)
+                give_back(job, delays[i] or 0, body ~= '' and body)
             else
                 s[ATTEMPTS] = s[ATTEMPTS] + (s[STATE] == CLAIMED and 1 or 0)
                 job.outcome = kind ~= 'r' and body -- false: there is none any more
@@ -53,6 +55,8 @@ for i = 4 + 2 * #kinds, #ARGV, 3 do
                 call('LTRIM', key, -REPLIES_KEPT, -1)
             end
             call('EXPIRE', key, REPLY_SECONDS)
+        else
+            answers[tonumber(ARGV[i])] = 2
         end
     end
 end

@@ -4,10 +4,33 @@
 local limit = tonumber(ARGV[2])
 local LOOK = 4000 + limit -- lost jobs that one sweep looks at: some of them wait for what they own, and hide those behind them
 local FORGET = 10000 -- rates that are as good as new
+local AWAY_SECONDS = 3 -- no sweep for longer: nobody was there, or nobody came through
+local RENEW_SECONDS = 5 -- after that, for workers and owners to be back: a call that hangs is given up after 5 s, as it comes
+local NOTE_SECONDS = 0.5 -- how exactly it is noted when the last sweep was: one write per second is enough for many workers
+
+-- Say until when leases must have been over for being taken back. Workers sweep every second, so when nobody has done that for
+-- a while nobody could renew either: this server was away, or the network was. Then all leases are over at once, and whoever
+-- comes back first would take the jobs of workers that live. So everybody first gets the time to renew.
+local function believed()
+    if tonumber(ARGV[1]) then
+        return now -- a test's clock moves as it is told to
+    end
+    local key = P .. 'swept'
+    local seen = call('HMGET', key, 'at', 'from')
+    local at, from = tonumber(seen[1] or now), tonumber(seen[2] or 0)
+    if now - at > AWAY_SECONDS then
+        from = now + RENEW_SECONDS
+        call('HSET', key, 'at', now, 'from', from)
+    elseif not seen[1] or math.abs(now - at) > NOTE_SECONDS then
+        call('HSET', key, 'at', now)
+    end
+    return now < from and 0 or now
+end
+local over = believed()
 
 local function lost() -- and when each lease was over
     local key, found, numbers, ends = P .. 'lease', nil, {}, {}
-    found = call('ZRANGEBYSCORE', key, '-inf', now, 'WITHSCORES', 'LIMIT', 0, LOOK)
+    found = call('ZRANGEBYSCORE', key, '-inf', over, 'WITHSCORES', 'LIMIT', 0, LOOK)
     for i = 1, #found, 2 do
         numbers[#numbers + 1] = found[i]
         ends[found[i]] = tonumber(found[i + 1])
@@ -17,7 +40,7 @@ end
 
 -- The jobs of owners that are gone, and of deliveries whose lease is over.
 local left = limit
-local gone = call('ZRANGEBYSCORE', P .. 'owners', '-inf', now, 'WITHSCORES', 'LIMIT', 0, LOOK)
+local gone = call('ZRANGEBYSCORE', P .. 'owners', '-inf', over, 'WITHSCORES', 'LIMIT', 0, LOOK)
 for i = 1, #gone, 2 do
     local owner, has_ended = gone[i], tonumber(gone[i + 1]) == ENDED_OWNER
     if not has_ended and lives(owner) then

@@ -1,0 +1,85 @@
+"""Messages that were delivered here and not acknowledged, and how the answers to them are merged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pamqp import commands
+
+JOB: Final = "nursery-tasks.job"  # the type of a message of ours
+
+
+@dataclass(eq=False, slots=True)
+class DeliveredMessage:
+    """One delivered message: the right to claim one job of a queue. Until it is answered the server keeps the message.
+
+    Attributes:
+        queue: The queue, by its name among the jobs.
+        tag, generation: The delivery tag, and the opening of the connection in which it means something.
+        arrived: When, on the clock of `time.monotonic`.
+        body, properties: What was sent.
+        redelivered: Whether somebody had it before.
+        parked: It found no job though there are some, in a queue that is paused for example, and waits here.
+    """
+
+    queue: str
+    tag: int
+    generation: int
+    arrived: float
+    body: bytes
+    properties: commands.Basic.Properties
+    redelivered: bool = False
+    parked: bool = False
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it says no more than that there is a job. Else another program has sent it, and it is the job."""
+        return self.properties.message_type == JOB
+
+
+class DeliveryTags:
+    """The delivery tags of one channel that were not answered, and the answers that wait to be written."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, None] = {}  # in the order of the tags
+        self._acks: set[int] = set()
+        self._nacks: set[int] = set()
+
+    def arrived(self, tag: int) -> None:
+        self._open[tag] = None
+
+    def ack(self, tags: Iterable[int]) -> None:
+        self._acks.update(tag for tag in tags if tag in self._open)
+
+    def nack(self, tags: Iterable[int]) -> None:
+        self._nacks.update(tag for tag in tags if tag in self._open)
+
+    def clear(self) -> None:
+        """Forget everything: the channel is gone, and the server delivers all of it again."""
+        self._open.clear()
+        self._acks.clear()
+        self._nacks.clear()
+
+    def frames(self) -> Sequence[Any]:
+        """Return the frames that say what has gathered: one for all tags from the oldest on, one for each of the others."""
+        nacks = [commands.Basic.Nack(delivery_tag=tag, requeue=True) for tag in sorted(self._nacks)]
+        for tag in self._nacks:
+            self._close(tag)
+        acks, self._acks, self._nacks = self._acks - self._nacks, set(), set()
+        upto, merged = 0, 0
+        for tag in self._open:
+            if tag not in acks:
+                break
+            upto, merged = tag, merged + 1
+        frames: list[Any] = nacks
+        if merged:
+            frames.append(commands.Basic.Ack(delivery_tag=upto, multiple=merged > 1))
+        frames += [commands.Basic.Ack(delivery_tag=tag) for tag in sorted(acks) if tag > upto]
+        for tag in acks:
+            self._close(tag)
+        return frames
+
+    def _close(self, tag: int) -> None:
+        self._open.pop(tag, None)

@@ -1,0 +1,5 @@
+"""RabbitMQ without a store: the message is the job."""
+
+from .broker import StorelessBroker as StorelessBroker
+
+__all__ = ["StorelessBroker"]

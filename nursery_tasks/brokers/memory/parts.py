@@ -1,0 +1,74 @@
+"""The parts of the memory broker that are one rule each: locks, limits, replies, and what is parked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from itertools import islice
+
+from ...model.listing import LimitRecord, LockRecord
+from ..common.atomic_calls import AtomicCall, AtomicCalls
+from ..rules.claims import Claims
+from ..rules.gates import Gates
+from ..rules.locks import LockTable
+from ..rules.replies import ReplyLists
+
+
+class MemoryLocks:
+    """The calls of `Locks`."""
+
+    def __init__(self, calls: AtomicCalls, locks: LockTable) -> None:
+        self._calls, self._locks = calls, locks
+
+    def lock(self, name: str, holder: bytes, lease_seconds: float, wait: bool) -> int:
+        with AtomicCall(self._calls) as call:
+            return self._locks.lock(name, holder, call.now, lease_seconds, wait)
+
+    def relock(self, holds: Sequence[tuple[str, bytes]], lease_seconds: float) -> list[bool]:
+        with AtomicCall(self._calls) as call:
+            until = call.now + lease_seconds
+            return [self._locks.relock(name, holder, until) for name, holder in holds]
+
+    def unlock(self, holds: Sequence[tuple[str, bytes]]) -> list[bool]:
+        with AtomicCall(self._calls) as call:
+            answers = [self._locks.unlock(name, holder) for name, holder in holds]
+            for (name, _), done in zip(holds, answers, strict=True):
+                if done:
+                    call.hints.add("lock", name)
+            return answers
+
+    def list_locks(self, limit: int) -> list[LockRecord]:
+        with AtomicCall(self._calls):
+            return list(self._locks.records())[: max(limit, 0)]
+
+
+class MemoryLimits:
+    """The calls of `Limits`."""
+
+    def __init__(self, calls: AtomicCalls, gates: Gates) -> None:
+        self._calls, self._gates = calls, gates
+
+    def list_limits(self, limit: int) -> list[LimitRecord]:
+        with AtomicCall(self._calls):
+            return list(islice(self._gates.records(), max(limit, 0)))
+
+
+class MemoryReplies:
+    """The calls of `Replies`."""
+
+    def __init__(self, calls: AtomicCalls, replies: ReplyLists) -> None:
+        self._calls, self._replies = calls, replies
+
+    def take_replies(self, name: str, limit: int) -> list[bytes]:
+        with AtomicCall(self._calls) as call:
+            return self._replies.take(name, limit, call.now)
+
+
+class MemoryParking:
+    """The calls of `Parking`."""
+
+    def __init__(self, calls: AtomicCalls, claims: Claims) -> None:
+        self._calls, self._claims = calls, claims
+
+    def is_parked(self, queues: Sequence[str], names: Collection[str]) -> bool:
+        with AtomicCall(self._calls):
+            return self._claims.is_parked(queues, names)

@@ -1,0 +1,56 @@
+"""What the memory broker keeps, and the rules that change it, put together."""
+
+from __future__ import annotations
+
+from functools import partial
+from secrets import token_bytes
+
+from ...model.delivery import KEPT_SECONDS
+from ..rules.claims import Claims
+from ..rules.gates import Gates
+from ..rules.leases import OwnerLeases
+from ..rules.locks import LockTable
+from ..rules.machine import StateMachine
+from ..rules.moves import Moves
+from ..rules.order import JobOrder
+from ..rules.owners import Owners
+from ..rules.replies import ReplyLists
+from ..rules.sweeping import Sweeps
+from ..rules.table import JobTable
+
+_new_token = partial(token_bytes, 16)
+
+
+class MemoryState:
+    """All jobs, locks and replies of one broker.
+
+    Args:
+        spare_seconds: See `Sweeps`.
+        gates, order, ...: For tests, which bend one rule at a time.
+    """
+
+    def __init__(
+        self,
+        *,
+        gates: type[Gates] = Gates,
+        order: type[JobOrder] = JobOrder,
+        table: type[JobTable] = JobTable,
+        moves: type[Moves] = Moves,
+        owners: type[Owners] = Owners,
+        machine: type[StateMachine] = StateMachine,
+        claims: type[Claims] = Claims,
+        sweeps: type[Sweeps] = Sweeps,
+        locks: type[LockTable] = LockTable,
+        spare_seconds: float = KEPT_SECONDS,
+    ) -> None:
+        self.gates = gates()
+        self.order = order(self.gates)
+        self.table = table(self.gates, self.order)
+        self.moves = moves(self.table)
+        self.leases = OwnerLeases()
+        self.owners = owners(self.moves, self.leases)
+        self.replies = ReplyLists()
+        self.machine = machine(self.owners, self.replies)
+        self.claims = claims(self.order, self.moves, _new_token)
+        self.sweeps = sweeps(self.order, self.owners, spare_seconds)
+        self.locks = locks()

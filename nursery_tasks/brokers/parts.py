@@ -1,0 +1,147 @@
+"""The parts of a broker: what it may be able to do beside its transitions.
+
+A broker has each of them as an attribute, which is None where it cannot do that (see `Broker`). What a part needs of the
+broker's own calls is said in its first lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Protocol, runtime_checkable
+
+from ..model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, WorkerRecord
+from ..model.states import JobState
+from .common.subscription import Listener
+
+
+@runtime_checkable
+class Admin(Protocol):
+    """What people and programs look at and change."""
+
+    def job(self, job_id: str) -> JobRecord | None:
+        """Return all that is known of one job."""
+        ...
+
+    def list_jobs(self, wanted: JobFilter, limit: int, after: int = 0, newest_first: bool = False) -> list[JobRecord]:
+        """List jobs in the order of submission, at most *limit*, those with a cursor greater than *after*.
+
+        With *newest_first* in the reverse order, those with a cursor smaller than *after*; 0: from the newest.
+        """
+        ...
+
+    def list_queues(self) -> list[QueueRecord]:
+        """List the queues that have jobs or are paused, by name."""
+        ...
+
+    def purge(self, queue: str, states: frozenset[JobState], limit: int = 10_000) -> int:
+        """Delete jobs of one queue that no worker holds, and hint at their `outcome`; return how many.
+
+        *states* may not name `claimed` or `started` (`InvalidOptions`). At most *limit* go in one call, oldest first: repeat
+        until it returns 0.
+        """
+        ...
+
+    def pause(self, queue: str) -> None:
+        """Let nobody claim from this queue, until `resume`; what runs goes on."""
+        ...
+
+    def resume(self, queue: str) -> None:
+        """Undo `pause`."""
+        ...
+
+    def requeue(self, ids: Sequence[str]) -> list[bool]:
+        """Make ended jobs (not succeeded ones) ready again, as new: no attempts, crashes, outcome, cancel, owner or `expires`.
+
+        False: unknown, not ended, succeeded, or its key belongs to another job by now.
+        """
+        ...
+
+    def beat(self, worker: WorkerRecord, ttl_seconds: float) -> None:
+        """Store a worker's description of itself for *ttl_seconds*, with `seen_at` by the broker's clock; 0 removes it."""
+        ...
+
+    def list_workers(self) -> list[WorkerRecord]:
+        """List the workers whose last heartbeat still counts, by name."""
+        ...
+
+
+@runtime_checkable
+class Limits(Protocol):
+    """What people see of limits. A broker that has this heeds the limits of jobs."""
+
+    def list_limits(self, limit: int) -> list[LimitRecord]:
+        """List at most *limit* of the limits that hold jobs, or that jobs wait for, by name."""
+        ...
+
+
+@runtime_checkable
+class Locks(Protocol):
+    """Locks with a lease.
+
+    Whoever wants a lock stands in line under an id of its own (`holder`), with a lease of its own, too: one that died does not
+    hold up those behind it for longer.
+    """
+
+    def lock(self, name: str, holder: bytes, lease_seconds: float, wait: bool) -> int:
+        """Take a lock, or look whether one's turn has come; returns the fencing token, 0: somebody else has it.
+
+        Tokens are above 0 and grow from one holder of a lock to the next. Leases that are over end here. With *wait*, whoever
+        does not get it stands in line for *lease_seconds* from now; each further call prolongs that and keeps the place.
+        Without, nobody who was not in line is put there. A holder that asks again gets its token again.
+        """
+        ...
+
+    def relock(self, holds: Sequence[tuple[str, bytes]], lease_seconds: float) -> list[bool]:
+        """Prolong the leases of holders to *lease_seconds* from now. False: it is not (any more) the holder.
+
+        A lease that ran out while nobody else asked for the lock, and that nobody swept, is still held.
+        """
+        ...
+
+    def unlock(self, holds: Sequence[tuple[str, bytes]]) -> list[bool]:
+        """Give locks back, or leave the line, and hint at `lock`. False: there was nothing to give back."""
+        ...
+
+    def list_locks(self, limit: int) -> list[LockRecord]:
+        """List at most *limit* locks that somebody holds or waits for, by name."""
+        ...
+
+
+@runtime_checkable
+class Replies(Protocol):
+    """Answers to other programs, in lists. A broker that has this stores the reply of a `Finished`."""
+
+    def take_replies(self, name: str, limit: int) -> list[bytes]:
+        """Take up to *limit* replies out of a list, the oldest first, as other programs do."""
+        ...
+
+
+@runtime_checkable
+class Parking(Protocol):
+    """Parked jobs. A broker that has this heeds `Released.park`, and the names of a claim."""
+
+    def is_parked(self, queues: Sequence[str], names: Collection[str]) -> bool:
+        """Say whether a job of these queues is parked under one of *names*; nearly always at once, that none is at all."""
+        ...
+
+
+@runtime_checkable
+class Prefetch(Protocol):
+    """What a broker has that brings work to the workers before they claim it."""
+
+    def feed(self, queues: Sequence[str], slots: int) -> Listener:
+        """Take note that a worker claims from *queues* from now on, and can run *slots* jobs, until the listener is closed.
+
+        Claims may then be answered from what has come here by itself, and `work` hints tell of what comes. What has come and
+        was not claimed when the listener is closed goes back to where others can have it.
+        """
+        ...
+
+
+@runtime_checkable
+class Facts(Protocol):
+    """Facts for a person who looks for what is wrong."""
+
+    def describe(self) -> dict[str, str]:
+        """Return facts about where the jobs are kept: a version, a mode, a size."""
+        ...

@@ -1,0 +1,145 @@
+"""The calls of clients and workers, for whoever knows all jobs and for whoever knows a few."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...model.delivery import (
+    CancelAnswer,
+    Delivery,
+    Finished,
+    LeaseState,
+    Progressed,
+    Receipt,
+    Released,
+    Renewal,
+    Retried,
+    Settlement,
+    Started,
+    Stored,
+    Submission,
+    Unresponsive,
+    job_owner,
+)
+from ...model.reasons import OWNER_ENDED, OWNER_GONE
+from ...model.states import ENDED, JobState
+from ..common.hints import Hints
+from .job import Job
+from .owners import Owners
+from .replies import ReplyLists
+
+
+def check_ends(settlements: Sequence[Settlement]) -> None:
+    """Refuse a batch before the first change: a call happens completely or not at all.
+
+    Raises:
+        ValueError: A `Finished` names a state that is no end.
+    """
+    for settlement in settlements:
+        if isinstance(settlement, Finished) and settlement.state not in ENDED:
+            raise ValueError(f"{settlement.delivery.id}: no job ends in the state {settlement.state}")
+
+
+class StateMachine:
+    """Each method is one call of the broker's protocol, as that describes it.
+
+    Args:
+        replies: Takes the replies of what has finished; None: they are somebody else's.
+    """
+
+    def __init__(self, owners: Owners, replies: ReplyLists | None = None) -> None:
+        self.owners, self.moves, self.table = owners, owners.moves, owners.table
+        self._replies = replies
+
+    def submit(self, jobs: Sequence[Submission], now: float, hints: Hints) -> list[Receipt]:
+        self.owners.make_leases(jobs, now, hints)
+        return [self.submit_one(submission, now, hints) for submission in jobs]
+
+    def settle(self, settlements: Sequence[Settlement], now: float, hints: Hints) -> list[bool]:
+        """Record what happened to deliveries; `check_ends` comes first."""
+        answers = [self.settle_one(settlement, now, hints) for settlement in settlements]
+        for settlement, done in zip(settlements, answers, strict=True):
+            if done and isinstance(settlement, Finished | Retried | Released):
+                self.owners.cancel_owned(settlement.delivery.token, OWNER_ENDED, now, hints)
+            if done and isinstance(settlement, Finished):
+                self.owners.cancel_owned(job_owner(settlement.delivery.id), OWNER_ENDED, now, hints)
+                self.owners.leases.let_go(job_owner(settlement.delivery.id))
+        self.table.gates.tell_opened(hints)
+        return answers
+
+    def renew(self, deliveries: Sequence[Delivery], until: float) -> list[Renewal]:
+        return [self.renew_one(delivery, until) for delivery in deliveries]
+
+    def cancel(
+        self, ids: Sequence[str], reason: str | None, owner: bytes | None, now: float, hints: Hints
+    ) -> list[CancelAnswer]:
+        if owner is None:
+            return [self.moves.cancel(job_id, reason, now, hints) for job_id in ids]
+        return [self.owners.cancel_one_of(owner, job_id, reason, now, hints) for job_id in ids]
+
+    def renew_owners(self, owners: Sequence[bytes], lease_seconds: float, now: float, hints: Hints) -> list[bool]:
+        return [self.owners.renew(owner, lease_seconds, now, hints) for owner in owners]
+
+    def outcomes(self, ids: Sequence[str]) -> list[Stored | None]:
+        jobs = [self.table.jobs.get(job_id) for job_id in ids]
+        return [None if job is None else job.to_stored() for job in jobs]
+
+    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+        known = self.table.find_known(submission)
+        if known is not None:
+            if submission.owner is None and known.owner is not None and not known.state.ended:
+                self.table.detach(known)
+            return Receipt(known.submitted.id, False)
+        job = self.table.add(submission, now)
+        if job.state.ended:
+            hints.add("outcome", submission.id)
+            return Receipt(submission.id, True)
+        if not self.owners.has_owner(submission):
+            self.moves.cancel(submission.id, OWNER_GONE, now, hints)
+            return Receipt(submission.id, True)
+        hints.add("work" if job.state is JobState.READY else "due", submission.queue)
+        return Receipt(submission.id, True)
+
+    def settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
+        job = self.table.find_held(settlement.delivery)
+        if job is None:
+            return False
+        if isinstance(settlement, Started):
+            if job.state is JobState.CLAIMED:
+                self.count_attempt(job)
+                job.started_at = now
+                self.table.move(job, "start", JobState.STARTED)
+                hints.add("change", job.submitted.id)
+        elif isinstance(settlement, Progressed):
+            job.progress = settlement.progress
+            hints.add("change", job.submitted.id)
+        elif isinstance(settlement, Unresponsive):
+            job.unresponsive = True
+            hints.add("outcome", settlement.delivery.id)
+        elif isinstance(settlement, Finished):
+            self.count_attempt(job)
+            self.moves.end(job, "finish", settlement.state, settlement.outcome, now, hints)
+            if settlement.reply is not None and self._replies is not None:
+                self._replies.add(settlement.reply, now)
+        elif isinstance(settlement, Retried):
+            self.count_attempt(job)
+            job.outcome = settlement.failure
+            self.moves.give_back(job, "retry", settlement.delay_seconds, now, hints)
+        else:
+            if job.state is JobState.STARTED:
+                job.attempts -= 1
+            job.parked = settlement.park if settlement.delay_seconds > 0 else None
+            self.moves.give_back(job, "release", settlement.delay_seconds, now, hints)
+        return True
+
+    def count_attempt(self, job: Job) -> None:
+        """Count the attempt, unless its `Started` did."""
+        if job.state is JobState.CLAIMED:
+            job.attempts += 1
+
+    def renew_one(self, delivery: Delivery, until: float) -> Renewal:
+        job = self.table.find_held(delivery)
+        if job is None:
+            return Renewal(LeaseState.LOST)
+        job.lease_until = until
+        return Renewal(LeaseState.CANCEL, job.cancel_reason) if job.cancel_asked else Renewal(LeaseState.HELD)

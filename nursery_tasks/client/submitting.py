@@ -1,0 +1,120 @@
+"""Submitting: how a job becomes a submission, and what is checked and told around the call to the broker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from ..brokers.gateway import Gateway
+from ..brokers.needed import limits_of
+from ..brokers.protocol import Broker
+from ..errors import NoWorkers
+from ..events import EventKind, Events, JobEvent
+from ..model.delivery import Receipt, Submission
+from ..model.listing import WorkerRecord
+from .ids import new_job_id
+from .ports import Unsent
+
+SUBMIT_CHUNK: Final = 2_000  # jobs in one call of enqueue_many: a transaction that others can get in between
+
+
+class Encoder:
+    """Makes submissions of the jobs of a program, and tells its listeners of them; the async and the blocking client have one.
+
+    Attributes:
+        require_workers: Whether submitting raises `NoWorkers` when no live worker serves the queue.
+        new_id: Makes the id of a job that has none.
+        now: The clock of the world.
+    """
+
+    def __init__(self, events: Events, *, node: str, limit_bytes: int, require_workers: bool = False) -> None:
+        self.require_workers = require_workers
+        self.new_id: Callable[[], str] = new_job_id
+        self.now: Callable[[], float] = time.time
+        self._events = events
+        self._node = node
+        self._limit_bytes = limit_bytes
+
+    def encode(
+        self, broker: Broker, job: Unsent, job_id: str | None = None, remaining_seconds: float | None = None
+    ) -> Submission:
+        """Make a submission of a job for *broker*; raises as `Job.to_submission` does.
+
+        Raises:
+            NotSupported: The job has limits, and the broker would run it as if it had none.
+        """
+        submission = job.to_submission(job_id or self.new_id(), self.now(), self._limit_bytes, remaining_seconds)
+        if submission.limits:
+            limits_of(broker)
+        if job.options.local:
+            return msgspec.structs.replace(submission, queue=f"{submission.queue}@{self._node}")
+        return submission
+
+    def tell_queued(self, submissions: Sequence[Submission], receipts: Iterable[Receipt]) -> None:
+        """Tell the listeners of the jobs that were stored."""
+        if not self._events.listeners:
+            return
+        now = self.now()
+        for submission, receipt in zip(submissions, receipts, strict=True):
+            if receipt.created:
+                self._events.emit(
+                    JobEvent(
+                        kind=EventKind.QUEUED,
+                        job_id=submission.id,
+                        task=submission.task,
+                        queue=submission.queue,
+                        at=now,
+                        wait_seconds=submission.delay_seconds or None,
+                    )
+                )
+
+
+class Submitter:
+    """Submits jobs through a gateway."""
+
+    def __init__(self, gateway: Gateway, encoder: Encoder) -> None:
+        self.gateway = gateway
+        self.encoder = encoder
+
+    def encode(self, job: Unsent, job_id: str | None = None, remaining_seconds: float | None = None) -> Submission:
+        """Make a submission of a job. See `Encoder.encode`."""
+        return self.encoder.encode(self.gateway.broker, job, job_id, remaining_seconds)
+
+    async def submit_jobs(self, jobs: Iterable[Unsent]) -> list[Receipt]:
+        """Submit jobs in a few calls to the broker; all are encoded before the first is sent."""
+        encode, broker = self.encoder.encode, self.gateway.broker
+        submissions = [encode(broker, job) for job in jobs]
+        if len(submissions) <= SUBMIT_CHUNK:
+            return await self.submit(submissions)
+        receipts: list[Receipt] = []
+        for chunk in chunks(submissions):
+            receipts += await self.submit(chunk)
+        return receipts
+
+    async def submit(self, submissions: Sequence[Submission]) -> list[Receipt]:
+        """Submit in one call, and tell the listeners of this program."""
+        if self.encoder.require_workers:
+            workers = await self.gateway.call(self.gateway.admin.list_workers)
+            check_served(submissions, workers, self.gateway.broker.name)
+        receipts = await self.gateway.submit(submissions)
+        self.encoder.tell_queued(submissions, receipts)
+        return receipts
+
+
+def chunks(submissions: Sequence[Submission]) -> list[Sequence[Submission]]:
+    """Divide submissions into those of one call each."""
+    return [submissions[begin : begin + SUBMIT_CHUNK] for begin in range(0, len(submissions), SUBMIT_CHUNK)]
+
+
+def check_served(submissions: Iterable[Submission], workers: Iterable[WorkerRecord], broker: str) -> None:
+    """Check that somebody listens to each queue.
+
+    Raises:
+        NoWorkers: Nobody does.
+    """
+    served = {queue for worker in workers for queue in worker.queues}
+    for queue in sorted({submission.queue for submission in submissions} - served):
+        raise NoWorkers(queue, broker)
