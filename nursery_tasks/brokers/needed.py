@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from ..errors import NotSupported
-from .parts import Admin, Limits, Locks, Parking, Replies
+from .parts import Admin, Limits, Locks, Parking, Replies, Schedules
 from .protocol import Broker
 from .server import Postbox, Queues
 
@@ -35,6 +35,11 @@ def replies_of(broker: Broker) -> Replies:
 def parking_of(broker: Broker) -> Parking:
     """Return what is parked."""
     return _needed(broker, broker.parking, "parked jobs")
+
+
+def schedules_of(broker: Broker) -> Schedules:
+    """Return the schedules."""
+    return _needed(broker, broker.schedules, "schedules")
 
 
 def queues_of(broker: Broker) -> Queues:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol, runtime_checkable
 
+from ..model.delivery import Receipt
 from ..model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, WorkerRecord
+from ..model.schedule import ScheduleChange, ScheduleLook, ScheduleRow
 from ..model.states import JobState
 from .common.subscription import Listener
 
@@ -134,6 +136,37 @@ class Prefetch(Protocol):
 
         Claims may then be answered from what has come here by itself, and `work` hints tell of what comes. What has come and
         was not claimed when the listener is closed goes back to where others can have it.
+        """
+        ...
+
+
+@runtime_checkable
+class Schedules(Protocol):
+    """Schedules: what is to be submitted when. The broker keeps rows, and never looks into their bodies.
+
+    A broker that has this says in `Swept.next_schedule_seconds` when the next look is due, and hints at `schedule` after each
+    change.
+    """
+
+    def list_schedules(self, limit: int, after: str = "") -> list[ScheduleRow]:
+        """List at most *limit* schedules by name, those with a name greater than *after*, by code points."""
+        ...
+
+    def find_schedules(self, names: Sequence[str]) -> list[ScheduleRow | None]:
+        """Look schedules up; None for a name that there is none of."""
+        ...
+
+    def look_at_schedules(self, limit: int) -> ScheduleLook:
+        """Return at most *limit* of those whose `look_at` has come by the broker's clock. Changes nothing."""
+        ...
+
+    def fire(self, change: ScheduleChange) -> list[Receipt] | None:
+        """Change a schedule and submit jobs, both in one step, when it is still what the change was made from.
+
+        None: it is not: its version is another one, it is gone, or (version 0) there is one by now. Nothing was done.
+        Otherwise the row has a new version, or is gone where the body is None, and the jobs are submitted as by
+        `Broker.submit`: a job whose id is known, or whose key is taken, is not stored and changes nothing of the rest.
+        Durable when it returns.
         """
         ...
 

@@ -27,7 +27,7 @@ from ..model.delivery import (
 )
 from .common.subscription import Emit as Emit
 from .common.subscription import Listener as Listener
-from .parts import Admin, Facts, Limits, Locks, Parking, Prefetch, Replies
+from .parts import Admin, Facts, Limits, Locks, Parking, Prefetch, Replies, Schedules
 from .server import Postbox, Queues
 
 REPLIES_KEPT = 10_000  # for each name; then the oldest goes
@@ -75,6 +75,7 @@ class Broker(Protocol):
     replies: Replies | None = None
     parking: Parking | None = None
     prefetch: Prefetch | None = None
+    schedules: Schedules | None = None
     facts: Facts | None = None
     queues: Queues | None = None
     postbox: Postbox | None = None

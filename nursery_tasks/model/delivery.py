@@ -242,6 +242,7 @@ class Swept(msgspec.Struct, frozen=True, gc=False):
         more: Whether the limit was reached: sweep again soon.
         next_due_seconds: When the next scheduled job is due, from now; None: there is none.
         next_room_seconds: When the next rate has room for jobs that wait for it, from now; None: nobody waits for one.
+        next_schedule_seconds: When somebody has to look at a schedule, from now; None: there is none to look at.
     """
 
     due: int = 0
@@ -253,9 +254,10 @@ class Swept(msgspec.Struct, frozen=True, gc=False):
     more: bool = False
     next_due_seconds: float | None = None
     next_room_seconds: float | None = None
+    next_schedule_seconds: float | None = None
 
 
-Topic = Literal["work", "due", "cancel", "change", "outcome", "lock"]
+Topic = Literal["work", "due", "cancel", "change", "outcome", "lock", "schedule"]
 
 
 class Hint(msgspec.Struct, frozen=True):
@@ -264,8 +266,8 @@ class Hint(msgspec.Struct, frozen=True):
     Attributes:
         topic: `work`: jobs became ready, or a limit has room for some that wait; `due`: a job was scheduled, or waits for a
             rate; `cancel`: a cancel was asked for; `change`: jobs were started, have said how far they are,
-            or wait again; `outcome`: jobs ended; `lock`: somebody may have it now.
-        names: Queues for work and due, job ids for cancel, change and outcome, locks. Empty: look at everything.
+            or wait again; `outcome`: jobs ended; `lock`: somebody may have it now; `schedule`: it was changed.
+        names: Queues for work and due, job ids for cancel, change and outcome, locks, schedules. Empty: look at everything.
     """
 
     topic: Topic

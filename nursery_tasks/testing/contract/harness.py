@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol, TypeAlias
 
-from ...brokers.parts import Admin, Facts, Limits, Locks, Parking, Prefetch, Replies
+from ...brokers.parts import Admin, Facts, Limits, Locks, Parking, Prefetch, Replies, Schedules
 from ...brokers.protocol import Broker, Feature
 from ...brokers.server import Postbox, Queues
 
@@ -24,6 +24,7 @@ class Part(StrEnum):
     FACTS = "facts"
     QUEUES = "queues"
     POSTBOX = "postbox"
+    SCHEDULES = "schedules"
 
 
 PROTOCOLS: Final[dict[Part, type]] = {
@@ -36,6 +37,7 @@ PROTOCOLS: Final[dict[Part, type]] = {
     Part.FACTS: Facts,
     Part.QUEUES: Queues,
     Part.POSTBOX: Postbox,
+    Part.SCHEDULES: Schedules,
 }
 
 Ability: TypeAlias = "Feature | Part"
