@@ -46,6 +46,9 @@ from .workflows import step as step
 from .workflows import wait_for_event as wait_for_event
 
 if TYPE_CHECKING:
+    from .client.schedule_info import ScheduleInfo as ScheduleInfo
+    from .client.schedule_info import ScheduleState as ScheduleState
+    from .client.schedules import Schedules as Schedules
     from .scheduling import any_of as any_of
     from .scheduling import at as at
     from .scheduling import cron as cron
@@ -77,6 +80,9 @@ __all__ = [
     "RateLimit",
     "Retry",
     "RetryAnswer",
+    "ScheduleInfo",
+    "ScheduleState",
+    "Schedules",
     "Task",
     "TaskClass",
     "Workflow",
@@ -102,9 +108,13 @@ __all__ = [
 if not TYPE_CHECKING:  # a type checker would take any name for one of these
 
     def __getattr__(name: str) -> object:
-        """Load the specs of schedules when one is used: most programs have none."""
+        """Load what is of schedules when it is used: most programs have none."""
         if name in ("any_of", "at", "cron", "every", "sun"):
             from . import scheduling
 
             return getattr(scheduling, name)
+        if name in ("ScheduleInfo", "ScheduleState", "Schedules"):
+            from .client import schedule_info, schedules
+
+            return getattr(schedules if name == "Schedules" else schedule_info, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Unpack
 
 from anyio import get_current_task
@@ -36,6 +37,8 @@ from .program import check_can_be_reached, check_is_guarded
 from .shared_broker import SharedBroker
 
 if TYPE_CHECKING:
+    from .client.schedules import Schedules
+    from .scheduling.schedule import Definition
     from .worker import Worker, WorkerOptions
 
 MAX_PAYLOAD_BYTES = 1024 * 1024
@@ -119,6 +122,20 @@ class App(Declarations):
 
     def __repr__(self) -> str:
         return f"<App {self.shown_url} with {len(self.registry.tasks)} tasks>"
+
+    @cached_property
+    def schedules(self) -> Schedules[JobHandle[Any]]:
+        """What is run again and again: put, listed, paused, removed, run by hand."""
+        from .client.schedules import Schedules  # late: most programs have none
+
+        return Schedules(
+            lambda: self.connection.calls,
+            lambda job: self.connection.submitter.encoder.encode_template(self.connection.gateway.broker, job),
+            lambda: self.connection.submitter.encoder.new_id(),
+            lambda: self.connection.now(),
+            lambda: self.registry.codec,
+            self.handle,
+        )
 
     @property
     def shown_url(self) -> str:
@@ -356,6 +373,14 @@ class App(Declarations):
 
         register_flows(self)
         return open_worker(self, **options)
+
+    def schedule_definitions(self) -> dict[str, Definition]:
+        """Return the declared schedules as a worker puts them. Raises as `Job.to_template` does."""
+        broker, encoder = self.connection.gateway.broker, self.connection.submitter.encoder
+        return {
+            name: declared.to_definition(lambda job: encoder.encode_template(broker, job))
+            for name, declared in self.declared_schedules.items()
+        }
 
     def _sync_broker(self) -> Broker:
         check_is_guarded("app.sync was used")

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import Context, ContextVar
+from datetime import datetime
 from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
 import msgspec
@@ -87,6 +88,8 @@ class CurrentJob(msgspec.Struct, frozen=True, kw_only=True):  # made for every j
         worker: The worker's name; None likewise.
         parent: The id of the job that submitted this one.
         tags: As submitted.
+        slot: Of a run of a schedule: the moment that the schedule has named, in UTC, however late it runs; None: it is none,
+            or somebody has run it by hand.
         state: The worker's resources, by the names of the `@app.lifespan` functions that made them; empty in a process or
             an interpreter, which cannot share them.
         log: A logger whose records carry the job's id, task and attempt.
@@ -99,6 +102,7 @@ class CurrentJob(msgspec.Struct, frozen=True, kw_only=True):  # made for every j
     worker: str | None = None
     parent: str | None = None
     tags: tuple[str, ...] = ()
+    slot: datetime | None = None
     state: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
     _report: Callable[[Any], None] | None = None
     # What the worker keeps of the attempt, and what a durable workflow keeps of its calls (`client.ports.Recorder`): for

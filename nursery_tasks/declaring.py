@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
 
-from .client import Connection
-from .errors import InvalidOptions, UnknownTask
+from .client import Connection, Job
+from .client.job import check_job
+from .errors import InvalidArguments, InvalidOptions, UnknownTask
 from .model.codec import CustomType, Format
 from .model.duration import Duration, to_seconds
 from .model.options import DefaultOptions, JobOptions, check_options
-from .model.slips import TASK_ONLY, WORKFLOW_ONLY
+from .model.slips import SCHEDULE_ONLY, TASK_ONLY, WORKFLOW_ONLY
 from .registry import Registry, TaskSpec, is_async, make_spec
 from .resources import Lifespan, inject, open_resources
 from .task import AsyncTask, SyncTask, Task, Workflow
 from .taskclass import HasRun, read_class
+
+if TYPE_CHECKING:
+    from .client.schedules import DeclaredSchedule
+    from .scheduling import AnySpec
+    from .scheduling.policies import CatchUp, Overlap
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,7 +35,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 DURABLE_MAX_CRASHES = 100  # of a workflow that may live for months
 
 
-class TaskOptions(DefaultOptions, total=False):
+class ScheduleOptions(TypedDict, total=False):
+    """The keywords of `@app.task(schedule=...)` beside it; see `App.schedule`."""
+
+    schedule: AnySpec | Sequence[AnySpec]
+    jitter: Duration
+    overlap: Overlap
+    catch_up: CatchUp | Duration
+    pause_on_failure: bool
+
+
+class TaskOptions(DefaultOptions, ScheduleOptions, total=False):
     """The keywords of `@app.task(...)`: what its jobs have in common, and what belongs to the task."""
 
     name: str
@@ -38,7 +55,7 @@ class TaskOptions(DefaultOptions, total=False):
     reply_to: str | None
 
 
-class WorkflowOptions(DefaultOptions, total=False):
+class WorkflowOptions(DefaultOptions, ScheduleOptions, total=False):
     """The keywords of `@app.workflow(...)`: what its jobs have in common, and what belongs to the workflow."""
 
     name: str
@@ -52,11 +69,13 @@ class Declarations(ABC):
     Attributes:
         registry: The tasks.
         lifespans: What a worker opens, by name, in the order in which it does.
+        declared_schedules: What its workers put when they start, by name.
     """
 
     def __init__(self, codec: Format) -> None:
         self.registry = Registry(codec)
         self.lifespans: dict[str, Lifespan] = {}
+        self.declared_schedules: dict[str, DeclaredSchedule] = {}
 
     @property
     @abstractmethod
@@ -111,7 +130,7 @@ class Declarations(ABC):
         """
         if function is not None:
             return self._register(function, dict(given))
-        check_options(given, "task", TASK_ONLY)
+        check_options(given, "task", (*TASK_ONLY, *SCHEDULE_ONLY))
         return _Decorator(lambda target: self._register(target, dict(given)))
 
     @overload
@@ -150,6 +169,63 @@ class Declarations(ABC):
             return self._register_workflow(function, dict(given))
         check_options(given, "workflow", _WORKFLOW_OWN)
         return _WorkflowDecorator(lambda target: self._register_workflow(target, dict(given)))
+
+    def schedule(
+        self,
+        name: str,
+        job: Job[Any],
+        when: AnySpec | Sequence[AnySpec],
+        *,
+        jitter: Duration = 0,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        limit: int | None = None,
+        overlap: Overlap = "allow",
+        catch_up: CatchUp | Duration = "one",
+        pause_on_failure: bool = False,
+    ) -> None:
+        """Declare a schedule: each worker of this app puts it into the broker when it starts, and any worker runs it.
+
+            app.schedule("nightly", report.job("all"), cron("0 2 * * *", tz="Europe/Rome"), overlap="skip")
+
+        What is taken out of the code stays in the broker until it is removed. `app.schedules.put` stores one at once, without
+        any code. A task that takes no arguments can say so itself: `@app.task(schedule=every(0.5))`.
+
+        Args:
+            name: At most 150 characters without spaces. A run's id is this name and its moment.
+            job: What each run is. It has no `id`, `at`, `delay` or `local`.
+            when: `every(...)`, `cron(...)`, `at(...)`, `sun(...)`, or a list of them.
+            jitter: The most by which a run is moved, in seconds or as a timedelta; the same for one slot everywhere.
+            start, end: The first and the last moment that counts.
+            limit: How many runs there are at most.
+            overlap: What happens at a slot while an earlier run has not ended: `allow`, `skip`, `queue_one`, `queue_all` (they
+                wait for it), or `cancel` (it is cancelled, and the new one starts when it has ended).
+            catch_up: Which slots get a run that nobody was there for: the last `one`, `all`, `none`, or those not older than so
+                many seconds or a timedelta.
+            pause_on_failure: A run that has failed pauses the schedule.
+
+        Raises:
+            InvalidOptions: A value makes no sense, or the name is taken by another schedule.
+        """
+        from .client.schedules import declared_schedule  # late: most apps have none
+
+        check_job("app.schedule()", job)
+        declared = declared_schedule(
+            name,
+            job,
+            when,
+            jitter=jitter,
+            start=start,
+            end=end,
+            limit=limit,
+            overlap=overlap,
+            catch_up=catch_up,
+            pause_on_failure=pause_on_failure,
+        )
+        known = self.declared_schedules.get(name)
+        if known is not None and known.job.task != job.task:
+            raise InvalidOptions("name", name, f"another name: this one is the schedule of {known.job.task}")
+        self.declared_schedules[name] = declared
 
     def error(self, cls: E) -> E:
         """Register an exception class of yours, so that jobs' errors come back as it; also usable as a decorator."""
@@ -206,19 +282,23 @@ class Declarations(ABC):
         if isinstance(function, type):
             function, of_class = read_class(function, _TASK_WORDS)
             given = of_class | given
+        schedule = _take_schedule(given)
         options = JobOptions(**check_options(given, "task", TASK_ONLY))
         name, run_in, kill_after, raw, reply_to = (given.pop(word, None) for word in TASK_ONLY)
         _check_signature(function)
         function = inject(function, self.lifespans, run_in)
         spec = make_spec(function, name, run_in, options, kill_after, raw=raw, reply_to=reply_to)
         self._add(spec, given)
-        return AsyncTask(self, spec) if is_async(function) else SyncTask(self, spec)
+        task: Task[Any, Any] = AsyncTask(self, spec) if is_async(function) else SyncTask(self, spec)
+        self._declare(task, schedule)
+        return task
 
     def _register_workflow(self, function: Callable[..., Any], given: dict[str, Any]) -> Workflow[Any, Any]:
         _check_callable(function)
         if isinstance(function, type) or not is_async(function):
             place = getattr(function, "__qualname__", repr(function))
             raise InvalidOptions("function", place, "an async def: a workflow awaits what it runs; other functions are tasks")
+        schedule = _take_schedule(given)
         name, durable, undo_timeout = given.pop("name", None), given.pop("durable", False), given.pop("undo_timeout", None)
         function = inject(function, self.lifespans, None)
         if durable:
@@ -227,7 +307,21 @@ class Declarations(ABC):
             raise InvalidOptions("undo_timeout", undo_timeout, "durable=True beside it; other workflows undo nothing")
         spec = make_spec(function, name, None, JobOptions(**check_options(given, "workflow")))
         self._add(replace(spec, workflow=True, durable=bool(durable)), given)
-        return Workflow(self, self.registry.tasks[spec.name])
+        workflow = Workflow[Any, Any](self, self.registry.tasks[spec.name])
+        self._declare(workflow, schedule)
+        return workflow
+
+    def _declare(self, task: Task[Any, Any], schedule: dict[str, Any]) -> None:
+        """Declare the schedule that a task's own decorator has given."""
+        if not schedule:
+            return
+        when = schedule.pop("schedule")
+        try:
+            check_job("schedule", job := task.job())
+        except InvalidArguments as error:
+            meant = f"app.schedule({task.name!r}, {task.name}.job(...), ...)"
+            raise InvalidOptions("schedule", when, f"a task without arguments; {meant} gives them ({error.problem})") from None
+        self.schedule(task.name, job, when, **schedule)
 
     def _make_durable(
         self, function: Callable[..., Any], name: str | None, given: dict[str, Any], undo_timeout: Duration | None
@@ -301,5 +395,14 @@ def _check_callable(function: object) -> None:
         raise InvalidOptions("function", cast("object", function), text)
 
 
-_WORKFLOW_OWN = ("name", *WORKFLOW_ONLY)
-_TASK_WORDS = DefaultOptions.__annotations__.keys() | set(TASK_ONLY)
+def _take_schedule(given: dict[str, Any]) -> dict[str, Any]:
+    """Take what is of a schedule out of a task's options."""
+    schedule: dict[str, Any] = {word: given.pop(word) for word in SCHEDULE_ONLY if word in given}
+    if schedule and schedule.get("schedule") is None:
+        word, value = next(iter(schedule.items()))
+        raise InvalidOptions(word, value, "schedule=cron(...), or every(...), beside it")
+    return schedule
+
+
+_WORKFLOW_OWN = ("name", *WORKFLOW_ONLY, *SCHEDULE_ONLY)
+_TASK_WORDS = DefaultOptions.__annotations__.keys() | set(TASK_ONLY) | set(SCHEDULE_ONLY)

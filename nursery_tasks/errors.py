@@ -210,6 +210,17 @@ class NoResource(NurseryTasksError, RuntimeError):
         )
 
 
+class UnknownSchedule(NurseryTasksError, LookupError):
+    """The broker has no schedule of this name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"no schedule is named {name!r}; `nursery-tasks schedules list` shows which there are, and those in an app's code "
+            "are put when its first worker starts"
+        )
+
+
 class UnknownJob(NurseryTasksError, LookupError):
     """The broker does not know this id: it was never submitted, or its result was kept for its time and dropped."""
 

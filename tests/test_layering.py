@@ -94,24 +94,26 @@ ROOMS: dict[str, Room] = {
     "registry": room("errors model events signature program", libraries="msgspec"),
     "client": room(
         "log_throttle loop errors model events forks current brokers.protocol brokers.parts brokers.needed "
-        "brokers.gateway registry",
+        "brokers.gateway registry scheduling",
         libraries="anyio msgspec",
     ),
     "resources": room("errors model current"),  # what a worker opens once, and how handlers get it
     "taskclass": room("errors model current"),  # tasks as classes
     # `task.enqueue()` returns a handle and `app` makes tasks: so `task` and `app` stand on `client`, not below it.
     "task": room("errors model events current registry resources client", libraries="anyio"),
-    "declaring": room("errors model registry resources taskclass client task"),  # the half of an app that needs no broker
+    # The half of an app that needs no broker.
+    "declaring": room("errors model scheduling registry resources taskclass client task"),
     "shared_broker": room("errors forks program brokers.protocol brokers.url", libraries="anyio"),  # and what opens one
     "app": room(
-        "errors model events forks brokers.protocol brokers.gateway brokers.url program client declaring shared_broker",
+        "errors model events forks scheduling brokers.protocol brokers.gateway brokers.url program client declaring "
+        "shared_broker",
         libraries="anyio",
     ),
     # (registry: to find functions elsewhere)
     "execution": room("loop errors model forks current program registry", libraries="anyio msgspec"),
     "worker": room(
         "loop log_throttle shared_leases forks program _version errors model events current brokers.protocol "
-        "brokers.gateway registry execution",
+        "brokers.gateway brokers.needed registry execution scheduling",
         libraries="anyio msgspec",
     ),
     # The leases that a worker process has, in memory that outlives it: the worker writes, the supervisor reads.

@@ -6,8 +6,10 @@ import re
 from collections.abc import Coroutine, Generator, Iterable, Mapping, Sequence
 from typing import Any, Generic, NoReturn, TypeVar, Unpack, cast
 
+import msgspec
+
 from ..current import current_job_or_none
-from ..errors import InvalidArguments, NotAJob, PayloadTooLarge
+from ..errors import InvalidArguments, InvalidOptions, NotAJob, PayloadTooLarge
 from ..model.delivery import Receipt, Submission
 from ..model.limits import Limit, limits_for_job
 from ..model.message import Message
@@ -124,28 +126,55 @@ class Job(Generic[R_co]):
             InvalidOptions: The key of a limit cannot be made of the arguments.
         """
         options = self.options
-        changed = options.changed
         parent = current_job_or_none()
         recorder: Recorder | None = parent.recorder if parent else None
-        message = Message(
-            task=self.task,
-            args=list(self.args),
-            kwargs=dict(self.kwargs),
+        message = msgspec.structs.replace(
+            self._message(),
             parent=parent.id if parent else None,
-            timeout=options.timeout_seconds or 0.0 if "timeout_seconds" in changed else None,
-            retry=(options.retry or NEVER_AGAIN) if "retry" in changed else None,
             remaining=remaining_seconds,
             deadline=None if remaining_seconds is None else now + remaining_seconds,
-            tags=options.tags,
-            fingerprint=self.made_for,
             call=recorder.call_of(options.job_id or job_id) if recorder else None,
             sent_at=now,
         )
+        return self._submission(options.job_id or job_id, message, limit_bytes)
+
+    def to_template(self, limit_bytes: int) -> Submission:
+        """Encode it for a schedule, whose runs are jobs like this one: without an id, a parent and a moment.
+
+        Raises:
+            InvalidOptions: It says itself when it is to start, what its id is, or on which machine it runs.
+            NotSerializable, PayloadTooLarge: As `to_submission`.
+        """
+        options = self.options
+        for word, given in (("at", options.start_at), ("delay", options.delay_seconds), ("id", options.job_id)):
+            if given:
+                raise InvalidOptions(
+                    word, given, "none in the job of a schedule, which names its runs and says when they start"
+                )
+        if options.local:
+            raise InvalidOptions("local", True, "False in the job of a schedule, which any worker may run; give it a queue")
+        return self._submission("", self._message(), limit_bytes)
+
+    def _message(self) -> Message:
+        """Make the message, without what is of one submission."""
+        options, changed = self.options, self.options.changed
+        return Message(
+            task=self.task,
+            args=list(self.args),
+            kwargs=dict(self.kwargs),
+            timeout=options.timeout_seconds or 0.0 if "timeout_seconds" in changed else None,
+            retry=(options.retry or NEVER_AGAIN) if "retry" in changed else None,
+            tags=options.tags,
+            fingerprint=self.made_for,
+        )
+
+    def _submission(self, job_id: str, message: Message, limit_bytes: int) -> Submission:
+        options = self.options
         payload = self._app.registry.codec.encode(f"an argument of {self.task}", message)
         if len(payload) > limit_bytes:
             raise PayloadTooLarge(f"the message for {self.task}", len(payload), limit_bytes)
         return Submission(
-            id=options.job_id or job_id,
+            id=job_id,
             queue=options.queue,
             task=self.task,
             payload=payload,

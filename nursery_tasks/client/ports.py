@@ -69,6 +69,10 @@ class Unsent(Protocol):
         """Encode it. See `Job.to_submission`."""
         ...
 
+    def to_template(self, limit_bytes: int) -> Submission:
+        """Encode it for a schedule. See `Job.to_template`."""
+        ...
+
 
 class Port(Protocol):
     """The open connection, as jobs and handles see it: it submits, and it waits."""

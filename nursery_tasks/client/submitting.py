@@ -53,6 +53,13 @@ class Encoder:
             return msgspec.structs.replace(submission, queue=f"{submission.queue}@{self._node}")
         return submission
 
+    def encode_template(self, broker: Broker, job: Unsent) -> Submission:
+        """Make the job of a schedule; raises as `Job.to_template` does, and `encode`."""
+        submission = job.to_template(self._limit_bytes)
+        if submission.limits:
+            limits_of(broker)
+        return submission
+
     def tell_queued(self, submissions: Sequence[Submission], receipts: Iterable[Receipt]) -> None:
         """Tell the listeners of the jobs that were stored."""
         if not self._events.listeners:

@@ -9,7 +9,8 @@ import logging
 from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, contextmanager
 from contextvars import Context
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from anyio import move_on_after
 
@@ -31,6 +32,7 @@ from ..model.duration import Duration, to_optional_seconds, to_seconds
 from ..model.options import check_name
 from ..model.states import JobState
 from ..registry import Registry
+from .calls import DirectCalls
 from .choosing import check_task
 from .connection import ConnectedApp, Connection
 from .job import Job, check_job, check_jobs
@@ -44,6 +46,9 @@ from .sync_admin import SyncJobs, SyncQueues
 from .sync_connection import SyncConnection
 from .sync_handle import SyncJobHandle
 from .sync_locks import hold_lock_here
+
+if TYPE_CHECKING:
+    from .sync_schedules import SyncSchedules
 
 R = TypeVar("R")
 _log = logging.getLogger("nursery_tasks.client")
@@ -87,6 +92,21 @@ class SyncClient:
         self._owner = OwnerLease(broker, owner_lease_seconds)
         self._lock_keeper = LockKeeper(broker)
         self._encoder = Encoder(events, node=node, limit_bytes=limit_bytes, require_workers=require_workers)
+
+    @cached_property
+    def schedules(self) -> SyncSchedules:
+        """What is run again and again: put, listed, paused, removed, run by hand."""
+
+        return SyncSchedules(
+            Schedules(
+                lambda: DirectCalls(self.broker()),
+                lambda job: self._encoder.encode_template(self.broker(), job),
+                lambda: self._encoder.new_id(),
+                lambda: self._encoder.now(),
+                lambda: self._registry.codec,
+                self.handle,
+            )
+        )
 
     def enqueue(self, job: Job[R]) -> SyncJobHandle[R]:
         """Submit one job, detached. Raises as `Task.enqueue` does."""

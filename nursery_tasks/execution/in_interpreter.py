@@ -69,6 +69,7 @@ def interpreter_main(frame: bytes, path: tuple[str, ...]) -> bytes:
         worker=work.worker,
         parent=work.parent,
         tags=work.tags,
+        slot=work.slot,
         _check=lambda: None,
     )
     return pack(*perform(work, payload, job))

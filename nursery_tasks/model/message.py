@@ -6,6 +6,7 @@ came, so fields that this version does not know survive every retry, and newer w
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -33,6 +34,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         call: Of a job that a durable workflow has submitted: the number of this call among those that its function itself
             makes, from 1; 0 when a child of the function's own nursery made it.
         fingerprint: Which version of the task's parameters the arguments were made for, where the submitter has the function.
+        slot: Of a run of a schedule: the moment that the schedule has named.
         sent_at: When it was made, in epoch seconds on the submitter's clock; for display only.
         id: The job's id as another program gave it; brokers heed it, and an answer repeats it.
         reply_to: Where another program waits for the answer.
@@ -50,6 +52,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     tags: tuple[str, ...] | None = ()
     call: int | None = None
     fingerprint: str | None = None
+    slot: datetime | None = None
     sent_at: float | None = None
     id: str | int | None = None
     reply_to: str | None = None

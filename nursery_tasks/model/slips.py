@@ -13,6 +13,7 @@ Place = Literal["call", "task", "workflow"]
 CALL_ONLY: Final = ("at", "id")  # on a task, all of its calls would be one job, or wait for one moment that has long passed
 TASK_ONLY: Final = ("name", "run_in", "kill_after", "raw", "reply_to")
 WORKFLOW_ONLY: Final = ("durable", "undo_timeout")
+SCHEDULE_ONLY: Final = ("schedule", "jitter", "overlap", "catch_up", "pause_on_failure")  # on both
 
 _RETRY: Final = "retry=Retry(...), or retry=5 for five attempts"
 _OTHER_WORDS: Final = {  # what other libraries, and habit, call it -> what it is here
@@ -28,6 +29,8 @@ _OTHER_WORDS: Final = {  # what other libraries, and habit, call it -> what it i
     **dict.fromkeys(("unique", "unique_key", "lock", "dedup_key", "singleton"), "key=<name>"),
     **dict.fromkeys(("rate_limit", "rate"), 'limits=[RateLimit("10/s")]'),
     **dict.fromkeys(("concurrency", "max_concurrency"), "limits=[Concurrency(3)]"),
+    **dict.fromkeys(("cron", "crontab", "run_every", "periodic", "interval"), 'schedule=cron("0 2 * * *"), or every(60)'),
+    **dict.fromkeys(("max_instances", "coalesce", "misfire_grace_time"), "overlap='skip' and catch_up='one' beside schedule="),
     "bind": "nothing: current_job() is the job, in any function",
     "cls": "class Fetch(TaskClass), and app.task(Fetch)",
 }
@@ -54,7 +57,7 @@ def misplaced(name: str, value: object, place: Place) -> InvalidOptions | None:
     if place != "call" and name in CALL_ONLY:
         why = "or all calls would be one job" if name == "id" else "or all calls would wait for the same moment"
         return InvalidOptions(name, value, f"it at a call, {why}: task.options({name}=...).enqueue(...)")
-    if place == "call" and name in (*TASK_ONLY, *WORKFLOW_ONLY):
+    if place == "call" and name in (*TASK_ONLY, *WORKFLOW_ONLY, *SCHEDULE_ONLY):
         kind = "workflow" if name in WORKFLOW_ONLY else "task"
         return InvalidOptions(name, value, f"it where the {kind} is declared: @app.{kind}({name}=...)")
     if place == "task" and name in WORKFLOW_ONLY:

@@ -45,6 +45,11 @@ def microseconds_of(moment: datetime) -> int:
     return (moment - EPOCH) // MICROSECOND
 
 
+def of_epoch(seconds: float) -> datetime:
+    """Return a moment of a broker's clock, which is in epoch seconds."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
 def moment_of(microseconds: int) -> datetime | None:
     """Return the moment so many microseconds after 1970; None: datetimes end before."""
     try:

@@ -44,6 +44,18 @@ class Timing(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
         slot = self.spec.next_after(moment)
         return None if slot is None or (self.end is not None and slot > self.end) else slot
 
+    def explain(self) -> str:
+        """Say it in words."""
+        words = [self.spec.explain()]
+        if self.jitter_us:
+            words.append(f"up to {self.jitter_us / SECOND_US:g} s later")
+        words += [
+            f"{word} {moment:%Y-%m-%d %H:%M:%S} UTC" for word, moment in (("from", self.start), ("until", self.end)) if moment
+        ]
+        if self.limit is not None:
+            words.append("once in all" if self.limit == 1 else f"{self.limit:,} times in all")
+        return ", ".join(words)
+
     def due_at(self, name: str, slot: datetime) -> datetime:
         """Return when a slot of the schedule of that name is due."""
         if not self.jitter_us:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from ..brokers.gateway import Gateway
 from ..events import Events
 from ..registry import Registry
+from ..scheduling.schedule import Definition
 
 
 class WorkerConnection(Protocol):
@@ -46,6 +47,10 @@ class WorkerApp(Protocol):
     @property
     def lifespans(self) -> Mapping[str, Callable[[Mapping[str, Any]], AbstractAsyncContextManager[Any]]]:
         """The worker's resources, by name, in the order in which they are opened; each is given those before it."""
+        ...
+
+    def schedule_definitions(self) -> Mapping[str, Definition]:
+        """Return the schedules that stand in the app's code, by name; made anew each time."""
         ...
 
     @property

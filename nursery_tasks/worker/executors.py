@@ -114,6 +114,7 @@ class Executors:
             worker=current.worker,
             parent=current.parent,
             tags=current.tags,
+            slot=current.slot,
             rule=call.retry,
             broker=None if current.context is None else getattr(current.context.broker, "name", None),
             token=None if current.context is None else current.context.token,

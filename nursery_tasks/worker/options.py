@@ -48,6 +48,7 @@ class WorkerOptions(TypedDict, total=False):
     max_jobs: Recycle when so many attempts have begun (default None: never); needs `on_recycle`.
     max_memory: Recycle when the process has more resident memory than so many bytes after an attempt; needs `on_recycle`.
     group: The name of the group of worker processes that this one belongs to, shown by `app.workers()`.
+    schedules: Put the schedules of the app's code, and run what is due, as all workers do (default True).
     shared_leases: Where the worker notes its leases, for a supervisor that sees it die; `nursery-tasks run --workers` gives it.
     """
 
@@ -71,6 +72,7 @@ class WorkerOptions(TypedDict, total=False):
     max_jobs: int | None
     max_memory: int | None
     group: str
+    schedules: bool
     shared_leases: SharedLeases | None
 
 
@@ -107,6 +109,7 @@ class WorkerSettings:
     max_jobs: int | None = None
     max_memory_bytes: int | None = None
     group: str = ""
+    schedules: bool = True
     shared_leases: SharedLeases | None = None
 
 
@@ -148,6 +151,7 @@ def check_worker_options(given: WorkerOptions, app_queues: Sequence[str], node: 
         max_jobs=_recycle_limit(given, "max_jobs"),
         max_memory_bytes=_recycle_limit(given, "max_memory"),
         group=given.get("group", ""),
+        schedules=bool(given.get("schedules", True)),
         shared_leases=given.get("shared_leases"),
     )
 

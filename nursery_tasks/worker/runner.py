@@ -221,6 +221,7 @@ class Runner:
             worker=self._settings.name,
             parent=message.parent,
             tags=message.tags or (),
+            slot=message.slot,
             state=self._state,
             _report=lambda value: self.reporter.report_progress(job, value),
             context=job.context,

@@ -13,7 +13,7 @@ from anyio import Event, move_on_after, sleep
 from ..brokers.gateway import Gateway
 from ..errors import BrokerError, BrokerReplaced, NotSupported
 from ..log_throttle import LogThrottle
-from ..model.delivery import Topic
+from ..model.delivery import Swept, Topic
 from ..model.listing import WorkerRecord
 from .backoff import Outage
 from .in_flight import InFlightJob, InFlightJobs
@@ -36,6 +36,7 @@ class Sweeper:
     Args:
         before: Called before each sweep.
         renew: Called before the first one after some that failed: all leases may be over by then, also this worker's own.
+        on_swept: Called after each, with what it has done and what is due next.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class Sweeper:
         *,
         fraction: Callable[[], float] = random.random,
         pace: float = 1.0,
+        on_swept: Callable[[Swept], None] = lambda swept: None,
     ) -> None:
         self._gateway = gateway
+        self._on_swept = on_swept
         self._before = before
         self._renew = renew
         self._every_seconds = SWEEP_SECONDS * pace
@@ -86,6 +89,7 @@ class Sweeper:
                 await self.outage.wait(error)
                 continue
             self.outage.over()
+            self._on_swept(swept)
             if swept.more:
                 continue
             wait = self._every_seconds if swept.next_due_seconds is None else min(self._every_seconds, swept.next_due_seconds)

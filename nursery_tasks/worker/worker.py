@@ -11,6 +11,7 @@ from typing import Any, Unpack
 from anyio import TASK_STATUS_IGNORED, current_time
 from anyio.abc import TaskStatus
 
+from ..brokers.needed import schedules_of
 from ..loop.clocks import boot_time
 from ..loop.deadline import CallDeadline
 from ..loop.threadsafe import loop_name, loop_run_soon
@@ -32,6 +33,7 @@ from .runner import Runner
 from .services import CancelWatch, Presence, Sweeper
 from .settler import Settler, Unstored
 from .slots import Slots
+from .ticker import Ticker
 from .watchdog import Watchdog
 
 _log = logging.getLogger("nursery_tasks.worker")
@@ -98,11 +100,17 @@ class Worker:
             clock,
             fraction=fraction,
         )
+        self._ticker = Ticker(self._gateway, app.registry, app.schedule_definitions, self._now, fraction=fraction)
         self._sweeper = Sweeper(
-            self._gateway, self._keeper.renew_on_loop, self._cancels.renew_all, fraction=fraction, pace=settings.pace
+            self._gateway,
+            self._keeper.renew_on_loop,
+            self._cancels.renew_all,
+            fraction=fraction,
+            pace=settings.pace,
+            on_swept=lambda swept: self._ticker.on_swept(swept.next_schedule_seconds),
         )
         self._dead_leases = DeadLeases(self._gateway, lambda: self._sweeper.on_due("due", set()))
-        introduce([self._intake.outage, self._sweeper.outage, self._settler.outage])
+        introduce([self._intake.outage, self._sweeper.outage, self._settler.outage, self._ticker.outage])
         self._watchdog = Watchdog(
             self._in_flight, self._runner.give_up, self._on_slots_lost, settings.cleanup_seconds, pace=settings.pace
         )
@@ -129,11 +137,13 @@ class Worker:
             self._watchdog.serve,
             self._presence.serve,
             self._runner.executors.serve,
+            *([self._ticker.serve] if settings.schedules else []),
         )
         topics: dict[Topic, OnHint] = {
             "work": self._on_work,
             "due": self._sweeper.on_due,
             "cancel": self._cancels.on_cancel,
+            "schedule": self._ticker.on_schedule,
         }
         self._levels = Levels(
             app,
@@ -272,6 +282,8 @@ async def open_worker(app: WorkerApp, **options: Unpack[WorkerOptions]) -> Async
     _wake_loggers()
     queues = sorted({spec.options.queue for spec in app.registry.tasks.values()})
     worker = Worker(app, check_worker_options(options, queues, app.node))
+    if worker.settings.schedules and app.schedule_definitions():
+        schedules_of(app.connection.gateway.broker)  # or else nothing of it would ever run
     async with open_unwrapped_group() as owner:
         await owner.start(worker.run, name=f"worker {worker.name}")
         yield worker

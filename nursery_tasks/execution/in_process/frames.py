@@ -9,6 +9,7 @@ body chooses what runs: the function's place comes from the worker's own registr
 from __future__ import annotations
 
 import struct
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -54,6 +55,7 @@ class Work(msgspec.Struct, frozen=True, tag="work"):
     rule: RetryRule | None = None
     broker: str | None = None
     token: bytes | None = None
+    slot: datetime | None = None
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):

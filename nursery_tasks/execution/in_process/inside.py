@@ -94,6 +94,7 @@ class Host:
             worker=work.worker,
             parent=work.parent,
             tags=work.tags,
+            slot=work.slot,
             context=context,
             _report=lambda value: self._report(work, value),
             _check=lambda: self._check(work),

@@ -1,0 +1,116 @@
+"""A schedule as it is stored: what somebody has asked for, and what has come of it so far. Plain data, without a clock."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from ..model.delivery import Submission
+from ..model.limits import Concurrency, Limit
+from .policies import Policies
+from .timing import Timing
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+
+
+class Definition(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What somebody has asked for.
+
+    Attributes:
+        job: The job of each run; its id is empty.
+        declared: It stands in the code of an app, whose workers put it when they start.
+    """
+
+    job: Submission
+    timing: Timing
+    policies: Policies = Policies()
+    declared: bool = False
+
+
+class History(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What has come of it.
+
+    Attributes:
+        next_slot: The first slot that nothing was decided about; None: there is none any more.
+        paused: Nothing is run until somebody resumes it.
+        note: Why it is paused.
+        error: Why nobody can run it; empty: somebody can.
+        runs: How many jobs were submitted for its slots, and by hand.
+        skipped: How many slots have no run because an earlier one had not ended.
+        last_slot: The last slot that has a run; None: there is none, or it was by hand.
+        last_job: The id of the last job.
+        unfinished: Jobs that had not ended when somebody last looked, where a policy needs to know.
+    """
+
+    next_slot: datetime | None = None
+    paused: bool = False
+    note: str = ""
+    error: str = ""
+    runs: int = 0
+    skipped: int = 0
+    last_slot: datetime | None = None
+    last_job: str | None = None
+    unfinished: tuple[str, ...] = ()
+
+
+class Schedule(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Both. (A field that this version does not know is an error, so that an older worker does not act on half of it.)"""
+
+    definition: Definition
+    history: History
+
+    def to_body(self) -> bytes:
+        """Return the bytes that `read_schedule()` makes the same of."""
+        return _ENCODER.encode(self)
+
+    def look_at(self, name: str) -> float | None:
+        """Return when somebody has to look at it, in epoch seconds; None: not by itself."""
+        if self.history.paused or self.history.next_slot is None:
+            return None
+        return self.definition.timing.due_at(name, self.history.next_slot).timestamp()
+
+
+read_schedule: Final = msgspec.msgpack.Decoder(Schedule).decode  # raises msgspec.DecodeError
+
+
+def begin(definition: Definition, now: datetime) -> Schedule:
+    """Make a new schedule. Its first slot is the first one after now."""
+    return Schedule(definition, History(next_slot=definition.timing.next_after(now)))
+
+
+def redefine(schedule: Schedule, definition: Definition, now: datetime) -> Schedule:
+    """Change what was asked for. What has come of it stays, and so does the next slot while the times are the same."""
+    history = msgspec.structs.replace(schedule.history, error="")
+    if definition.timing != schedule.definition.timing:
+        history = msgspec.structs.replace(history, next_slot=definition.timing.next_after(now, history.runs))
+    return Schedule(definition, history)
+
+
+def pause(schedule: Schedule, note: str) -> Schedule:
+    """Run nothing until it is resumed."""
+    return Schedule(schedule.definition, msgspec.structs.replace(schedule.history, paused=True, note=note))
+
+
+def resume(schedule: Schedule, now: datetime) -> Schedule:
+    """Go on with the first slot after now: those of the pause were not missed, nobody wanted them."""
+    history, timing = schedule.history, schedule.definition.timing
+    following = timing.next_after(now, history.runs)
+    return Schedule(schedule.definition, msgspec.structs.replace(history, paused=False, note="", error="", next_slot=following))
+
+
+def run_id(name: str, slot: datetime) -> str:
+    """Return the id of the job of a slot. It is the same for all who compute it, so no slot gets two jobs.
+
+    A person can tell from it what has run when, and find the run of a slot.
+    """
+    return f"{name}@{slot.isoformat().removesuffix('+00:00')}Z"
+
+
+def limits_of_run(name: str, definition: Definition) -> tuple[Limit, ...]:
+    """Return the limits of a run's job: unless runs may overlap, one more, by which the broker holds a run back."""
+    job = definition.job
+    if definition.policies.overlap == "allow":
+        return job.limits
+    return (*job.limits, Concurrency(1, name=f"schedule:{name}").for_job(job.task, (), {}, dict))

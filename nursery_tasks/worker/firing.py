@@ -1,0 +1,144 @@
+"""What a worker does about one schedule: put it, or decide about its slots and submit what they need, in one step."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from ..brokers.gateway import Gateway
+from ..brokers.needed import schedules_of
+from ..errors import InvalidArguments, NotSerializable
+from ..log_throttle import LogThrottle
+from ..model.codec import Undecodable
+from ..model.delivery import Stored, Submission
+from ..model.schedule import ScheduleChange, ScheduleRow
+from ..registry import Registry
+from ..scheduling.deciding import Step, decide
+from ..scheduling.runs import job_of_run
+from ..scheduling.schedule import Definition, Schedule, begin, read_schedule, redefine, run_id
+
+UNKNOWN_SECONDS: Final = 5.0  # for a worker that knows the task, before others say that nobody does
+BROKEN_SECONDS: Final = 30.0  # between two looks at what cannot be run
+_CANCEL_REASON: Final = "the next run of its schedule begins"
+
+_log = logging.getLogger("nursery_tasks.worker")
+
+
+class Firing:
+    """Changes schedules through a broker; each change is made from what was read, or not at all.
+
+    Args:
+        now: The moment in the world, in epoch seconds, for display.
+    """
+
+    def __init__(self, gateway: Gateway, registry: Registry, now: Callable[[], float]) -> None:
+        self._gateway = gateway
+        self._registry = registry
+        self._now = now
+        self._unreadable = LogThrottle(_log)
+
+    async def put(self, definitions: Mapping[str, Definition], now: datetime) -> None:
+        """Put the schedules of an app's code. What somebody else has changed meanwhile is looked at once more."""
+        schedules, wanted = schedules_of(self._gateway.broker), dict(definitions)
+        while wanted:
+            rows = await self._gateway.call(schedules.find_schedules, list(wanted))
+            for (name, definition), row in zip(list(wanted.items()), rows, strict=True):
+                if await self._put(name, definition, row, now):
+                    del wanted[name]
+
+    async def handle(self, row: ScheduleRow, now: datetime, here_since: datetime) -> bool:
+        """Do what is due about one schedule. False: nothing for now, it is left to others.
+
+        Raises:
+            BrokerError: The broker did not answer, or takes no jobs. Whether it was done shows at the next look.
+        """
+        schedule = self._read(row)
+        if schedule is None:
+            return False
+        problem = self._problem_with(schedule)
+        if problem is not None:
+            return await self._say_broken(row, schedule, problem, now)
+        outcomes = await self._outcomes(schedule.history.unfinished)
+        step = decide(row.name, schedule, now, here_since, outcomes)
+        if step is None:
+            return False
+        if step.cancelled:  # before the new run: if this worker dies here, the next one to look does it again
+            await self._gateway.cancel(step.cancelled, _CANCEL_REASON)
+        after = Schedule(schedule.definition, step.history)
+        if await self._fire(row.name, row.version, after, self._jobs_of(row.name, schedule.definition, step)):
+            self._tell(row.name, schedule, step)
+        return True
+
+    async def _put(self, name: str, definition: Definition, row: ScheduleRow | None, now: datetime) -> bool:
+        """Put one schedule, where it is not there as it should be. False: somebody has changed it meanwhile."""
+        if row is None:
+            return await self._fire(name, 0, begin(definition, now))
+        schedule = self._read(row)
+        if schedule is None:  # of a newer version, whose workers look after it
+            return True
+        if schedule.definition == definition and not schedule.history.error:
+            return True
+        return await self._fire(name, row.version, redefine(schedule, definition, now))
+
+    def _read(self, row: ScheduleRow) -> Schedule | None:
+        try:
+            return read_schedule(row.body)
+        except (msgspec.DecodeError, ValueError, TypeError) as error:
+            self._unreadable.log("schedule %s is of another version of nursery-tasks, and left alone: %s", row.name, error)
+            return None
+
+    def _problem_with(self, schedule: Schedule) -> str | None:
+        """Say why no run can be made here."""
+        job = schedule.definition.job
+        spec = self._registry.tasks.get(job.task)
+        if spec is None:
+            return f"no worker knows the task {job.task!r}"
+        try:
+            message = self._registry.codec.decode_message(job.payload)
+            spec.signature.convert(message.args, message.kwargs, self._registry.codec)
+        except (Undecodable, InvalidArguments, NotSerializable) as error:
+            return str(error)
+        return None
+
+    async def _say_broken(self, row: ScheduleRow, schedule: Schedule, problem: str, now: datetime) -> bool:
+        """Store why it cannot be run, and look again later. Another worker may know a task that this one does not."""
+        is_unknown = schedule.definition.job.task not in self._registry.tasks
+        due = schedule.look_at(row.name)
+        if is_unknown and due is not None and now.timestamp() < due + UNKNOWN_SECONDS:
+            return False
+        if schedule.history.error != problem:
+            _log.error("schedule %s cannot be run: %s", row.name, problem)
+        history = msgspec.structs.replace(schedule.history, error=problem)
+        look_at = (now + timedelta(seconds=BROKEN_SECONDS)).timestamp()
+        await self._fire(row.name, row.version, Schedule(schedule.definition, history), look_at=look_at)
+        return True
+
+    async def _outcomes(self, ids: Sequence[str]) -> dict[str, Stored | None]:
+        return dict(zip(ids, await self._gateway.outcomes(ids), strict=True)) if ids else {}
+
+    def _jobs_of(self, name: str, definition: Definition, step: Step) -> tuple[Submission, ...]:
+        codec, sent_at = self._registry.codec, self._now()
+        return tuple(job_of_run(name, definition, run_id(name, slot), slot, codec, sent_at) for slot in step.slots)
+
+    async def _fire(
+        self,
+        name: str,
+        version: int,
+        schedule: Schedule,
+        jobs: tuple[Submission, ...] = (),
+        look_at: float | None = None,
+    ) -> bool:
+        when = schedule.look_at(name) if look_at is None else look_at
+        change = ScheduleChange(name, version, when, schedule.to_body(), jobs)
+        return await self._gateway.call(schedules_of(self._gateway.broker).fire, change) is not None
+
+    def _tell(self, name: str, before: Schedule, step: Step) -> None:
+        if step.history.paused and not before.history.paused:
+            _log.warning("schedule %s is paused: %s", name, step.history.note)
+        skipped = step.history.skipped - before.history.skipped
+        if skipped:
+            _log.info("schedule %s: %d of its slots without a run, as an earlier run has not ended", name, skipped)
