@@ -96,6 +96,8 @@ class SyncClient:
     @cached_property
     def schedules(self) -> SyncSchedules:
         """What is run again and again: put, listed, paused, removed, run by hand."""
+        from .schedules import Schedules  # late: most programs have none
+        from .sync_schedules import SyncSchedules
 
         return SyncSchedules(
             Schedules(
