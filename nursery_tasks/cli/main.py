@@ -25,6 +25,7 @@ from .rabbitmq import rabbitmq
 from .run import run
 from .streams import flush_all, open_missing
 from .tasks import tasks
+from .tick import tick
 from .tree import tree
 from .trouble import BY_SIGNAL, EXIT_CODES, FAILED, OK, USAGE, innermost, report
 from .usage import usage_lines
@@ -73,6 +74,7 @@ def warn_of_variables() -> None:
 
 _SHORT: dict[Callable[..., int], str] = {
     run: "Run a worker.",
+    tick: "Run schedules, and no jobs.",
     call: "Submit a job, and wait for its result.",
     jobs: "List jobs, or show all about one.",
     tree: "Draw a job with all that it has started.",

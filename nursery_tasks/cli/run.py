@@ -8,9 +8,10 @@ import random
 import socket
 import sys
 from contextlib import ExitStack
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -32,6 +33,8 @@ from .speaking import ObjectHandler, Speech, set_up_logging, speaking, take_stdo
 from .supervise import Crew, serve_crew
 from .trouble import Trouble
 
+_SCHEDULES_SHOWN: Final = 5
+
 
 class LogLevel(StrEnum):
     """From which level on log records are shown."""
@@ -40,6 +43,12 @@ class LogLevel(StrEnum):
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
+
+
+LogLevelOption = Annotated[
+    LogLevel | None, typer.Option("--log-level", help="Show log records from here on; default: warning, for jobs info.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show only warnings and errors.")]
 
 
 def run(
@@ -69,10 +78,11 @@ def run(
     process_memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Replace a process for tasks that has more memory after a job: 512MB.")
     ] = None,
-    log_level: Annotated[
-        LogLevel | None, typer.Option("--log-level", help="Show log records from here on; default: warning, for jobs info.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only warnings and errors.")] = False,
+    no_schedules: Annotated[
+        bool, typer.Option("--no-schedules", help="Run no schedules: other workers do, or `nursery-tasks tick`.")
+    ] = False,
+    log_level: LogLevelOption = None,
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
     until_eof: Annotated[bool, typer.Option("--until-eof", hidden=True)] = False,
@@ -87,7 +97,11 @@ def run(
     check_loop(backend, uvloop)
     options: WorkerOptions = {"slots": slots, "strict": strict, "drain": drain, "name": name, "queues": parse_queues(queues)}
     memory_bytes = parse_bytes("--max-memory", max_memory)
-    options |= {"process_jobs": process_jobs, "process_memory": parse_bytes("--process-memory", process_memory)}
+    options |= {
+        "schedules": not no_schedules,
+        "process_jobs": process_jobs,
+        "process_memory": parse_bytes("--process-memory", process_memory),
+    }
     if processes is not None:
         options["processes"] = processes
     link = None if member is None else Membership(Invitation.read(member))
@@ -95,11 +109,37 @@ def run(
         group = check_name("--name", name) if name else f"{socket.gethostname()}-{os.getpid()}-{random.randrange(16**4):04x}"
         crew = Crew(context.obj, group, workers, drain, as_json, quiet)
         return run_on_loop(serve_crew, crew, backend=backend, uvloop=uvloop)
-    level = None if log_level is None else logging.getLevelNamesMapping()[log_level.upper()]
+    how = Manner(backend, uvloop, drain, log_level, quiet=quiet, as_json=as_json, verbose=verbose, until_eof=until_eof)
+    if link is not None:
+        options |= {"max_jobs": max_jobs, "max_memory": memory_bytes}
+    return run_here(place, options, how, link)
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a worker of this process runs, and what it shows: the options of that name."""
+
+    backend: Backend
+    uvloop: bool
+    drain_seconds: float
+    log_level: LogLevel | None
+    quiet: bool
+    as_json: bool
+    verbose: bool
+    until_eof: bool = False
+
+
+def run_here(place: str, options: WorkerOptions, how: Manner, link: Membership | None = None) -> int:
+    """Run a worker in this process until a signal comes; returns the exit code.
+
+    Args:
+        link: To the supervisor, if there is one.
+    """
+    level = None if how.log_level is None else logging.getLevelNamesMapping()[how.log_level.upper()]
     with ExitStack() as around:
         display: Display
-        if as_json:
-            display = objects = JsonLines(take_stdout(), quiet=quiet, worker=None if link is None else link.name)
+        if how.as_json:
+            display = objects = JsonLines(take_stdout(), quiet=how.quiet, worker=None if link is None else link.name)
             speech = Speech(None, objects.printed)
             around.enter_context(speaking(speech))  # the app may print while it is imported
             loaded = load_app(place)
@@ -108,7 +148,7 @@ def run(
             loaded = load_app(place)
             set_up_logging(level)
             tasks, colour = list(loaded.app.registry.tasks), link.colour if link is not None else None
-            display = Lines(sys.stdout, tasks, verbose=verbose, quiet=quiet, colour=colour, part=link is not None)
+            display = Lines(sys.stdout, tasks, verbose=how.verbose, quiet=how.quiet, colour=colour, part=link is not None)
             speech = Speech(sys.stdout, display.printed)
             around.enter_context(speaking(speech))  # after the import: log handlers of the app's own keep what they have
         around.callback(loaded.app.subscribe(speech.on_event))
@@ -117,16 +157,14 @@ def run(
                 "shared_leases": link.shared_leases,
                 "name": link.name,
                 "group": link.group,
-                "max_jobs": max_jobs,
-                "max_memory": memory_bytes,
             }
             if loaded.app.url.startswith("memory:"):
                 raise Trouble("the jobs of memory: live inside one program; several cannot share them", "use sqlite:///jobs.db")
-        loop, exits = "uvloop" if uvloop else str(backend), Exits()
+        loop, exits = "uvloop" if how.uvloop else str(how.backend), Exits()
 
         def announce(worker: Worker) -> None:
             data = describe(loaded, worker, loop)
-            facts = in_words(loaded, worker, data, drain)
+            facts = in_words(loaded, worker, data, how.drain_seconds)
             display.ready(facts, data)
             if link is not None:
                 link.report("ready", facts=facts)
@@ -136,15 +174,15 @@ def run(
                 loaded.app,
                 options,
                 display,
-                drain_seconds=drain,
+                drain_seconds=how.drain_seconds,
                 announce=announce,
                 exits=exits,
-                until_eof=until_eof,
+                until_eof=how.until_eof,
                 link=link,
             )
 
         try:
-            return run_on_loop(serve, backend=backend, uvloop=uvloop, exits=exits)
+            return run_on_loop(serve, backend=how.backend, uvloop=how.uvloop, exits=exits)
         finally:
             end_left_processes()
 
@@ -185,20 +223,44 @@ def describe(loaded: LoadedApp, worker: Worker, loop: str) -> dict[str, Any]:
 
 def in_words(loaded: LoadedApp, worker: Worker, data: dict[str, Any], drain_seconds: float) -> Facts:
     """Return the same for people."""
-    tasks = [f"{name} ({kind})" for name, kind in data["tasks"].items()]
-    weights = {queue: worker.settings.turns.count(queue) for queue in data["queues"]}
-    weighted = set(weights.values()) != {1} and not worker.settings.strict
-    queues = ", ".join(f"{queue}:{weights[queue]}" if weighted else queue for queue in data["queues"])
-    how = f"Ctrl-C; jobs that run may go on for {duration(drain_seconds)}, a second Ctrl-C cancels them"
     return (
         ("app", f"{loaded.place}" + (f" in {_short(loaded.file)}" if loaded.file else "")),
         ("broker", data["broker"]),
         ("worker", f"{worker.name}, nursery-tasks {__version__} on {data['loop']}"),
+        *_jobs_in_words(worker, data),
+        *_schedules_in_words(loaded, worker),
+        ("to stop", _how_to_stop(worker, drain_seconds)),
+    )
+
+
+def _jobs_in_words(worker: Worker, data: dict[str, Any]) -> Facts:
+    if not worker.settings.jobs:
+        return (("jobs", "none: it runs schedules, and other workers their jobs"),)
+    tasks = [f"{name} ({kind})" for name, kind in data["tasks"].items()]
+    weights = {queue: worker.settings.turns.count(queue) for queue in data["queues"]}
+    weighted = set(weights.values()) != {1} and not worker.settings.strict
+    queues = ", ".join(f"{queue}:{weights[queue]}" if weighted else queue for queue in data["queues"])
+    return (
         ("queues", queues + (" (strictly in this order)" if worker.settings.strict else "")),
         ("slots", _slots(worker, data)),
         ("tasks", ", ".join(tasks) or "none: the app has no tasks, so every job will wait"),
-        ("to stop", how),
     )
+
+
+def _schedules_in_words(loaded: LoadedApp, worker: Worker) -> Facts:
+    names = list(loaded.app.declared_schedules)
+    if not names:
+        return ()
+    if not worker.settings.schedules:
+        return (("schedules", "none: --no-schedules"),)
+    more = f" and {len(names) - _SCHEDULES_SHOWN} more" if len(names) > _SCHEDULES_SHOWN else ""
+    return (("schedules", ", ".join(names[:_SCHEDULES_SHOWN]) + more),)
+
+
+def _how_to_stop(worker: Worker, drain_seconds: float) -> str:
+    if not worker.settings.jobs:
+        return "Ctrl-C"
+    return f"Ctrl-C; jobs that run may go on for {duration(drain_seconds)}, a second Ctrl-C cancels them"
 
 
 def _slots(worker: Worker, data: dict[str, Any]) -> str:

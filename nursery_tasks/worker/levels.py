@@ -139,7 +139,7 @@ class Levels:
     async def _resources(self) -> AsyncGenerator[None, None]:
         """Open the app's lifespans in order, and close them in reverse, after the last attempt."""
         async with AsyncExitStack() as stack:
-            for name, lifespan in self._lifespans.items():
+            for name, lifespan in self._lifespans.items() if self._settings.jobs else ():
                 self._state[name] = await stack.enter_async_context(lifespan(self._state))
                 stack.callback(setattr, self, "doing", f"the app's lifespan {name!r} does not end")
             yield

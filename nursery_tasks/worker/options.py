@@ -49,6 +49,7 @@ class WorkerOptions(TypedDict, total=False):
     max_memory: Recycle when the process has more resident memory than so many bytes after an attempt; needs `on_recycle`.
     group: The name of the group of worker processes that this one belongs to, shown by `app.workers()`.
     schedules: Put the schedules of the app's code, and run what is due, as all workers do (default True).
+    jobs: Take jobs, as workers do (default True); False: only run schedules, and sweep.
     shared_leases: Where the worker notes its leases, for a supervisor that sees it die; `nursery-tasks run --workers` gives it.
     """
 
@@ -73,6 +74,7 @@ class WorkerOptions(TypedDict, total=False):
     max_memory: int | None
     group: str
     schedules: bool
+    jobs: bool
     shared_leases: SharedLeases | None
 
 
@@ -110,6 +112,7 @@ class WorkerSettings:
     max_memory_bytes: int | None = None
     group: str = ""
     schedules: bool = True
+    jobs: bool = True
     shared_leases: SharedLeases | None = None
 
 
@@ -125,13 +128,14 @@ def check_worker_options(given: WorkerOptions, app_queues: Sequence[str], node: 
     slots = _check_count("slots", given.get("slots"), SLOTS)
     memory = given.get("process_memory")
     weights = _weights(given.get("queues") or tuple(app_queues) or (DEFAULT_QUEUE,))
+    jobs = bool(given.get("jobs", True))
     name = given.get("name") or f"{node}-{os.getpid()}-{random.randrange(16**4):04x}"
     # Each queue has a twin for this node alone, see `.options(local=True)`.
     both = [twin for queue in weights for twin in (queue, f"{queue}@{node}") if "@" not in queue or twin == queue]
     turns = [queue for queue, weight in weights.items() for _ in range(weight)]
     return WorkerSettings(
         slots=slots,
-        queues=tuple(both),
+        queues=tuple(both) if jobs else (),
         turns=tuple(turns),
         strict=bool(given.get("strict", False)),
         lease_seconds=to_seconds("lease", given.get("lease", LEASE_SECONDS), at_least=0.5),
@@ -152,6 +156,7 @@ def check_worker_options(given: WorkerOptions, app_queues: Sequence[str], node: 
         max_memory_bytes=_recycle_limit(given, "max_memory"),
         group=given.get("group", ""),
         schedules=bool(given.get("schedules", True)),
+        jobs=jobs,
         shared_leases=given.get("shared_leases"),
     )
 

@@ -48,6 +48,7 @@ class Slots:
         recycle: Callable[[str, float], object],
     ) -> None:
         self._count = settings.slots
+        self._takes_jobs = settings.jobs
         self._in_flight = in_flight
         self._hand_over = hand_over
         self._intake = intake
@@ -73,7 +74,8 @@ class Slots:
                 self._hand_over.open()
                 try:
                     async with create_task_group() as claiming:
-                        claiming.start_soon(self._intake.serve, name="intake")
+                        if self._takes_jobs:
+                            claiming.start_soon(self._intake.serve, name="intake")
                         task_status.started()
                         try:
                             await self._drain.begun.wait()
