@@ -48,7 +48,7 @@ class ScheduleLook(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         now: The broker's clock.
-        rows: Those that somebody has to look at by now, the most overdue first.
+        rows: Those that somebody has to look at by now, the most overdue first, then by name.
         next_seconds: When the next look is due, from now; 0 when there are more than were asked for; None: never.
     """
 

@@ -88,6 +88,7 @@ class FaultyBroker(Broker):
         self.replies = self._watched(broker.replies)
         self.parking = self._watched(broker.parking)
         self.prefetch = self._watched(broker.prefetch)
+        self.schedules = self._watched(broker.schedules)
         self.facts = self._watched(broker.facts)
         self.queues = self._watched(broker.queues)
         self.postbox = self._watched(broker.postbox)

@@ -60,6 +60,7 @@ class LabBroker(MemoryBroker):
             state.leases.next_at(state.owners.owns_on),
             state.locks.next_at(),
             math.inf if room_at is None else room_at,
+            state.schedules.next_at(self._swept_at),  # a sweep only says that one is due: whoever looks at it is not waited for
             *(self._lost_at(job) for job in state.table.held.values()),
         )
 

@@ -7,6 +7,9 @@ forgotten, a sweep without a bound.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
+from itertools import count
+from threading import Barrier, BrokenBarrierError
 from typing import Any
 
 import msgspec
@@ -14,7 +17,7 @@ import msgspec
 from nursery_tasks.brokers.common.hints import Hints
 from nursery_tasks.brokers.memory import MemoryBroker
 from nursery_tasks.brokers.memory.admin import MemoryAdmin
-from nursery_tasks.brokers.memory.parts import MemoryLocks
+from nursery_tasks.brokers.memory.parts import MemoryLocks, MemorySchedules
 from nursery_tasks.brokers.memory.state import MemoryState
 from nursery_tasks.brokers.protocol import OWNED_GRACE_SECONDS
 from nursery_tasks.brokers.rules.gates import Gates
@@ -24,6 +27,7 @@ from nursery_tasks.brokers.rules.machine import StateMachine
 from nursery_tasks.brokers.rules.moves import Moves
 from nursery_tasks.brokers.rules.order import JobOrder
 from nursery_tasks.brokers.rules.owners import Owners
+from nursery_tasks.brokers.rules.schedules import ScheduleTable
 from nursery_tasks.brokers.rules.sweeping import Sweeps
 from nursery_tasks.brokers.rules.table import JobTable
 from nursery_tasks.model.delivery import (
@@ -46,6 +50,7 @@ from nursery_tasks.model.delivery import (
 from nursery_tasks.model.limits import Limit
 from nursery_tasks.model.listing import JobFilter, JobRecord
 from nursery_tasks.model.reasons import OWNER_ENDED, OWNER_GONE, pack_expired
+from nursery_tasks.model.schedule import ScheduleChange, ScheduleLook, ScheduleRow
 from nursery_tasks.model.states import ENDED, WAITING, JobState
 
 MUTANTS: list[type[MemoryBroker]] = []
@@ -58,6 +63,7 @@ RULES = {
     "machine": StateMachine,
     "sweeps": Sweeps,
     "locks": LockTable,
+    "schedules": ScheduleTable,
 }
 
 
@@ -66,7 +72,7 @@ def mutant(cls: type[Any]) -> type[MemoryBroker]:
     if issubclass(cls, MemoryBroker):
         broker = cls
     else:
-        broker = with_part(cls) if issubclass(cls, MemoryAdmin | MemoryLocks) else with_rule(cls)
+        broker = with_part(cls) if issubclass(cls, MemoryAdmin | MemoryLocks | MemorySchedules) else with_rule(cls)
     MUTANTS.append(broker)
     return broker
 
@@ -76,6 +82,8 @@ def with_part(part: type[Any]) -> type[MemoryBroker]:
         MemoryBroker.__init__(self, **how)
         if issubclass(part, MemoryAdmin):
             self.admin = part(self._calls, self._state)
+        elif issubclass(part, MemorySchedules):
+            self.schedules = part(self._calls, self._state.schedules, self._machine)
         else:
             self.locks = part(self._calls, self._state.locks)
 
@@ -1096,3 +1104,236 @@ class CrashesCostNoPlace(_WithPlaces):
 @mutant
 class CrashedJobsGoToTheEndForEver(_WithPlaces):
     behind = staticmethod(lambda job: 1_000_000)
+
+
+# --- schedules -------------------------------------------------------------------------------------
+
+
+@mutant
+class VersionsAreNotCompared(ScheduleTable):
+    def change(self, change: ScheduleChange, hints: Hints) -> bool:
+        [row] = self.find([change.name])
+        return super().change(msgspec.structs.replace(change, version=row.version if row else 0), hints)
+
+
+@mutant
+class VersionZeroIsAnyVersion(ScheduleTable):
+    def change(self, change: ScheduleChange, hints: Hints) -> bool:
+        [row] = self.find([change.name])
+        if row is not None and change.version == 0:
+            change = msgspec.structs.replace(change, version=row.version)
+        return super().change(change, hints)
+
+
+@mutant
+class RemovalsAreNotCompared(ScheduleTable):
+    def change(self, change: ScheduleChange, hints: Hints) -> bool:
+        [row] = self.find([change.name])
+        if row is not None and change.body is None:
+            change = msgspec.structs.replace(change, version=row.version)
+        return super().change(change, hints)
+
+
+@mutant
+class VersionsCountPerRow(ScheduleTable):
+    def change(self, change: ScheduleChange, hints: Hints) -> bool:
+        self._versions = count(change.version + 1)
+        return super().change(change, hints)
+
+
+@mutant
+class VersionsStayTheSame(ScheduleTable):
+    def change(self, change: ScheduleChange, hints: Hints) -> bool:
+        self._versions = count(change.version or 1)
+        return super().change(change, hints)
+
+
+@mutant
+class RemovedSchedulesArePaused(ScheduleTable):
+    def change(self, change: ScheduleChange, hints: Hints) -> bool:
+        if change.body is None:
+            change = msgspec.structs.replace(change, body=b"", look_at=None)
+        return super().change(change, hints)
+
+
+@mutant
+class EmptyBodiesRemove(ScheduleTable):
+    def change(self, change: ScheduleChange, hints: Hints) -> bool:
+        return super().change(msgspec.structs.replace(change, body=change.body or None), hints)
+
+
+@mutant
+class NamesOfSchedulesAreCutShort(ScheduleTable):
+    def change(self, change: ScheduleChange, hints: Hints) -> bool:
+        return super().change(msgspec.structs.replace(change, name=change.name[:128]), hints)
+
+
+@mutant
+class ChangesOfSchedulesAreNotTold(ScheduleTable):
+    def change(self, change: ScheduleChange, hints: Hints) -> bool:
+        return super().change(change, Hints())
+
+
+@mutant
+class RemovalsOfSchedulesAreNotTold(ScheduleTable):
+    def change(self, change: ScheduleChange, hints: Hints) -> bool:
+        return super().change(change, Hints() if change.body is None else hints)
+
+
+@mutant
+class SchedulesAreListedAsTheyCame(ScheduleTable):
+    def list_after(self, name: str, limit: int) -> list[ScheduleRow]:
+        rows = super().list_after(name, 1_000)
+        return sorted(rows, key=lambda row: row.version)[:limit]
+
+
+@mutant
+class SchedulesAreListedByTheirUtf16(ScheduleTable):
+    def list_after(self, name: str, limit: int) -> list[ScheduleRow]:
+        rows = super().list_after("", 1_000)
+        ordered = sorted(rows, key=lambda row: row.name.encode("utf-16-be"))
+        return [row for row in ordered if row.name.encode("utf-16-be") > name.encode("utf-16-be")][:limit]
+
+
+@mutant
+class PagesOfSchedulesOverlap(ScheduleTable):
+    def list_after(self, name: str, limit: int) -> list[ScheduleRow]:
+        first = [row for row in self.find([name]) if row]
+        return [*first, *super().list_after(name, limit)][:limit]
+
+
+@mutant
+class PausedSchedulesAreLookedAt(ScheduleTable):
+    def change(self, change: ScheduleChange, hints: Hints) -> bool:
+        return super().change(msgspec.structs.replace(change, look_at=change.look_at or 0.0), hints)
+
+
+@mutant
+class OldMomentsStay(ScheduleTable):
+    def _remove(self, row: ScheduleRow) -> None:
+        del self._rows[row.name]
+
+
+@mutant
+class LooksComeEarly(ScheduleTable):
+    def look(self, limit: int, now: float) -> ScheduleLook:
+        return super().look(limit, now + 0.5)
+
+
+@mutant
+class LooksTakeWhatTheyFind(ScheduleTable):
+    def look(self, limit: int, now: float) -> ScheduleLook:
+        look = super().look(limit, now)
+        del self._looks[: len(look.rows)]
+        return look
+
+
+@mutant
+class LooksGoByName(ScheduleTable):
+    def look(self, limit: int, now: float) -> ScheduleLook:
+        look = super().look(limit, now)
+        return msgspec.structs.replace(look, rows=sorted(look.rows, key=lambda row: row.name))
+
+
+@mutant
+class LooksHaveNoLimit(ScheduleTable):
+    def look(self, limit: int, now: float) -> ScheduleLook:
+        return super().look(1_000, now)
+
+
+@mutant
+class LooksDoNotSayThatThereIsMore(ScheduleTable):
+    def look(self, limit: int, now: float) -> ScheduleLook:
+        all_of_them = super().look(1_000, now)
+        return msgspec.structs.replace(all_of_them, rows=all_of_them.rows[: max(limit, 0)])
+
+
+@mutant
+class SweepsDoNotSayWhenToLook(MemoryBroker):
+    def sweep(self, limit: int) -> Swept:
+        return msgspec.structs.replace(super().sweep(limit), next_schedule_seconds=None)
+
+
+@mutant
+class SweepsForgetWhatIsOverdue(ScheduleTable):
+    def next_at(self, after: float = 0.0) -> float:
+        moments = [moment for moment, _ in self._looks]
+        return super().next_at(moments[-2]) if len(moments) > 1 else super().next_at(after)
+
+
+@mutant
+class ChangesAndJobsAreTwoSteps(MemorySchedules):
+    def fire(self, change: ScheduleChange) -> list[Receipt] | None:
+        receipts = self._machine.submit(change.jobs, self._calls.clock(), Hints())
+        return None if super().fire(change) is None else receipts
+
+
+@mutant
+class ChangesBringNoJobs(MemorySchedules):
+    def fire(self, change: ScheduleChange) -> list[Receipt] | None:
+        done = super().fire(msgspec.structs.replace(change, jobs=()))
+        return None if done is None else [Receipt(job.id, True) for job in change.jobs]
+
+
+@mutant
+class RemovalsBringNoJobs(MemorySchedules):
+    def fire(self, change: ScheduleChange) -> list[Receipt] | None:
+        jobs = () if change.body is None else change.jobs
+        return super().fire(msgspec.structs.replace(change, jobs=jobs))
+
+
+@mutant
+class KnownIdsStopTheChange(MemorySchedules):
+    def fire(self, change: ScheduleChange) -> list[Receipt] | None:
+        if change.jobs and all(job.id in self._machine.table.jobs for job in change.jobs[1:2]):
+            return [Receipt(job.id, job.id not in self._machine.table.jobs) for job in change.jobs]
+        return super().fire(change)
+
+
+@mutant
+class VersionsAreComparedTooEarly(MemorySchedules):
+    """Look, let others look, and only then change."""
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self._others = Barrier(2)
+
+    def fire(self, change: ScheduleChange) -> list[Receipt] | None:
+        [row] = self.find_schedules([change.name])
+        if change.version != (0 if row is None else row.version):
+            return None
+        with suppress(BrokenBarrierError):
+            self._others.wait(0.01)
+        self._others.reset()
+        [row] = self.find_schedules([change.name])
+        return super().fire(msgspec.structs.replace(change, version=0 if row is None else row.version))
+
+
+@mutant
+class FiredJobsAreNotTold(MemorySchedules):
+    def fire(self, change: ScheduleChange) -> list[Receipt] | None:
+        members, self._calls.audience._members = self._calls.audience._members, ()
+        try:
+            return super().fire(change)
+        finally:
+            self._calls.audience._members = members
+            self._calls.audience.tell([Hint("schedule", (change.name,))])
+
+
+def _fired_without(**what: Any) -> type[MemorySchedules]:
+    """Return a part that forgets something of the jobs that it submits."""
+
+    class Forgetful(MemorySchedules):
+        def fire(self, change: ScheduleChange) -> list[Receipt] | None:
+            jobs = tuple(msgspec.structs.replace(job, **what) for job in change.jobs)
+            return super().fire(msgspec.structs.replace(change, jobs=jobs))
+
+    Forgetful.__name__ = f"FiredJobsHaveNo{''.join(what).title().replace('_', '')}"
+    return Forgetful
+
+
+mutant(_fired_without(limits=()))
+mutant(_fired_without(key=None))
+mutant(_fired_without(owner=None))
+mutant(_fired_without(priority=0))
+mutant(_fired_without(delay_seconds=0.0))

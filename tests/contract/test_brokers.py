@@ -130,7 +130,7 @@ STORED: frozenset[Ability] = IN_MEMORY | {Feature.DURABLE, Feature.SHARED, Part.
 AT_A_SERVER: frozenset[Ability] = frozenset({Part.REPLIES, Part.FACTS, Part.POSTBOX, Part.QUEUES, Part.PREFETCH})
 
 BROKERS = {
-    "memory": Candidate(open_memory, IN_MEMORY),
+    "memory": Candidate(open_memory, IN_MEMORY | {Part.SCHEDULES}),
     "sqlite": Candidate(open_sqlite, STORED),
     "redis": Candidate(open_redis, STORED),
     "valkey": Candidate(open_valkey, STORED, topics=SCRIPTS),

@@ -47,6 +47,7 @@ def test_a_report_names_what_was_left_out_and_why() -> None:
         Feature.DELAYS,
         Part.LOCKS,
         Part.PARKING,
+        Part.SCHEDULES,
     }
     assert "the broker has no durable storage" in str(report)
     assert str(report).endswith(f"{len(report.kept)} kept, 0 broken, {len(report.left_out)} left out")

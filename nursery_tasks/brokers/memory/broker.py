@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
+
+from msgspec.structs import replace
 
 from ...model.delivery import CancelAnswer, Delivery, Receipt, Renewal, Settlement, Stored, Submission, Swept, Topic
 from ..common.atomic_calls import AtomicCall, AtomicCalls
 from ..protocol import Broker, Emit, Feature, Listener
 from ..rules.machine import check_ends
 from .admin import MemoryAdmin
-from .parts import MemoryLimits, MemoryLocks, MemoryParking, MemoryReplies
+from .parts import MemoryLimits, MemoryLocks, MemoryParking, MemoryReplies, MemorySchedules
 from .state import MemoryState
 
 _BEGAN: Final = time.time() - time.monotonic()
@@ -46,6 +49,7 @@ class MemoryBroker(Broker):
         self.locks = MemoryLocks(self._calls, self._state.locks)
         self.replies = MemoryReplies(self._calls, self._state.replies)
         self.parking = MemoryParking(self._calls, self._state.claims)
+        self.schedules = MemorySchedules(self._calls, self._state.schedules, self._machine)
 
     def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
         with AtomicCall(self._calls) as call:
@@ -84,7 +88,8 @@ class MemoryBroker(Broker):
             for name in self._state.locks.drop_all(call.now):
                 call.hints.add("lock", name)
             self._state.replies.drop_old(call.now)
-            return swept
+            look_at = self._state.schedules.next_at()
+            return swept if math.isinf(look_at) else replace(swept, next_schedule_seconds=max(0.0, look_at - call.now))
 
     def listen(self, topics: Sequence[Topic], emit: Emit) -> Listener:
         with AtomicCall(self._calls):

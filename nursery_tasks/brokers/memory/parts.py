@@ -1,16 +1,20 @@
-"""The parts of the memory broker that are one rule each: locks, limits, replies, and what is parked."""
+"""The parts of the memory broker that are one rule each: locks, limits, replies, schedules, and what is parked."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from itertools import islice
 
+from ...model.delivery import Receipt
 from ...model.listing import LimitRecord, LockRecord
+from ...model.schedule import ScheduleChange, ScheduleLook, ScheduleRow
 from ..common.atomic_calls import AtomicCall, AtomicCalls
 from ..rules.claims import Claims
 from ..rules.gates import Gates
 from ..rules.locks import LockTable
+from ..rules.machine import StateMachine
 from ..rules.replies import ReplyLists
+from ..rules.schedules import ScheduleTable
 
 
 class MemoryLocks:
@@ -72,3 +76,28 @@ class MemoryParking:
     def is_parked(self, queues: Sequence[str], names: Collection[str]) -> bool:
         with AtomicCall(self._calls):
             return self._claims.is_parked(queues, names)
+
+
+class MemorySchedules:
+    """The calls of `Schedules`."""
+
+    def __init__(self, calls: AtomicCalls, schedules: ScheduleTable, machine: StateMachine) -> None:
+        self._calls, self._schedules, self._machine = calls, schedules, machine
+
+    def list_schedules(self, limit: int, after: str = "") -> list[ScheduleRow]:
+        with AtomicCall(self._calls):
+            return self._schedules.list_after(after, limit)
+
+    def find_schedules(self, names: Sequence[str]) -> list[ScheduleRow | None]:
+        with AtomicCall(self._calls):
+            return self._schedules.find(names)
+
+    def look_at_schedules(self, limit: int) -> ScheduleLook:
+        with AtomicCall(self._calls) as call:
+            return self._schedules.look(limit, call.now)
+
+    def fire(self, change: ScheduleChange) -> list[Receipt] | None:
+        with AtomicCall(self._calls) as call:
+            if not self._schedules.change(change, call.hints):
+                return None
+            return self._machine.submit(change.jobs, call.now, call.hints)

@@ -15,6 +15,7 @@ from ..rules.moves import Moves
 from ..rules.order import JobOrder
 from ..rules.owners import Owners
 from ..rules.replies import ReplyLists
+from ..rules.schedules import ScheduleTable
 from ..rules.sweeping import Sweeps
 from ..rules.table import JobTable
 
@@ -22,7 +23,7 @@ _new_token = partial(token_bytes, 16)
 
 
 class MemoryState:
-    """All jobs, locks and replies of one broker.
+    """All jobs, locks, replies and schedules of one broker.
 
     Args:
         spare_seconds: See `Sweeps`.
@@ -41,6 +42,7 @@ class MemoryState:
         claims: type[Claims] = Claims,
         sweeps: type[Sweeps] = Sweeps,
         locks: type[LockTable] = LockTable,
+        schedules: type[ScheduleTable] = ScheduleTable,
         spare_seconds: float = KEPT_SECONDS,
     ) -> None:
         self.gates = gates()
@@ -54,3 +56,4 @@ class MemoryState:
         self.claims = claims(self.order, self.moves, _new_token)
         self.sweeps = sweeps(self.order, self.owners, spare_seconds)
         self.locks = locks()
+        self.schedules = schedules()

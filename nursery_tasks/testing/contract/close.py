@@ -9,6 +9,7 @@ from ...brokers.protocol import Broker, Feature
 from ...errors import BrokerClosed
 from ...model.delivery import CancelAnswer, LeaseState, Renewal, Started
 from ...model.listing import JobFilter
+from ...model.schedule import ScheduleChange
 from ...model.states import JobState
 from .harness import PROTOCOLS, ContractHarness, Part, Topic
 from .hints import Ear
@@ -76,6 +77,11 @@ def nothing_after_close(harness: ContractHarness) -> None:
         calls["job"] = lambda: people.job("a")
         calls["list_jobs"] = lambda: people.list_jobs(JobFilter(), 10)
         calls["list_queues"] = people.list_queues
+    if (schedules := broker.schedules) is not None:
+        calls["list_schedules"] = lambda: schedules.list_schedules(10)
+        calls["find_schedules"] = lambda: schedules.find_schedules(["a"])
+        calls["look_at_schedules"] = lambda: schedules.look_at_schedules(10)
+        calls["fire"] = lambda: schedules.fire(ScheduleChange("a", 0, None, b"", (job("c"),)))
     for name, call in calls.items():
         try:
             call()
