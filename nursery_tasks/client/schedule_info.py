@@ -12,7 +12,7 @@ from ..model.codec import Codec, Undecodable
 from ..model.schedule import ScheduleRow
 from ..model.states import JobState
 from ..scheduling.moments import of_epoch
-from ..scheduling.schedule import Schedule, read_schedule
+from ..scheduling.schedule import Schedule, UnreadableSchedule, read_schedule
 
 LATE_SECONDS = 5.0  # after which a slot that nobody has decided about is worth a word
 _CODEC = Codec()
@@ -83,16 +83,16 @@ def schedule_of(row: ScheduleRow) -> Schedule | None:
     """Read a stored schedule; None: it is of a newer version of this package."""
     try:
         return read_schedule(row.body)
-    except (msgspec.DecodeError, ValueError, TypeError):
+    except UnreadableSchedule:
         return None
 
 
 def info_of_schedule(row: ScheduleRow, now: datetime, last_state: JobState | None) -> ScheduleInfo:
     """Make of a stored schedule what programs see."""
-    schedule = schedule_of(row)
-    if schedule is None:
-        error = "it was stored by another version of nursery-tasks, which this one cannot read"
-        return ScheduleInfo(name=row.name, state=ScheduleState.BROKEN, error=error)
+    try:
+        schedule = read_schedule(row.body)
+    except UnreadableSchedule as error:
+        return ScheduleInfo(name=row.name, state=ScheduleState.BROKEN, error=str(error))
     definition, history = schedule.definition, schedule.history
     policies, timing, job = definition.policies, definition.timing, definition.job
     due = schedule.look_at(row.name)

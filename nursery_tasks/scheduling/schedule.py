@@ -72,7 +72,23 @@ class Schedule(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
         return self.definition.timing.due_at(name, self.history.next_slot).timestamp()
 
 
-read_schedule: Final = msgspec.msgpack.Decoder(Schedule).decode  # raises msgspec.DecodeError
+class UnreadableSchedule(ValueError):
+    """The bytes are no schedule of this version; the text says why."""
+
+
+def read_schedule(body: bytes) -> Schedule:
+    """Read what `Schedule.to_body` has written.
+
+    Raises:
+        UnreadableSchedule: It comes from a version that knows more, or names a zone that is not known here.
+    """
+    try:
+        return _DECODER.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise UnreadableSchedule(f"it was stored by another version, or cannot be read on this machine ({error})") from None
+
+
+_DECODER: Final = msgspec.msgpack.Decoder(Schedule)
 
 
 def begin(definition: Definition, now: datetime) -> Schedule:

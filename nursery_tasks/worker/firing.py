@@ -19,7 +19,7 @@ from ..model.schedule import ScheduleChange, ScheduleRow
 from ..registry import Registry
 from ..scheduling.deciding import Step, decide
 from ..scheduling.runs import job_of_run
-from ..scheduling.schedule import Definition, Schedule, begin, read_schedule, redefine, run_id
+from ..scheduling.schedule import Definition, Schedule, UnreadableSchedule, begin, read_schedule, redefine, run_id
 
 UNKNOWN_SECONDS: Final = 5.0  # for a worker that knows the task, before others say that nobody does
 BROKEN_SECONDS: Final = 30.0  # between two looks at what cannot be run
@@ -63,13 +63,18 @@ class Firing:
         if problem is not None:
             return await self._say_broken(row, schedule, problem, now)
         outcomes = await self._outcomes(schedule.history.unfinished)
-        step = decide(row.name, schedule, now, here_since, outcomes)
+        try:
+            step = decide(row.name, schedule, now, here_since, outcomes)
+            jobs = () if step is None else self._jobs_of(row.name, schedule.definition, step)
+        except Exception as error:  # a zone that this machine does not know, a package that it lacks: others go on
+            _log.debug("schedule %s", row.name, exc_info=True)
+            return await self._say_broken(row, schedule, f"{type(error).__name__}: {error}", now)
         if step is None:
             return False
         if step.cancelled:  # before the new run: if this worker dies here, the next one to look does it again
             await self._gateway.cancel(step.cancelled, _CANCEL_REASON)
         after = Schedule(schedule.definition, step.history)
-        if await self._fire(row.name, row.version, after, self._jobs_of(row.name, schedule.definition, step)):
+        if await self._fire(row.name, row.version, after, jobs):
             self._tell(row.name, schedule, step)
         return True
 
@@ -87,8 +92,8 @@ class Firing:
     def _read(self, row: ScheduleRow) -> Schedule | None:
         try:
             return read_schedule(row.body)
-        except (msgspec.DecodeError, ValueError, TypeError) as error:
-            self._unreadable.log("schedule %s is of another version of nursery-tasks, and left alone: %s", row.name, error)
+        except UnreadableSchedule as error:
+            self._unreadable.log("schedule %s is left alone: %s", row.name, error)
             return None
 
     def _problem_with(self, schedule: Schedule) -> str | None:
