@@ -131,7 +131,7 @@ AT_A_SERVER: frozenset[Ability] = frozenset({Part.REPLIES, Part.FACTS, Part.POST
 
 BROKERS = {
     "memory": Candidate(open_memory, IN_MEMORY | {Part.SCHEDULES}),
-    "sqlite": Candidate(open_sqlite, STORED),
+    "sqlite": Candidate(open_sqlite, STORED | {Part.SCHEDULES}),
     "redis": Candidate(open_redis, STORED),
     "valkey": Candidate(open_valkey, STORED, topics=SCRIPTS),
     "cluster": Candidate(open_cluster, STORED, topics=SCRIPTS),

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import apsw
-import msgspec
 
 from ...errors import BrokerFull, InvalidBrokerUrl, InvalidOptions
 from ...model.delivery import (
@@ -40,9 +39,10 @@ from .maintenance import Maintenance
 from .outbox import SqliteReplies
 from .owning import hold_leases
 from .parking import SqliteParking, claim_with_parked, is_any_parked
+from .schedules import SqliteSchedules
 from .settling import check_settlements, needs_disk, settle_jobs
 from .submitting import check_room, submit_jobs
-from .sweeping import is_anything_to_do, next_due_seconds, next_room_seconds, sweep_jobs
+from .sweeping import add_what_is_next, is_anything_to_do, sweep_jobs
 from .wakeup import Audience
 
 _OPTIONS: Final = ("synchronous", "busy_timeout")
@@ -94,6 +94,7 @@ class SqliteBroker(Broker):
         self.facts = SqliteFacts(database)
         self.postbox = SqlitePostbox(database)
         self._maintenance = Maintenance(database)
+        self.schedules = SqliteSchedules(database, self._audience, self._maintenance.after_write)
         self._backlog = False  # whether the last claim got all it wanted; any thread writes it, a wrong value costs a look
 
     @classmethod
@@ -217,9 +218,7 @@ class SqliteBroker(Broker):
                 lambda cursor, now: sweep_jobs(cursor, now, limit, trust_leases=database.trusts_leases)
             )
             self._audience.tell(hints)
-        next_due = database.read(lambda cursor: next_due_seconds(cursor, database.clock()))
-        next_room = database.read(lambda cursor: next_room_seconds(cursor, database.clock()))
-        return msgspec.structs.replace(swept, next_due_seconds=next_due, next_room_seconds=next_room)
+        return database.read(lambda cursor: add_what_is_next(cursor, database.clock(), swept))
 
     def listen(self, topics: Sequence[Topic], emit: Emit) -> Listener:
         self._database.check_usable()

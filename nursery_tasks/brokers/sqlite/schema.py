@@ -10,8 +10,9 @@
     held(name, seq)                the jobs of each limit that workers hold, if it counts what is held
     rate(name, full_at)            how far a limit that is a rate is used up: see `model.limits`
     lock(name, place, ...)         who stands in line for a lock; the first has it, once there is a token
+    schedule(name, version, ...)   what is to be submitted when; `at`: when somebody has to look at it, NULL: not by itself
     meta(name, value)              `clock`: the latest moment that any process has seen, against clocks that are set back;
-                                   `token`: the last one of a lock
+                                   `token`: the last one of a lock; `schedule`: the last version of any schedule
     jobs                           a view of `job` with words for states and readable times, for people
 
 Columns of `job`. Moments are epoch seconds on the broker's clock.
@@ -64,7 +65,7 @@ from ..common.states import STATES
 from ..protocol import CRASH_STEP
 
 APPLICATION_ID: Final = 0x4E755461  # "NuTa" in the file's header, so that `file` and this broker know whose it is
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 
 SCHEDULED, READY, CLAIMED, STARTED, SUCCEEDED, FAILED, CANCELLED, EXPIRED, DEAD = range(len(STATES))
 
@@ -169,8 +170,12 @@ CREATE VIEW jobs AS SELECT
     iif({STILL_PARKED}, parked, NULL) AS parked,
     CAST(progress AS TEXT) AS progress, CAST(outcome AS TEXT) AS outcome, CAST(payload AS TEXT) AS message
 FROM job;
-PRAGMA user_version = {SCHEMA_VERSION};
 """
+_SCHEDULES: Final = """
+CREATE TABLE schedule (name TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, at REAL, body BLOB NOT NULL);
+CREATE INDEX schedule_at ON schedule(at, name) WHERE at IS NOT NULL;
+"""
+_STAMP: Final = f"PRAGMA user_version = {SCHEMA_VERSION};"
 TABLES: Final = f"""
 CREATE TABLE job (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -227,6 +232,8 @@ PRAGMA application_id = {APPLICATION_ID};
 {_GIVEN_BACK}
 {_PARKING}
 {_VIEW}
+{_SCHEDULES}
+{_STAMP}
 """
 
 _TO_3: Final = f"""
@@ -260,6 +267,8 @@ DROP TRIGGER job_goes;
 UPDATE gate SET first = (SELECT min({SCORE}) FROM job WHERE job.gate = gate.id AND job.state = {READY});
 """
 
+_TO_6: Final = f"{_SCHEDULES}{_STAMP}"
+
 # version -> how a file of that version becomes one of this version, while older programs may have it open
 MIGRATIONS: Final = {
     1: f"""
@@ -270,8 +279,10 @@ ALTER TABLE job ADD COLUMN tags TEXT;
 {_TO_3}
 {_TO_4}
 {_TO_5}
+{_TO_6}
 """,
-    2: f"{_TO_3}{_TO_4}{_TO_5}",
-    3: f"{_TO_4}{_TO_5}",
-    4: _FROM_4,
+    2: f"{_TO_3}{_TO_4}{_TO_5}{_TO_6}",
+    3: f"{_TO_4}{_TO_5}{_TO_6}",
+    4: f"{_FROM_4}{_TO_6}",
+    5: _TO_6,
 }

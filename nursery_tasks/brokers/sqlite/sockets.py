@@ -27,12 +27,20 @@ from typing import Final
 
 from ...model.delivery import Hint, Topic
 
-LETTERS: Final[dict[Topic, str]] = {"work": "w", "due": "d", "cancel": "c", "change": "g", "outcome": "o", "lock": "l"}
+LETTERS: Final[dict[Topic, str]] = {
+    "work": "w",
+    "due": "d",
+    "cancel": "c",
+    "change": "g",
+    "outcome": "o",
+    "lock": "l",
+    "schedule": "s",
+}
 TOPICS: Final[dict[str, Topic]] = {letter: topic for topic, letter in LETTERS.items()}
 
 MAX_DATAGRAM_BYTES: Final = 32 * 1024  # a hint with more names says "anything" instead
 _MAX_PATH_BYTES: Final = 103  # of a socket: macOS has room for 104 with the final NUL, Linux for 108
-_NAME_BYTES: Final = 22  # at most, of a socket's file
+_NAME_BYTES: Final = 24  # at most, of a socket's file
 _SETTLED_NS: Final = 50_000_000  # an older listing of the directory cannot have missed what came in the same tick of its clock
 _BIND_TRIES: Final = 10
 _HAS_SOCKETS: Final = hasattr(socket, "AF_UNIX")

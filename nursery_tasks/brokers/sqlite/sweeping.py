@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import apsw
+import msgspec
 
 from ...model.delivery import KEPT_SECONDS, Swept
 from ...model.options import DEAD_TTL_SECONDS
@@ -32,9 +33,12 @@ _ANYTHING: Final = f"""
         OR EXISTS (SELECT 1 FROM lock WHERE until <= ?1)
         OR EXISTS (SELECT 1 FROM rate WHERE full_at <= ?1 - {RATE_KEPT_SECONDS})
 """
-_NEXT_ROOM: Final = "SELECT min(opens) FROM gate WHERE opens > 0"
 _FORGET_RATES: Final = "DELETE FROM rate WHERE full_at <= ?"
-_NEXT_DUE: Final = f"SELECT min(at) FROM job WHERE state = {SCHEDULED}"
+_NEXT: Final = f"""
+    SELECT (SELECT min(at) FROM job WHERE state = {SCHEDULED}),
+        (SELECT min(opens) FROM gate WHERE opens > 0),
+        (SELECT min(at) FROM schedule WHERE at IS NOT NULL)
+"""
 
 _FIND_DUE: Final = f"SELECT seq, queue FROM job WHERE state = {SCHEDULED} AND at <= ? ORDER BY at, seq LIMIT ?"
 _MAKE_READY: Final = BatchStatement(
@@ -92,16 +96,11 @@ def is_anything_to_do(cursor: apsw.Cursor, now: float) -> bool:
     return bool(fetch_value(cursor, _ANYTHING, now))
 
 
-def next_due_seconds(cursor: apsw.Cursor, now: float) -> float | None:
-    """Say when the next scheduled job is due, from now."""
-    due = fetch_value(cursor, _NEXT_DUE)
-    return None if due is None else max(0.0, due - now)
-
-
-def next_room_seconds(cursor: apsw.Cursor, now: float) -> float | None:
-    """Say when the next rate has room for jobs that wait for it, from now."""
-    opens = fetch_value(cursor, _NEXT_ROOM)
-    return None if opens is None else max(0.0, opens - now)
+def add_what_is_next(cursor: apsw.Cursor, now: float, swept: Swept) -> Swept:
+    """Add to what a sweep did when the next thing of each kind is to be done."""
+    moments = fetch(cursor, _NEXT)[0]
+    due, room, schedule = (None if moment is None else max(0.0, moment - now) for moment in moments)
+    return msgspec.structs.replace(swept, next_due_seconds=due, next_room_seconds=room, next_schedule_seconds=schedule)
 
 
 def sweep_jobs(cursor: apsw.Cursor, now: float, limit: int, *, trust_leases: bool = True) -> tuple[Swept, Hints]:
