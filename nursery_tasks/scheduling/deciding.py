@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from msgspec.structs import replace
@@ -16,7 +16,6 @@ from .slots import Slots
 
 AT_ONCE: Final = 100  # slots in one step
 KNOWN: Final = 100  # unfinished runs that are remembered
-OTHERS_SECONDS: Final = 1.0  # for whoever was there before to decide about a slot that a newcomer would count as missed
 _FAILURES: Final = frozenset({JobState.FAILED, JobState.DEAD})
 
 
@@ -35,17 +34,12 @@ class Step:
     cancelled: tuple[str, ...] = ()
 
 
-def decide(
-    name: str, schedule: Schedule, now: datetime, here_since: datetime, outcomes: Mapping[str, Stored | None]
-) -> Step | None:
+def decide(name: str, schedule: Schedule, now: datetime, here_since: datetime, outcomes: Mapping[str, Stored | None]) -> Step:
     """Decide about the slots of a schedule that are due.
 
     Args:
-        here_since: Since when whoever asks has been there.
+        here_since: Since when somebody has been there to run it.
         outcomes: What is known of `history.unfinished`.
-
-    Returns:
-        None: nothing yet; whoever was here before has the first word.
     """
     definition, history = schedule.definition, schedule.history
     policies, timing = definition.policies, definition.timing
@@ -57,10 +51,6 @@ def decide(
     if failed is not None:
         return Step(replace(history, paused=True, note=f"the run {failed[0]} is {failed[1]}"))
     slots = Slots(name, timing, first)
-    if policies.catch_up == "none" and policies.window_seconds is None:
-        due = slots.due_at(first)
-        if due < here_since and now < due + timedelta(seconds=OTHERS_SECONDS):
-            return None
     chosen: list[datetime] = []
     going_on: datetime | None = None
     for slot in slots.to_run(policies, now, here_since):

@@ -30,7 +30,7 @@ class Slots:
         """Go through the slots that are due and get a run, in their order.
 
         Args:
-            here_since: Since when whoever asks has been there. What was due before that was missed, unless somebody else was.
+            here_since: Since when somebody has been there to run them. What was due before that was missed.
         """
         on_time = max(now - timedelta(seconds=ON_TIME_SECONDS), here_since)
         if policies.window_seconds is not None:

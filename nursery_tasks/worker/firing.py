@@ -65,12 +65,10 @@ class Firing:
         outcomes = await self._outcomes(schedule.history.unfinished)
         try:
             step = decide(row.name, schedule, now, here_since, outcomes)
-            jobs = () if step is None else self._jobs_of(row.name, schedule.definition, step)
+            jobs = self._jobs_of(row.name, schedule.definition, step)
         except Exception as error:  # a zone that this machine does not know, a package that it lacks: others go on
             _log.debug("schedule %s", row.name, exc_info=True)
             return await self._say_broken(row, schedule, f"{type(error).__name__}: {error}", now)
-        if step is None:
-            return False
         if step.cancelled:  # before the new run: if this worker dies here, the next one to look does it again
             await self._gateway.cancel(step.cancelled, _CANCEL_REASON)
         after = Schedule(schedule.definition, step.history)

@@ -26,22 +26,27 @@ from ..scheduling.moments import of_epoch
 from ..scheduling.schedule import Definition
 from .backoff import Outage
 from .firing import Firing
+from .services import BEAT_SECONDS
 
 LOOKS: Final = 200  # schedules in one look
 AT_ONCE: Final = 6  # calls to the broker for different schedules, side by side; a file syncs once for all of them
 LEFT_SECONDS: Final = 0.5  # before another look at what is left to others
+ALIVE_SECONDS: Final = BEAT_SECONDS + 1.0  # a worker that was not heard of for longer is not there, or too late
+_LONG_AGO: Final = of_epoch(0.0)
 
 
 class Ticker:
     """Puts the schedules that the app declares, and runs what is due, its own and all others of the broker.
 
     Args:
+        name: The worker's.
         declared: Makes the schedules that stand in the app's code, by name.
         now: The moment in the world, in epoch seconds, for display.
     """
 
     def __init__(
         self,
+        name: str,
         gateway: Gateway,
         registry: Registry,
         declared: Callable[[], Mapping[str, Definition]],
@@ -49,6 +54,7 @@ class Ticker:
         *,
         fraction: Callable[[], float],
     ) -> None:
+        self._name = name
         self._gateway = gateway
         self._declared = declared
         self._firing = Firing(gateway, registry, now)
@@ -92,8 +98,16 @@ class Ticker:
     async def _put_declared(self) -> None:
         look = await self._gateway.call(schedules_of(self._gateway.broker).look_at_schedules, 0)
         if self._here_since is None:
-            self._here_since = of_epoch(look.now)
+            self._here_since = _LONG_AGO if await self._is_anybody_there(look.now) else of_epoch(look.now)
         await self._firing.put(self._declared(), of_epoch(look.now))
+
+    async def _is_anybody_there(self, now: float) -> bool:
+        """Look for other workers: what is due is not missed while one of them may be about to run it."""
+        admin = self._gateway.broker.admin
+        if admin is None:
+            return False
+        workers = await self._gateway.call(admin.list_workers)
+        return any(worker.name != self._name and now - worker.seen_at < ALIVE_SECONDS for worker in workers)
 
     async def _tick(self) -> None:
         look = await self._gateway.call(schedules_of(self._gateway.broker).look_at_schedules, LOOKS)

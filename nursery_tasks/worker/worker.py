@@ -100,7 +100,7 @@ class Worker:
             clock,
             fraction=fraction,
         )
-        self._ticker = Ticker(self._gateway, app.registry, app.schedule_definitions, self._now, fraction=fraction)
+        self._ticker = Ticker(self.name, self._gateway, app.registry, app.schedule_definitions, self._now, fraction=fraction)
         self._sweeper = Sweeper(
             self._gateway,
             self._keeper.renew_on_loop,
