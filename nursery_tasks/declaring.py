@@ -15,7 +15,7 @@ from .client.job import check_job
 from .errors import InvalidArguments, InvalidOptions, UnknownTask
 from .model.codec import CustomType, Format
 from .model.duration import Duration, to_seconds
-from .model.options import DefaultOptions, JobOptions, check_options
+from .model.options import AT_MOST_ONCE, NOT_DURABLE, DefaultOptions, JobOptions, check_options
 from .model.slips import SCHEDULE_ONLY, TASK_ONLY, WORKFLOW_ONLY
 from .registry import Registry, TaskSpec, is_async, make_spec
 from .resources import Lifespan, inject, open_resources
@@ -331,6 +331,8 @@ class Declarations(ABC):
         if given.get("retry") is not None:
             expected = "none: a durable workflow is run again when its worker dies; give retries to what it runs"
             raise InvalidOptions("retry", given["retry"], expected)
+        if given.get("delivery") == AT_MOST_ONCE:
+            raise InvalidOptions("delivery", AT_MOST_ONCE, NOT_DURABLE)
         given.setdefault("max_crashes", DURABLE_MAX_CRASHES)
         if UNDO_TASK not in self.registry.own:
             undoing = make_durable(self, UNDO_TASK, make_undo(self), 0.0)

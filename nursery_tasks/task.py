@@ -70,6 +70,8 @@ class Bound(Generic[P, R]):
             max_crashes: After how many workers that died under it the job is put aside (default 3).
             limits: `Concurrency(...)` and `RateLimit(...)`: how many jobs may run at once, or start in a time. They replace
                 those of the task.
+            delivery: `at_least_once` (default), or `at_most_once`: the handler is never started twice. Its start is stored
+                before it runs, and a job whose worker is lost after that is dead. It has no `retry`.
 
         Raises:
             InvalidOptions: A value is out of its range, or an option does not exist.

@@ -51,6 +51,7 @@ class Feature(StrEnum):
     DURABLE = "durable storage"
     WORKFLOWS = "durable workflows"  # records, jobs as owners, and outcomes that are kept for them
     SHARED = "sharing between processes"
+    ONCE = "delivery at most once"  # the start of such a job is its last, see `Submission.once`
     PLACES = "places in line"  # a job that came back stands where it stood before
 
 
@@ -122,6 +123,9 @@ class Broker(Protocol):
 
         An attempt counts from its `Started`, or from its `Finished` or `Retried` when no `Started` came before; `Released`
         takes it back. A second `Started` changes nothing and is True.
+
+        Of a job that is delivered at most once (`Submission.once`, with `Feature.ONCE`) a start is final. What would bring it
+        back from there makes it `dead`: a lost lease, a `Retried`, a `Released` after its `Started`. A cancel still wins.
 
         The reply of a `Finished` goes to its list in the same step: never without the outcome, and never twice. A list keeps
         the newest `REPLIES_KEPT`, each for `REPLY_SECONDS`, or as long as its last one. A broker without `replies` drops them.

@@ -13,7 +13,7 @@ from ..errors import InvalidArguments, InvalidOptions, NotAJob, PayloadTooLarge
 from ..model.delivery import Receipt, Submission
 from ..model.limits import Limit, limits_for_job
 from ..model.message import Message
-from ..model.options import GivenOptions, JobOptions
+from ..model.options import AT_MOST_ONCE, NOT_DURABLE, GivenOptions, JobOptions
 from ..model.retry import RetryRule
 from .handle import JobHandle
 from .ports import Connected, Recorder
@@ -123,7 +123,7 @@ class Job(Generic[R_co]):
         Raises:
             NotSerializable: An argument cannot travel.
             PayloadTooLarge: The message is larger than *limit_bytes*.
-            InvalidOptions: The key of a limit cannot be made of the arguments.
+            InvalidOptions: The key of a limit cannot be made of the arguments, or a durable workflow is to be delivered once.
         """
         options = self.options
         parent = current_job_or_none()
@@ -166,10 +166,13 @@ class Job(Generic[R_co]):
             retry=(options.retry or NEVER_AGAIN) if "retry" in changed else None,
             tags=options.tags,
             fingerprint=self.made_for,
+            once=options.delivery == AT_MOST_ONCE if "delivery" in changed else None,
         )
 
     def _submission(self, job_id: str, message: Message, limit_bytes: int) -> Submission:
         options = self.options
+        if options.delivery == AT_MOST_ONCE and self._is_durable():
+            raise InvalidOptions("delivery", options.delivery, NOT_DURABLE)
         payload = self._app.registry.codec.encode(f"an argument of {self.task}", message)
         if len(payload) > limit_bytes:
             raise PayloadTooLarge(f"the message for {self.task}", len(payload), limit_bytes)
@@ -188,7 +191,12 @@ class Job(Generic[R_co]):
             keep_seconds=options.result_ttl_seconds,
             max_crashes=options.max_crashes,
             limits=self._limits() if options.limits else (),
+            once=options.delivery == AT_MOST_ONCE,
         )
+
+    def _is_durable(self) -> bool:
+        spec = self._app.registry.tasks.get(self.task)
+        return spec is not None and spec.durable
 
     def _limits(self) -> tuple[Limit, ...]:
         """Make the limits of this job out of its arguments."""

@@ -10,8 +10,8 @@ import msgspec
 
 from ..brokers.gateway import Gateway
 from ..brokers.needed import limits_of
-from ..brokers.protocol import Broker
-from ..errors import NoWorkers
+from ..brokers.protocol import Broker, Feature
+from ..errors import NotSupported, NoWorkers
 from ..events import EventKind, Events, JobEvent
 from ..model.delivery import Receipt, Submission
 from ..model.listing import WorkerRecord
@@ -44,11 +44,10 @@ class Encoder:
         """Make a submission of a job for *broker*; raises as `Job.to_submission` does.
 
         Raises:
-            NotSupported: The job has limits, and the broker would run it as if it had none.
+            NotSupported: The job has limits or is delivered at most once, and the broker would run it as any other.
         """
         submission = job.to_submission(job_id or self.new_id(), self.now(), self._limit_bytes, remaining_seconds)
-        if submission.limits:
-            limits_of(broker)
+        _check_support(broker, submission)
         if job.options.local:
             return msgspec.structs.replace(submission, queue=f"{submission.queue}@{self._node}")
         return submission
@@ -56,8 +55,7 @@ class Encoder:
     def encode_template(self, broker: Broker, job: Unsent) -> Submission:
         """Make the job of a schedule; raises as `Job.to_template` does, and `encode`."""
         submission = job.to_template(self._limit_bytes)
-        if submission.limits:
-            limits_of(broker)
+        _check_support(broker, submission)
         return submission
 
     def tell_queued(self, submissions: Sequence[Submission], receipts: Iterable[Receipt]) -> None:
@@ -77,6 +75,13 @@ class Encoder:
                         wait_seconds=submission.delay_seconds or None,
                     )
                 )
+
+
+def _check_support(broker: Broker, submission: Submission) -> None:
+    if submission.limits:
+        limits_of(broker)
+    if submission.once and Feature.ONCE not in broker.features:
+        raise NotSupported(broker.name, Feature.ONCE, broker.step)
 
 
 class Submitter:

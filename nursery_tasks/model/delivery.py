@@ -44,6 +44,7 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
         limits: What must have room when a worker claims it, all of them at once; each has a name of its own.
         raw: The payload is no message but what another program has put in, as it came: the worker finds the task that takes
             what is raw on this queue.
+        once: Its handler is never started twice: once its `Started` is stored, nothing but a requeue makes it ready again.
     """
 
     id: str
@@ -65,6 +66,7 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
     outcome: bytes = b""
     limits: tuple[Limit, ...] = ()
     raw: bool = False
+    once: bool = False
 
     def keep_seconds_after(self, state: JobState) -> float:
         """Return how long the outcome is kept when the job ends in *state*."""
@@ -114,7 +116,7 @@ class Delivery(msgspec.Struct, frozen=True):
         age_seconds: How long ago it was submitted, on the broker's clock.
         owned: Whether it has an owner.
         waited_seconds: How long it could have been started before this claim, since its last return if there was one.
-        raw: As submitted.
+        raw, once: As submitted.
         parked: It was parked under this name (see `Released`), and no worker that knows the name has asked for it in time.
         address: The broker's own way to find the job again; nobody else reads it.
     """
@@ -134,12 +136,17 @@ class Delivery(msgspec.Struct, frozen=True):
     raw: bool = False
     parked: str | None = None
     address: Any = None
+    once: bool = False
 
 
 class Started(msgspec.Struct, frozen=True, gc=False):
-    """The handler is about to run: from now on a lost lease counts as a crash."""
+    """The handler is about to run: from now on a lost lease counts as a crash.
+
+    *promised*: it must survive whatever an accepted job survives, because the handler runs only after it is stored.
+    """
 
     delivery: Delivery
+    promised: bool = False
 
 
 class Progressed(msgspec.Struct, frozen=True, gc=False):

@@ -38,6 +38,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         sent_at: When it was made, in epoch seconds on the submitter's clock; for display only.
         id: The job's id as another program gave it; brokers heed it, and an answer repeats it.
         reply_to: Where another program waits for the answer.
+        once: Whether its handler is started at most once, where the submitter changed it.
     """
 
     v: int = VERSION
@@ -56,3 +57,4 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     sent_at: float | None = None
     id: str | int | None = None
     reply_to: str | None = None
+    once: bool | None = None

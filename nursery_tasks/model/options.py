@@ -15,7 +15,11 @@ from .retry import Retry, RetryRule
 from .slips import CALL_ONLY, Place, unknown_option
 
 Kind = Literal["loop", "thread", "process", "interpreter"]
+DeliveryMode = Literal["at_least_once", "at_most_once"]
 KINDS: Final = ("loop", "thread", "process", "interpreter")
+AT_LEAST_ONCE: Final = "at_least_once"
+AT_MOST_ONCE: Final = "at_most_once"
+NOT_DURABLE: Final = "'at_least_once' for a durable workflow, whose function is run again; give it to the tasks that it runs"
 
 DEFAULT_QUEUE: Final = "default"
 MAX_PRIORITY: Final = 9
@@ -50,6 +54,10 @@ class JobOptions:
         tags: Words to find the job by.
         max_crashes: After how many dead workers the job is put aside.
         limits: How many may run at once, or start in a time.
+        delivery: Whether a started job whose worker is lost is started again, or is dead.
+
+    Raises:
+        InvalidOptions: Two of them exclude each other.
     """
 
     queue: str = DEFAULT_QUEUE
@@ -66,7 +74,13 @@ class JobOptions:
     tags: tuple[str, ...] = ()
     max_crashes: int = MAX_CRASHES
     limits: tuple[AnyLimit, ...] = ()
+    delivery: DeliveryMode = AT_LEAST_ONCE
     changed: frozenset[str] = field(default=frozenset(), compare=False)  # what differs from the task: only that travels
+
+    def __post_init__(self) -> None:
+        if self.retry is not None and self.delivery == AT_MOST_ONCE:
+            expected = "none, or retry=None, beside delivery='at_most_once': such a job is never started a second time"
+            raise InvalidOptions("retry", self.retry, expected)
 
     def changed_by(self, given: GivenOptions) -> JobOptions:
         """Return a copy with what a user gave, checked.
@@ -93,6 +107,7 @@ class DefaultOptions(TypedDict, total=False):
     tags: tuple[str, ...] | list[str]
     max_crashes: int
     limits: Sequence[AnyLimit] | AnyLimit
+    delivery: DeliveryMode
 
 
 class GivenOptions(DefaultOptions, total=False):
@@ -188,6 +203,12 @@ def _check_tags(option: str, value: object) -> tuple[str, ...]:
     return tuple(check_name(option, tag) for tag in cast("tuple[object, ...]", value))
 
 
+def _check_delivery(option: str, value: object) -> str:
+    if value not in (AT_LEAST_ONCE, AT_MOST_ONCE):
+        raise InvalidOptions(option, value, f"{AT_LEAST_ONCE!r} or {AT_MOST_ONCE!r}")
+    return str(value)
+
+
 def _check_timeout(option: str, value: Duration | None) -> float | None:
     return to_optional_seconds(option, value, at_least=0.001)
 
@@ -207,6 +228,7 @@ _CHECKS: dict[str, tuple[str, Any]] = {  # public word -> (field of JobOptions, 
     "tags": ("tags", _check_tags),
     "max_crashes": ("max_crashes", _check_count),
     "limits": ("limits", check_limits),
+    "delivery": ("delivery", _check_delivery),
 }
 
 assert {target for target, _ in _CHECKS.values()} <= {field.name for field in fields(JobOptions)}

@@ -18,6 +18,14 @@ OWNER_GONE: Final = "its owner is gone"  # an owner's lease ran out, or was let 
 OWNER_ENDED: Final = "the job that awaited it has ended"  # or has lost its lease, or was given back
 
 
+LOST_OR_GIVEN_BACK: Final = "its worker was lost, or gave it back"
+
+
+def once_over(why: str) -> str:
+    """Say why a job is dead that is delivered at most once, and had started."""
+    return f"{why}; it had started, and is delivered at most once"
+
+
 def workers_died(crashes: int) -> str:
     """Say why a job is dead after so many crashes."""
     return "the worker that ran it died" if crashes == 1 else f"{crashes} workers died while they ran it"
@@ -40,17 +48,20 @@ def pack_cancelled(reason: str | None, attempts: int, worker: str | None, ended_
     return pack_outcome(Outcome(state=JobState.CANCELLED, reason=reason, attempt=attempts, worker=told, ended_at=ended_at))
 
 
-def pack_dead(crashes: int, attempts: int, worker: str | None, ended_at: float, failure: bytes | None) -> bytes:
+def pack_dead(
+    crashes: int, attempts: int, worker: str | None, ended_at: float, failure: bytes | None, *, once: bool = False
+) -> bytes:
     """Pack the outcome of a job whose workers died.
 
     Args:
         failure: The packed outcome of the last attempt that failed, if one did: its error is what a person can go by.
+        once: It is delivered at most once, so its one start was its last, however that came to its end.
     """
     return pack_outcome(
         Outcome(
             state=JobState.DEAD,
             error=unpack_outcome(failure).error if failure else None,
-            reason=workers_died(crashes),
+            reason=once_over(LOST_OR_GIVEN_BACK) if once else workers_died(crashes),
             attempt=attempts,
             worker=worker,
             ended_at=ended_at,

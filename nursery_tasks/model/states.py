@@ -8,7 +8,8 @@ Every broker makes these moves and no others; the documentation draws the pictur
   has parked, because it does not know the task, is scheduled, too; `claim` takes it from there for a worker that does.
 - *ready*: any worker may have it. A worker's `claim` takes it, with a fresh token and a lease.
 - *claimed*: one worker holds it and has not said that it runs. A lost lease brings it back to ready, without blame.
-- *started*: the worker has said that it runs. A lost lease counts as a crash; the third one makes it dead.
+- *started*: the worker has said that it runs. A lost lease counts as a crash; the third one makes it dead. A job that is
+  delivered at most once is dead whatever would make it ready or scheduled from here: a lost lease, a `retry`, a `release`.
 - *succeeded*, *failed*, *cancelled*, *expired*, *dead*: it has ended; the outcome is kept for its time, then dropped.
   A `requeue` by a person is the one way back.
 
@@ -59,8 +60,12 @@ MOVES: dict[str, dict[JobState, frozenset[JobState]]] = {
     },
     "start": {JobState.CLAIMED: frozenset({JobState.STARTED})},
     "finish": dict.fromkeys(HELD, ENDED),
-    "retry": {state: _BACK | {JobState.CANCELLED} for state in HELD},  # cancelled: a cancel was asked for meanwhile
-    "release": {state: _BACK | {JobState.CANCELLED} for state in HELD},
+    # cancelled: a cancel was asked for meanwhile; dead: it is delivered at most once
+    "retry": {state: _BACK | {JobState.CANCELLED, JobState.DEAD} for state in HELD},
+    "release": {
+        JobState.CLAIMED: _BACK | {JobState.CANCELLED},
+        JobState.STARTED: _BACK | {JobState.CANCELLED, JobState.DEAD},
+    },
     "lease over": {
         JobState.CLAIMED: frozenset({JobState.READY, JobState.CANCELLED}),
         JobState.STARTED: frozenset({JobState.READY, JobState.CANCELLED, JobState.DEAD}),

@@ -104,6 +104,7 @@ def end_of(
         error is not None and _is_cancelled_from_above(),
         given_up,
         job.ended,
+        call.once,
     )
 
 

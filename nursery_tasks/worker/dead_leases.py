@@ -49,7 +49,7 @@ class DeadLeases:
                 _log.warning("cannot end the leases of a dead worker, they run out by themselves: %s", error)
 
     async def _end(self, leases: Sequence[SharedLease]) -> None:
-        running = [Started(_delivery(each)) for each in leases if each.running]
+        running = [Started(_delivery(each), promised=True) for each in leases if each.running]
         if running:
             await self._gateway.settle(running)
         await self._gateway.call(self._gateway.broker.renew, [_delivery(each) for each in leases], 0.0)
@@ -57,5 +57,5 @@ class DeadLeases:
 
 
 def _delivery(each: SharedLease) -> Delivery:
-    """Return as much of a delivery as a broker looks at; the lapse says that its start must survive."""
-    return Delivery(each.job_id, "", "", b"", each.token, lapses=1, address=each.address)
+    """Return as much of a delivery as a broker looks at."""
+    return Delivery(each.job_id, "", "", b"", each.token, address=each.address)

@@ -7,7 +7,7 @@ The first rule that fits decides:
 3. A cancel counts where the handler has ended because of it; whoever finishes first wins. A lost lease outweighs a hand-over to
    another worker, and that a cancel: without a lease nobody knows whose job it is. If it is still ours, it goes back.
 4. What the worker interrupts because it stops is not failed, and no attempt. This comes before the clock is asked, because the
-   clean-up may have lasted.
+   clean-up may have lasted. What is delivered at most once has started, so it cannot go back: it is dead, and says why.
 5. Time limits are judged by the clock, whatever came out: who swallowed a timeout has not succeeded. Of the timeout and the
    caller's deadline the one that was over first counts.
 6. What is left is the handler's own: a value, or an error, after which the retry rule is asked.
@@ -43,6 +43,7 @@ class AttemptEnd(msgspec.Struct, frozen=True):  # made for every job: a frozen d
         stopping: The worker has interrupted it. Nobody asks while there is no error: then it cannot have been.
         given_up: It has not ended, and the time for its clean-up is over.
         settled: It was given up before, and what has become of the job is stored.
+        once: The job is delivered at most once.
     """
 
     job_id: str
@@ -64,6 +65,7 @@ class AttemptEnd(msgspec.Struct, frozen=True):  # made for every job: a frozen d
     stopping: bool = False
     given_up: bool = False
     settled: bool = False
+    once: bool = False
 
 
 class Succeed(msgspec.Struct, frozen=True):
@@ -98,6 +100,13 @@ class Release(msgspec.Struct, frozen=True):
     interrupted: bool = False
 
 
+class Bury(msgspec.Struct, frozen=True):
+    """The job would go back, and is delivered at most once: it is dead."""
+
+    why: str
+    interrupted: bool = False
+
+
 class MarkUnresponsive(msgspec.Struct, frozen=True):
     """The job stays in flight until its handler ends; meanwhile people can see that it does not."""
 
@@ -106,7 +115,7 @@ class Ignore(msgspec.Struct, frozen=True):
     """Nothing is left to be said."""
 
 
-Verdict = Succeed | Fail | TryAgain | Cancel | Release | MarkUnresponsive | Ignore
+Verdict = Succeed | Fail | TryAgain | Cancel | Release | Bury | MarkUnresponsive | Ignore
 
 _SUCCEED: Final = Succeed()
 
@@ -133,7 +142,7 @@ def decide_ending(end: AttemptEnd, fraction: float) -> Verdict:
     if end.cancelled and (end.caught or error is not None):
         return _told(end)
     if end.stopping and error is not None:
-        return Release(WORKER_STOPS, interrupted=True)
+        return _back(end, WORKER_STOPS, interrupted=True)
     if end.now >= end.timeout_at or end.now >= end.deadline_at:
         return _late(end, fraction)
     if error is not None:
@@ -151,8 +160,12 @@ def _given_up(end: AttemptEnd) -> Verdict:
 
 def _told(end: AttemptEnd) -> Verdict:
     if end.lost:
-        return Release(LEASE_LOST)
-    return Release(GIVEN_BACK) if end.given_back else Cancel(end.cancel_reason, _own_error(end))
+        return _back(end, LEASE_LOST)
+    return _back(end, GIVEN_BACK) if end.given_back else Cancel(end.cancel_reason, _own_error(end))
+
+
+def _back(end: AttemptEnd, why: str, *, interrupted: bool = False) -> Release | Bury:
+    return Bury(why, interrupted) if end.once else Release(why, interrupted)
 
 
 def _late(end: AttemptEnd, fraction: float) -> Verdict:
@@ -164,7 +177,7 @@ def _late(end: AttemptEnd, fraction: float) -> Verdict:
 
 
 def _failed(end: AttemptEnd, error: BaseException, fraction: float, reason: str | None = None) -> Verdict:
-    again = decide_retry(error, end.attempt, end.rule, fraction)
+    again = None if end.once else decide_retry(error, end.attempt, end.rule, fraction)
     if again is not None:
         return TryAgain(error, again.wait_seconds)
     # A `Retry` has asked for one attempt too many: what it was raised from says more.

@@ -12,8 +12,9 @@ from ..errors import InvalidArguments, NotSerializable
 from ..model.codec import Undecodable
 from ..model.delivery import Delivery
 from ..model.message import Message
-from ..model.options import KINDS, Kind
+from ..model.options import AT_MOST_ONCE, KINDS, Kind
 from ..model.raw import unwrap_raw
+from ..model.reasons import LOST_OR_GIVEN_BACK, once_over
 from ..model.reply import Address
 from ..model.retry import RetryRule
 from ..registry import AWAY, Registry, TaskSpec, version_of
@@ -31,7 +32,8 @@ NAME_LIMIT: Final = 256  # characters of a name in a broker; tasks have shorter 
 class Call(msgspec.Struct, frozen=True):  # made for every job: a frozen dataclass takes three times as long
     """What to call, and under which rules.
 
-    *payload* is the message for another process, where the delivery's own is none. *address*: where the answer goes.
+    *payload* is the message for another process, where the delivery's own is none. *address*: where the answer goes. *once*:
+    the handler is never started a second time, so its start is stored before.
     """
 
     spec: TaskSpec
@@ -43,6 +45,7 @@ class Call(msgspec.Struct, frozen=True):  # made for every job: a frozen datacla
     deadline: float | None  # of the caller who awaits it, on the loop's clock
     payload: bytes | None = None
     address: Address | None = None
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +96,23 @@ class Preparer:
         limit_bytes: Larger messages are marked as dead without being decoded.
         converts: Which kinds of tasks get converted arguments; others convert them where they run.
         parks: Whether the broker parks jobs.
+        keeps_starts: Whether the broker never gives a job a second time that is delivered at most once.
     """
 
-    def __init__(self, registry: Registry, limit_bytes: int, converts: Collection[Kind] = KINDS, *, parks: bool = True) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        limit_bytes: int,
+        converts: Collection[Kind] = KINDS,
+        *,
+        parks: bool = True,
+        keeps_starts: bool = True,
+    ) -> None:
         self._registry = registry
         self._limit_bytes = limit_bytes
         self._converts = converts
         self._parks = parks
+        self._keeps_starts = keeps_starts
         self._first_seen: dict[str, float] = {}
 
     def prepare(self, delivery: Delivery, now: float, since: float) -> Call | MarkDead | ReleaseUnstarted | FailUnstarted:
@@ -125,6 +138,9 @@ class Preparer:
         if spec is None:
             released = self._release(delivery, message.task, f"no task is named {message.task!r} here", now)
             return released or MarkDead(unknown_for(message.task), address)
+        once = self._is_once(delivery, spec, message)
+        if once and self._had_started(delivery):
+            return MarkDead(once_over(LOST_OR_GIVEN_BACK), address)
         args: Any = message.args
         kwargs = message.kwargs
         is_of_ours = message.fingerprint in (None, spec.signature.fingerprint)
@@ -144,7 +160,20 @@ class Preparer:
         defaults = spec.options
         timeout = defaults.timeout_seconds if message.timeout is None else message.timeout or None
         deadline = None if message.remaining is None else deadline_of(message.remaining, delivery, since)
-        return Call(spec, message, args, kwargs, timeout, message.retry or defaults.retry, deadline, address=address)
+        retry = None if once else message.retry or defaults.retry
+        return Call(spec, message, args, kwargs, timeout, retry, deadline, None, address, once)
+
+    def _is_once(self, delivery: Delivery, spec: TaskSpec, message: Message) -> bool:
+        """Whether the handler is started at most once: as the submission says, and for programs that have not seen the task."""
+        if delivery.once or message.once is not None:
+            return delivery.once or message.once is True
+        return spec.options.delivery == AT_MOST_ONCE
+
+    def _had_started(self, delivery: Delivery) -> bool:
+        """Whether it may have started before. Of what the submission says so the broker knows; else the count tells."""
+        if delivery.once:
+            return False
+        return delivery.attempt > 1 or delivery.crashes > 0 or (delivery.lapses > 0 and not self._keeps_starts)
 
     def find_address(self, delivery: Delivery) -> Address | None:
         """Return where the answer to a delivery goes that is not even prepared; None: nowhere, or nobody can tell."""
@@ -171,13 +200,15 @@ class Preparer:
         try:
             message = raw_message(spec, read_body(body, spec.raw), head)
             address = address_of(message, delivery)
+            if (once := self._is_once(delivery, spec, message)) and self._had_started(delivery):
+                return MarkDead(once_over(LOST_OR_GIVEN_BACK), address)
             args, kwargs = spec.signature.convert(message.args, {}, codec)
             if spec.kind in AWAY:
                 payload = codec.encode(f"the argument of {spec.name}", message)
         except (Undecodable, InvalidArguments, NotSerializable) as error:
             return MarkDead(f"undecodable for {spec.name}: {error}", address)
         options = spec.options
-        return Call(spec, message, args, kwargs, options.timeout_seconds, options.retry, None, payload, address)
+        return Call(spec, message, args, kwargs, options.timeout_seconds, options.retry, None, payload, address, once)
 
     def _release(self, delivery: Delivery, name: str, why: str, now: float) -> ReleaseUnstarted | None:
         """Release a job for workers that know *name*; None: its time is over."""

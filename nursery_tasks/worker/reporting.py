@@ -17,10 +17,11 @@ from ..model.delivery import Finished, Reply, Retried
 from ..model.failure import Failure, ForeignError, describe_safely
 from ..model.options import MAX_PROGRESS_BYTES
 from ..model.outcome import NOTHING, Outcome
+from ..model.reasons import once_over
 from ..model.reply import pack_error
 from ..model.states import JobState
 from ..registry import TaskSpec
-from .ending import Cancel, Fail, Ignore, MarkUnresponsive, Release, Succeed, TryAgain, Verdict
+from .ending import Bury, Cancel, Fail, Ignore, MarkUnresponsive, Release, Succeed, TryAgain, Verdict
 from .foreign import pack_answer
 from .in_flight import InFlightJob
 from .settler import Settler
@@ -69,6 +70,8 @@ class Reporter:
             case Release(why):
                 self._settler.release(job)
                 self.tell(job, EventKind.RELEASED, attempt=attempt, detail=why)
+            case Bury(why):
+                self.finish(job, JobState.DEAD, reason=once_over(why), attempt=attempt, began_at=began_at)
             case MarkUnresponsive():
                 self._settler.mark_unresponsive(job)
             case Ignore():

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from anyio import Lock, current_time, get_cancelled_exc_class, move_on_after
 
+from ..brokers.protocol import Feature
 from ..current import CurrentJob
 from ..events import EventKind, Events
 from ..model.failure import Failure
@@ -19,7 +20,7 @@ from ..model.states import JobState
 from ..registry import HERE, Registry
 from .attempt import end_of, run_attempt
 from .attempt_context import LocalContext
-from .ending import Fail, Release, decide_ending
+from .ending import WORKER_STOPS, Bury, Fail, Release, decide_ending
 from .executors import Execute, Executors
 from .hand_over import HandOver
 from .in_flight import InFlightJob
@@ -59,11 +60,15 @@ class Runner:
         now: Callable[[], float] = time.time,
     ) -> None:
         self.processed = 0
-        self.interrupted = 0  # attempts that were cancelled because the worker stops; their jobs are given back
+        self.interrupted = 0  # attempts that were cancelled because the worker stops; their jobs are given back, or dead
         self.seconds_per_job: float | None = None  # moving average, with decoding, for intake's prefetch
         self.last_ended = current_time()  # when the latest attempt was over, on the loop's clock
         self._preparer = Preparer(
-            registry, limit_bytes, KINDS if not settings.threads else HERE, parks=settler.broker.parking is not None
+            registry,
+            limit_bytes,
+            KINDS if not settings.threads else HERE,
+            parks=settler.broker.parking is not None,
+            keeps_starts=Feature.ONCE in settler.broker.features,
         )
         self._settler = settler
         self.reporter = Reporter(settler, events, registry.codec, limit_bytes, settings.name, now)
@@ -132,7 +137,8 @@ class Runner:
             await self._start_and_call(job, call, now, execute)
 
     async def _start_and_call(self, job: InFlightJob, call: Call, began: float, execute: Execute) -> None:
-        if job.delivery.lapses:
+        is_stored = call.once or job.delivery.lapses > 0
+        if is_stored:
             if not await self._settler.store_start(job):
                 job.lose()
             if job.cancelled:  # while its start was being stored
@@ -140,7 +146,7 @@ class Runner:
                 return
             began = current_time()
         began_at = self._now()
-        self._begin(job, began)
+        self._begin(job, began, is_stored)
         current = self._current_job(job, call)
         job.began_at, job.call = began_at, call
         end = await run_attempt(job, call, current, execute=execute, owns_signals=self._settings.owns_signals)
@@ -151,7 +157,7 @@ class Runner:
         self.last_ended = end.now
         self._note_duration(end.now - began)
         verdict = decide_ending(end, self._fraction())
-        if isinstance(verdict, Release):
+        if isinstance(verdict, Release | Bury):
             self.interrupted += verdict.interrupted
         self.reporter.report(job, call.spec, verdict, end.value, began_at)
 
@@ -201,9 +207,9 @@ class Runner:
         else:
             self.reporter.finish(job, JobState.CANCELLED, reason=job.cancel_reason)
 
-    def _begin(self, job: InFlightJob, began: float) -> None:
+    def _begin(self, job: InFlightJob, began: float, is_stored: bool) -> None:
         job.note_running(running=True)
-        if not job.delivery.lapses:
+        if not is_stored:
             self._settler.mark_started(job, began)
         if self._events.listeners:
             self.reporter.tell(job, EventKind.STARTED, attempt=job.delivery.attempt)
@@ -226,6 +232,14 @@ class Runner:
             _report=lambda value: self.reporter.report_progress(job, value),
             context=job.context,
         )
+
+    def give_back(self, job: InFlightJob) -> None:
+        """Give a job back that a slot has taken, and of which nothing is settled; what may not start twice has ended."""
+        call = job.call  # None: its handler has not begun
+        if call is not None and call.once:
+            self.reporter.report(job, call.spec, Bury(WORKER_STOPS), None, job.began_at)
+        else:
+            self._settler.release(job)
 
     # --- after -----------------------------------------------------------------------------------------------------------
 

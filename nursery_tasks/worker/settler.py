@@ -113,7 +113,7 @@ class Settler:
         """Store the start now and wait for it; False: the job may belong to somebody else by now."""
         while True:
             try:
-                [stored] = await self._beginning.settle([Started(job.delivery)])
+                [stored] = await self._beginning.settle([Started(job.delivery, promised=True)])
             except BrokerError as error:
                 await self.outage.wait(error)
                 if job.lost:

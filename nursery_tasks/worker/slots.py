@@ -117,7 +117,7 @@ class Slots:
                 await self._runner.run(job)
             except BaseException:  # cancelled before the attempt began, or Ctrl-C in the middle of it
                 if not job.ended:
-                    self._settler.release(job)
+                    self._runner.give_back(job)
                 raise
             finally:
                 self._hand_over.done()

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from ..errors import InvalidOptions
-from ..model.options import JobOptions
+from ..model.options import DeliveryMode, JobOptions
 from ..model.retry import RetryRule
 
 FLOW: Final = "nursery_tasks.flow"  # what messages call the task that runs a flow
@@ -37,6 +37,7 @@ class OptionsData(msgspec.Struct, frozen=True, omit_defaults=True):
     job_id: str | None = None
     tags: tuple[str, ...] = ()
     max_crashes: int = _DEFAULTS.max_crashes
+    delivery: DeliveryMode = _DEFAULTS.delivery
     changed: tuple[str, ...] = ()
 
 

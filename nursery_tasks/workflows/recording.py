@@ -183,7 +183,9 @@ class Recording:
             return None
         outcome = Outcome(state=JobState.CANCELLED, reason=self.cut(CUT_REASON), worker=self.job.worker)
         outcome = msgspec.structs.replace(outcome, started_at=began, ended_at=self.connection.now())
-        record = msgspec.structs.replace(record, key=None, limits=(), ended=outcome.state, outcome=pack_outcome(outcome))
+        record = msgspec.structs.replace(
+            record, key=None, limits=(), once=False, ended=outcome.state, outcome=pack_outcome(outcome)
+        )
         with move_on_after(STORE_SECONDS, shield=True):
             stored = await self.store(record)
             return None if self.is_cut(stored) else stored

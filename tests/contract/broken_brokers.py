@@ -886,6 +886,74 @@ class OutcomesAreRewritten(StateMachine):
         return super().settle_one(settlement, now, hints)
 
 
+# --- at most once ---------------------------------------------------------------------------------
+
+
+@mutant
+class NobodyIsDeliveredOnce(MemoryBroker):
+    def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
+        return super().submit([msgspec.structs.replace(job, once=False) for job in jobs])
+
+
+@mutant
+class LostOnesAreStartedAgain(Sweeps):
+    def take_back(self, job: Job, now: float, hints: Hints) -> None:
+        submitted, job.submitted = job.submitted, msgspec.structs.replace(job.submitted, once=False)
+        super().take_back(job, now, hints)
+        job.submitted = submitted
+
+
+class _GivesBackLess(Moves):
+    """Forgets that a job is delivered once, for some moves."""
+
+    forgets: Collection[str] = ()
+
+    def give_back(self, job: Job, move: str, delay_seconds: float, now: float, hints: Hints) -> None:
+        submitted = job.submitted
+        if move in self.forgets:
+            job.submitted = msgspec.structs.replace(submitted, once=False)
+        super().give_back(job, move, delay_seconds, now, hints)
+        job.submitted = submitted
+
+
+@mutant
+class ReleasedOnesAreStartedAgain(_GivesBackLess):
+    forgets = ("release",)
+
+
+@mutant
+class RetriedOnesAreStartedAgain(_GivesBackLess):
+    forgets = ("retry",)
+
+
+@mutant
+class ClaimedOnesAreDead(Moves):
+    def give_back(self, job: Job, move: str, delay_seconds: float, now: float, hints: Hints) -> None:
+        if job.submitted.once:
+            self.end_dead(job, "retry", now, hints)
+        else:
+            super().give_back(job, move, delay_seconds, now, hints)
+
+
+@mutant
+class OnceIsNotSaid(MemoryBroker):
+    def claim(
+        self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float, names: Collection[str] = ()
+    ) -> list[Delivery]:
+        found = super().claim(queues, limit, worker, lease_seconds, names)
+        return [msgspec.structs.replace(delivery, once=False) for delivery in found]
+
+
+@mutant
+class OnceIsForgottenByARequeue(Moves):
+    def requeue(self, job_id: str, now: float, hints: Hints) -> bool:
+        done = super().requeue(job_id, now, hints)
+        if done:
+            job = self.table.jobs[job_id]
+            job.submitted = msgspec.structs.replace(job.submitted, once=False)
+        return done
+
+
 # --- limits ---------------------------------------------------------------------------------------
 
 

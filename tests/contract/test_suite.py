@@ -45,6 +45,7 @@ def test_a_report_names_what_was_left_out_and_why() -> None:
     assert {Feature.DURABLE, Feature.SHARED} >= set().union(*(result.check.needs for result in report.left_out)) - {
         Part.ADMIN,
         Feature.DELAYS,
+        Feature.ONCE,
         Part.LOCKS,
         Part.PARKING,
         Part.SCHEDULES,

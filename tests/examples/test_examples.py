@@ -21,6 +21,7 @@ ALONE = {
     "embedded": "Bonjour, Grace",
     "errors": "cancelled: changed my mind",
     "limits": "at most 2 at once from one host",
+    "order_and_once": "invoice 7 is dead: the worker stops; it had started, and is delivered at most once",
     "other_languages": "1 + 2 = 3",
     "flows": "document 2: 1 lines, mostly 'rivers'",
     "resources": "hello /a, hello /b, hello /c\nclient closed",

@@ -78,28 +78,39 @@ def notoverlap_in_thread(number: int, seconds: float) -> int:
 class Crew:
     """Workers of the command line on one broker, and a client."""
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str, module: str = MODULE) -> None:
         self.folder, self.log = folder, folder / "log"
         self.environment = {**os.environ, "NURSERY_TASKS_BROKER": url, "LOG": str(self.log), "NO_COLOR": "1"}
-        (folder / "limited.py").write_text(MODULE)
+        (folder / "limited.py").write_text(module)
         names: dict[str, object] = {"__name__": "limited"}
-        exec(compile(MODULE.replace("App()", f"App({url!r})"), "limited.py", "exec"), names)
+        exec(compile(module.replace("App()", f"App({url!r})"), "limited.py", "exec"), names)
         self.app = cast("App", names["app"])
         self._stack = ExitStack()
 
-    def start(self, *backends: str, slots: int = 10) -> list[subprocess.Popen[str]]:
+    def start(self, *backends: str, slots: int = 10, workers: int = 1) -> list[subprocess.Popen[str]]:
         """Start workers, and wait until all of them work."""
-        started = [self._start(backend, slots) for backend in backends]
+        started = [self._start(backend, slots, workers) for backend in backends]
         for process in started:
             assert process.stdout is not None
             assert any("to stop" in line for line in process.stdout), "the worker has ended"
         return started
 
-    def _start(self, backend: str, slots: int) -> subprocess.Popen[str]:
+    def _start(self, backend: str, slots: int, workers: int) -> subprocess.Popen[str]:
         how = ["--uvloop"] if backend == "uvloop" else ["--backend", backend]
         process = self._stack.enter_context(
             subprocess.Popen(
-                [sys.executable, "-m", "nursery_tasks", "run", "limited:app", *how, "--slots", str(slots)],
+                [
+                    sys.executable,
+                    "-m",
+                    "nursery_tasks",
+                    "run",
+                    "limited:app",
+                    *how,
+                    "--slots",
+                    str(slots),
+                    "--workers",
+                    str(workers),
+                ],
                 cwd=self.folder,
                 env=self.environment,
                 stdout=subprocess.PIPE,
@@ -139,9 +150,9 @@ class Crew:
 
 
 @contextmanager
-def crew_on(name: str, folder: Path) -> Iterator[Crew]:
+def crew_on(name: str, folder: Path, module: str = MODULE) -> Iterator[Crew]:
     with fresh_url() if name == "redis" else nullcontext(f"sqlite:///{folder / 'jobs.db'}") as url:
-        crew = Crew(folder, url)
+        crew = Crew(folder, url, module)
         try:
             yield crew
         finally:

@@ -364,6 +364,7 @@ async def test_what_needs_a_store_says_so(host: Host) -> None:
         calls: list[Callable[[], Any]] = [
             work.options(key="k").enqueue,
             work.options(limits=[Concurrency(1, name="x")]).enqueue,
+            work.options(delivery="at_most_once").enqueue,
             app.handle("somebody-elses").status,
             app.handle("somebody-elses").result,
             app.workers,

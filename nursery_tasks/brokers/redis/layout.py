@@ -97,16 +97,19 @@ class Description(msgspec.Struct, frozen=True, array_like=True, gc=False):
     raw: bool = False
 
 
-class LimitedDescription(Description, frozen=True, array_like=True, gc=False):
-    """The same of a job with limits."""
+class FullDescription(Description, frozen=True, array_like=True, gc=False):
+    """The same of a job with limits, or one that is delivered at most once."""
 
-    limits: tuple[tuple[str, str, int, float, float, bool], ...] = ()  # name, rule, most, interval, tolerance, rejects
+    limits: tuple[tuple[str, str, int, float, float, bool], ...] | None = None  # name, rule, most, interval, tolerance, rejects
+    once: bool = False
 
 
 def describe(job: Submission) -> Description:
     key, parent, tags, raw = job.key, job.parent, job.tags, job.raw
     facts = (job.id, job.queue, job.task, job.priority, job.keep_seconds, job.max_crashes, key, parent, tags, raw)
-    return LimitedDescription(*facts, _to_places(job.limits)) if job.limits else Description(*facts)
+    if job.limits or job.once:
+        return FullDescription(*facts, _to_places(job.limits) if job.limits else None, job.once)
+    return Description(*facts)
 
 
 def _to_places(limits: Sequence[Limit]) -> tuple[tuple[str, str, int, float, float, bool], ...]:
@@ -140,4 +143,4 @@ def how_to_store(job: Submission, blobs: dict[bytes, int]) -> How | None:
 
 encode: Final = msgspec.msgpack.Encoder().encode
 decode_any: Final[Callable[[bytes], Any]] = msgspec.msgpack.Decoder().decode
-decode_description: Final = msgspec.msgpack.Decoder(Description).decode
+decode_description: Final = msgspec.msgpack.Decoder(FullDescription).decode

@@ -17,6 +17,8 @@ from .layout import decode_any, decode_description, encode
 # n, attempts, crashes, lapses, expires or -1, due, created, owned, the name under which it was parked or False
 _Claimed = tuple[int, int, int, int, float, float, float, int, str | bool]
 
+_OURS_ONCE = 2  # `OURS` in `common.lua`: it is dead because it was delivered once
+
 _decode_claimed = msgspec.msgpack.Decoder(tuple[float, list[_Claimed]]).decode
 _decode_worker = msgspec.json.Decoder(WorkerRecord).decode
 
@@ -48,6 +50,7 @@ def to_deliveries(answer: Sequence[bytes], random: bytes) -> list[Delivery]:
                 raw=about.raw,
                 parked=parked or None,  # type: ignore[arg-type]  # never True
                 address=address,
+                once=about.once,
             )
         )
         place += 2
@@ -61,7 +64,7 @@ def to_stored(row: Any, stored: bytes | None) -> Stored | None:
     number, unresponsive, ours, crashes, attempts, worker, ended_at, cancel = row
     outcome, state = None, to_state(number)
     if number >= NUMBERS[JobState.SUCCEEDED]:
-        outcome = _outcome(state, crashes, attempts, worker, ended_at, cancel, stored) if ours else stored
+        outcome = _outcome(state, crashes, attempts, worker, ended_at, cancel, stored, ours) if ours else stored
     return Stored(state, outcome, unresponsive)
 
 
@@ -72,7 +75,7 @@ def to_record(fields: Sequence[bytes | None]) -> JobRecord:
     n, number, attempts, crashes, created, due, started, ended_at, worker, *more = decode_any(rest or b"")
     owned, unresponsive, cancel, ours, waits_for, parked = more
     state = to_state(number)
-    outcome = _outcome(state, crashes, attempts, worker, ended_at, cancel, stored) if ours else stored
+    outcome = _outcome(state, crashes, attempts, worker, ended_at, cancel, stored, ours) if ours else stored
     return JobRecord(
         id=about.id,
         queue=about.queue,
@@ -153,15 +156,15 @@ def to_locks(answer: Sequence[bytes]) -> list[LockRecord]:
 
 
 def _outcome(
-    state: JobState, crashes: int, attempts: int, worker: Any, ended_at: float, cancel: Any, failure: bytes | None
+    state: JobState, crashes: int, attempts: int, worker: Any, ended_at: float, cancel: Any, failure: bytes | None, ours: Any
 ) -> bytes:
-    """Make the outcome of a job that the broker has ended itself."""
+    """Make the outcome of a job that the broker has ended itself, as *ours* says."""
     name: str | None = None if worker is False else worker
     moment = float(ended_at)
     if state is JobState.EXPIRED:
         return pack_expired(moment)
     if state is JobState.DEAD:
-        return pack_dead(crashes, attempts, name, moment, failure)
+        return pack_dead(crashes, attempts, name, moment, failure, once=ours == _OURS_ONCE)
     return pack_cancelled(cancel or None, attempts, name, moment)
 
 

@@ -96,6 +96,7 @@ class Job:
             waited_seconds=max(0.0, now - self.due_at),
             raw=submitted.raw,
             parked=self.parked,
+            once=submitted.once,
         )
 
     def to_record(self) -> JobRecord:

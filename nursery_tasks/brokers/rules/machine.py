@@ -126,7 +126,7 @@ class StateMachine:
             job.outcome = settlement.failure
             self.moves.give_back(job, "retry", settlement.delay_seconds, now, hints)
         else:
-            if job.state is JobState.STARTED:
+            if job.state is JobState.STARTED and not job.submitted.once:
                 job.attempts -= 1
             job.parked = settlement.park if settlement.delay_seconds > 0 else None
             self.moves.give_back(job, "release", settlement.delay_seconds, now, hints)

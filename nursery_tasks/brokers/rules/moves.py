@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...model.delivery import CancelAnswer
-from ...model.reasons import pack_cancelled
+from ...model.reasons import pack_cancelled, pack_dead
 from ...model.states import JobState, is_legal
 from ..common.hints import Hints
 from .job import Job
@@ -34,6 +34,9 @@ class Moves:
         if job.cancel_asked:
             self.end_cancelled(job, move, now, hints)
             return
+        if job.submitted.once and (move == "retry" or job.state is JobState.STARTED):
+            self.end_dead(job, move, now, hints)
+            return
         job.token, job.unresponsive = b"", False
         job.due_at = now + max(0.0, delay_seconds)
         waits = job.due_at > now
@@ -57,6 +60,11 @@ class Moves:
     def end_cancelled(self, job: Job, move: str, now: float, hints: Hints) -> None:
         outcome = pack_cancelled(job.cancel_reason, job.attempts, job.worker, now)
         self.end(job, move, JobState.CANCELLED, outcome, now, hints)
+
+    def end_dead(self, job: Job, move: str, now: float, hints: Hints) -> None:
+        """Let a job end that nobody may start again."""
+        outcome = pack_dead(job.crashes, job.attempts, job.worker, now, job.outcome, once=job.submitted.once)
+        self.end(job, move, JobState.DEAD, outcome, now, hints)
 
     def cancel(self, job_id: str, reason: str | None, now: float, hints: Hints) -> CancelAnswer:
         """Cancel a job that waits; ask for it where somebody holds the job."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...model.delivery import Swept
-from ...model.reasons import OWNER_ENDED, OWNER_GONE, pack_dead, pack_expired
+from ...model.reasons import OWNER_ENDED, OWNER_GONE, pack_expired
 from ...model.states import JobState
 from ..common.hints import Hints
 from ..protocol import OWNED_GRACE_SECONDS
@@ -114,6 +114,5 @@ class Sweeps:
             job.crashes += 1
         if job.cancel_asked or job.state is not JobState.STARTED or job.crashes < job.submitted.max_crashes:
             self.moves.give_back(job, "lease over", 0.0, now, hints)
-            return
-        outcome = pack_dead(job.crashes, job.attempts, job.worker, now, job.outcome)
-        self.moves.end(job, "lease over", JobState.DEAD, outcome, now, hints)
+        else:
+            self.moves.end_dead(job, "lease over", now, hints)

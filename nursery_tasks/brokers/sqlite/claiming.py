@@ -18,7 +18,7 @@ from ...model.delivery import Delivery, LeaseState, Renewal
 from ..protocol import CRASH_STEP
 from .owning import TOKEN_BYTES
 from .schema import CLAIMED, HELD, PARKED, PLACE, PLAIN
-from .statements import BatchStatement, PackedQuery, array, execute, fetch, fetch_value
+from .statements import BatchStatement, PackedQuery, Row, array, execute, fetch, fetch_value
 
 IN_TIME: Final = "(expires IS NULL OR expires > ?2 OR attempts > 0 OR crashes > 0)"
 _STARTABLE: Final = f"{PLAIN} AND {IN_TIME}"
@@ -56,6 +56,7 @@ _MARKED: Final = PackedQuery(
         "owner IS NOT NULL",
         "raw",
         "parked",
+        "once",
     ),
     "payload",
     f"FROM job WHERE {HELD} AND at = ?1 AND substr(token, 1, {TOKEN_BYTES}) = ?2",
@@ -101,26 +102,29 @@ def read_marked(cursor: apsw.Cursor, now: float, order: dict[str, int], token: b
     """Return what a claim has marked."""
     found = _MARKED.fetch(cursor, until, token)
     found.sort(key=lambda row: (order[row[3]], -row[0], row[1] + CRASH_STEP * row[6], row[1]))
-    return [
-        Delivery(
-            id=job_id,
-            queue=queue,
-            task=task,
-            payload=payload,
-            token=token + b"%d" % seq,
-            attempt=attempts + 1,
-            crashes=crashes,
-            lapses=lapses,
-            expires_in_seconds=None if expires is None or attempts or crashes else expires - now,
-            age_seconds=max(0.0, now - created),
-            owned=bool(owned),
-            waited_seconds=max(0.0, now - due),
-            raw=bool(raw),
-            parked=parked,
-            address=seq,
-        )
-        for _, seq, job_id, queue, task, attempts, crashes, lapses, expires, due, created, owned, raw, parked, payload in found
-    ]
+    return [_to_delivery(row, now, token) for row in found]
+
+
+def _to_delivery(row: Row, now: float, token: bytes) -> Delivery:
+    _, seq, job_id, queue, task, attempts, crashes, lapses, expires, due, created, owned, raw, parked, once, payload = row
+    return Delivery(
+        id=job_id,
+        queue=queue,
+        task=task,
+        payload=payload,
+        token=token + b"%d" % seq,
+        attempt=attempts + 1,
+        crashes=crashes,
+        lapses=lapses,
+        expires_in_seconds=None if expires is None or attempts or crashes else expires - now,
+        age_seconds=max(0.0, now - created),
+        owned=bool(owned),
+        waited_seconds=max(0.0, now - due),
+        raw=bool(raw),
+        parked=parked,
+        address=seq,
+        once=bool(once),
+    )
 
 
 def renew_leases(cursor: apsw.Cursor, now: float, deliveries: Sequence[Delivery], lease_seconds: float) -> list[Renewal]:

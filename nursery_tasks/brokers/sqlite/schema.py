@@ -32,6 +32,7 @@ Columns of `job`. Moments are epoch seconds on the broker's clock.
     created      when it was submitted, or requeued
     tags         as a JSON array; NULL for none
     raw          1: the payload is no message, but what another program put in
+    once         1: its start is its last: it is delivered at most once
     gate         where it stands in line while it is ready, or will; NULL: it has no limits
     limits       as a JSON array of `Limit`; NULL for none
     parked       while it is scheduled: the name under which a worker has parked it; after that until its next return the same
@@ -166,7 +167,7 @@ _VIEW: Final = f"""
 CREATE VIEW jobs AS SELECT
     seq, id, queue, task, CASE state {_STATE_NAMES} END AS state, unresponsive AND {HELD} AS unresponsive, priority, attempts,
     crashes, {_readable("created")}, {_readable("due")}, {_readable("started")}, {_readable("ended")},
-    worker, cancel AS cancel_reason, key, parent, owner IS NOT NULL AS owned, tags, limits,
+    worker, cancel AS cancel_reason, key, parent, owner IS NOT NULL AS owned, tags, limits, once,
     iif({STILL_PARKED}, parked, NULL) AS parked,
     CAST(progress AS TEXT) AS progress, CAST(outcome AS TEXT) AS outcome, CAST(payload AS TEXT) AS message
 FROM job;
@@ -204,6 +205,7 @@ CREATE TABLE job (
     parent TEXT,
     tags TEXT,
     raw INTEGER NOT NULL DEFAULT 0,
+    once INTEGER NOT NULL DEFAULT 0,
     gate TEXT,
     limits TEXT,
     parked TEXT,
@@ -254,8 +256,13 @@ DROP INDEX job_ready;
 {_READY}
 {_PARKING}
 {_LINES}
+"""
+_TO_6: Final = f"""
+ALTER TABLE job ADD COLUMN once INTEGER NOT NULL DEFAULT 0;
 DROP VIEW jobs;
 {_VIEW}
+{_SCHEDULES}
+{_STAMP}
 """
 _FROM_4: Final = f"""
 DROP INDEX job_gate;
@@ -266,8 +273,6 @@ DROP TRIGGER job_goes;
 {_TO_5}
 UPDATE gate SET first = (SELECT min({SCORE}) FROM job WHERE job.gate = gate.id AND job.state = {READY});
 """
-
-_TO_6: Final = f"{_SCHEDULES}{_STAMP}"
 
 # version -> how a file of that version becomes one of this version, while older programs may have it open
 MIGRATIONS: Final = {

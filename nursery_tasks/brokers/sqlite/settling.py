@@ -13,7 +13,7 @@ import apsw
 
 from ...model.delivery import Finished, Progressed, Released, Retried, Settlement, Started, Unresponsive
 from ...model.options import DEAD_TTL_SECONDS
-from ...model.reasons import OWNER_ENDED, pack_cancelled
+from ...model.reasons import OWNER_ENDED, pack_cancelled, pack_dead
 from ...model.states import ENDED as ENDED_STATES
 from ..common.hints import Hints
 from ..common.states import NUMBERS
@@ -45,22 +45,25 @@ _FINISH: Final = BatchStatement(
 _RETRY: Final = BatchStatement(
     f"UPDATE job NOT INDEXED SET attempts = attempts + (state = {CLAIMED}), state = column3, at = column4, due = column5, "
     "outcome = column6, token = NULL, parked = NULL FROM",
-    f"{_THE_JOB} AND cancel IS NULL",
+    f"{_THE_JOB} AND cancel IS NULL AND NOT once",
     width=6,
 )
 _RELEASE: Final = BatchStatement(
     f"UPDATE job NOT INDEXED SET attempts = attempts - (state = {STARTED}), state = column3, at = column4, due = column5, "
     "token = NULL, parked = column6, parked_until = column4 FROM",
-    f"{_THE_JOB} AND cancel IS NULL",
+    f"{_THE_JOB} AND cancel IS NULL AND NOT (once AND state = {STARTED})",
     width=6,
 )
-_CANCEL_ASKED: Final = f"""
-    SELECT id, state, attempts, cancel, worker FROM job WHERE seq = ? AND token = ? AND {HELD} AND cancel IS NOT NULL
+_ENDS_INSTEAD: Final = f"""
+    SELECT id, state, attempts, crashes, cancel, worker, once, outcome FROM job
+    WHERE seq = ? AND token = ? AND {HELD} AND (cancel IS NOT NULL OR once)
 """
 _END_CANCELLED: Final = f"""
     UPDATE job SET state = {CANCELLED}, attempts = ?2, outcome = ?3, token = NULL, ended = ?4, at = ?4 + keep WHERE seq = ?1
 """
-
+_BURY: Final = f"""
+    UPDATE job SET state = {DEAD}, attempts = ?2, outcome = ?3, token = NULL, ended = ?4, at = ?4 + {_KEEP} WHERE seq = ?1
+"""
 
 _OPEN: Final = "SELECT DISTINCT queue FROM gate WHERE opens = 0"
 
@@ -82,11 +85,11 @@ def check_settlements(settlements: Sequence[Settlement]) -> None:
 def needs_disk(settlements: Sequence[Settlement]) -> bool:
     """Say whether any of them must survive a power failure.
 
-    Marks and progress need not: the job is still leased then, and runs again. Except for the mark of a job whose lease ran out
-    before: it may be what takes the machine down.
+    Marks and progress need not: the job is still leased then, and runs again. Except for a mark that a handler waits for: that
+    of a job whose lease ran out before, which may take the machine down, or of one that is delivered at most once.
     """
     return any(
-        settlement.delivery.lapses > 0 if isinstance(settlement, Started) else not isinstance(settlement, _NOTES)
+        settlement.promised if isinstance(settlement, Started) else not isinstance(settlement, _NOTES)
         for settlement in settlements
     )
 
@@ -132,15 +135,20 @@ def _settle_one(cursor: apsw.Cursor, now: float, settlement: Settlement, hints: 
     if not isinstance(settlement, Retried | Released):
         return False
     delivery = settlement.delivery
-    asked = fetch(cursor, _CANCEL_ASKED, delivery.address, delivery.token)
-    if not asked:
+    found = fetch(cursor, _ENDS_INSTEAD, delivery.address, delivery.token)
+    if not found:
         return False
-    job_id, state, attempts, reason, worker = asked[0]
+    job_id, state, attempts, crashes, reason, worker, once, failure = found[0]
     if isinstance(settlement, Retried):
         attempts += state == CLAIMED
-    else:
+        failure = settlement.failure
+    elif not once:
         attempts -= state == STARTED
-    end_cancelled(cursor, now, delivery.address, attempts, reason, worker)
+    if reason is not None:
+        end_cancelled(cursor, now, delivery.address, attempts, reason, worker)
+    else:
+        outcome = pack_dead(crashes, attempts, worker, now, failure, once=True)
+        execute(cursor, _BURY, delivery.address, attempts, outcome, now)
     hints.add("outcome", job_id)
     return True
 

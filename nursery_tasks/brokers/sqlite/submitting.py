@@ -21,22 +21,23 @@ from .schema import NOT_ENDED, OWNED, READY, SCHEDULED
 from .statements import BatchStatement, Row, execute, fetch
 
 _COLUMNS: Final = (
-    "id, queue, task, state, priority, at, due, expires, max_crashes, keep, created, key, parent, owner, tags, raw, payload"
+    "id, queue, task, state, priority, at, due, expires, max_crashes, keep, created, key, parent, owner, tags, raw, once, "
+    "payload"
 )
 _INSERT: Final = BatchStatement(
     f"INSERT INTO job ({_COLUMNS}) SELECT * FROM",
     "WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING",  # the id is known, or the key is taken
-    width=17,
+    width=18,
 )
 _INSERT_LIMITED: Final = BatchStatement(
     f"INSERT INTO job ({_COLUMNS}, gate, limits) SELECT * FROM",
     "WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING",
-    width=19,
+    width=20,
 )
 _INSERT_ENDED: Final = BatchStatement(
     f"INSERT INTO job ({_COLUMNS}, ended, outcome) SELECT * FROM",
     "WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING",
-    width=19,
+    width=20,
 )
 _BY_ID: Final = f"SELECT id, {OWNED} FROM job WHERE id = ?"
 _BY_KEY: Final = f"SELECT id, {OWNED} FROM job WHERE task = ? AND key = ? AND key IS NOT NULL AND {NOT_ENDED}"
@@ -136,5 +137,6 @@ def _columns(job: Submission, now: float, state: int, at: float | None, due: flo
         job.owner,
         msgspec.json.encode(job.tags).decode() if job.tags else None,
         int(job.raw),
+        int(job.once),
         job.payload,
     )

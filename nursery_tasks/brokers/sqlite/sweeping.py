@@ -54,7 +54,7 @@ _EXPIRE: Final = BatchStatement(
 )
 
 _FIND_LOST: Final = f"""
-    SELECT seq, id, queue, state, attempts, crashes, max_crashes, cancel, worker, outcome FROM job
+    SELECT seq, id, queue, state, attempts, crashes, max_crashes, cancel, worker, outcome, once FROM job
     WHERE {HELD} AND at <= ?1 AND NOT EXISTS (
         SELECT 1 FROM job AS child WHERE child.owner = job.token AND child.owner IS NOT NULL AND child.{NOT_ENDED}
             AND (?1 < job.at + {OWNED_GRACE_SECONDS} OR child.cancel IS NULL)
@@ -156,16 +156,16 @@ def _sweep_leases(cursor: apsw.Cursor, now: float, limit: int, hints: Hints) -> 
     back: list[Row] = []
     buried: list[Row] = []
     for row in found:
-        seq, job_id, queue, state, attempts, crashes, max_crashes, cancel, worker, failure = row
+        seq, job_id, queue, state, attempts, crashes, max_crashes, cancel, worker, failure, once = row
         crashes += state == STARTED
         if cancel is not None:
             end_cancelled(cursor, now, seq, attempts, cancel, worker)
             hints.add("outcome", job_id)
-        elif state == CLAIMED or crashes < max_crashes:
+        elif state == CLAIMED or (crashes < max_crashes and not once):
             back.append((seq,))
             hints.add("work", queue)
         else:
-            buried.append((seq, pack_dead(crashes, attempts, worker, now, failure)))
+            buried.append((seq, pack_dead(crashes, attempts, worker, now, failure, once=bool(once))))
             hints.add("outcome", job_id)
     _TAKE_BACK.run(cursor, back, now)
     _BURY.run(cursor, buried, now)

@@ -349,6 +349,7 @@ class BrokerMachine(RuleBasedStateMachine):
             owner_seconds=job.owner_seconds,
             tags=job.tags,
             limits=job.limits if Part.LIMITS in abilities else (),
+            once=job.once and Feature.ONCE in abilities,
         )
         return submission, awaited_by
 

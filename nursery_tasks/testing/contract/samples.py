@@ -105,6 +105,7 @@ wishes = st.builds(
             st.lists(st.sampled_from(LIMITS), min_size=1, max_size=3, unique_by=lambda limit: limit.name).map(tuple),
         ),
         raw=st.sampled_from([False, False, True]),
+        once=st.sampled_from([False, False, True]),
     ),
     again=st.sampled_from([None, None, None, None, 0, 1, 2, 5]),
     start_after=st.sampled_from([None, None, None, -5.0, 0.0, 7.0]),

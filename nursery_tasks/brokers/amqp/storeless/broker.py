@@ -217,6 +217,8 @@ class StorelessBroker(Broker):
             missing = Feature.KEYS
         elif job.limits:
             missing = "limits of jobs"
+        elif job.once:
+            missing = Feature.ONCE
         elif job.ended is not None or owning_job(job.owner) is not None:
             missing = Feature.WORKFLOWS
         return None if missing is None else NotSupported(self.name, missing, STEP)

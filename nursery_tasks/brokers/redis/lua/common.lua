@@ -24,7 +24,7 @@ local GATE = 16 -- of a job with limits: where it stands in line while it is rea
 local PARKED, PARKED_UNTIL = 17, 18
 -- meta
 local ID, QUEUE, TASK, PRIORITY, KEEP, MAX_CRASHES, KEY, PARENT, TAGS = 1, 2, 3, 4, 5, 6, 7, 8, 9
-local LIMITS = 11 -- not there, or a list of limits; 10 is for clients
+local LIMITS, ONCE = 11, 12 -- not there, or a list of limits; whether its start is its last; 10 is for clients
 local NAME, RULE, MOST, INTERVAL, TOLERANCE, REJECTS = 1, 2, 3, 4, 5, 6 -- of a limit
 
 local PARKED_KEPT = 7 * 86400 -- seconds that a line of parked jobs outlives the last one that came, whatever has gone from it
@@ -442,9 +442,10 @@ local function finish(job, state)
     hint('outcome', meta(job)[ID])
 end
 
--- End a job whose outcome is the broker's own: clients make it of what `s` says.
+-- End a job whose outcome is the broker's own: clients make it of what `s` says. `OURS` is 2 where it is dead because its one
+-- start was its last.
 local function finish_ours(job, state)
-    change(job)[OURS] = true
+    change(job)[OURS] = state == DEAD and meta(job)[ONCE] and 2 or true
     finish(job, state)
 end
 

@@ -4,6 +4,11 @@
 -- without a failure to show, L released. delays: msgpack, place in the batch -> seconds, where it is not 0.
 -- Returns 1 or 0 for each; 2: it is stored, and its reply is not.
 
+-- End a job that would come back, and whose start was its last.
+local function bury(job)
+    finish_ours(job, job.s[CANCEL] and CANCELLED or DEAD)
+end
+
 local kinds, delays, answers, given_back, ended = ARGV[2], decode(ARGV[3]), {}, {}, {}
 
 for i = 1, #kinds do
@@ -29,13 +34,18 @@ for i = 1, #kinds do
         else
             change(job)
             given_back[#given_back + 1] = token
-            if kind == 'L' then
+            local once = meta(job)[ONCE]
+            if kind == 'L' and once and s[STATE] == STARTED then
+                bury(job)
+            elseif kind == 'L' then
                 s[ATTEMPTS] = s[ATTEMPTS] - (s[STATE] == STARTED and 1 or 0)
                 give_back(job, delays[i] or 0, body ~= '' and body)
             else
                 s[ATTEMPTS] = s[ATTEMPTS] + (s[STATE] == CLAIMED and 1 or 0)
                 job.outcome = kind ~= 'r' and body -- false: there is none any more
-                if kind == 'R' or kind == 'r' then
+                if (kind == 'R' or kind == 'r') and once then
+                    bury(job)
+                elseif kind == 'R' or kind == 'r' then
                     give_back(job, delays[i] or 0)
                 else
                     finish(job, tonumber(kind))

@@ -89,7 +89,7 @@ for _, job in ipairs(found) do
         local s = change(job)
         s[LAPSES] = s[LAPSES] + 1
         s[CRASHES] = s[CRASHES] + (s[STATE] == STARTED and 1 or 0)
-        if s[CANCEL] or s[STATE] == CLAIMED or s[CRASHES] < meta(job)[MAX_CRASHES] then
+        if s[CANCEL] or s[STATE] == CLAIMED or (s[CRASHES] < meta(job)[MAX_CRASHES] and not meta(job)[ONCE]) then
             returned = returned + 1
             give_back(job, 0)
         else
