@@ -122,7 +122,20 @@ MESSAGES = frozenset(
 # Valkey and a Cluster run the scripts that Redis runs. They may differ in how scripts are loaded and keys are found, and in who
 # tells of what has changed.
 SCRIPTS = frozenset(
-    {"close and keep", "delay", "deliver", "foreign", "hints", "lease", "limits", "locks", "queues", "workflows"}
+    {
+        "close and keep",
+        "delay",
+        "deliver",
+        "foreign",
+        "hints",
+        "lease",
+        "limits",
+        "locks",
+        "queues",
+        "schedules",
+        "schedules that fire",
+        "workflows",
+    }
 )
 
 IN_MEMORY: frozenset[Ability] = MemoryBroker.features | {Part.ADMIN, Part.LIMITS, Part.LOCKS, Part.REPLIES, Part.PARKING}
@@ -132,9 +145,9 @@ AT_A_SERVER: frozenset[Ability] = frozenset({Part.REPLIES, Part.FACTS, Part.POST
 BROKERS = {
     "memory": Candidate(open_memory, IN_MEMORY | {Part.SCHEDULES}),
     "sqlite": Candidate(open_sqlite, STORED | {Part.SCHEDULES}),
-    "redis": Candidate(open_redis, STORED),
-    "valkey": Candidate(open_valkey, STORED, topics=SCRIPTS),
-    "cluster": Candidate(open_cluster, STORED, topics=SCRIPTS),
+    "redis": Candidate(open_redis, STORED | {Part.SCHEDULES}),
+    "valkey": Candidate(open_valkey, STORED | {Part.SCHEDULES}, topics=SCRIPTS),
+    "cluster": Candidate(open_cluster, STORED | {Part.SCHEDULES}, topics=SCRIPTS),
     "amqp": Candidate(open_amqp, LastingMemory.features | IN_MEMORY | AT_A_SERVER),
     "amqp with sqlite": Candidate(open_amqp_sqlite, STORED | AT_A_SERVER, topics=MESSAGES),
     "amqp with redis": Candidate(open_amqp_redis, STORED | AT_A_SERVER, topics=MESSAGES),

@@ -15,7 +15,8 @@ from nursery_tasks.model.listing import JobFilter, WorkerRecord
 from nursery_tasks.model.reasons import OWNER_ENDED, OWNER_GONE
 from nursery_tasks.model.states import ENDED, WAITING, JobState
 from nursery_tasks.testing.contract import ManualClock
-from nursery_tasks.testing.contract.steps import packed
+from nursery_tasks.testing.contract.schedules import fire_stale, put, remove
+from nursery_tasks.testing.contract.steps import job, packed
 
 
 def keys(server: RedisServer) -> list[str]:
@@ -132,6 +133,43 @@ def test_limits_locks_and_messages_leave_nothing_behind(server: RedisServer) -> 
     assert broker.replies.take_replies("answers", 10) == [b"1", b"1"]
     broker.admin.purge("work", ENDED)
     assert keys(server) == ["{nursery-tasks}:seq"]
+    broker.close()
+
+
+def test_schedules_leave_nothing_behind(server: RedisServer) -> None:
+    broker = open_redis_broker(server.url)
+    versions = {name: put(broker, name, moment) for name, moment in (("due", 1.0), ("paused", None), ("moved", 1.0))}
+    versions["moved"] = put(broker, "moved", None, version=versions["moved"])
+    fire_stale(broker, "due", 0, job("late"))
+    fire_stale(broker, "ghost", 1)
+    for name, version in versions.items():
+        remove(broker, name, version)
+    assert keys(server) == ["{nursery-tasks}:seq"]
+    broker.close()
+
+
+@pytest.mark.parametrize("how", ["look", "list"])
+def test_a_schedule_whose_key_was_deleted_by_hand_does_not_stay_the_most_overdue(server: RedisServer, how: str) -> None:
+    broker = open_redis_broker(server.url)
+    put(broker, "gone", 1.0)
+    put(broker, "there", 2.0)
+    with redis.Redis(port=server.port, protocol=2) as client:
+        client.delete("{nursery-tasks}:schedule:gone")
+    schedules = broker.schedules
+    look = (lambda: schedules.look_at_schedules(1).rows) if how == "look" else (lambda: schedules.list_schedules(1))
+    assert [[row.name for row in look()] for _ in range(2)][-1] == ["there"]
+    put(broker, "gone", 3.0)
+    broker.close()
+
+
+def test_a_long_list_of_schedules_is_several_calls(server: RedisServer) -> None:
+    broker = open_redis_broker(server.url)
+    names = [f"schedule-{number:04}" for number in range(250)]
+    for name in names:
+        put(broker, name)
+    for limit in (1, 99, 100, 101, 250, 1_000):
+        assert [row.name for row in broker.schedules.list_schedules(limit)] == names[:limit]
+    assert [row.name for row in broker.schedules.list_schedules(150, names[99])] == names[100:]
     broker.close()
 
 

@@ -21,7 +21,9 @@ from nursery_tasks.brokers.url import open_broker
 from nursery_tasks.errors import BrokerFull, BrokerUnavailable, BrokerUnreachable, InvalidBrokerUrl
 from nursery_tasks.model.delivery import Finished, Submission
 from nursery_tasks.model.listing import JobFilter
+from nursery_tasks.model.schedule import ScheduleChange
 from nursery_tasks.model.states import JobState
+from nursery_tasks.testing.contract.schedules import put
 from nursery_tasks.testing.contract.steps import packed
 
 
@@ -194,6 +196,7 @@ def test_a_full_server_refuses_new_jobs_and_ends_those_that_it_has(tmp_path: Pat
     with start(tmp_path, "--appendonly", "yes", "--maxmemory", "4mb") as server:
         broker = open_redis_broker(server.url)
         broker.submit([job("first"), job("second")])
+        version = put(broker, "a", 1.0, b"first")
         with pytest.raises(BrokerFull, match="raise its maxmemory"):
             fill(broker)
         stored = len(broker.admin.list_jobs(JobFilter(), 10_000))
@@ -203,6 +206,9 @@ def test_a_full_server_refuses_new_jobs_and_ends_those_that_it_has(tmp_path: Pat
         assert broker.settle(ends) == [True, True]
         with pytest.raises(BrokerUnavailable):
             broker.submit([job("one more")])
+        with pytest.raises(BrokerFull, match="raise its maxmemory"):
+            broker.schedules.fire(ScheduleChange("a", version, None, b"second", (job("one more"),)))
+        assert [row.body for row in broker.schedules.look_at_schedules(10).rows] == [b"first"]
         assert broker.outcomes(["one more"]) == [None]
         assert len(broker.admin.list_jobs(JobFilter(), 10_000)) == stored
         broker.close()

@@ -14,6 +14,7 @@ from redis_topologies import Watched, client, told, wait_for
 from nursery_tasks.brokers.url import open_broker, redacted
 from nursery_tasks.errors import BrokerUnavailable, BrokerUnreachable
 from nursery_tasks.model.delivery import Hint, Submission
+from nursery_tasks.model.schedule import ScheduleChange
 
 from .load import Load, start_worker, wait_for_the_end
 from .test_links import Ear
@@ -158,6 +159,8 @@ def test_what_is_not_on_a_replica_is_not_said_to_be_accepted(watched: Watched) -
         broker.submit([job("b")])
     with pytest.raises(BrokerUnavailable, match="too few replicas"):
         broker.locks.lock("name", b"me", 15.0, True)
+    with pytest.raises(BrokerUnavailable, match="too few replicas"):
+        broker.schedules.fire(ScheduleChange("name", 0, None, b""))
     watched.servers[1].start()
     wait_for(lambda: stored(broker, "b"), "the replica")
     assert not broker.submit([job("b")])[0].created

@@ -33,13 +33,14 @@ from .admin import RedisAdmin, RedisLimits
 from .checks import check_server
 from .facts import RedisFacts
 from .hints import Audience
-from .layout import TOKEN_BYTES, How, decode_any, describe, encode, how_to_store
+from .layout import TOKEN_BYTES, decode_any, encode, pack_jobs
 from .link import Link
 from .locks import RedisLocks
 from .mail import RedisPostbox, RedisReplies
 from .parking import RedisParking
-from .records import to_deliveries, to_stored
+from .records import to_deliveries, to_receipts, to_seconds, to_stored
 from .running import Scripts
+from .schedules import RedisSchedules
 from .scripts import read_scripts
 
 LOOK_SECONDS: Final = 0.28  # with a sweep each second and the heartbeat this stays below five calls
@@ -94,6 +95,7 @@ class RedisBroker(Broker):
         self._pack = parking.pack
         self.facts = RedisFacts(link)
         self.postbox = RedisPostbox(link)
+        self.schedules = RedisSchedules(scripts)
 
     @classmethod
     def from_options(
@@ -110,20 +112,7 @@ class RedisBroker(Broker):
     def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
         if not jobs:
             return self._nothing()
-        values: list[Any] = []
-        hows: dict[int, How] = {}
-        blobs: dict[bytes, int] = {}
-        for place, job in enumerate(jobs, 1):
-            how = how_to_store(job, blobs)
-            if how is not None:
-                hows[place] = how
-            values.append(encode(describe(job)))
-            values.append(job.payload)
-        answers = self._run("submit", encode(hows) if hows else _EMPTY, len(jobs), *values, *blobs)
-        return [
-            Receipt(job.id, True) if answer == 1 else Receipt(answer.decode(), False)
-            for job, answer in zip(jobs, answers, strict=True)
-        ]
+        return to_receipts(jobs, self._run("submit", *pack_jobs(jobs)))
 
     def claim(
         self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float, names: Collection[str] = ()
@@ -182,7 +171,8 @@ class RedisBroker(Broker):
         return found
 
     def sweep(self, limit: int) -> Swept:
-        due, returned, died, expired, orphaned, dropped, next_due, next_room = decode_any(self._run("sweep", limit))
+        *counts, next_due, next_room, next_look = decode_any(self._run("sweep", limit))
+        due, returned, died, expired, orphaned, dropped = counts
         return Swept(
             due=due,
             returned=returned,
@@ -191,8 +181,9 @@ class RedisBroker(Broker):
             orphaned=orphaned,
             dropped=dropped,
             more=max(orphaned, due, expired, returned + died, dropped) >= limit,
-            next_due_seconds=None if next_due < 0 else float(next_due),
-            next_room_seconds=None if next_room < 0 else float(next_room),
+            next_due_seconds=to_seconds(next_due),
+            next_room_seconds=to_seconds(next_room),
+            next_schedule_seconds=to_seconds(next_look),
         )
 
     def listen(self, topics: Sequence[Topic], emit: Emit) -> Listener:

@@ -27,7 +27,7 @@ All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says
     in:<queue>       LIST    messages of other programs; a claim takes them from its left and makes jobs of them
     raw:<queue>      LIST    what is no message, likewise
     out:<name>       LIST    replies to other programs, which take them from its left; it has a time to live
-    seq              STRING  the last n, and the last token of a lock; it stays, too
+    seq              STRING  the last n, token of a lock and version of a schedule; it stays, too
 
     line:<gate>      ZSET    n of ready jobs that stand at a gate, scored as in `ready`
     open:<queue>     ZSET    gates of the queue that may have room, scored with the score of their first, or a lower one
@@ -41,6 +41,10 @@ All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says
     lockers:<name>   ZSET    the same, scored with the ends of their leases
     tokens           HASH    lock -> the token of the first in its line, once that was told
     locks            ZSET    locks where somebody stands, scored with the first end of a lease there
+
+    schedule:<name>  HASH    v: the version; a: when somebody has to look at it, empty: not by itself; b: the body
+    schedules        ZSET    names of schedules, all scored 0: the listing, by code points
+    looks            ZSET    names of those that are looked at, scored with the moment
 
     hint:<topic>     channel msgpack, a list of names: see `Hint`; or, from another program, one name
 
@@ -141,6 +145,24 @@ def how_to_store(job: Submission, blobs: dict[bytes, int]) -> How | None:
     return job.delay_seconds, job.start_at, job.expires_seconds, owner, job.owner_seconds, state, outcome
 
 
+def pack_jobs(jobs: Sequence[Submission]) -> list[Any]:
+    """Return what `storing.lua` wants to know of new jobs."""
+    values: list[Any] = [_EMPTY, len(jobs)]
+    hows: dict[int, How] = {}
+    blobs: dict[bytes, int] = {}
+    for place, job in enumerate(jobs, 1):
+        how = how_to_store(job, blobs)
+        if how is not None:
+            hows[place] = how
+        values.append(encode(describe(job)))
+        values.append(job.payload)
+    if hows:
+        values[0] = encode(hows)
+    values += blobs
+    return values
+
+
 encode: Final = msgspec.msgpack.Encoder().encode
 decode_any: Final[Callable[[bytes], Any]] = msgspec.msgpack.Decoder().decode
 decode_description: Final = msgspec.msgpack.Decoder(FullDescription).decode
+_EMPTY: Final = encode({})

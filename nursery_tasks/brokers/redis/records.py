@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
-from ...model.delivery import Delivery, Stored
+from ...model.delivery import Delivery, Receipt, Stored, Submission
 from ...model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, WorkerRecord
 from ...model.reasons import pack_cancelled, pack_dead, pack_expired
+from ...model.schedule import ScheduleRow
 from ...model.states import JobState
 from ..common.states import NUMBERS, to_state
 from .layout import decode_any, decode_description, encode
@@ -21,6 +22,31 @@ _OURS_ONCE = 2  # `OURS` in `common.lua`: it is dead because it was delivered on
 
 _decode_claimed = msgspec.msgpack.Decoder(tuple[float, list[_Claimed]]).decode
 _decode_worker = msgspec.json.Decoder(WorkerRecord).decode
+
+
+def to_receipts(jobs: Sequence[Submission], answers: Sequence[Any]) -> list[Receipt]:
+    """Read what `storing.lua` returns."""
+    return [
+        Receipt(job.id, True) if answer == 1 else Receipt(answer.decode(), False)
+        for job, answer in zip(jobs, answers, strict=True)
+    ]
+
+
+def to_seconds(said: float) -> float | None:
+    """Read how far away something is; below 0: there is nothing."""
+    return None if said < 0 else float(said)
+
+
+def to_schedules(fields: Sequence[bytes]) -> list[ScheduleRow]:
+    """Read the four fields of each schedule that `look.lua` and `schedules.lua` return."""
+    places = range(0, len(fields), 4)
+    return [to_schedule(fields[place].decode(), fields[place + 1 : place + 4]) for place in places]
+
+
+def to_schedule(name: str, fields: Sequence[bytes]) -> ScheduleRow:
+    """Read the version, the moment and the body of a schedule."""
+    version, look_at, body = fields
+    return ScheduleRow(name, int(version), float(look_at) if look_at else None, body)
 
 
 def to_deliveries(answer: Sequence[bytes], random: bytes) -> list[Delivery]:

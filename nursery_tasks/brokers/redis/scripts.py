@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final
@@ -15,15 +16,17 @@ from ..common.states import NUMBERS
 from ..protocol import CLAIM_LOOKS, CRASH_STEP, OWNED_GRACE_SECONDS, PARKED_LOOKS, REPLIES_KEPT, REPLY_SECONDS
 
 # While the server has no memory left (`maxmemory`), new jobs are refused, and those that exist go on to their end.
-_NEEDS_MEMORY: Final = frozenset({"submit", "beat"})
+_NEEDS_MEMORY: Final = frozenset({"submit", "fire", "beat"})
 # What somebody relies on when the call has returned; with `?replicas=` it waits for them.
-_PROMISES: Final = frozenset({"submit", "settle", "cancel", "requeue", "lock"})
+_PROMISES: Final = frozenset({"submit", "fire", "settle", "cancel", "requeue", "lock"})
 _ALLOW: Final = "#!lua flags=allow-oom\n"  # since 7.0; before that the server refuses what writes
 _NAMES: Final = (
     *("submit", "claim", "settle", "renew", "cancel", "hold", "outcomes", "sweep"),
     *("job", "jobs", "queues", "purge", "pause", "requeue", "beat", "workers"),
     *("parked", "limits", "lock", "relock", "unlock", "locks"),
+    *("fire", "look", "schedule", "schedules"),
 )
+_INCLUDE: Final = re.compile(r"^-- include (\w+\.lua)\n", re.MULTILINE)  # a line that stands for the text of a piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +51,11 @@ def read_scripts(version: tuple[int, ...]) -> dict[str, Script]:
     head = f"local {', '.join(constants)} = {', '.join(str(value) for value in constants.values())}\n"
     head += f"local OWNER_GONE, OWNER_ENDED, NO_ROOM = {OWNER_GONE!r}, {OWNER_ENDED!r}, {no_room('')!r}\n"
     head += (folder / "common.lua").read_text()
-    inbox = (folder / "inbox.lua").read_text()
     scripts: dict[str, Script] = {}
     for name in _NAMES:
         begin = _ALLOW if version >= (7,) and name not in _NEEDS_MEMORY else ""
-        text = begin + head + (inbox if name == "claim" else "") + (folder / f"{name}.lua").read_text()
+        body = _INCLUDE.sub(lambda line: (folder / line[1]).read_text(), (folder / f"{name}.lua").read_text())
+        text = begin + head + body
         sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
         scripts[name] = Script(text, sha, name in _PROMISES)
     return scripts

@@ -2,6 +2,7 @@
 -- Returns msgpack {now, rows of numbers}, then for each job its description and its payload. A token is the random bytes and
 -- the job's number.
 
+-- include inbox.lua
 local limit, worker, until_, random = tonumber(ARGV[2]), ARGV[3], now + tonumber(ARGV[4]), ARGV[5]
 local rows, answer, leases, expiring, counts = {}, { false }, {}, {}, {}
 local LOOK = 1000 -- expired jobs that one claim passes over in a queue; the sweep ends them

@@ -1,5 +1,5 @@
 -- ARGV: now, limit
--- Returns msgpack {due, returned, died, expired, orphaned, dropped, next due or -1, next room or -1}
+-- Returns msgpack {due, returned, died, expired, orphaned, dropped, next due or -1, next room or -1, next look or -1}
 
 local limit = tonumber(ARGV[2])
 local LOOK = 4000 + limit -- lost jobs that one sweep looks at: some of them wait for what they own, and hide those behind them
@@ -131,8 +131,12 @@ for _, name in ipairs(call('ZRANGEBYSCORE', P .. 'locks', '-inf', now, 'LIMIT', 
     drop_lockers(name)
     hint('lock', name)
 end
-local next_room = call('ZRANGE', P .. 'closed', 0, 0, 'WITHSCORES')[2]
-next_room = next_room and math.max(0, tonumber(next_room) - now) or -1
-local next_due = call('ZRANGE', P .. 'due', 0, 0, 'WITHSCORES')[2]
-next_due = next_due and math.max(0, tonumber(next_due) - now) or -1
-return done(encode({ #due, returned, died, #expired, limit - left, dropped, next_due, next_room }))
+
+local function next_of(key) -- when its first moment comes, from now
+    local first = call('ZRANGE', P .. key, 0, 0, 'WITHSCORES')[2]
+    return first and math.max(0, tonumber(first) - now) or -1
+end
+
+return done(encode({
+    #due, returned, died, #expired, limit - left, dropped, next_of('due'), next_of('closed'), next_of('looks'),
+}))

@@ -1,0 +1,109 @@
+-- What stores new jobs: a piece of the scripts that do so, and no function, in which every name from outside costs a look more.
+-- What they are given of the jobs is in ARGV from `first` on: how, the number of jobs, then for each its description and its
+-- payload, then blobs.
+-- how: msgpack, place in the batch -> {delay, start_at, expires, owner, owner_seconds, state, outcome}, for jobs where any of
+-- these is set; owner, outcome: the place among the blobs, which are bytes, and the server's msgpack knows only text. state: it
+-- is stored as a job that has ended like that
+-- Leaves in `answers` for each job 1, or the id of the job that stands for it.
+
+local how, answers = decode(ARGV[first]), {}
+local count = tonumber(ARGV[first + 1])
+local blobs = first + 1 + 2 * count -- they begin after it
+local numbers = call('INCRBY', P .. 'seq', count) - count
+
+for i = 1, count do -- leases first: they count for all jobs of the batch
+    local each = how[i]
+    if each and each[4] then
+        each[4] = ARGV[blobs + each[4]]
+    end
+    if each and each[4] and each[5] > 0 then
+        local owner, key = each[4], P .. 'owners'
+        local score = tonumber(call('ZSCORE', key, owner) or now)
+        if score <= 0 then -- whoever owned the jobs that are left was told that they are cancelled
+            if call('ZCARD', P .. 'owned:' .. owner) > LET_GO_AT_ONCE then -- the sweeps do that, under another name
+                local rest = owner .. '~' .. call('INCR', P .. 'seq')
+                call('RENAME', P .. 'owned:' .. owner, P .. 'owned:' .. rest)
+                call('ZADD', key, GONE_OWNER, rest)
+            else
+                cancel_owned(owner, OWNER_GONE)
+                flush()
+            end
+        end
+        call('ZADD', key, math.max(score, now + each[5]), owner)
+    end
+end
+
+local function is_held(token)
+    local job = load(string.sub(token, 17))
+    return job and job.s[TOKEN] == token
+end
+
+local ids, keys = {}, {}
+for from = 1, count, AT_ONCE do
+    local to, asked = math.min(from + AT_ONCE - 1, count), {}
+    for i = from, to do
+        asked[#asked + 1] = decode(ARGV[first + 2 * i])[ID]
+    end
+    for place, n in ipairs(call('HMGET', P .. 'ids', unpack(asked))) do
+        if n then
+            ids[asked[place]] = n
+        end
+    end
+end
+
+for i = 1, count do
+    local raw = ARGV[first + 2 * i]
+    local m = decode(raw)
+    local each = how[i] or {}
+    local known = ids[m[ID]]
+    if not known and m[KEY] then
+        local unique = m[TASK] .. '\0' .. m[KEY]
+        known = keys[unique] or call('HGET', P .. 'keys', unique)
+    end
+    local job = known and load(known)
+    if job then
+        if not each[4] and job.s[OWNER] and job.s[STATE] <= STARTED then
+            detach(job) -- somebody else may rely on it from now on
+        end
+        answers[i] = meta(job)[ID]
+    elseif each[6] then
+        local s = {
+            each[6], 0, 0, 0, now, false, now, false, false, now, false, false, false, each[4] or false, false,
+        }
+        job = { n = string.format('%014d', numbers + i), s = s, raw = raw, m = m, dirty = true }
+        job.payload = ARGV[first + 1 + 2 * i]
+        job.outcome = ARGV[blobs + each[7]]
+        jobs[job.n], ids[m[ID]] = job, job.n
+        dirty[#dirty + 1] = job
+        hint('outcome', m[ID])
+        answers[i] = 1
+    else
+        local due = now
+        if each[2] then
+            due = math.max(now, each[2])
+        elseif each[1] then
+            due = math.max(now, now + each[1])
+        end
+        local waits = due > now
+        local s = {
+            waits and SCHEDULED or READY, 0, 0, 0, due, each[3] and due + each[3] or false, now, false,
+            false, false, false, false, false, each[4] or false, false,
+        }
+        if m[LIMITS] then
+            s[GATE] = gate_of(m[LIMITS][1], m[QUEUE])
+        end
+        job = { n = string.format('%014d', numbers + i), s = s, raw = raw, m = m, dirty = true }
+        job.payload = ARGV[first + 1 + 2 * i]
+        jobs[job.n], ids[m[ID]] = job, job.n
+        dirty[#dirty + 1] = job
+        if each[4] and each[5] <= 0 and not is_held(each[4]) then
+            cancel(job, OWNER_GONE)
+        else
+            hint(waits and 'due' or 'work', m[QUEUE])
+            if m[KEY] then
+                keys[m[TASK] .. '\0' .. m[KEY]] = job.n
+            end
+        end
+        answers[i] = 1
+    end
+end
