@@ -117,6 +117,7 @@ MESSAGES = frozenset(
         "queues",
         "release and retry",
         "requeue",
+        "schedules that fire",
     }
 )
 # Valkey and a Cluster run the scripts that Redis runs. They may differ in how scripts are loaded and keys are found, and in who
@@ -138,16 +139,18 @@ SCRIPTS = frozenset(
     }
 )
 
-IN_MEMORY: frozenset[Ability] = MemoryBroker.features | {Part.ADMIN, Part.LIMITS, Part.LOCKS, Part.REPLIES, Part.PARKING}
+IN_MEMORY: frozenset[Ability] = MemoryBroker.features | {
+    *(Part.ADMIN, Part.LIMITS, Part.LOCKS, Part.REPLIES, Part.PARKING, Part.SCHEDULES)
+}
 STORED: frozenset[Ability] = IN_MEMORY | {Feature.DURABLE, Feature.SHARED, Part.FACTS, Part.POSTBOX}
 AT_A_SERVER: frozenset[Ability] = frozenset({Part.REPLIES, Part.FACTS, Part.POSTBOX, Part.QUEUES, Part.PREFETCH})
 
 BROKERS = {
-    "memory": Candidate(open_memory, IN_MEMORY | {Part.SCHEDULES}),
-    "sqlite": Candidate(open_sqlite, STORED | {Part.SCHEDULES}),
-    "redis": Candidate(open_redis, STORED | {Part.SCHEDULES}),
-    "valkey": Candidate(open_valkey, STORED | {Part.SCHEDULES}, topics=SCRIPTS),
-    "cluster": Candidate(open_cluster, STORED | {Part.SCHEDULES}, topics=SCRIPTS),
+    "memory": Candidate(open_memory, IN_MEMORY),
+    "sqlite": Candidate(open_sqlite, STORED),
+    "redis": Candidate(open_redis, STORED),
+    "valkey": Candidate(open_valkey, STORED, topics=SCRIPTS),
+    "cluster": Candidate(open_cluster, STORED, topics=SCRIPTS),
     "amqp": Candidate(open_amqp, LastingMemory.features | IN_MEMORY | AT_A_SERVER),
     "amqp with sqlite": Candidate(open_amqp_sqlite, STORED | AT_A_SERVER, topics=MESSAGES),
     "amqp with redis": Candidate(open_amqp_redis, STORED | AT_A_SERVER, topics=MESSAGES),

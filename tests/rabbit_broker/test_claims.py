@@ -27,8 +27,8 @@ def job(job_id: str, queue: str = "work") -> Submission:
     return Submission(id=job_id, queue=queue, task="tests.task", payload=b'{"task":"tests.task"}')
 
 
-def open_amqp(host: Host) -> StoredBroker:
-    broker = open_broker(host.url())
+def open_amqp(host: Host, **options: object) -> StoredBroker:
+    broker = open_broker(host.url(**options))
     assert isinstance(broker, StoredBroker)
     return broker
 

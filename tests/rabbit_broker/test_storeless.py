@@ -22,6 +22,7 @@ from support import working
 
 from nursery_tasks import App, CancelAnswer, Concurrency
 from nursery_tasks.brokers.amqp.storeless import StorelessBroker
+from nursery_tasks.brokers.needed import schedules_of
 from nursery_tasks.brokers.protocol import Broker
 from nursery_tasks.brokers.url import open_broker
 from nursery_tasks.errors import BrokerUnavailable, JobCancelled, NotSupported, UnknownJob
@@ -377,6 +378,8 @@ async def test_what_needs_a_store_says_so(host: Host) -> None:
         with pytest.raises(NotSupported, match="has no locks; give it a store"):
             async with app.lock("x"):
                 pass
+        with pytest.raises(NotSupported, match=r"has no schedules; give it a store: App\(\.\.\., store="):
+            schedules_of(app.connection.gateway.broker)
 
 
 def test_the_doctor_says_what_there_is(crew: Crew) -> None:

@@ -49,7 +49,7 @@ from ....model.delivery import (
     Topic,
 )
 from ...common.subscription import Audience
-from ...protocol import Broker, Emit, Listener, refusal
+from ...protocol import Broker, Emit, Listener
 from ..address import Address
 from ..deliveries import DeliveredMessage
 from ..foreign import to_answer
@@ -60,6 +60,7 @@ from .admin import StoredAdmin
 from .claiming import Claiming, count_ready
 from .missed_messages import MissedMessageCheck
 from .queues import StoredQueues
+from .schedules import StoredSchedules
 from .work_messages import WorkMessages
 
 
@@ -99,6 +100,8 @@ class StoredBroker(Broker):
         if store.admin is not None:
             self.admin = StoredAdmin(store.admin, transport, self._work.publish)
             self.queues = StoredQueues(self.name, transport, self.admin)
+        if store.schedules is not None:
+            self.schedules = StoredSchedules(store.schedules, transport, self._work)
         self.postbox = AmqpPostbox(transport)
         self.replies = AmqpReplies(transport)
         self.prefetch = AmqpPrefetch(transport)
@@ -109,14 +112,7 @@ class StoredBroker(Broker):
         if not jobs:
             return []
         self._transport.check_open()  # or else: what cannot be published need not be stored
-        receipts = self._store.submit(jobs)
-        # Repetitions, too: it may be because the first call got no further than the store that there is a second one.
-        refused = self._work.publish_each(Counter(job.queue for job in jobs if _may_be_ready(job)))
-        if not refused:
-            return receipts
-        self._missed.note_missing(refused)
-        answers = zip(jobs, receipts, strict=True)
-        raise refusal([refused.get(job.queue, receipt) if _may_be_ready(job) else receipt for job, receipt in answers])
+        return self._work.publish_new(jobs, self._store.submit(jobs))
 
     def claim(
         self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float, names: Collection[str] = ()
@@ -211,10 +207,6 @@ class StoredBroker(Broker):
 
     def _on_back(self) -> None:
         self._audience.tell([Hint("work")])
-
-
-def _may_be_ready(job: Submission) -> bool:
-    return job.ended is None and (job.delay_seconds <= 0 or job.start_at is not None)
 
 
 def _facts_of(store: Broker) -> dict[str, str]:

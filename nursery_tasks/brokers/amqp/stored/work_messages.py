@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from secrets import token_hex
 
 from ....errors import BrokerError, BrokerUnavailable
+from ....model.delivery import Receipt, Submission
+from ...protocol import refusal
 from ..deliveries import JOB, DeliveredMessage
 from ..publishing import OutgoingMessage
 from ..topology import QueueTopology
@@ -43,6 +45,27 @@ class WorkMessages:
                 mail.append((topology, messages))
         return self._transport.send_each(mail) if mail else {}
 
+    def publish_new(self, jobs: Sequence[Submission], receipts: list[Receipt]) -> list[Receipt]:
+        """Publish for jobs that were just stored; return their receipts.
+
+        For repetitions, too: it may be because the first call got no further than the store that there is a second one.
+
+        Raises:
+            BrokerError: A queue does not take its own, see `refusal`, or the server cannot be reached. The jobs are stored, and
+                the missed-message check finds them.
+        """
+        numbers = Counter(job.queue for job in jobs if _may_be_ready(job))
+        try:
+            refused = self.publish_each(numbers)
+        except BrokerUnavailable:
+            self._missed.note_missing(numbers)
+            raise
+        if not refused:
+            return receipts
+        self._missed.note_missing(refused)
+        answers = zip(jobs, receipts, strict=True)
+        raise refusal([refused.get(job.queue, receipt) if _may_be_ready(job) else receipt for job, receipt in answers])
+
     def publish_after(self, numbers: Counter[str]) -> None:
         """Publish for what the store has done already: it stands, whatever becomes of the messages.
 
@@ -58,3 +81,7 @@ class WorkMessages:
         self._transport.receiver.give_back(messages)
         with suppress(BrokerUnavailable):  # then the server has taken them back by itself
             self._transport.flush_acks()
+
+
+def _may_be_ready(job: Submission) -> bool:
+    return job.ended is None and (job.delay_seconds <= 0 or job.start_at is not None)
