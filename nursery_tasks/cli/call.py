@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from itertools import chain, repeat
 from typing import Annotated, Any, cast
 
 import typer
-from anyio import create_task_group, get_cancelled_exc_class, move_on_after, sleep
+from anyio import get_cancelled_exc_class, move_on_after
 
 from .. import App, Job, JobHandle
-from ..client.unserved import AGAIN_SECONDS, why_waiting
-from ..errors import BrokerError, WaitTimedOut
+from ..errors import WaitTimedOut
 from ..model.delivery import CancelAnswer
 from ..model.options import GivenOptions
-from ..model.outcome import Outcome
-from ..model.states import JobState
+from .arguments import check_no_app, read_argument, read_kwargs
+from .awaiting import show_end, wait_for_end
 from .broker import find_app
-from .loading import names_app
 from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
 from .output import note, write_json, write_line
-from .records import error_data, short_type
-from .trouble import FAILED, OK, USAGE, Trouble, Verbosity, one_line
+from .trouble import OK, Trouble
 
-_HINT_SECONDS = (1.0, 2.0)  # how long to wait before looking whether anybody will run the job, and before the next look
 _CANCEL_SECONDS = 5.0  # how long to wait for a cancelled job to end
 _GONE = "its caller went away"
 
@@ -61,8 +55,8 @@ def call(
 
     The job belongs to this command: Ctrl-C, or a --timeout that is over, cancels it. With --no-wait it is on its own.
     """
-    _check_no_app(task, args or [], app)
-    named = _read_kwargs(kwargs)
+    check_no_app(task, args or [], app, "call")
+    named = read_kwargs(kwargs)
     found = find_app(broker, app, create=True)
     given: dict[str, Any] = {
         "queue": queue, "delay": delay, "expires": expires, "priority": priority, "retry": retry, "timeout": job_timeout,
@@ -77,33 +71,6 @@ def call(
     return run_until_signal(_call, found, job, timeout, as_json)
 
 
-def read_argument(text: str) -> Any:
-    """Read one argument: JSON where it is JSON, else the text itself."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _check_no_app(task: str, args: list[str], app: str | None) -> None:
-    """Explain where the app belongs, to who wrote it in the task's place as for `run`. A task's name may have a colon, too."""
-    if app is None and names_app(task):
-        shown = args[0] if args else "TASK"
-        raise Trouble(
-            f"{task!r} is an app, and a task's name stands here", f"nursery-tasks call {shown} ... --app {task}", code=USAGE
-        )
-
-
-def _read_kwargs(text: str | None) -> dict[str, Any]:
-    try:
-        named: Any = json.loads(text or "{}")
-    except ValueError as error:
-        raise Trouble(f"--kwargs is no JSON: {error}", """write --kwargs '{"name": "Ada"}'""", code=USAGE) from error
-    if not isinstance(named, dict):
-        raise Trouble(f"--kwargs is no JSON object: {text}", """write --kwargs '{"name": "Ada"}'""", code=USAGE)
-    return cast("dict[str, Any]", named)
-
-
 async def _submit(app: App, job: Job[Any], as_json: bool) -> int:
     async with app:
         handle = await job.enqueue()
@@ -116,60 +83,16 @@ async def _submit(app: App, job: Job[Any], as_json: bool) -> int:
 
 async def _call(app: App, job: Job[Any], timeout: float | None, as_json: bool) -> int:
     async with app:
-        app.connection.waiter.unserved.is_quiet = True  # `_hint` says it, and sooner
         handle = await job.enqueue()
         try:
-            outcome = await _wait(app, handle, timeout)
+            outcome = await wait_for_end(app, handle, timeout)
         except WaitTimedOut as error:
             raise Trouble(str(error), await _let_go(handle)) from None
         except get_cancelled_exc_class():
             with move_on_after(_CANCEL_SECONDS * 2, shield=True):
                 note(await _let_go(handle))
             raise
-        # Looked up as plain data: what --app says of the result's type matters to programs, not here.
-        value = await app.handle(handle.id).result() if outcome.state is JobState.SUCCEEDED else None
-    if as_json:
-        data: dict[str, Any] = {"id": handle.id, "task": handle.task, "state": outcome.state, "attempt": outcome.attempt}
-        if outcome.state is JobState.SUCCEEDED:
-            data["result"] = value
-        write_json(data | error_data(outcome))
-    elif outcome.state is JobState.SUCCEEDED:
-        write_json(value)
-    else:
-        _tell_failure(handle, outcome)
-    return OK if outcome.state is JobState.SUCCEEDED else FAILED
-
-
-async def _wait(app: App, handle: JobHandle[Any], timeout: float | None) -> Outcome:
-    """Owns a nursery of one child, which says so when nobody is there to run the job."""
-    ended: Outcome | WaitTimedOut | None = None
-    async with create_task_group() as hints:
-        hints.start_soon(_hint, app, handle.id, name="hint")
-        try:
-            ended = await handle.outcome(timeout)
-        except WaitTimedOut as error:  # carried out by hand: the nursery would wrap it into a group
-            ended = error
-        hints.cancel_scope.cancel()
-    if isinstance(ended, WaitTimedOut):
-        raise ended
-    assert ended is not None
-    return ended
-
-
-async def _hint(app: App, job_id: str) -> None:
-    """Say why nobody runs the job, each reason once: a worker that does not know the task finds that out a little later."""
-    said: set[str] = set()
-    gateway = app.connection.gateway
-    for pause in chain(_HINT_SECONDS, repeat(AGAIN_SECONDS)):
-        await sleep(pause)
-        try:
-            found = await gateway.call(why_waiting, gateway.broker, [job_id])
-        except BrokerError:  # that it is away is said by who waits for the job
-            continue
-        for _, _, _, sentence in found:
-            if sentence not in said:
-                said.add(sentence)
-                note(f"waiting: {one_line(sentence)}")
+        return await show_end(app, handle, outcome, as_json)
 
 
 async def _let_go(handle: JobHandle[Any]) -> str:
@@ -180,15 +103,3 @@ async def _let_go(handle: JobHandle[Any]) -> str:
     if answer is CancelAnswer.REQUESTED:
         return f"it was asked to stop and still runs; see nursery-tasks jobs {handle.id}"
     return "it was cancelled" if answer is CancelAnswer.CANCELLED else "it has just ended by itself"
-
-
-def _tell_failure(handle: JobHandle[Any], outcome: Outcome) -> None:
-    error, where = outcome.error, f"job {handle.id}, attempt {outcome.attempt}"
-    if Verbosity.tracebacks and error is not None and error.traceback:
-        note(error.traceback.rstrip())
-    what = f"{handle.task} {outcome.state}" + (f": {outcome.reason}" if outcome.reason else "")
-    if error is not None:
-        raise Trouble(
-            f"{what}: {short_type(error.type)}: {error.text}", where, f"nursery-tasks jobs {handle.id} shows the traceback"
-        )
-    raise Trouble(what, where)

@@ -9,8 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import asdict
 from typing import Final
 
 from .. import App, QueueInfo, __version__
@@ -19,11 +18,13 @@ from ..model.listing import WorkerRecord
 from ..model.states import HELD, JobState
 from ..observability.logging import duration
 from .broker import ask, find_app, missing_file
+from .findings import RUN, Finding, Level, is_gone
 from .ids import each_job
 from .limits import limit_text
 from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
 from .output import GREEN, RED, RESET, YELLOW, has_colour, plural, visible, write_json, write_line
+from .schedules.health import look_at_schedules
 from .trouble import FAILED, OK, as_trouble
 
 _LONG_WAIT_SECONDS: Final = 60.0  # a job that has waited longer for nobody is worth a word
@@ -31,32 +32,9 @@ _SKEW_SECONDS: Final = 2.0
 _HELD_LOOKED_AT: Final = 10_000  # jobs
 _WORKERS_SHOWN: Final = 64
 _SHOWN: Final = 20  # limits, and locks
-_RUN: Final = "nursery-tasks run module:app"
 
 
-class Level(StrEnum):
-    """How bad it is."""
-
-    OK = "ok"
-    WARNING = "warning"
-    PROBLEM = "problem"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        step: What to do next, where there is something to do.
-    """
-
-    level: Level
-    what: str
-    text: str
-    step: str = ""
-
-
-_NO_WORKER: Final = Finding(Level.PROBLEM, "workers", "none is running: jobs are accepted, and wait", _RUN)
+_NO_WORKER: Final = Finding(Level.PROBLEM, "workers", "none is running: jobs are accepted, and wait", RUN)
 
 
 def doctor(
@@ -105,7 +83,7 @@ def _look_at_jobs(app: App) -> list[Finding]:
         text = f"{missing} does not exist, and cannot be made in this directory"
         return [Finding(Level.PROBLEM, "broker", text, f"see ls -ld {missing.parent}")]
     text = f"{app.shown_url}: there is no database {missing} yet"
-    step = f"{_RUN} makes it, and so does the first job; or name another --broker"
+    step = f"{RUN} makes it, and so does the first job; or name another --broker"
     return [Finding(Level.WARNING, "broker", text, step), _NO_WORKER]
 
 
@@ -116,7 +94,7 @@ async def _look_inside(app: App) -> list[Finding]:
             _ = app.connection.gateway.admin
         except NotSupported as missing:
             return [*await _guarded(_look_at_server, app), Finding(Level.OK, "jobs", "cannot be listed", missing.step)]
-        for look in (_look_at_broker, _look_at_clock, _look_at_workers, _look_at_held, _look_at_queues, *_MORE_LOOKS):
+        for look in _LOOKS:
             findings += await _guarded(look, app)
     return findings
 
@@ -170,15 +148,19 @@ async def _look_at_clock(app: App) -> list[Finding]:
 
 async def _look_at_workers(app: App) -> list[Finding]:
     workers = await app.workers()
-    findings = [_stale(worker) for worker in workers if _is_gone(worker)]
-    if len(findings) == len(workers):
-        return [_NO_WORKER, *findings]
-    live = [worker for worker in workers if not _is_gone(worker)]
+    findings = [_stale(worker) for worker in workers if is_gone(worker)]
+    live = [worker for worker in workers if not is_gone(worker)]
+    if not any(worker.queues for worker in live):
+        findings.insert(0, _NO_WORKER)
     for worker in live[:_WORKERS_SHOWN]:
         queues = ", ".join(queue for queue in worker.queues if "@" not in queue)
         process = f"process {worker.pid}" + (f", of {worker.group}" if worker.group else "")
-        text = f"{worker.name} ({process}): {len(worker.running)} of {worker.slots} slots busy, queues {queues}"
-        findings.append(Finding(Level.OK, "worker", text))
+        busy = f"{len(worker.running)} of {worker.slots} slots busy, queues {queues}"
+        if not worker.queues:
+            busy = "runs schedules, and no jobs"
+        elif not worker.schedules:
+            busy += "; it runs no schedules"
+        findings.append(Finding(Level.OK, "worker", f"{worker.name} ({process}): {busy}"))
     findings += [_unresponsive(worker) for worker in live if worker.unresponsive]
     if len(live) > _WORKERS_SHOWN:
         findings.append(Finding(Level.OK, "worker", f"and {len(live) - _WORKERS_SHOWN} more"))
@@ -200,26 +182,14 @@ def _stale(worker: WorkerRecord) -> Finding:
     return Finding(Level.WARNING, "worker", text, "its jobs come back when their leases run out, within seconds")
 
 
-def _is_gone(worker: WorkerRecord) -> bool:
-    if worker.node != socket.gethostname():
-        return False
-    try:
-        os.kill(worker.pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
-
-
 async def _look_at_held(app: App) -> list[Finding]:
     """Find jobs whose worker is not there any more."""
-    live = {worker.name for worker in await app.workers() if not _is_gone(worker)}
+    live = {worker.name for worker in await app.workers() if not is_gone(worker)}
     lost = [job async for job in each_job(app, _HELD_LOOKED_AT, states=HELD) if job.worker not in live]
     if not lost:
         return []
     text = f"{plural(len(lost), 'job')} held by workers that are not there, such as {lost[0].id} by {lost[0].worker}"
-    step = "a worker that runs takes them back when their leases run out" + ("" if live else f": {_RUN}")
+    step = "a worker that runs takes them back when their leases run out" + ("" if live else f": {RUN}")
     return [Finding(Level.WARNING, "held", text, step)]
 
 
@@ -240,7 +210,7 @@ async def _look_at_queue(app: App, record: QueueInfo, served: set[str]) -> Findi
     if record.paused:
         return Finding(Level.WARNING, what, f"paused; {text}", f"nursery-tasks queues --resume {record.name}")
     if oldest and record.name not in served:
-        return Finding(Level.WARNING, what, f"{text}; no worker serves it", f"{_RUN} --queues {record.name}")
+        return Finding(Level.WARNING, what, f"{text}; no worker serves it", f"{RUN} --queues {record.name}")
     if oldest and oldest[0].waits_for:
         return Finding(Level.OK, what, f"{text}, for its limit {oldest[0].waits_for}")
     if waited > _LONG_WAIT_SECONDS:
@@ -270,7 +240,16 @@ async def _look_at_dead(app: App) -> list[Finding]:
     return findings or [Finding(Level.OK, "dead", "no dead and no failed jobs")]
 
 
-_MORE_LOOKS: Final = (_look_at_limits, _look_at_dead)
+_LOOKS: Final = (
+    _look_at_broker,
+    _look_at_clock,
+    _look_at_workers,
+    _look_at_held,
+    _look_at_queues,
+    look_at_schedules,
+    _look_at_limits,
+    _look_at_dead,
+)
 
 
 async def _beat(app: App, ttl_seconds: float) -> None:

@@ -23,6 +23,7 @@ from .output import note, write_line
 from .queues import queues
 from .rabbitmq import rabbitmq
 from .run import run
+from .schedules import schedules
 from .streams import flush_all, open_missing
 from .tasks import tasks
 from .tick import tick
@@ -91,6 +92,7 @@ _SHORT: dict[Callable[..., int], str] = {
 }
 for _command, _short in _SHORT.items():
     cli.command(short_help=_short, epilog=EXIT_CODES if _command is run else None)(_command)
+cli.add_typer(schedules, name="schedules")
 cli.add_typer(rabbitmq, name="rabbitmq")
 
 

@@ -172,6 +172,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         running: The ids of the jobs that run there.
         unresponsive: Those of them whose handler was cancelled and does not end; each costs the worker a slot.
+        schedules: It runs schedules. One that has no slots does nothing else, and serves no queue.
     """
 
     name: str
@@ -184,5 +185,6 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     running: tuple[str, ...] = ()
     unresponsive: tuple[str, ...] = ()
     processed: int = 0
+    schedules: bool = True
     started_at: float = 0.0
     seen_at: float = 0.0

@@ -24,8 +24,8 @@ import nursery_tasks.cli
 from nursery_tasks import JobState
 from nursery_tasks.brokers.sqlite import SqliteBroker
 from nursery_tasks.cli.display import JsonLines, Lines
-from nursery_tasks.cli.doctor import Finding, Level
 from nursery_tasks.cli.doctor import _write as write_findings
+from nursery_tasks.cli.findings import Finding, Level
 from nursery_tasks.cli.main import cli
 from nursery_tasks.cli.messages import _facts as facts_of_message
 from nursery_tasks.cli.output import write_facts
