@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -134,6 +135,7 @@ def _become(request: dict[str, Any], fds: Sequence[int]) -> None:
     os.chdir(request["directory"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    time.tzset()  # Python reads it once
     sys.argv = ["nursery-tasks", *request["args"]]
     sys.path[0] = request["directory"]
 

@@ -19,8 +19,9 @@ from ..events import EventKind, JobEvent
 from ..observability.logging import duration, in_words, to_json
 from ..shown import visible_json, visible_lines
 from ..worker import Unstored
+from .ids import short_id
 from .output import DIM, GREEN, RED, RESET, YELLOW, clock_time, format_facts, format_table, has_colour, note, plural, visible
-from .speaking import SHORT_ID, line_of_job
+from .speaking import line_of_job
 from .streams import abandon
 from .tally import ENDS, Tally
 
@@ -120,6 +121,7 @@ class Lines:
         self._colour = has_colour(out) if colour is None else colour
         self._part = part
         self._width = min(_TASK_WIDTH, max(map(len, tasks), default=4))
+        self._id_width = 0  # of the longest so far
         self._verbose = verbose
         self._quiet = quiet
         self._has_failed = False
@@ -146,7 +148,7 @@ class Lines:
         self._write(self._line(event))
         if event.remote_traceback and not self._verbose and not self._has_failed:
             self._has_failed = True
-            self._note(f"-v shows tracebacks here; nursery-tasks jobs {event.job_id[-SHORT_ID:]} shows that of this job")
+            self._note(f"-v shows tracebacks here; nursery-tasks jobs {short_id(event.job_id)} shows that of this job")
 
     def tick(self) -> None:
         second, self._second = self._second, Counter()
@@ -186,8 +188,9 @@ class Lines:
         text = f"{what:<9}"
         if self._colour:
             text = f"{_COLOURS.get(event.kind, '')}{text}{RESET}"
-        job_id, task = visible(event.job_id[-SHORT_ID:]), visible(event.task)
-        line = f"{clock_time(event.at)}  {job_id}  {task:<{self._width}}  {text}  {detail}".rstrip() + "\n"
+        job_id, task = visible(short_id(event.job_id)), visible(event.task)
+        self._id_width = max(self._id_width, len(job_id))
+        line = f"{clock_time(event.at)}  {job_id:<{self._id_width}}  {task:<{self._width}}  {text}  {detail}".rstrip() + "\n"
         if self._verbose and event.remote_traceback:
             line += f"    {visible_lines(event.remote_traceback.rstrip())}\n"
         return line

@@ -150,13 +150,13 @@ async def _look_at_workers(app: App) -> list[Finding]:
     workers = await app.workers()
     findings = [_stale(worker) for worker in workers if is_gone(worker)]
     live = [worker for worker in workers if not is_gone(worker)]
-    if not any(worker.queues for worker in live):
+    if not any(worker.jobs for worker in live):
         findings.insert(0, _NO_WORKER)
     for worker in live[:_WORKERS_SHOWN]:
         queues = ", ".join(queue for queue in worker.queues if "@" not in queue)
         process = f"process {worker.pid}" + (f", of {worker.group}" if worker.group else "")
         busy = f"{len(worker.running)} of {worker.slots} slots busy, queues {queues}"
-        if not worker.queues:
+        if not worker.jobs:
             busy = "runs schedules, and no jobs"
         elif not worker.schedules:
             busy += "; it runs no schedules"

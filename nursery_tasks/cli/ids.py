@@ -5,6 +5,7 @@ Ids begin with the time, so the ends differ sooner than the beginnings; the work
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
@@ -15,6 +16,14 @@ _WHOLE: Final = 32
 _LEAST: Final = 6
 _PAGE: Final = 2_000
 _LOOKED_AT: Final = 200_000  # jobs; a part of an id is a convenience, not a search
+_SHORT: Final = 8  # the end of an id: its beginning is the time, and alike in neighbours
+_RUN: Final = re.compile(r".+@\d{4}-(\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)")  # of a schedule
+
+
+def short_id(job_id: str) -> str:
+    """Return the part of an id that lists and lines show: its end, of a run of a schedule all of its moment but the year."""
+    run = _RUN.fullmatch(job_id)
+    return run[1] if run else job_id[-_SHORT:]
 
 
 async def find_ids(app: App, given: Sequence[str]) -> list[str]:

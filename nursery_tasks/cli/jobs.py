@@ -13,12 +13,11 @@ from ..errors import UnknownJob
 from ..model.states import JobState
 from ..observability.logging import duration
 from .broker import find_app
-from .ids import find_ids
+from .ids import find_ids, short_id
 from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
 from .output import ago, moment, note, shown_width, write_facts, write_json, write_table
 from .records import job_data, short_type
-from .speaking import SHORT_ID
 from .trouble import OK, one_line
 
 _DETAIL_WIDTH = 60
@@ -93,7 +92,7 @@ def _write_list(records: list[JobInfo], now: float) -> None:
     columns = ["id", "task", *(["queue"] if queues else []), "state", "age", "detail"]
     rows = [
         [
-            record.id[-SHORT_ID:],
+            short_id(record.id),
             one_line(_task(record), _TASK_WIDTH),
             *([one_line(record.queue, _QUEUE_WIDTH)] if queues else []),
             "unresponsive" if record.unresponsive else str(record.state),

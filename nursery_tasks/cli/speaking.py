@@ -23,10 +23,10 @@ from ..current import CurrentJob, current_job_or_none
 from ..events import EventKind, JobEvent
 from ..observability.logging import JobFacts
 from ..shown import visible, visible_lines
+from .ids import short_id
 from .output import clock_time
 
 PARTIAL: Final = 64 * 1024  # characters; a line without an end is passed on when it is this long
-SHORT_ID: Final = 8  # the end of an id: its beginning is the time, and alike in neighbours
 _GOES_ON: Final = (EventKind.QUEUED, EventKind.STARTED, EventKind.PROGRESS, EventKind.UNRESPONSIVE)
 _JOB_LOGGER: Final = "nursery_tasks.job"
 
@@ -132,7 +132,7 @@ def speaking(speech: Speech) -> Generator[None, None, None]:
 
 def line_of_job(job_id: str, task: str, text: str, at: float) -> str:
     """Return the line, with its end, that shows a person what a job says."""
-    return f"{clock_time(at)}  {visible(job_id[-SHORT_ID:])}  {visible(task)}  | {visible(text)}\n"
+    return f"{clock_time(at)}  {visible(short_id(job_id))}  {visible(task)}  | {visible(text)}\n"
 
 
 # --- log records ------------------------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ class LineFormatter(logging.Formatter):
         if job_id is None:
             return f"{clock_time(record.created)}  {record.levelname}  {logger}: {text}"
         name = f"  {logger}:" if not logger.startswith(_JOB_LOGGER) else ""
-        whose = f"{visible(str(job_id))[-SHORT_ID:]}  {visible(str(task))}"
+        whose = f"{visible(short_id(str(job_id)))}  {visible(str(task))}"
         return f"{clock_time(record.created)}  {whose}  {record.levelname}{name}  {text}"
 
 

@@ -72,7 +72,7 @@ def reason(
     record: JobRecord, workers: Iterable[WorkerRecord], where: str, *, is_shared: bool = True
 ) -> tuple[str, str, str] | None:
     """Say why a job that waits cannot begin: a kind, a name, and a sentence; None: it can, or may not begin yet."""
-    live = [worker for worker in workers if worker.queues]  # others run only schedules
+    live = [worker for worker in workers if worker.jobs]
     is_due = record.state is JobState.READY or record.parked is not None
     if not is_due:
         return None

@@ -172,7 +172,8 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         running: The ids of the jobs that run there.
         unresponsive: Those of them whose handler was cancelled and does not end; each costs the worker a slot.
-        schedules: It runs schedules. One that has no slots does nothing else, and serves no queue.
+        jobs: It runs jobs; one that does not only runs schedules.
+        schedules: It runs schedules.
     """
 
     name: str
@@ -185,6 +186,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     running: tuple[str, ...] = ()
     unresponsive: tuple[str, ...] = ()
     processed: int = 0
+    jobs: bool = True
     schedules: bool = True
     started_at: float = 0.0
     seen_at: float = 0.0

@@ -266,6 +266,7 @@ class Worker:
             running=tuple(self.running),
             unresponsive=self._watchdog.unresponsive,
             processed=self.processed,
+            jobs=self.settings.jobs,
             schedules=self.settings.schedules,
             started_at=self._started_at,
             seen_at=self._now(),

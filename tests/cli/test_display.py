@@ -185,3 +185,18 @@ def test_errors_lose_the_groups_around_them() -> None:
 def test_facts_and_tables_are_plain_where_no_terminal_is() -> None:
     assert format_facts([("a", "1"), ("long", "2\n3")]) == "a     1\nlong  2\n      3\n"
     assert format_table(["name", "n"], [["x[red]", "1"], ["y", "20"]], right=["n"]) == "name     n\nx[red]   1\ny       20\n"
+
+
+def test_a_run_of_a_schedule_is_named_by_its_moment() -> None:
+    out = io.StringIO()
+    lines = Lines(out, ["fetch"])
+    lines.on_event(event(EventKind.STARTED, attempt=1))
+    lines.on_event(event(EventKind.STARTED, attempt=1, job_id="nightly@2026-11-24T01:00:00Z"))
+    lines.on_event(event(EventKind.STARTED, attempt=1, job_id="beat@2026-11-24T01:00:00.500000Z"))
+    lines.on_event(event(EventKind.STARTED, attempt=1))
+    assert [line[10:] for line in out.getvalue().splitlines()] == [
+        "df55fec7  fetch  started",
+        "11-24T01:00:00Z  fetch  started",
+        "11-24T01:00:00.500000Z  fetch  started",
+        "df55fec7                fetch  started",
+    ]

@@ -21,7 +21,7 @@ import pytest
 from prepared_commands import prepared_commands
 
 import nursery_tasks.cli
-from nursery_tasks import JobState
+from nursery_tasks import JobState, every
 from nursery_tasks.brokers.sqlite import SqliteBroker
 from nursery_tasks.cli.display import JsonLines, Lines
 from nursery_tasks.cli.doctor import _write as write_findings
@@ -40,7 +40,10 @@ from nursery_tasks.model.limits import Limit
 from nursery_tasks.model.listing import ServerMessage, WorkerRecord
 from nursery_tasks.model.message import Message
 from nursery_tasks.model.outcome import Outcome
+from nursery_tasks.model.schedule import ScheduleChange
 from nursery_tasks.observability.logging import log_events
+from nursery_tasks.scheduling.schedule import Definition, History, Schedule
+from nursery_tasks.scheduling.timing import timing
 from nursery_tasks.shown import visible, visible_json, visible_lines
 from nursery_tasks.worker import Unstored
 
@@ -95,6 +98,12 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     broker.admin.beat(
         WorkerRecord(name=as_name("worker"), node=HOSTILE, pid=1, queues=("default",), unresponsive=(job_id(TOP),)), 1000.0
     )
+    template = Submission(id="", queue="default", task=as_name("task"), payload=payload)
+    schedule = Schedule(
+        Definition(template, timing(every(1))), History(paused=True, note=HOSTILE, error=HOSTILE, last_job=job_id(TOP))
+    )
+    for name in (SCHEDULE, "plain"):
+        broker.schedules.fire(ScheduleChange(name, 0, None, schedule.to_body()))
     broker.close()
     return directory
 
@@ -124,6 +133,9 @@ def as_argument(text: str) -> str:
     return text.replace("\x00", "")  # no program can be given one
 
 
+SCHEDULE = as_argument(as_name("schedule"))[:150]
+
+
 COMMANDS: dict[str, list[list[str]]] = {
     "jobs": [["jobs"], ["jobs", "--newest"], ["jobs", "--state", "failed"], ["jobs", "--json"]],
     "tree": [["tree", "{top}"], ["tree", "{top}", "--json"], ["tree", as_argument(NAME)]],
@@ -142,6 +154,21 @@ COMMANDS: dict[str, list[list[str]]] = {
     "tasks": [["tasks", "--app", "hostile_app"], ["tasks", "--app", as_argument(HOSTILE)]],
     "graph": [["graph", "hostile_app:flow"], ["graph", as_argument(HOSTILE)]],
     "run": [["run", as_argument(HOSTILE)], ["run", "hostile_app", "--queues", as_argument(HOSTILE)]],
+    "tick": [["tick", as_argument(HOSTILE)]],
+    "schedules": [
+        ["schedules"],
+        ["schedules", "--json"],
+        ["schedules", "show", SCHEDULE],
+        ["schedules", "show", "plain"],
+        ["schedules", "show", "plain", "--json"],
+        ["schedules", "next", as_argument(HOSTILE)],
+        ["schedules", "next", "plain"],
+        ["schedules", "pause", as_argument(NAME), "--note", as_argument(HOSTILE)],
+        ["schedules", "remove", SCHEDULE],
+        ["schedules", "add", as_argument(NAME), "x", "--cron", as_argument(HOSTILE)],
+        ["schedules", "add", "y", as_argument(HOSTILE), "--every", as_argument(HOSTILE)],
+        ["schedules", "backfill", "y", "--since", as_argument(HOSTILE), "--until", "x"],
+    ],
     "demo": [["demo", "--files", as_argument(HOSTILE)]],
     "rabbitmq": [["rabbitmq", as_argument(HOSTILE)]],
     "none": [[as_argument(HOSTILE)], [f"--{as_argument(HOSTILE)}"]],

@@ -80,6 +80,9 @@ def add(
     if app is not None:
         found.get_task(task)  # a slip is better told now than by a worker that cannot run it
     job = found.job(task, *map(read_argument, args or ()), **read_kwargs(kwargs)).with_options(**options)
+    from ...client.schedules import declared_schedule  # late: other commands have no schedules
+
+    declared_schedule(name, job, spec, **policies)  # for its errors, before a database is made
     return run_until_signal(_add, found, name, job, spec, policies, replace, as_json)
 
 
