@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import typer
 
 from ..options import AppOption, BrokerOption, JsonOption, VerboseOption
@@ -18,7 +20,7 @@ schedules = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     invoke_without_command=True,
 )
-for _name, _command in {
+_COMMANDS: dict[str, Callable[..., int]] = {
     "list": list_schedules,
     "show": show,
     "next": show_next,
@@ -28,7 +30,8 @@ for _name, _command in {
     "run": run,
     "backfill": backfill,
     "remove": remove,
-}.items():
+}
+for _name, _command in _COMMANDS.items():
     schedules.command(_name)(_command)
 
 
