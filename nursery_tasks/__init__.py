@@ -30,6 +30,8 @@ from .model.limits import RateLimit as RateLimit
 from .model.retry import Backoff as Backoff
 from .model.retry import Retry as Retry
 from .model.states import JobState as JobState
+from .model.windows import Debounce as Debounce
+from .model.windows import Throttle as Throttle
 from .resources import resource as resource
 from .shell import CompletedRun as CompletedRun
 from .shell import run_process as run_process
@@ -63,6 +65,7 @@ __all__ = [
     "CompletedRun",
     "Concurrency",
     "CurrentJob",
+    "Debounce",
     "Flow",
     "Job",
     "JobGroup",
@@ -85,6 +88,7 @@ __all__ = [
     "Schedules",
     "Task",
     "TaskClass",
+    "Throttle",
     "Workflow",
     "__version__",
     "any_of",

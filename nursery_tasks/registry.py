@@ -211,14 +211,17 @@ def make_spec(
     if options.timeout_seconds is not None:
         _check_timeout(task_name, kind, options.timeout_seconds)
     signature = TaskSignature(task_name, function, answers=raw is True)
-    for limit in options.limits:
-        limit.check_parameters(task_name, signature.parameters)
+    for keyed in options.keyed:
+        keyed.check_parameters(task_name, signature.parameters)
     if raw not in (None, False, True):
         raise InvalidOptions("raw", raw, "True: the task takes what is raw on its queue; the queue is named by queue=")
     if reply_to is not None and not raw:
         raise InvalidOptions("reply_to", reply_to, "raw=True beside it; a message says itself where its answer goes")
     if raw and options.limits:
         raise InvalidOptions("limits", options.limits, "no limits for a raw task: what is put in by others has none")
+    if raw and options.keyed_in_time is not None:
+        expected = "None for a raw task: each message that others put in is a job"
+        raise InvalidOptions(options.keyed_in_time.kind, options.keyed_in_time, expected)
     return TaskSpec(
         name=check_name("name", task_name),
         function=function,

@@ -34,6 +34,7 @@ _OTHER_WORDS: Final = {  # what other libraries call it -> what it is here
     "configure": "`{name}.options(...)`",
     "map": "`await app.enqueue_many([{name}.job(item) for item in items])`",
 }
+_KEYED: Final = ("limits", "debounce", "throttle")
 _TO_COME: Final = object()  # an argument that the step before will bring
 
 
@@ -72,14 +73,17 @@ class Bound(Generic[P, R]):
                 those of the task.
             delivery: `at_least_once` (default), or `at_most_once`: the handler is never started twice. Its start is stored
                 before it runs, and a job whose worker is lost after that is dead. It has no `retry`.
+            debounce: `Debounce(...)`: the job waits until nobody has submitted the same for some time, and the last one runs.
+            throttle: `Throttle(...)`: the first one runs, and the same is not stored again for some time. None takes either
+                away from the task for this job.
 
         Raises:
-            InvalidOptions: A value is out of its range, or an option does not exist.
+            InvalidOptions: A value is out of its range, an option does not exist, or it does not go with another one.
         """
         options = self._options.changed_by(given)
-        if "limits" in given:
-            for limit in options.limits:
-                limit.check_parameters(self.name, self.spec.signature.parameters)
+        if not given.keys().isdisjoint(_KEYED):
+            for keyed in options.keyed:
+                keyed.check_parameters(self.name, self.spec.signature.parameters)
         return Bound(self._app, self.spec, options)
 
     @overload

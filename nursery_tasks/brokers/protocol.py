@@ -52,6 +52,7 @@ class Feature(StrEnum):
     WORKFLOWS = "durable workflows"  # records, jobs as owners, and outcomes that are kept for them
     SHARED = "sharing between processes"
     ONCE = "delivery at most once"  # the start of such a job is its last, see `Submission.once`
+    WINDOWS = "debounce and throttle"  # submissions that belong together in time
     PLACES = "places in line"  # a job that came back stands where it stood before
 
 
@@ -90,6 +91,13 @@ class Broker(Protocol):
         A job with an *owner* belongs to it until it ends: see `renew_owners`, and `settle` for owners that are deliveries. When
         a detached submission is a repetition, the job that stands for it becomes detached too, in the same step, unless it has
         ended: it was promised to somebody who is not its owner. An owned repetition leaves the job whose it is.
+
+        With `Feature.WINDOWS` a submission with a `window` whose name is open is a repetition of the window's job, unless its
+        id is known. Of a throttle it changes nothing, and its receipt names that job also when it has ended or is not known any
+        more. A debounce is open while its job is scheduled and has not been due, and nothing else has moved it: then all of
+        the submission takes the place of what was stored, but for the id, the owner, the moment when it was first submitted
+        and the place in the order of submission; it is hinted at as `due`. What a submission with an owner that is gone says
+        is nothing: it takes no place, and opens no window.
 
         With `Feature.WORKFLOWS` a submission with `ended` is stored as a job that has ended, and its outcome is hinted at.
         """
@@ -181,7 +189,8 @@ class Broker(Protocol):
         as that job has not ended; and until then the outcomes of what it owns are not dropped, however short they should be
         kept, nor purged.
 
-        Rates that have room again for jobs that wait are hinted at as `work`. Locks whose lease is over are free.
+        Rates that have room again for jobs that wait are hinted at as `work`. Locks whose lease is over are free. Windows
+        that are over are forgotten.
         """
         ...
 

@@ -33,7 +33,7 @@ def tasks(
             task.spec.options.queue,
             _timeout(task.spec.options.timeout_seconds, asked=task.spec.kind == "thread"),
             _retry(task.spec.options.retry),
-            ", ".join(map(repr, task.spec.options.limits)) or "-",
+            ", ".join(map(repr, task.spec.options.keyed)) or "-",
             task.spec.doc,
         ]
         for task in found
@@ -62,6 +62,8 @@ def _data(task: Task[Any, Any]) -> dict[str, Any]:
         "retry": None if rule is None else {"attempts": rule.attempts, "on": rule.on, "never": rule.never},
         "priority": spec.options.priority,
         "limits": [repr(limit) for limit in spec.options.limits],
+        "debounce": None if spec.options.debounce is None else repr(spec.options.debounce),
+        "throttle": None if spec.options.throttle is None else repr(spec.options.throttle),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Coroutine, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from typing import Any, Generic, NoReturn, TypeVar, Unpack, cast
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from ..current import current_job_or_none
 from ..errors import InvalidArguments, InvalidOptions, NotAJob, PayloadTooLarge
 from ..model.delivery import Receipt, Submission
-from ..model.limits import Limit, limits_for_job
+from ..model.limits import limits_for_job
 from ..model.message import Message
 from ..model.options import AT_MOST_ONCE, NOT_DURABLE, GivenOptions, JobOptions
 from ..model.retry import RetryRule
@@ -123,7 +123,7 @@ class Job(Generic[R_co]):
         Raises:
             NotSerializable: An argument cannot travel.
             PayloadTooLarge: The message is larger than *limit_bytes*.
-            InvalidOptions: The key of a limit cannot be made of the arguments, or a durable workflow is to be delivered once.
+            InvalidOptions: A key cannot be made of the arguments, or a durable workflow is to be delivered once.
         """
         options = self.options
         parent = current_job_or_none()
@@ -153,6 +153,9 @@ class Job(Generic[R_co]):
                 )
         if options.local:
             raise InvalidOptions("local", True, "False in the job of a schedule, which any worker may run; give it a queue")
+        if (in_time := options.keyed_in_time) is not None:
+            expected = f"None in the job of a schedule, which says itself when its runs start: .options({in_time.kind}=None)"
+            raise InvalidOptions(in_time.kind, in_time, expected)
         return self._submission("", self._message(), limit_bytes)
 
     def _message(self) -> Message:
@@ -182,7 +185,7 @@ class Job(Generic[R_co]):
             task=self.task,
             payload=payload,
             priority=options.priority,
-            delay_seconds=options.delay_seconds,
+            delay_seconds=options.delay_seconds if options.debounce is None else options.debounce.seconds,
             start_at=options.start_at,
             expires_seconds=options.expires_seconds,
             key=options.key,
@@ -190,7 +193,8 @@ class Job(Generic[R_co]):
             tags=options.tags,
             keep_seconds=options.result_ttl_seconds,
             max_crashes=options.max_crashes,
-            limits=self._limits() if options.limits else (),
+            limits=limits_for_job(options.limits, *self._keyed()) if options.limits else (),
+            window=None if options.keyed_in_time is None else options.keyed_in_time.for_job(*self._keyed()),
             once=options.delivery == AT_MOST_ONCE,
         )
 
@@ -198,14 +202,14 @@ class Job(Generic[R_co]):
         spec = self._app.registry.tasks.get(self.task)
         return spec is not None and spec.durable
 
-    def _limits(self) -> tuple[Limit, ...]:
-        """Make the limits of this job out of its arguments."""
+    def _keyed(self) -> tuple[str, Sequence[Any], Mapping[str, Any], Callable[[], Mapping[str, Any]]]:
+        """Return what keys are made of: the task, the arguments, and what gives them by name."""
         spec = self._app.registry.tasks.get(self.task)
 
         def by_name() -> dict[str, Any]:
             return dict(self.kwargs) if spec is None else spec.signature.by_name(self.args, self.kwargs)
 
-        return limits_for_job(self.options.limits, self.task, self.args, self.kwargs, by_name)
+        return self.task, self.args, self.kwargs, by_name
 
 
 class PartialJob(Generic[R_co]):

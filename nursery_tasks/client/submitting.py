@@ -44,7 +44,8 @@ class Encoder:
         """Make a submission of a job for *broker*; raises as `Job.to_submission` does.
 
         Raises:
-            NotSupported: The job has limits or is delivered at most once, and the broker would run it as any other.
+            NotSupported: The job has limits, belongs together with others in time or is delivered at most once, and the broker
+                would run it as any other.
         """
         submission = job.to_submission(job_id or self.new_id(), self.now(), self._limit_bytes, remaining_seconds)
         _check_support(broker, submission)
@@ -82,6 +83,8 @@ def _check_support(broker: Broker, submission: Submission) -> None:
         limits_of(broker)
     if submission.once and Feature.ONCE not in broker.features:
         raise NotSupported(broker.name, Feature.ONCE, broker.step)
+    if submission.window is not None and Feature.WINDOWS not in broker.features:
+        raise NotSupported(broker.name, Feature.WINDOWS, broker.step)
 
 
 class Submitter:

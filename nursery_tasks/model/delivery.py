@@ -15,6 +15,7 @@ import msgspec
 from .limits import Limit
 from .options import DEAD_TTL_SECONDS, MAX_CRASHES, RESULT_TTL_SECONDS
 from .states import JobState
+from .windows import Window
 
 
 class Submission(msgspec.Struct, frozen=True, gc=False):
@@ -45,6 +46,8 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
         raw: The payload is no message but what another program has put in, as it came: the worker finds the task that takes
             what is raw on this queue.
         once: Its handler is never started twice: once its `Started` is stored, nothing but a requeue makes it ready again.
+        window: What it belongs together with in time: while the window of this name is open, its job stands for this one. Where
+            that is a debounce, the job's delay is how long it has to be quiet. Nobody says it beside `key` or `ended`.
     """
 
     id: str
@@ -67,6 +70,15 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
     limits: tuple[Limit, ...] = ()
     raw: bool = False
     once: bool = False
+    window: Window | None = None
+
+    def due_at(self, now: float) -> float:
+        """Return when the job may start that is submitted *now*."""
+        return max(now, now + self.delay_seconds if self.start_at is None else self.start_at)
+
+    def expires_at(self, due_at: float) -> float | None:
+        """Return when it has waited for too long; None: never."""
+        return None if self.expires_seconds is None else due_at + self.expires_seconds
 
     def keep_seconds_after(self, state: JobState) -> float:
         """Return how long the outcome is kept when the job ends in *state*."""

@@ -11,25 +11,22 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from string import Formatter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, cast
 
 import msgspec
 
 from ..errors import InvalidOptions
+from .keys import Key, Keyed
 
 Excess = Literal["wait", "reject"]
-Key = str | Callable[..., object]
 
 MAX_LIMITS: Final = 8  # of one job
 MAX_AT_ONCE: Final = 1_000_000
-MAX_KEY: Final = 200  # characters of a key once it is made
 BURST_SECONDS: Final = 0.1  # what a rate lets start at once by default: one, and what so much time brings
 
 _RATE: Final = re.compile(r"(\d{1,9})/(\d{0,6})(s|m|h|d)")
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-_NAME: Final = re.compile(r"[^\s\x00-\x1f\x7f\ud800-\udfff]{1,200}")
 
 
 class Limit(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -74,71 +71,22 @@ def no_room(name: str) -> str:
     return f"there was no room in its limit {name}"
 
 
-class _Declared:
+class _Declared(Keyed):
     """What the two kinds of limits have in common."""
 
-    __slots__ = ("excess", "key", "name")
+    __slots__ = ("excess",)
 
     def __init__(self, name: str | None, key: Key | None, excess: Excess) -> None:
-        if name is not None and not (isinstance(cast("object", name), str) and _NAME.fullmatch(name)):
-            raise InvalidOptions("name", name, "1 to 200 characters without spaces, or None for the task's own name")
         if excess not in ("wait", "reject"):
             raise InvalidOptions("excess", excess, "'wait' or 'reject'")
-        if isinstance(key, str):
-            _fields_of(key)
-        elif key is not None and not callable(cast("object", key)):
-            raise InvalidOptions("key", key, "a text such as '{user}', a function of the job's arguments, or None")
-        self.name, self.key, self.excess = name, key, excess
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Declared) and type(self) is type(other) and self._facts() == other._facts()
-
-    def __hash__(self) -> int:
-        return hash(self._facts())
+        super().__init__(name, key)
+        self.excess = excess
 
     def _facts(self) -> tuple[object, ...]:
-        return self.name, self.key, self.excess
+        return *super()._facts(), self.excess
 
     def _shown(self) -> str:
-        facts = (("key", self.key), ("name", self.name), ("excess", None if self.excess == "wait" else self.excess))
-        return "".join(f", {word}={value!r}" for word, value in facts if value is not None)
-
-    def check_parameters(self, task: str, parameters: Collection[str]) -> None:
-        """Check the key of a limit against the task's parameters.
-
-        Raises:
-            InvalidOptions: It names one that the task does not have.
-        """
-        if isinstance(self.key, str):
-            for field in _fields_of(self.key):
-                if field not in parameters:
-                    listed = ", ".join(parameters) or "none"
-                    raise InvalidOptions("key", self.key, f"names of parameters of {task} in the braces; it has {listed}")
-
-    def _full_name(
-        self, task: str, kind: str, args: Sequence[Any], kwargs: Mapping[str, Any], bound: Callable[[], Mapping[str, Any]]
-    ) -> str:
-        name = f"{kind}:{self.name or task}"
-        if self.key is None:
-            return name
-        return f"{name} {self._make_key(task, args, kwargs, bound)}"
-
-    def _make_key(
-        self, task: str, args: Sequence[Any], kwargs: Mapping[str, Any], bound: Callable[[], Mapping[str, Any]]
-    ) -> str:
-        assert self.key is not None
-        try:
-            made = self.key.format_map(bound()) if isinstance(self.key, str) else self.key(*args, **kwargs)
-        except Exception as error:
-            problem = f"something that can be made of the arguments of {task}: {type(error).__name__}: {error}"
-            raise InvalidOptions("key", self.key, problem) from error
-        if isinstance(made, bool) or not isinstance(made, str | int):
-            raise InvalidOptions("key", self.key, f"a text or a whole number for each job of {task}, and not {made!r}")
-        text = str(made)
-        if len(text) > MAX_KEY or not text.isprintable():
-            expected = f"a key of at most {MAX_KEY} printable characters for each job of {task}, and not {text[:60]!r}"
-            raise InvalidOptions("key", self.key, expected)
-        return text
+        return super()._shown() + (f", excess={self.excess!r}" if self.excess != "wait" else "")
 
 
 class Concurrency(_Declared):
@@ -190,7 +138,7 @@ class Concurrency(_Declared):
         Raises:
             InvalidOptions: The key cannot be made of these arguments.
         """
-        return Limit(self._full_name(task, self.kind, args, kwargs, bound), most=self.most, rejects=self.excess == "reject")
+        return Limit(self.full_name(task, self.kind, args, kwargs, bound), most=self.most, rejects=self.excess == "reject")
 
 
 class RateLimit(_Declared):
@@ -256,7 +204,7 @@ class RateLimit(_Declared):
         """
         interval = self.period_seconds / self.count
         return Limit(
-            self._full_name(task, self.kind, args, kwargs, bound),
+            self.full_name(task, self.kind, args, kwargs, bound),
             interval_seconds=interval,
             tolerance_seconds=(self.burst - 1) * interval,
             rejects=self.excess == "reject",
@@ -307,22 +255,3 @@ def limits_for_job(
     if len({limit.name for limit in made}) < len(made):
         raise InvalidOptions("limits", [limit.name for limit in made], f"limits with different names for each job of {task}")
     return made
-
-
-def _fields_of(template: str) -> list[str]:
-    """Return the parameters that a template names.
-
-    Raises:
-        InvalidOptions: It is no template.
-    """
-    try:
-        found = [field for _, field, _, _ in Formatter().parse(template) if field is not None]
-    except ValueError as error:
-        raise InvalidOptions("key", template, f"a template such as '{{user}}' ({error})") from None
-    names = [re.split(r"[.\[]", field, maxsplit=1)[0] for field in found]
-    for name in names:
-        if not name.isidentifier():
-            raise InvalidOptions("key", template, "names of parameters in the braces, as in '{user}'")
-    if not template:
-        raise InvalidOptions("key", template, "a template such as '{user}', or None to count all jobs together")
-    return names

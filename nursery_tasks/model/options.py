@@ -10,9 +10,11 @@ from typing import Any, Final, Literal, TypedDict, cast
 
 from ..errors import InvalidOptions
 from .duration import Duration, to_optional_seconds, to_seconds
+from .keys import Keyed
 from .limits import AnyLimit, check_limits
 from .retry import Retry, RetryRule
 from .slips import CALL_ONLY, Place, unknown_option
+from .windows import Debounce, Throttle, check_debounce, check_throttle
 
 Kind = Literal["loop", "thread", "process", "interpreter"]
 DeliveryMode = Literal["at_least_once", "at_most_once"]
@@ -55,6 +57,7 @@ class JobOptions:
         max_crashes: After how many dead workers the job is put aside.
         limits: How many may run at once, or start in a time.
         delivery: Whether a started job whose worker is lost is started again, or is dead.
+        debounce, throttle: How submissions that belong together in time become one job.
 
     Raises:
         InvalidOptions: Two of them exclude each other.
@@ -75,21 +78,48 @@ class JobOptions:
     max_crashes: int = MAX_CRASHES
     limits: tuple[AnyLimit, ...] = ()
     delivery: DeliveryMode = AT_LEAST_ONCE
+    debounce: Debounce | None = None
+    throttle: Throttle | None = None
     changed: frozenset[str] = field(default=frozenset(), compare=False)  # what differs from the task: only that travels
 
     def __post_init__(self) -> None:
         if self.retry is not None and self.delivery == AT_MOST_ONCE:
             expected = "none, or retry=None, beside delivery='at_most_once': such a job is never started a second time"
             raise InvalidOptions("retry", self.retry, expected)
+        if self.keyed_in_time is not None:
+            self._check_time()
 
     def changed_by(self, given: GivenOptions) -> JobOptions:
         """Return a copy with what a user gave, checked.
 
         Raises:
-            InvalidOptions: A value is out of its range, or an option does not exist.
+            InvalidOptions: A value is out of its range, an option does not exist, or it does not go with another one.
         """
         checked = check_options(given)
         return replace(self, **checked, changed=self.changed | checked.keys())
+
+    @property
+    def keyed_in_time(self) -> Debounce | Throttle | None:
+        """What makes one job of several submissions; None: each is one, but for its key."""
+        return self.debounce or self.throttle
+
+    @property
+    def keyed(self) -> tuple[Keyed, ...]:
+        """All that has a key which is made of the arguments."""
+        return (*self.limits, *(each for each in (self.debounce, self.throttle) if each is not None))
+
+    def _check_time(self) -> None:
+        if self.debounce is not None and self.throttle is not None:
+            expected = "no throttle= beside debounce=: one lets the first submission run, the other one the last"
+            raise InvalidOptions("throttle", self.throttle, expected)
+        in_time = self.keyed_in_time
+        if in_time is not None and self.key is not None:
+            expected = f"no key= beside {in_time.kind}=, which has one of its own: {type(in_time).__name__}(..., key=...)"
+            raise InvalidOptions("key", self.key, expected)
+        if self.debounce is not None and (self.delay_seconds or self.start_at is not None):
+            option, value = ("delay", self.delay_seconds) if self.start_at is None else ("at", self.start_at)
+            expected = f"no {option}= beside debounce=, which says itself when the job starts; debounce=None takes it away"
+            raise InvalidOptions(option, value, expected)
 
 
 class DefaultOptions(TypedDict, total=False):
@@ -108,6 +138,8 @@ class DefaultOptions(TypedDict, total=False):
     max_crashes: int
     limits: Sequence[AnyLimit] | AnyLimit
     delivery: DeliveryMode
+    debounce: Debounce | None
+    throttle: Throttle | None
 
 
 class GivenOptions(DefaultOptions, total=False):
@@ -229,6 +261,8 @@ _CHECKS: dict[str, tuple[str, Any]] = {  # public word -> (field of JobOptions, 
     "max_crashes": ("max_crashes", _check_count),
     "limits": ("limits", check_limits),
     "delivery": ("delivery", _check_delivery),
+    "debounce": ("debounce", check_debounce),
+    "throttle": ("throttle", check_throttle),
 }
 
 assert {target for target, _ in _CHECKS.values()} <= {field.name for field in fields(JobOptions)}

@@ -22,7 +22,10 @@ _DEFAULTS: Final = JobOptions()
 
 
 class OptionsData(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The fields of `JobOptions`, where they are not as they come. Limits do not travel: the worker's own task has them."""
+    """The fields of `JobOptions`, where they are not as they come.
+
+    Limits do not travel, nor does a debounce or a throttle: the worker's own task has them.
+    """
 
     queue: str = _DEFAULTS.queue
     local: bool = _DEFAULTS.local
@@ -92,11 +95,16 @@ def options_to_data(task: str, options: JobOptions, own: JobOptions | None) -> O
         own: Those of the task itself; None: it is not known here.
 
     Raises:
-        InvalidOptions: There are limits other than the task's own.
+        InvalidOptions: There are limits, or a debounce or throttle, other than the task's own.
     """
     if options.limits and (own is None or options.limits != own.limits):
         expected = f"those of {task} itself, or no flow that is enqueued: limits given by options() cannot travel in it"
         raise InvalidOptions("limits", options.limits, expected)
+    in_time, of_task = options.keyed_in_time, None if own is None else own.keyed_in_time
+    kept = in_time or of_task
+    if kept is not None and in_time != of_task:
+        expected = f"that of {task} itself, or no flow that is enqueued: one given by options() cannot travel in it"
+        raise InvalidOptions(kept.kind, in_time, expected)
     given: dict[str, Any] = {name: getattr(options, name) for name in OptionsData.__struct_fields__}
     given["changed"] = tuple(sorted(options.changed))
     data = OptionsData(**given)
@@ -104,8 +112,14 @@ def options_to_data(task: str, options: JobOptions, own: JobOptions | None) -> O
 
 
 def options_from_data(data: OptionsData | None, own: JobOptions | None) -> JobOptions:
-    """Do the reverse."""
+    """Do the reverse.
+
+    Raises:
+        InvalidOptions: What was given does not go with what the task has here: it is of another version.
+    """
     data = data or OptionsData()
     given: dict[str, Any] = {name: getattr(data, name) for name in OptionsData.__struct_fields__}
     given["changed"] = frozenset(data.changed)
-    return JobOptions(**given, limits=() if own is None else own.limits)
+    if own is None:
+        return JobOptions(**given)
+    return JobOptions(**given, limits=own.limits, debounce=own.debounce, throttle=own.throttle)

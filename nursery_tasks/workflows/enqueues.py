@@ -39,7 +39,8 @@ class _Call:
     @property
     def is_ours(self) -> bool:
         """Whether no other job can stand for it; so its record can be stored in the same step, before the answer is known."""
-        return self.job.options.key is None and self.job.options.job_id is None
+        options = self.job.options
+        return options.key is None and options.job_id is None and options.keyed_in_time is None
 
     def note(self, recording: Recording, receipt: Receipt) -> Submission:
         return recording.note(self.record_id, self.what, (receipt.id, receipt.created))

@@ -326,13 +326,16 @@ def test_an_option_out_of_its_range_says_what_was_expected(memory_app: App, word
 def test_an_option_that_does_not_exist_is_answered_with_those_that_do(memory_app: App) -> None:
     given: Any = {"timout": 3}
     with pytest.raises(
-        InvalidOptions, match=r"^timout=3: expected timeout=\.\.\.; the options are catch_up, delay, .*kill_after, .*timeout"
+        InvalidOptions,
+        match=r"^timout=3: expected timeout=\.\.\.; the options are catch_up, debounce, delay, .*kill_after, .*timeout",
     ):
         memory_app.task(**given)
     with pytest.raises(InvalidOptions, match=r"^timout=3: expected timeout=\.\.\.; the options are at, delay, .*key, limits"):
         memory_app.task(nothing).options(**given)
     given = {"colour": "red"}
-    with pytest.raises(InvalidOptions, match=r"^colour='red': expected one of the options catch_up, delay, delivery, expires"):
+    with pytest.raises(
+        InvalidOptions, match=r"^colour='red': expected one of the options catch_up, debounce, delay, delivery, expires"
+    ):
         memory_app.task(**given)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from nursery_tasks.brokers.memory import MemoryBroker
@@ -9,6 +10,7 @@ from nursery_tasks.brokers.protocol import Broker, Feature
 from nursery_tasks.brokers.url import open_broker
 from nursery_tasks.model.delivery import Finished, Hint, Released, Retried, Submission
 from nursery_tasks.model.states import ENDED, JobState
+from nursery_tasks.model.windows import Window
 from nursery_tasks.testing.contract import ManualClock
 
 
@@ -93,3 +95,18 @@ def test_nothing_is_left_of_jobs_that_are_gone() -> None:
     assert (table.jobs, table.held, table.keys, table.counts) == ({}, {}, {}, {})
     order = broker._state.order
     assert [len(heap) for heap in (order.due, order.expiring, order._ready["work"])] == [0, 0, 0]
+
+
+def test_windows_that_are_over_are_forgotten() -> None:
+    clock = ManualClock()
+    broker = MemoryBroker(clock=clock)
+    for number in range(10):
+        broker.submit([msgspec.structs.replace(job(f"t{number}"), window=Window(f"throttle:{number % 2}", 60.0))])
+        broker.submit([msgspec.structs.replace(job(f"d{number}"), window=Window("debounce:x"), delay_seconds=60.0)])
+        clock.advance(5)
+        broker.sweep(100)
+    assert len(broker._state.windows) == 3
+    clock.advance(55)
+    broker.sweep(100)
+    assert len(broker._state.windows) == 0
+    assert broker._state.windows._ends == []

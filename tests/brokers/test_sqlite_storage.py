@@ -24,6 +24,7 @@ from nursery_tasks.brokers.sqlite.settling import needs_disk
 from nursery_tasks.errors import BrokerFull, BrokerUnavailable
 from nursery_tasks.model.delivery import Delivery, Progressed, Released, Retried, Started
 from nursery_tasks.model.states import JobState
+from nursery_tasks.model.windows import Window
 from nursery_tasks.testing.contract import ManualClock
 from nursery_tasks.testing.contract.steps import (
     claim,
@@ -367,3 +368,19 @@ os.kill(os.getpid(), signal.SIGKILL)
     listener.close()
     broker.close()
     assert sorted(os.listdir(path.parent)) == ["jobs.db", "jobs.db-reserve"]
+
+
+def test_windows_that_are_over_are_forgotten_a_minute_later(broker: SqliteBroker, path: Path, clock: ManualClock) -> None:
+    submit(
+        broker,
+        job("a", queue="q", window=Window("throttle:n", 60.0)),
+        job("b", queue="q", window=Window("debounce:n"), delay_seconds=10.0),
+    )
+    with_tools = apsw.Connection(str(path))
+    seen: list[int] = []
+    for seconds in (9, 50, 60, 1):
+        clock.advance(seconds)
+        broker.sweep(100)
+        seen.append(with_tools.execute("SELECT count(*) FROM open_window").get)
+    with_tools.close()
+    assert seen == [2, 1, 1, 0]  # the sweep that made the debounced job ready took its window along

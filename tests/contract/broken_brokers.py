@@ -30,6 +30,7 @@ from nursery_tasks.brokers.rules.owners import Owners
 from nursery_tasks.brokers.rules.schedules import ScheduleTable
 from nursery_tasks.brokers.rules.sweeping import Sweeps
 from nursery_tasks.brokers.rules.table import JobTable
+from nursery_tasks.brokers.rules.windows import Windows
 from nursery_tasks.model.delivery import (
     CancelAnswer,
     Delivery,
@@ -52,6 +53,7 @@ from nursery_tasks.model.listing import JobFilter, JobRecord
 from nursery_tasks.model.reasons import OWNER_ENDED, OWNER_GONE, pack_expired
 from nursery_tasks.model.schedule import ScheduleChange, ScheduleLook, ScheduleRow
 from nursery_tasks.model.states import ENDED, WAITING, JobState
+from nursery_tasks.model.windows import Window
 
 MUTANTS: list[type[MemoryBroker]] = []
 RULES = {
@@ -64,6 +66,7 @@ RULES = {
     "sweeps": Sweeps,
     "locks": LockTable,
     "schedules": ScheduleTable,
+    "windows": Windows,
 }
 
 
@@ -1405,3 +1408,169 @@ mutant(_fired_without(key=None))
 mutant(_fired_without(owner=None))
 mutant(_fired_without(priority=0))
 mutant(_fired_without(delay_seconds=0.0))
+
+
+# --- windows ---------------------------------------------------------------------------------------
+
+
+@mutant
+class DebounceRunsTheFirst(JobTable):
+    def replace(self, job: Job, submitted: Submission, due_at: float) -> None:
+        super().replace(job, job.submitted, due_at)
+
+
+@mutant
+class DebounceDoesNotWaitAgain(JobTable):
+    def replace(self, job: Job, submitted: Submission, due_at: float) -> None:
+        super().replace(job, submitted, job.due_at)
+
+
+@mutant
+class DebounceTakesThePayloadOnly(JobTable):
+    def replace(self, job: Job, submitted: Submission, due_at: float) -> None:
+        super().replace(job, msgspec.structs.replace(job.submitted, payload=submitted.payload), due_at)
+
+
+@mutant
+class DebounceExpiresAsItsFirst(JobTable):
+    def replace(self, job: Job, submitted: Submission, due_at: float) -> None:
+        expires_at = job.expires_at
+        super().replace(job, submitted, due_at)
+        job.expires_at = expires_at
+
+
+@mutant
+class DebounceGoesToTheEnd(JobTable):
+    def replace(self, job: Job, submitted: Submission, due_at: float) -> None:
+        super().replace(job, submitted, due_at)
+        job.sequence = next(self._sequence)
+
+
+@mutant
+class DebounceIsCountedWhereItWas(JobTable):
+    def replace(self, job: Job, submitted: Submission, due_at: float) -> None:
+        super().replace(job, submitted, due_at)
+        before = job.submitted
+        self._uncount(job)
+        job.submitted = msgspec.structs.replace(before, queue="work")
+        self._count(job)
+        job.submitted = before
+
+
+@mutant
+class DebounceHasNoMost(MemoryBroker):
+    def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
+        return super().submit(
+            [
+                job if job.window is None else msgspec.structs.replace(job, window=Window(job.window.name, job.window.seconds))
+                for job in jobs
+            ]
+        )
+
+
+@mutant
+class DebounceTakesWhateverIsScheduled(StateMachine):
+    def find_in_window(self, submission: Submission, window: Window, now: float, hints: Hints) -> str | None:
+        found = self.windows.find(window.name, now)
+        job = self.table.jobs.get(found[0]) if found is not None else None
+        if job is not None and window.is_debounce:
+            self.windows.open(window.name, job.submitted.id, job.due_at)
+        return super().find_in_window(submission, window, now, hints)
+
+
+@mutant
+class DebounceIsNotTold(StateMachine):
+    def find_in_window(self, submission: Submission, window: Window, now: float, hints: Hints) -> str | None:
+        return super().find_in_window(submission, window, now, Hints())
+
+
+@mutant
+class DebounceOutlivesACancel(StateMachine):
+    def find_in_window(self, submission: Submission, window: Window, now: float, hints: Hints) -> str | None:
+        found = self.windows.find(window.name, now)
+        job = self.table.jobs.get(found[0]) if found is not None else None
+        if job is not None and job.state is JobState.CANCELLED:
+            return job.submitted.id
+        return super().find_in_window(submission, window, now, hints)
+
+
+@mutant
+class ThrottleEndsWithItsJob(StateMachine):
+    def find_in_window(self, submission: Submission, window: Window, now: float, hints: Hints) -> str | None:
+        found = self.windows.find(window.name, now)
+        job = self.table.jobs.get(found[0]) if found is not None else None
+        if job is not None and job.state.ended:
+            return None
+        return super().find_in_window(submission, window, now, hints)
+
+
+@mutant
+class ThrottleForgetsWhatWasDropped(StateMachine):
+    def find_in_window(self, submission: Submission, window: Window, now: float, hints: Hints) -> str | None:
+        stands = super().find_in_window(submission, window, now, hints)
+        return stands if stands in self.table.jobs else None
+
+
+@mutant
+class ThrottleCountsFromTheLast(StateMachine):
+    def find_in_window(self, submission: Submission, window: Window, now: float, hints: Hints) -> str | None:
+        stands = super().find_in_window(submission, window, now, hints)
+        if stands is not None and not window.is_debounce:
+            self.windows.open(window.name, stands, now + window.seconds)
+        return stands
+
+
+@mutant
+class WindowsStayOwned(StateMachine):
+    def find_in_window(self, submission: Submission, window: Window, now: float, hints: Hints) -> str | None:
+        return super().find_in_window(msgspec.structs.replace(submission, owner=b"me", owner_seconds=1.0), window, now, hints)
+
+
+@mutant
+class DeadAttemptsTakePlaces(StateMachine):
+    def find_in_window(self, submission: Submission, window: Window, now: float, hints: Hints) -> str | None:
+        return super().find_in_window(msgspec.structs.replace(submission, owner_seconds=1.0), window, now, hints)
+
+
+@mutant
+class DeadAttemptsOpenWindows(StateMachine):
+    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+        receipt = super().submit_one(submission, now, hints)
+        if receipt.created and submission.window is not None and submission.window.seconds:
+            self.windows.open(submission.window.name, submission.id, now + submission.window.seconds)
+        return receipt
+
+
+@mutant
+class WindowsWinOverIds(StateMachine):
+    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+        if submission.window is not None:
+            stands = self.find_in_window(submission, submission.window, now, hints)
+            if stands is not None:
+                return Receipt(stands, False)
+        return super().submit_one(submission, now, hints)
+
+
+@mutant
+class WindowsAreNeverOver(Windows):
+    def find(self, name: str, now: float) -> tuple[str, float] | None:
+        return self._open.get(name)
+
+
+@mutant
+class WindowsAreForgottenEarly(Windows):
+    def forget(self, now: float) -> None:
+        self._open.clear()
+
+
+@mutant
+class WindowsOfAllNames(MemoryBroker):
+    def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
+        return super().submit(
+            [
+                job
+                if job.window is None
+                else msgspec.structs.replace(job, window=msgspec.structs.replace(job.window, name=str(job.window.is_debounce)))
+                for job in jobs
+            ]
+        )

@@ -14,6 +14,8 @@ import pytest
 from broken_brokers import (
     CancelIsForgotten,
     CancelsDoNotAskForTheOwner,
+    DebounceDoesNotWaitAgain,
+    DebounceExpiresAsItsFirst,
     FailureIsShownAsOutcome,
     LastInFirstOut,
     LostOwnersDoNotWait,
@@ -21,6 +23,7 @@ from broken_brokers import (
     NeighboursAreBlamed,
     OwnersKeepWhatIsRepeated,
     OwnersNeedNotBeThere,
+    ThrottleEndsWithItsJob,
 )
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import invariant, run_state_machine_as_test
@@ -176,6 +179,8 @@ def test_a_broker_answers_as_the_memory_broker_does_in_many_more_cases(name: str
     [
         CancelIsForgotten,
         CancelsDoNotAskForTheOwner,
+        DebounceDoesNotWaitAgain,
+        DebounceExpiresAsItsFirst,
         FailureIsShownAsOutcome,
         LastInFirstOut,
         LostOwnersDoNotWait,
@@ -183,6 +188,7 @@ def test_a_broker_answers_as_the_memory_broker_does_in_many_more_cases(name: str
         NeighboursAreBlamed,
         OwnersKeepWhatIsRepeated,
         OwnersNeedNotBeThere,
+        ThrottleEndsWithItsJob,
     ],
     ids=lambda cls: cls.__name__,
 )

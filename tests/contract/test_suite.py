@@ -46,6 +46,7 @@ def test_a_report_names_what_was_left_out_and_why() -> None:
         Part.ADMIN,
         Feature.DELAYS,
         Feature.ONCE,
+        Feature.WINDOWS,
         Part.LOCKS,
         Part.PARKING,
         Part.SCHEDULES,

@@ -17,6 +17,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 WITH_WORKER = {"first": "the nap was cancelled", "sync_program": "a hundred more: 161700"}
 ALONE = {
     "classes": "the page at https://a: attempt 2, 1 request",
+    "debounce": "letter is indexed: Dear Ada",
     "durable": "report R-17: 14 words\n['read one', 'read four', 'read sixteen', 'draw a number']",
     "embedded": "Bonjour, Grace",
     "errors": "cancelled: changed my mind",

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from support import states, working
 
-from nursery_tasks import App, Concurrency, PartialJob, parallel, parallel_map, sequence
+from nursery_tasks import App, Concurrency, PartialJob, Throttle, parallel, parallel_map, sequence
 from nursery_tasks.errors import InvalidArguments, InvalidOptions, NotAJob, UnknownTask
 from nursery_tasks.model.options import JobOptions
 from nursery_tasks.workflows.data import FLOW, OptionsData
@@ -118,6 +118,8 @@ async def test_what_workers_cannot_run_is_refused_before_anything_is_sent(memory
             await sequence(double, other).enqueue(1)
         with pytest.raises(InvalidOptions, match="expected those of double itself, or no flow that is enqueued"):
             await sequence(double.options(limits=Concurrency(1))).enqueue(1)
+        with pytest.raises(InvalidOptions, match=r"throttle=Throttle\(2\): expected that of double itself"):
+            await sequence(double.options(throttle=Throttle(2))).enqueue(1)
         assert states(memory_app) == {}
         assert await sequence(double, shout, len).run_local(50) == 3
 
@@ -157,7 +159,8 @@ async def test_data_chooses_only_what_is_on_the_list(memory_app: App) -> None:
         ]:
             with pytest.raises(error):
                 await memory_app.job(FLOW, tree).run()
-        travels = {*OptionsData.__struct_fields__, "limits"}  # a new option has to travel in a flow, too
+        of_the_task = {"limits", "debounce", "throttle"}
+        travels = {*OptionsData.__struct_fields__, *of_the_task}  # a new option has to travel in a flow, too
         assert {field.name for field in fields(JobOptions)} == travels
         assert FLOW not in [task.name for task in memory_app.tasks()]
         written = msgspec.json.encode(sequence(double.job(3), double.options(priority=3), sum).job().args[0])

@@ -20,7 +20,7 @@ from anyio import fail_after, move_on_after, sleep, to_thread
 from proxy import Proxy
 from support import working
 
-from nursery_tasks import App, CancelAnswer, Concurrency
+from nursery_tasks import App, CancelAnswer, Concurrency, Debounce, Throttle
 from nursery_tasks.brokers.amqp.storeless import StorelessBroker
 from nursery_tasks.brokers.needed import schedules_of
 from nursery_tasks.brokers.protocol import Broker
@@ -366,6 +366,8 @@ async def test_what_needs_a_store_says_so(host: Host) -> None:
             work.options(key="k").enqueue,
             work.options(limits=[Concurrency(1, name="x")]).enqueue,
             work.options(delivery="at_most_once").enqueue,
+            work.options(debounce=Debounce(2)).enqueue,
+            work.options(throttle=Throttle(2)).run,
             app.handle("somebody-elses").status,
             app.handle("somebody-elses").result,
             app.workers,

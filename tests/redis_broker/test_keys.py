@@ -14,6 +14,7 @@ from nursery_tasks.model.limits import Limit
 from nursery_tasks.model.listing import JobFilter, WorkerRecord
 from nursery_tasks.model.reasons import OWNER_ENDED, OWNER_GONE
 from nursery_tasks.model.states import ENDED, WAITING, JobState
+from nursery_tasks.model.windows import Window
 from nursery_tasks.testing.contract import ManualClock
 from nursery_tasks.testing.contract.schedules import fire_stale, put, remove
 from nursery_tasks.testing.contract.steps import job, packed
@@ -31,6 +32,9 @@ def go_through_everything(broker: RedisBroker, clock: ManualClock) -> None:
     broker.submit([Submission(id="late", expires_seconds=3.0, **plain)])  # type: ignore[arg-type]
     broker.submit([Submission(id="later", delay_seconds=30.0, **plain)])  # type: ignore[arg-type]
     broker.submit([Submission(id="leased", owner=b"me", owner_seconds=5.0, priority=3, **plain)])  # type: ignore[arg-type]
+    for name, window in (("quiet", Window("debounce:n")), ("first", Window("throttle:n", 5.0))):
+        how: dict[str, Any] = {**plain, "window": window, "delay_seconds": 2.0}
+        broker.submit([Submission(id=f"{name}-{n}", **{**how, "parent": f"p{n}", "queue": f"q{n}"}) for n in range(2)])
     *held, parent = broker.claim(["work"], 3, "worker", 15)
     broker.submit([Submission(id="child", parent=parent.id, owner=parent.token, **plain)])  # type: ignore[arg-type]
     broker.settle([Started(parent), *(Released(delivery, 1.0) for delivery in held[:1])])
@@ -51,13 +55,14 @@ def test_only_the_counter_stays_when_all_jobs_are_gone(server: RedisServer, how:
     go_through_everything(broker, clock)
     assert len(keys(server)) > 8
     if how == "purged":
-        broker.admin.purge("work", WAITING | ENDED)
+        for queue in ("work", "q0", "q1"):
+            broker.admin.purge(queue, WAITING | ENDED)
         broker.admin.beat(WorkerRecord(name="worker", node="n", pid=1), 0)
         broker.renew_owners([b"me"], 0)
     else:
         clock.advance(60)
         broker.sweep(100)
-        for delivery in broker.claim(["work"], 100, "worker", 15):
+        for delivery in broker.claim(["work", "q0", "q1"], 100, "worker", 15):
             broker.settle([Finished(delivery, JobState.SUCCEEDED, packed())])
         clock.advance(15 * 86_400)
         assert broker.sweep(100).dropped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -18,6 +19,15 @@ app = App("sqlite:///jobs.db")
 async def call_api(user: str) -> str: ...
 """
 
+QUIET = """
+from nursery_tasks import App, Debounce, Throttle
+app = App("sqlite:///jobs.db")
+@app.task(debounce=Debounce(2, most=9))
+async def index() -> None: ...
+@app.task(throttle=Throttle(60, key="{user}"))
+async def mail(user: str) -> None: ...
+"""
+
 
 def test_call_with_an_app_knows_its_tasks(shell: Shell) -> None:
     ended = shell("call", "gret", "Ada", "--app", "tasks_here", "--no-wait")
@@ -30,6 +40,16 @@ def test_tasks_shows_limits(shell: Shell) -> None:
     shell.write("limited.py", LIMITED)
     shown = shell("tasks", "--app", "limited").out
     assert "Concurrency(3), RateLimit('10/s', burst=2, key='{user}')" in shown
+
+
+def test_tasks_shows_what_belongs_together_in_time(shell: Shell) -> None:
+    shell.write("quiet.py", QUIET)
+    assert "Throttle(60, key='{user}')" in shell("tasks", "--app", "quiet").out
+    listed = json.loads(shell("tasks", "--app", "quiet", "--json").out)
+    assert [(task["debounce"], task["throttle"]) for task in listed] == [
+        ("Debounce(2, most=9)", None),
+        (None, "Throttle(60, key='{user}')"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any, assert_type
 from nursery_tasks import (
     App,
     CompletedRun,
+    Debounce,
     Flow,
     Job,
     JobHandle,
@@ -21,6 +22,7 @@ from nursery_tasks import (
     Retry,
     RetryAnswer,
     TaskClass,
+    Throttle,
     any_of,
     at,
     cron,
@@ -84,6 +86,9 @@ async def check_tasks() -> None:
     assert_type(await fetch.run("https://a", size=3), bytes)
     assert_type(await parse.run(b"x"), dict[str, int])
     assert_type(await add.options(delay=3, priority=1).run(1, 2), int)
+    assert_type(await add.options(debounce=Debounce(2, key="{a}", most=timedelta(minutes=1))).run(1, 2), int)
+    assert_type(await add.options(throttle=Throttle(timedelta(hours=1), key=max)).run(1, 2), int)
+    assert_type(await add.options(debounce=None, throttle=None).enqueue(1, 2), JobHandle[int])
     assert_type(await add.run_local(1, 2), int)
 
     assert_type(await fetch.enqueue("https://a"), JobHandle[bytes])

@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 
 from nursery_tasks import (
     App,
+    Debounce,
     Retry,
     TaskClass,
+    Throttle,
     any_of,
     at,
     cron,
@@ -80,6 +82,10 @@ async def wrong() -> None:
     result: str = await add.run(1, 2)  # type: ignore[assignment]  # the result is an int
     await add.options(dely=3).run(1, 2)  # type: ignore[call-arg]  # no such option
     await add.options(priority="high").run(1, 2)  # type: ignore[arg-type]  # not an int
+    await add.options(debounce=2).run(1, 2)  # type: ignore[arg-type]  # not a Debounce
+    await add.options(throttle=Debounce(2)).run(1, 2)  # type: ignore[arg-type]  # not a Throttle
+    Debounce("2")  # type: ignore[arg-type]  # not a duration
+    Throttle(2, most=3)  # type: ignore[call-arg]  # only a debounce waits for others
     app.sync.enqueue(add)  # type: ignore[arg-type]  # a task is not a job
     Retry(on=ValueError("x"))  # type: ignore[arg-type]  # an instance, not a class
     text: int = shout("x")  # type: ignore[assignment]  # a plain call gives a str

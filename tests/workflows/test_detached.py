@@ -8,7 +8,7 @@ import pytest
 from support import admin, working
 from twice import Interrupted, run_twice
 
-from nursery_tasks import App, JobHandle
+from nursery_tasks import App, Debounce, JobHandle, Throttle
 from nursery_tasks.model.listing import JobFilter
 from nursery_tasks.testing import FaultyBroker
 
@@ -46,6 +46,34 @@ async def test_the_job_that_has_the_key_stands_for_ours_in_each_run(memory_app: 
     assert ids[0] == ids[1]
     assert ids[0][0] == ids[0][1]
     assert [[handle.created for handle in run] for run in seen] == [[True, False, True, True, True]] * 2
+
+
+async def test_the_job_of_a_window_stands_for_ours_in_each_run(memory_app: App) -> None:
+    app, interrupted = memory_app, Interrupted()
+    seen: list[list[JobHandle[int]]] = []
+
+    @app.task(queue="served-by-nobody", throttle=Throttle(600))
+    async def first(n: int) -> int:
+        return n
+
+    @app.task(queue="served-by-nobody", debounce=Debounce(600, key="{n}"))
+    async def last(n: int) -> int:
+        return n
+
+    @app.workflow(durable=True)
+    async def flow() -> None:
+        seen.append(await app.enqueue_many([first.job(1), first.job(2), last.job(1), last.job(2), last.job(1)]))
+        await interrupted.here()
+
+    async def end_the_one_that_waits(_: JobHandle[None]) -> None:
+        assert await seen[0][2].cancel() == "cancelled"
+
+    await run_twice(app, flow, interrupted, end_the_one_that_waits)
+    ids = [[handle.id for handle in run] for run in seen]
+    assert ids[0] == ids[1]
+    assert ids[0][0] == ids[0][1]
+    assert ids[0][2] == ids[0][4] != ids[0][3]
+    assert [[handle.created for handle in run] for run in seen] == [[True, False, True, True, False]] * 2
 
 
 async def test_many_jobs_are_sent_together(memory_app: App, faulty: FaultyBroker) -> None:

@@ -88,6 +88,7 @@ class MemoryBroker(Broker):
             for name in self._state.locks.drop_all(call.now):
                 call.hints.add("lock", name)
             self._state.replies.drop_old(call.now)
+            self._state.windows.forget(call.now)
             look_at = self._state.schedules.next_at()
             return swept if math.isinf(look_at) else replace(swept, next_schedule_seconds=max(0.0, look_at - call.now))
 

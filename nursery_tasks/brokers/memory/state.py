@@ -18,6 +18,7 @@ from ..rules.replies import ReplyLists
 from ..rules.schedules import ScheduleTable
 from ..rules.sweeping import Sweeps
 from ..rules.table import JobTable
+from ..rules.windows import Windows
 
 _new_token = partial(token_bytes, 16)
 
@@ -43,6 +44,7 @@ class MemoryState:
         sweeps: type[Sweeps] = Sweeps,
         locks: type[LockTable] = LockTable,
         schedules: type[ScheduleTable] = ScheduleTable,
+        windows: type[Windows] = Windows,
         spare_seconds: float = KEPT_SECONDS,
     ) -> None:
         self.gates = gates()
@@ -52,7 +54,8 @@ class MemoryState:
         self.leases = OwnerLeases()
         self.owners = owners(self.moves, self.leases)
         self.replies = ReplyLists()
-        self.machine = machine(self.owners, self.replies)
+        self.windows = windows()
+        self.machine = machine(self.owners, self.replies, self.windows)
         self.claims = claims(self.order, self.moves, _new_token)
         self.sweeps = sweeps(self.order, self.owners, spare_seconds)
         self.locks = locks()

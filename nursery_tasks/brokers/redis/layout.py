@@ -37,6 +37,10 @@ All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says
     rates            ZSET    limits that are rates, scored with `full_at`: see `model.limits`; until that has passed
     limits           ZSET    limits that have gates or hold jobs, all scored 0: the listing
 
+    windows          HASH    name -> msgpack of an array: the id of the job that stands for all submissions of the name, and
+                             until when: see `model.windows`
+    window_ends      ZSET    the same names, scored with the latter
+
     lock:<name>      ZSET    who stands in line for a lock, scored with the order of arrival; the first may have it
     lockers:<name>   ZSET    the same, scored with the ends of their leases
     tokens           HASH    lock -> the token of the first in its line, once that was told
@@ -122,8 +126,11 @@ def _to_places(limits: Sequence[Limit]) -> tuple[tuple[str, str, int, float, flo
     )
 
 
-# delay, start_at, expires, the owner's place among the blobs from 1, owner's lease, the state of a record, its outcome's place
-How = tuple[float, float | None, float | None, int | None, float, int | None, int | None]
+# name, seconds or 0, most or None, how many bytes of the description come after the array's first one and are the job's id
+_Window = tuple[str, float, float | None, int]
+# delay, start_at, expires, the owner's place among the blobs from 1, owner's lease, the state of a record, its outcome's place,
+# the window
+How = tuple[float, float | None, float | None, int | None, float, int | None, int | None, _Window | None]
 
 
 def how_to_store(job: Submission, blobs: dict[bytes, int]) -> How | None:
@@ -137,12 +144,13 @@ def how_to_store(job: Submission, blobs: dict[bytes, int]) -> How | None:
         return blobs.setdefault(blob, len(blobs) + 1)
 
     is_timed = job.delay_seconds or job.start_at is not None or job.expires_seconds is not None
-    if job.owner is None and job.ended is None and not is_timed:
+    if job.owner is None and job.ended is None and not is_timed and job.window is None:
         return None
     owner = None if job.owner is None else place(job.owner)
     state = None if job.ended is None else NUMBERS[job.ended]
     outcome = None if job.ended is None else place(job.outcome)
-    return job.delay_seconds, job.start_at, job.expires_seconds, owner, job.owner_seconds, state, outcome
+    window = None if job.window is None else (*msgspec.structs.astuple(job.window), len(encode(job.id)))
+    return job.delay_seconds, job.start_at, job.expires_seconds, owner, job.owner_seconds, state, outcome, window
 
 
 def pack_jobs(jobs: Sequence[Submission]) -> list[Any]:

@@ -23,10 +23,12 @@ from ...model.delivery import (
 )
 from ...model.reasons import OWNER_ENDED, OWNER_GONE
 from ...model.states import ENDED, JobState
+from ...model.windows import Window
 from ..common.hints import Hints
 from .job import Job
 from .owners import Owners
 from .replies import ReplyLists
+from .windows import Windows
 
 
 def check_ends(settlements: Sequence[Settlement]) -> None:
@@ -45,11 +47,13 @@ class StateMachine:
 
     Args:
         replies: Takes the replies of what has finished; None: they are somebody else's.
+        windows: Of submissions that belong together in time; None: nobody submits any.
     """
 
-    def __init__(self, owners: Owners, replies: ReplyLists | None = None) -> None:
+    def __init__(self, owners: Owners, replies: ReplyLists | None = None, windows: Windows | None = None) -> None:
         self.owners, self.moves, self.table = owners, owners.moves, owners.table
         self._replies = replies
+        self.windows = Windows() if windows is None else windows
 
     def submit(self, jobs: Sequence[Submission], now: float, hints: Hints) -> list[Receipt]:
         self.owners.make_leases(jobs, now, hints)
@@ -87,9 +91,13 @@ class StateMachine:
     def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
         known = self.table.find_known(submission)
         if known is not None:
-            if submission.owner is None and known.owner is not None and not known.state.ended:
-                self.table.detach(known)
+            self.detach_for(submission, known)
             return Receipt(known.submitted.id, False)
+        window = submission.window
+        if window is not None:
+            stands = self.find_in_window(submission, window, now, hints)
+            if stands is not None:
+                return Receipt(stands, False)
         job = self.table.add(submission, now)
         if job.state.ended:
             hints.add("outcome", submission.id)
@@ -97,8 +105,33 @@ class StateMachine:
         if not self.owners.has_owner(submission):
             self.moves.cancel(submission.id, OWNER_GONE, now, hints)
             return Receipt(submission.id, True)
+        if window is not None:
+            self.windows.open(window.name, submission.id, window.open_until(now, job.due_at))
         hints.add("work" if job.state is JobState.READY else "due", submission.queue)
         return Receipt(submission.id, True)
+
+    def detach_for(self, submission: Submission, known: Job) -> None:
+        """Let a job that stands for a detached submission outlive its owner."""
+        if submission.owner is None and known.owner is not None and not known.state.ended:
+            self.table.detach(known)
+
+    def find_in_window(self, submission: Submission, window: Window, now: float, hints: Hints) -> str | None:
+        """Return the job that stands for a submission whose window is open; of a debounce it is this submission from now on."""
+        found = self.windows.find(window.name, now)
+        if found is None:
+            return None
+        job_id, until = found
+        job = self.table.jobs.get(job_id)
+        if window.is_debounce:
+            if job is None or job.state is not JobState.SCHEDULED or job.due_at != until:
+                return None
+            if self.owners.has_owner(submission):
+                self.table.replace(job, submission, window.due_again(job.created_at, submission.due_at(now), now))
+                self.windows.open(window.name, job_id, job.due_at)
+                hints.add("due", submission.queue)
+        if job is not None:
+            self.detach_for(submission, job)
+        return job_id
 
     def settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
         job = self.table.find_held(settlement.delivery)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from itertools import count
 
+import msgspec
+
 from ...model.delivery import Delivery, Submission, owning_job
 from ...model.states import ENDED, HELD, JobState, is_legal
 from .gates import Gates
@@ -32,9 +34,8 @@ class JobTable:
 
     def add(self, submitted: Submission, now: float) -> Job:
         """Store a new job."""
-        start_at = now + submitted.delay_seconds if submitted.start_at is None else submitted.start_at
-        due_at = max(now, start_at)
-        expires_at = None if submitted.expires_seconds is None else due_at + submitted.expires_seconds
+        due_at = submitted.due_at(now)
+        expires_at = submitted.expires_at(due_at)
         state = JobState.SCHEDULED if due_at > now else JobState.READY
         job = Job(submitted, next(self._sequence), now, due_at, expires_at, state, submitted.owner)
         if submitted.ended is not None:
@@ -42,6 +43,13 @@ class JobTable:
         self.jobs[submitted.id] = job
         self._enter(job)
         return job
+
+    def replace(self, job: Job, submitted: Submission, due_at: float) -> None:
+        """Let a scheduled job be another submission from now on, with its own id, owner and place."""
+        self._leave(job)
+        job.submitted = msgspec.structs.replace(submitted, id=job.submitted.id)
+        job.due_at, job.expires_at = due_at, submitted.expires_at(due_at)
+        self._enter(job)
 
     def move(self, job: Job, move: str, after: JobState) -> None:
         """Make one move of the table in `model/states.py`. The only place where a job's state changes."""

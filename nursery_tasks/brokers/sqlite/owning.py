@@ -48,6 +48,7 @@ _GO_ON: Final = f"""
     UPDATE owner SET until = ?1 + {JOB_OWNER_SECONDS} WHERE until > 0 AND until <= ?1 AND id >= x'6a6f623a' AND id < x'6a6f623b'
         AND EXISTS (SELECT 1 FROM job WHERE job.id = CAST(substr(owner.id, 5) AS TEXT) AND job.{NOT_ENDED})
 """
+DETACH: Final = "UPDATE job SET owner = NULL WHERE id = ?"
 _DROP_GONE: Final = "DELETE FROM owner WHERE until <= ?"
 
 

@@ -9,6 +9,7 @@
     gate(id, queue, ...)           where ready jobs stand in line for a limit: see `brokers/rules/gates.py`; while any do
     held(name, seq)                the jobs of each limit that workers hold, if it counts what is held
     rate(name, full_at)            how far a limit that is a rate is used up: see `model.limits`
+    open_window(name, id, until)   the job that stands for all submissions of a name until then: see `model.windows`
     lock(name, place, ...)         who stands in line for a lock; the first has it, once there is a token
     schedule(name, version, ...)   what is to be submitted when; `at`: when somebody has to look at it, NULL: not by itself
     meta(name, value)              `clock`: the latest moment that any process has seen, against clocks that are set back;
@@ -142,6 +143,10 @@ CREATE TABLE lock (
 ) WITHOUT ROWID;
 CREATE INDEX lock_until ON lock(until);
 """
+_WINDOWS: Final = """
+CREATE TABLE open_window (name TEXT PRIMARY KEY, id TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX open_window_until ON open_window(until);
+"""
 _LINES: Final = f"""
 CREATE INDEX job_gate ON job(gate, priority DESC, {PLACE}) WHERE {IN_LINE};
 CREATE TRIGGER job_enters AFTER INSERT ON job WHEN new.gate IS NOT NULL AND new.state = {READY}
@@ -233,6 +238,7 @@ PRAGMA application_id = {APPLICATION_ID};
 {_LINES}
 {_GIVEN_BACK}
 {_PARKING}
+{_WINDOWS}
 {_VIEW}
 {_SCHEDULES}
 {_STAMP}
@@ -262,6 +268,7 @@ ALTER TABLE job ADD COLUMN once INTEGER NOT NULL DEFAULT 0;
 DROP VIEW jobs;
 {_VIEW}
 {_SCHEDULES}
+{_WINDOWS}
 {_STAMP}
 """
 _FROM_4: Final = f"""

@@ -16,9 +16,10 @@ from ..common.hints import Hints
 from ..common.states import NUMBERS
 from .cancelling import cancel_jobs
 from .database import Database, begin_again
-from .owning import welcome_owners
+from .owning import DETACH, welcome_owners
 from .schema import NOT_ENDED, OWNED, READY, SCHEDULED
 from .statements import BatchStatement, Row, execute, fetch
+from .windows import DUE, find_in_window, open_window
 
 _COLUMNS: Final = (
     "id, queue, task, state, priority, at, due, expires, max_crashes, keep, created, key, parent, owner, tags, raw, once, "
@@ -41,7 +42,6 @@ _INSERT_ENDED: Final = BatchStatement(
 )
 _BY_ID: Final = f"SELECT id, {OWNED} FROM job WHERE id = ?"
 _BY_KEY: Final = f"SELECT id, {OWNED} FROM job WHERE task = ? AND key = ? AND key IS NOT NULL AND {NOT_ENDED}"
-_DETACH: Final = "UPDATE job SET owner = NULL WHERE id = ?"
 
 
 def check_room(database: Database) -> None:
@@ -60,8 +60,8 @@ def submit_jobs(cursor: apsw.Cursor, now: float, jobs: Sequence[Submission]) -> 
     rows = [to_row(job, now) for job in jobs]
     hints = Hints()
     gone = _welcome_owners(cursor, now, jobs, hints)
-    are_new = all(job.ended is None for job in jobs)
-    if not gone and are_new and _insert_all(cursor, jobs, rows) == len(rows):
+    are_plain = all(job.ended is None and job.window is None for job in jobs)
+    if not gone and are_plain and _insert_all(cursor, jobs, rows) == len(rows):
         receipts = [Receipt(job.id, True) for job in jobs]
     else:  # some are repetitions, or too late, and only one by one shows which
         begin_again(cursor)
@@ -98,20 +98,26 @@ def _insert_one(
     cursor: apsw.Cursor, now: float, job: Submission, row: Row, gone: Collection[bytes | None], hints: Hints
 ) -> Receipt:
     """Store one job, or find the one that stands for it."""
+    if job.window is not None:
+        stands = find_in_window(cursor, now, job, row, job.owner in gone, hints)
+        if stands is not None:
+            return Receipt(stands, False)
     if _INSERT_ENDED.run(cursor, [row]) if job.ended is not None else _insert_all(cursor, [job], [row]):
         if job.owner in gone and job.ended is None:
             cancel_jobs(cursor, now, [job.id], OWNER_GONE, hints)
+        elif job.window is not None:
+            open_window(cursor, job.window.name, job.id, job.window.open_until(now, row[DUE]))
         return Receipt(job.id, True)
     found = fetch(cursor, _BY_ID, job.id) or fetch(cursor, _BY_KEY, job.task, job.key)
     known, owned = found[0]
     if owned and job.owner is None:  # somebody else may rely on it from now on
-        execute(cursor, _DETACH, known)
+        execute(cursor, DETACH, known)
     return Receipt(known, False)
 
 
 def to_row(job: Submission, now: float) -> Row:
     """Return what is stored of a new job, in the order of `_COLUMNS`."""
-    due = max(now, now + job.delay_seconds if job.start_at is None else job.start_at)
+    due = job.due_at(now)
     waits = due > now
     if job.ended is not None:
         keep_until = now + job.keep_seconds_after(job.ended)
@@ -128,7 +134,7 @@ def _columns(job: Submission, now: float, state: int, at: float | None, due: flo
         job.priority,
         at,
         due,
-        None if job.expires_seconds is None else due + job.expires_seconds,
+        job.expires_at(due),
         job.max_crashes,
         job.keep_seconds,
         now,

@@ -19,6 +19,8 @@ from .owning import sweep_owned
 from .schema import CLAIMED, DEAD, ENDED, EXPIRED, HELD, MAY_EXPIRE, NOT_ENDED, READY, SCHEDULED, STARTED, is_needed
 from .settling import end_cancelled, tell_openings
 from .statements import BatchStatement, Row, execute, fetch, fetch_value
+from .windows import HAS_OLD as HAS_OLD_WINDOWS
+from .windows import forget_windows
 
 RATE_KEPT_SECONDS: Final = 60.0  # how long a rate that is as good as new stays, if nothing else makes a sweep write
 
@@ -29,6 +31,7 @@ _ANYTHING: Final = f"""
         OR EXISTS (SELECT 1 FROM job WHERE {ENDED} AND at <= ?1)
         OR EXISTS (SELECT 1 FROM job WHERE {MAY_EXPIRE} AND expires <= ?1)
         OR {HAS_OLD}
+        OR {HAS_OLD_WINDOWS}
         OR EXISTS (SELECT 1 FROM gate WHERE opens > 0 AND opens <= ?1)
         OR EXISTS (SELECT 1 FROM lock WHERE until <= ?1)
         OR EXISTS (SELECT 1 FROM rate WHERE full_at <= ?1 - {RATE_KEPT_SECONDS})
@@ -118,6 +121,7 @@ def sweep_jobs(cursor: apsw.Cursor, now: float, limit: int, *, trust_leases: boo
     dropped = execute(cursor, _DROP, now, limit)
     execute(cursor, _DROP_WORKERS, now)
     drop_replies(cursor, now)
+    forget_windows(cursor, now)
     hints.add_all("work", open_due(cursor, now))
     tell_openings(cursor, hints)
     execute(cursor, _FORGET_RATES, now)

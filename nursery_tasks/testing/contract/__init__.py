@@ -46,6 +46,7 @@ from . import (
     schedules,
     settle,
     stale,
+    windows,
     workers,
     workflows,
 )
@@ -88,6 +89,7 @@ _TOPICS = (
     delay,
     expiry,
     dedup,
+    windows,
     cancel,
     owners,
     awaited,

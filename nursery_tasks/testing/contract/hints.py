@@ -10,8 +10,9 @@ from ...brokers.protocol import Broker, Feature
 from ...model.delivery import CancelAnswer, Delivery, Hint, Released, Retried, Started, Unresponsive
 from ...model.delivery import Topic as HintTopic
 from ...model.states import JobState
+from ...model.windows import Window
 from .harness import ContractHarness, Part, Topic
-from .steps import admin, cancel, claim, claim_one, ended, expect, job, settle, submit, submit_and_claim, succeeded
+from .steps import admin, cancel, claim, claim_one, ended, expect, job, repeat, settle, submit, submit_and_claim, succeeded
 
 topic = Topic("hints")
 
@@ -64,6 +65,17 @@ def delayed_submission_will_be_due(harness: ContractHarness) -> None:
     ear = Ear(harness, broker)
     submit(broker, job("a", queue="images", delay_seconds=60))
     ear.wait_for("due", "images", "a delayed submission")
+
+
+@topic.check(Feature.WINDOWS, Feature.DELAYS)
+def replaced_submission_will_be_due(harness: ContractHarness) -> None:
+    """A debounced job that waits for longer is hinted at under `due`, with the queue where it is by then."""
+    broker = harness.open()
+    window = Window("debounce:n")
+    submit(broker, job("a", delay_seconds=60, window=window))
+    ear = Ear(harness, broker, "due")
+    repeat(broker, job("b", queue="other", delay_seconds=60, window=window), known="a")
+    ear.wait_for("due", "other", "a submission took the place of the one that waits")
 
 
 @topic.check()

@@ -11,6 +11,7 @@ from ...model.delivery import Delivery, Finished, Progressed, Released, Retried,
 from ...model.limits import Limit
 from ...model.listing import JobFilter, WorkerRecord
 from ...model.states import ENDED, JobState
+from ...model.windows import Window
 from .steps import packed
 
 QUEUES = ["a", "b"]
@@ -23,6 +24,13 @@ LIMITS = [
     Limit("rate/s:x", interval_seconds=1.0),
     Limit("rate/m:y", interval_seconds=5.0, tolerance_seconds=5.0),
     Limit("rate/m:y", interval_seconds=5.0, rejects=True),
+]
+WINDOWS = [
+    Window("debounce:x"),
+    Window("debounce:x", most_seconds=15.0),
+    Window("debounce:y 1", most_seconds=0.5),
+    Window("throttle:x", 5.0),
+    Window("throttle:x", 60.0),
 ]
 NAMES = ["t1", "t2@1"]
 LOCKS = ["l1", "l2"]
@@ -106,6 +114,7 @@ wishes = st.builds(
         ),
         raw=st.sampled_from([False, False, True]),
         once=st.sampled_from([False, False, True]),
+        window=st.sampled_from([None, None, None, None, *WINDOWS]),
     ),
     again=st.sampled_from([None, None, None, None, 0, 1, 2, 5]),
     start_after=st.sampled_from([None, None, None, -5.0, 0.0, 7.0]),

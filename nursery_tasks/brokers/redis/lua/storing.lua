@@ -1,9 +1,9 @@
 -- What stores new jobs: a piece of the scripts that do so, and no function, in which every name from outside costs a look more.
 -- What they are given of the jobs is in ARGV from `first` on: how, the number of jobs, then for each its description and its
 -- payload, then blobs.
--- how: msgpack, place in the batch -> {delay, start_at, expires, owner, owner_seconds, state, outcome}, for jobs where any of
--- these is set; owner, outcome: the place among the blobs, which are bytes, and the server's msgpack knows only text. state: it
--- is stored as a job that has ended like that
+-- how: msgpack, place in the batch -> {delay, start_at, expires, owner, owner_seconds, state, outcome, window}, for jobs where
+-- any of these is set; owner, outcome: the place among the blobs, which are bytes, and the server's msgpack knows only text.
+-- state: it is stored as a job that has ended like that. window: {name, seconds, most, bytes of the id}, see `layout.py`
 -- Leaves in `answers` for each job 1, or the id of the job that stands for it.
 
 local how, answers = decode(ARGV[first]), {}
@@ -38,6 +38,88 @@ local function is_held(token)
     return job and job.s[TOKEN] == token
 end
 
+local function is_gone(each)
+    return each[4] and each[5] <= 0 and not is_held(each[4])
+end
+
+local function due_at(each)
+    if each[2] then
+        return math.max(now, each[2])
+    elseif each[1] then
+        return math.max(now, now + each[1])
+    end
+    return now
+end
+
+local function open_window(name, id, till)
+    call('HSET', P .. 'windows', name, encode({ id, till }))
+    call('ZADD', P .. 'window_ends', till, name)
+end
+
+-- Let a scheduled job be another submission from now on, with its own id, owner and place.
+local function replace(job, each, raw, payload, due)
+    flush() -- it may be of this very batch
+    local s, old, m = job.s, meta(job), decode(raw)
+    local id = old[ID]
+    m[ID] = id
+    -- Not `encode(m)`: it has holes, which Lua's arrays cannot have.
+    job.raw = string.sub(raw, 1, 1) .. encode(id) .. string.sub(raw, 2 + each[8][4])
+    job.m = m
+    s[DUE], s[EXPIRES] = due, each[3] and due + each[3] or false
+    s[GATE] = m[LIMITS] and gate_of(m[LIMITS][1], m[QUEUE]) or nil
+    call('HSET', P .. 'j:' .. job.n, 's', encode(s), 'm', job.raw, 'p', payload)
+    call('ZADD', P .. 'due', due, job.n)
+    if s[EXPIRES] then
+        call('ZADD', P .. 'expiring', s[EXPIRES], job.n)
+    else
+        call('ZREM', P .. 'expiring', job.n)
+    end
+    if old[QUEUE] ~= m[QUEUE] then
+        add_number(P .. 'counts', SCHEDULED .. old[QUEUE], -1)
+        add_number(P .. 'counts', SCHEDULED .. m[QUEUE], 1)
+    end
+    if old[PARENT] ~= m[PARENT] then
+        if old[PARENT] then
+            call('ZREM', P .. 'below:' .. old[PARENT], job.n)
+        end
+        if m[PARENT] then
+            call('ZADD', P .. 'below:' .. m[PARENT], tonumber(job.n), job.n)
+        end
+    end
+    hint('due', m[QUEUE])
+end
+
+-- The job that stands for a submission whose window is open: its id, and the job if it is known. Of a debounce it is this
+-- submission from now on.
+local function find_in_window(each, raw, payload, new)
+    local name, is_debounce, most = each[8][1], each[8][2] == 0, each[8][3]
+    local found = call('HGET', P .. 'windows', name)
+    local id, till = nil, 0
+    if found then
+        id, till = unpack(decode(found))
+    end
+    if till <= now then
+        return
+    end
+    local n = new[id] or call('HGET', P .. 'ids', id)
+    local job = n and load(n)
+    if is_debounce then
+        if not job or job.s[STATE] ~= SCHEDULED or job.s[DUE] ~= till then
+            return
+        end
+        if not is_gone(each) then
+            local due = due_at(each)
+            if most then
+                due = math.max(now, math.min(due, job.s[CREATED] + most))
+            end
+            replace(job, each, raw, payload, due)
+            open_window(name, id, due)
+        end
+    end
+    return id, job
+end
+
+local PLAIN = {} -- how nearly all are to be stored
 local ids, keys = {}, {}
 for from = 1, count, AT_ONCE do
     local to, asked = math.min(from + AT_ONCE - 1, count), {}
@@ -54,14 +136,19 @@ end
 for i = 1, count do
     local raw = ARGV[first + 2 * i]
     local m = decode(raw)
-    local each = how[i] or {}
+    local each = how[i] or PLAIN
     local known = ids[m[ID]]
     if not known and m[KEY] then
         local unique = m[TASK] .. '\0' .. m[KEY]
         known = keys[unique] or call('HGET', P .. 'keys', unique)
     end
-    local job = known and load(known)
-    if job then
+    local job, stands = known and load(known), nil
+    if not job and each[8] then
+        stands, job = find_in_window(each, raw, ARGV[first + 1 + 2 * i], ids)
+    end
+    if stands and not job then
+        answers[i] = stands
+    elseif job then
         if not each[4] and job.s[OWNER] and job.s[STATE] <= STARTED then
             detach(job) -- somebody else may rely on it from now on
         end
@@ -78,12 +165,7 @@ for i = 1, count do
         hint('outcome', m[ID])
         answers[i] = 1
     else
-        local due = now
-        if each[2] then
-            due = math.max(now, each[2])
-        elseif each[1] then
-            due = math.max(now, now + each[1])
-        end
+        local due = each == PLAIN and now or due_at(each)
         local waits = due > now
         local s = {
             waits and SCHEDULED or READY, 0, 0, 0, due, each[3] and due + each[3] or false, now, false,
@@ -96,9 +178,12 @@ for i = 1, count do
         job.payload = ARGV[first + 1 + 2 * i]
         jobs[job.n], ids[m[ID]] = job, job.n
         dirty[#dirty + 1] = job
-        if each[4] and each[5] <= 0 and not is_held(each[4]) then
+        if each ~= PLAIN and is_gone(each) then
             cancel(job, OWNER_GONE)
         else
+            if each[8] then
+                open_window(each[8][1], m[ID], each[8][2] == 0 and due or now + each[8][2])
+            end
             hint(waits and 'due' or 'work', m[QUEUE])
             if m[KEY] then
                 keys[m[TASK] .. '\0' .. m[KEY]] = job.n

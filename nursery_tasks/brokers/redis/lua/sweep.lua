@@ -3,7 +3,7 @@
 
 local limit = tonumber(ARGV[2])
 local LOOK = 4000 + limit -- lost jobs that one sweep looks at: some of them wait for what they own, and hide those behind them
-local FORGET = 10000 -- rates that are as good as new
+local FORGET = 10000 -- rates that are as good as new, and windows that are over
 local AWAY_SECONDS = 3 -- no sweep for longer: nobody was there, or nobody came through
 local RENEW_SECONDS = 5 -- after that, for workers and owners to be back: a call that hangs is given up after 5 s, as it comes
 local NOTE_SECONDS = 0.5 -- how exactly it is noted when the last sweep was: one write per second is enough for many workers
@@ -127,6 +127,9 @@ local new = call('ZCOUNT', P .. 'rates', '-inf', now)
 if new > 0 then
     call('ZREMRANGEBYRANK', P .. 'rates', 0, math.min(new, FORGET) - 1)
 end
+local closed = call('ZRANGEBYSCORE', P .. 'window_ends', '-inf', now, 'LIMIT', 0, FORGET)
+many('ZREM', P .. 'window_ends', closed)
+many('HDEL', P .. 'windows', closed)
 for _, name in ipairs(call('ZRANGEBYSCORE', P .. 'locks', '-inf', now, 'LIMIT', 0, LOOK)) do
     drop_lockers(name)
     hint('lock', name)
