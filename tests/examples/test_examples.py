@@ -26,6 +26,7 @@ ALONE = {
     "other_languages": "1 + 2 = 3",
     "flows": "document 2: 1 lines, mostly 'rivers'",
     "resources": "hello /a, hello /b, hello /c\nclient closed",
+    "schedules": "nightly@2026-03-29T01:00:00Z report of the world for 29 March\n",
     "shell": "both were gone after 0.",
     "processes": "the search was killed",
     "test_with_the_lab": "both hold",
