@@ -128,6 +128,8 @@ class Job(Generic[R_co]):
         options = self.options
         parent = current_job_or_none()
         recorder: Recorder | None = parent.recorder if parent else None
+        if options.debounce is not None:
+            remaining_seconds = None  # the job that it takes the place of may be somebody else's, who can wait for longer
         message = msgspec.structs.replace(
             self._message(),
             parent=parent.id if parent else None,

@@ -330,7 +330,9 @@ def test_an_option_that_does_not_exist_is_answered_with_those_that_do(memory_app
         match=r"^timout=3: expected timeout=\.\.\.; the options are catch_up, debounce, delay, .*kill_after, .*timeout",
     ):
         memory_app.task(**given)
-    with pytest.raises(InvalidOptions, match=r"^timout=3: expected timeout=\.\.\.; the options are at, debounce, delay, .*key, limits"):
+    with pytest.raises(
+        InvalidOptions, match=r"^timout=3: expected timeout=\.\.\.; the options are at, debounce, delay, .*key, limits"
+    ):
         memory_app.task(nothing).options(**given)
     given = {"colour": "red"}
     with pytest.raises(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from anyio import Event, create_task_group
+from anyio import Event, create_task_group, move_on_after
 from support import admin, until, until_state, working
 
 from nursery_tasks import App, Debounce, JobState, Throttle
@@ -131,3 +131,24 @@ async def test_many_at_once_and_from_a_program_without_a_loop(app: App) -> None:
         handles = await app.enqueue_many([mail.job(user) for user in ("a", "b", "a", "c", "b")])
         assert [handle.created for handle in handles] == [True, True, False, True, False]
         assert [handle.id for handle in handles[2::2]] == [handles[0].id, handles[1].id]
+
+
+async def test_who_joins_a_debounced_job_does_not_end_it_with_a_shorter_deadline(memory_app: App) -> None:
+    app, results = memory_app, list[str]()
+
+    @app.task(debounce=Debounce(1))
+    async def save(text: str) -> str:
+        return text
+
+    async with working(app):
+        async with create_task_group() as owner:
+
+            async def own() -> None:
+                results.append(await save.run("first"))
+
+            owner.start_soon(own)
+            await until(lambda: admin(app).list_jobs(JobFilter(), 1))
+            with move_on_after(0.1) as late:
+                await save.run("last")
+            assert late.cancelled_caught
+        assert results == ["last"]

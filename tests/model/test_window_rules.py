@@ -121,6 +121,18 @@ def test_a_submission_carries_the_window_and_waits() -> None:
     assert (other.window, other.delay_seconds) == (Window("throttle:_touch", 60.0), 0.0)
 
 
+def test_only_the_callers_of_a_job_that_stays_theirs_say_how_long_they_can_wait() -> None:
+    app = App("memory:")
+
+    def remaining(**given: Any) -> float | None:
+        job = app.task(_touch).options(**given).job("a")
+        payload = job.to_submission("id", 1e9, 1000, remaining_seconds=5.0).payload
+        return app.registry.codec.decode_message(payload).remaining
+
+    assert remaining() == remaining(throttle=Throttle(60)) == 5.0
+    assert remaining(debounce=Debounce(2)) is None
+
+
 def test_they_are_compared_and_shown_by_what_they_say() -> None:
     assert Debounce(2, key="{a}") == Debounce(2.0, key="{a}") != Debounce(2, key="{a}", most=9)
     assert hash(Throttle(2)) == hash(Throttle(2))
