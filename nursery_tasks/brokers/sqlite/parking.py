@@ -36,7 +36,9 @@ _FIND: Final = f"""
 """
 _LIFT: Final = f"UPDATE job SET state = {READY} WHERE seq IN (SELECT value FROM carray(?)) AND {PARKED}"
 _PARK_AGAIN: Final = f"UPDATE job SET state = {SCHEDULED} WHERE seq IN (SELECT value FROM carray(?)) AND state = {READY}"
-_TAKEN: Final = f"UPDATE job SET parked = NULL, due = ?2 WHERE seq IN (SELECT value FROM carray(?1)) AND state = {CLAIMED}"
+_TAKEN: Final = f"""
+    UPDATE job SET parked = NULL, due = min(due, ?2) WHERE seq IN (SELECT value FROM carray(?1)) AND state = {CLAIMED}
+"""
 
 
 class SqliteParking:

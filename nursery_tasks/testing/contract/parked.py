@@ -92,6 +92,18 @@ def anybody_gets_it_after_the_delay(harness: ContractHarness) -> None:
 
 
 @topic.check(clock=True)
+def name_counts_until_a_sweep_has_come(harness: ContractHarness) -> None:
+    """A parked job whose delay is over, and that no sweep has made ready yet, has waited since its delay was over."""
+    broker = harness.open()
+    submit(broker, "a")
+    park(broker, claim_one(broker, "a"), seconds=10.0)
+    due = harness.now() + 10
+    harness.advance(12)
+    expect_equal(claim_one(broker, "a", names=NAMES).waited_seconds, 2.0, "how long it has waited")
+    expect_equal(record(broker, "a").due_at, due, "when it was due")
+
+
+@topic.check(clock=True)
 def other_returns_forget_the_name(harness: ContractHarness) -> None:
     """After any other return the name is forgotten."""
     broker = harness.open()

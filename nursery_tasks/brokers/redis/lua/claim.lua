@@ -16,7 +16,7 @@ end
 
 local function take(n, s, raw, payload, queue)
     if lifted[n] then
-        s[DUE] = now -- who knows it need not wait until its time is over
+        s[DUE] = math.min(s[DUE], now) -- who knows it need not wait until its time is over
     end
     local expires = expiry_of(s)
     rows[#rows + 1] = {
