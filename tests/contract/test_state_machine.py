@@ -23,7 +23,10 @@ from broken_brokers import (
     NeighboursAreBlamed,
     OwnersKeepWhatIsRepeated,
     OwnersNeedNotBeThere,
+    RemovalsBringNoJobs,
     ThrottleEndsWithItsJob,
+    VersionsAreNotCompared,
+    VersionsCountPerRow,
 )
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import invariant, run_state_machine_as_test
@@ -92,6 +95,10 @@ class MemoryMachine(BrokerMachine):
         }
         held = [(limit.name, job.submitted.id) for job in table.held.values() for limit in job.submitted.limits if limit.most]
         assert sorted((name, job_id) for name, group in gates.held.items() for job_id in group) == sorted(held)
+        schedules = self.twins.oracle._state.schedules
+        assert schedules._looks == sorted(
+            (row.look_at, row.name) for row in schedules._rows.values() if row.look_at is not None
+        )
         now = self.twins.now()
         for gate in gates._gates.values():
             is_due = gate.opens_at is not None and gate.opens_at <= now
@@ -188,7 +195,10 @@ def test_a_broker_answers_as_the_memory_broker_does_in_many_more_cases(name: str
         NeighboursAreBlamed,
         OwnersKeepWhatIsRepeated,
         OwnersNeedNotBeThere,
+        RemovalsBringNoJobs,
         ThrottleEndsWithItsJob,
+        VersionsAreNotCompared,
+        VersionsCountPerRow,
     ],
     ids=lambda cls: cls.__name__,
 )
@@ -196,5 +206,5 @@ def test_the_machine_finds_what_is_broken(cls: Any) -> None:
     class BrokenMachine(MemoryMachine):
         broker = cls
 
-    with pytest.raises(AssertionError, match=r"the memory broker says|held are|no move of|was given"):
+    with pytest.raises(AssertionError, match=r"the memory broker says|held are|no move of|was given|never come back"):
         run_state_machine_as_test(BrokenMachine, settings=settings(QUICK, phases=[Phase.generate], max_examples=300))

@@ -25,13 +25,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from ...brokers.needed import admin_of
 from ...brokers.protocol import Feature
-from ...model.delivery import LeaseState, Submission
+from ...model.delivery import LeaseState, Receipt, Submission
 from ...model.listing import JobFilter, WorkerRecord
+from ...model.schedule import ScheduleChange
 from ...model.states import ENDED, HELD, MOVES, WAITING, JobState
 from .harness import ContractHarness, Part
 from .samples import (
     OWNERS,
     QUEUES,
+    Plan,
     Wish,
     Word,
     filters,
@@ -42,6 +44,7 @@ from .samples import (
     orders,
     owner_leases,
     picks,
+    plans,
     sweep_limits,
     times,
     which_ids,
@@ -66,6 +69,7 @@ class BrokerMachine(RuleBasedStateMachine):
         states: Job id -> where the job was after the last step.
         submitted: Job id -> what was said of it when it was stored, or took the place of what was.
         said: Payload -> the submission that it is of.
+        versions: Schedule -> all versions that the oracle has given it; None at the end: it was removed.
     """
 
     exact_sweeps = True
@@ -79,6 +83,7 @@ class BrokerMachine(RuleBasedStateMachine):
         self.states: dict[str, JobState] = {}
         self.submitted: dict[str, Submission] = {}
         self.said: dict[bytes, Submission] = {}
+        self.versions: dict[str, list[int | None]] = {}
 
     def new_harness(self) -> ContractHarness:
         """Return a harness with an empty broker on a clock of its own."""
@@ -185,6 +190,14 @@ class BrokerMachine(RuleBasedStateMachine):
                 else:
                     self.twins.unlock([(name, holder)])
 
+    @rule(plan=plans, batch=st.lists(wishes, max_size=3), limit=limits, queues=orders)
+    def use_schedules(self, plan: Plan, batch: list[Wish], limit: int, queues: list[str]) -> None:
+        """Change a schedule, with jobs or without, look which are due, and claim some."""
+        if Part.SCHEDULES in self.twins.abilities:
+            self.fire(plan, batch)
+            self.twins.look_at_schedules(limit)
+            self.claim(queues, limit, 15.0)
+
     @rule(wanted=filters, limit=limits, after=which_ids, newest_first=st.booleans(), worker=worker_records, ttl=leases)
     def look_around(
         self, wanted: JobFilter, limit: int, after: list[int], newest_first: bool, worker: WorkerRecord, ttl: float
@@ -200,8 +213,38 @@ class BrokerMachine(RuleBasedStateMachine):
 
     def submit(self, batch: list[Wish]) -> None:
         jobs = [self._fulfil(wish) for wish in batch]
+        self._note([job for job, _ in jobs], self.twins.submit(jobs))
+
+    def fire(self, plan: Plan, batch: list[Wish]) -> None:
+        jobs = [self._fulfil(wish) for wish in batch]
+        version = self._version_of(plan)
+        versions = self.versions.setdefault(plan.name, [])
+        current = versions[-1] if versions else None
+        look_at = None if plan.look_after is None else self.twins.now() + plan.look_after
+        receipts = self.twins.fire(ScheduleChange(plan.name, version, look_at, plan.body), jobs)
+        expect((receipts is not None) == (version == (current or 0)), f"{plan} from {version} of {versions} got {receipts}")
+        if receipts is None:
+            self._look()  # nothing new
+            return
+        rows = {row.name: row for row in self.twins.schedules()}
+        expect((plan.name in rows) == (plan.body is not None), f"after {plan} there is {rows.get(plan.name)}")
+        if plan.body is None:
+            versions.append(None)
+        else:
+            versions.append(rows[plan.name].version)
+        self._note([job for job, _ in jobs], receipts)
+
+    def _version_of(self, plan: Plan) -> int:
+        versions = self.versions.get(plan.name, [])
+        if plan.version == "current":
+            return (versions[-1] if versions else None) or 0
+        old = [version for version in versions[:-1] if version is not None]
+        return old[-1] if plan.version == "old" and old else 0
+
+    def _note(self, jobs: Sequence[Submission], receipts: Sequence[Receipt]) -> None:
+        """Note which jobs there are by now."""
         known = set(self.states)
-        for (job, _), receipt in zip(jobs, self.twins.submit(jobs), strict=True):
+        for job, receipt in zip(jobs, receipts, strict=True):
             is_new = receipt.id == job.id and job.id not in known
             gone = is_new and not receipt.created and job.window is not None  # a throttle names what it does not know any more
             expect(receipt.created == is_new or gone, f"{job} got {receipt}")

@@ -35,6 +35,7 @@ WINDOWS = [
 NAMES = ["t1", "t2@1"]
 LOCKS = ["l1", "l2"]
 LOCKERS = [b"h1", b"h2", b"h3"]
+SCHEDULES = ["s1", "é 2", "😀"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,16 @@ class Wish:
     again: int | None  # None: a new id; else one that was used before, counted from the latest one
     start_after: float | None  # seconds from now, for `start_at`
     awaited_by: tuple[bool, int] | None  # which delivery owns it, as `picks` says; None: nobody, or the job names a lease
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A change of a schedule before it meets the broker, which says what versions there are."""
+
+    name: str
+    version: Literal["current", "old", "none"]
+    look_after: float | None  # seconds from now
+    body: bytes | None  # None: it is removed
 
 
 @dataclass(frozen=True)
@@ -126,6 +137,13 @@ lock_calls = st.tuples(
     st.sampled_from(LOCKERS),
     leases,
     st.booleans(),
+)
+plans = st.builds(
+    Plan,
+    name=st.sampled_from(SCHEDULES),
+    version=st.sampled_from(["current", "current", "current", "old", "none"]),
+    look_after=st.sampled_from([None, -5.0, 0.0, 0.5, 7.0, 60.0]),
+    body=st.sampled_from([None, b"", b"x", b"\x00\xff", b"long" * 1_000]),
 )
 filters = st.builds(
     JobFilter,

@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from ...brokers.memory import MemoryBroker
-from ...brokers.needed import admin_of, limits_of, locks_of
+from ...brokers.needed import admin_of, limits_of, locks_of, schedules_of
 from ...brokers.parts import Admin
 from ...brokers.protocol import Broker
 from ...model.delivery import CancelAnswer, Delivery, Receipt, Renewal, Settlement, Stored, Submission, Swept
 from ...model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, WorkerRecord
+from ...model.schedule import ScheduleChange, ScheduleLook, ScheduleRow
 from ...model.states import JobState
 from .harness import ContractHarness, Part
 
@@ -40,6 +41,7 @@ class Twins:
         self.oracle = MemoryBroker(clock=harness.now)
         self.abilities = harness.abilities
         self._tokens: dict[int, int] = {}  # of locks: the oracle's -> the subject's
+        self._versions: dict[str, dict[int, int]] = {}  # of schedules: name -> the oracle's -> the subject's
 
     @property
     def subject(self) -> Broker:
@@ -135,6 +137,24 @@ class Twins:
     def unlock(self, holds: Sequence[tuple[str, bytes]]) -> list[bool]:
         return self._same("unlock", lambda broker: locks_of(broker).unlock(holds))
 
+    def fire(self, change: ScheduleChange, jobs: Sequence[tuple[Submission, Pair | None]]) -> list[Receipt] | None:
+        """Change a schedule and submit jobs, each with the delivery that owns it, if one does.
+
+        Args:
+            change: With the oracle's version.
+        """
+        versions = change.version, self._versions.get(change.name, {}).get(change.version, change.version)
+        changes = [
+            msgspec.structs.replace(
+                change, version=versions[side], jobs=tuple(_owned_by(job, pair and pair[side]) for job, pair in jobs)
+            )
+            for side in (0, 1)
+        ]
+        ours, theirs = (
+            schedules_of(broker).fire(each) for broker, each in zip((self.oracle, self._subject), changes, strict=True)
+        )
+        return _compare("fire", ours, theirs)
+
     # --- looks ------------------------------------------------------------------------------------
 
     def jobs(
@@ -160,6 +180,25 @@ class Twins:
         known = [msgspec.structs.replace(each, token=self._tokens.get(each.token, 0)) for each in ours]
         return _compare("locks", known, locks_of(self._subject).list_locks(100))
 
+    def schedules(self) -> list[ScheduleRow]:
+        """Compare the schedules, as they are listed and found; return the oracle's, whose versions are its own."""
+        ours, theirs = (schedules_of(broker).list_schedules(100) for broker in (self.oracle, self._subject))
+        _compare("list_schedules", *([_without_version(row) for row in rows] for rows in (ours, theirs)))
+        for row, other in zip(ours, theirs, strict=True):
+            known = self._versions.setdefault(row.name, {})
+            if known.setdefault(row.version, other.version) != other.version or len({*known.values()}) < len(known):
+                raise AssertionError(f"the versions of {row.name!r} must change with each change and never come back: {known}")
+        found = schedules_of(self._subject).find_schedules([*(row.name for row in theirs), "nobody"])
+        _compare("find_schedules", [*theirs, None], found)
+        return ours
+
+    def look_at_schedules(self, limit: int) -> ScheduleLook:
+        def look(broker: Broker) -> ScheduleLook:
+            found = schedules_of(broker).look_at_schedules(limit)
+            return msgspec.structs.replace(found, rows=[_without_version(row) for row in found.rows])
+
+        return self._same("look_at_schedules", look)
+
     def compare_all(self, ids: Sequence[str]) -> None:
         """Compare everything that can be seen of the two; *ids* are those that were ever submitted."""
         self.outcomes(ids)
@@ -173,6 +212,8 @@ class Twins:
             self.limits()
         if Part.LOCKS in self.abilities:
             self.locks()
+        if Part.SCHEDULES in self.abilities:
+            self.schedules()
 
     def _same(self, call: str, make: Callable[[Broker], T]) -> T:
         return _compare(call, make(self.oracle), make(self._subject))
@@ -193,6 +234,10 @@ def _public(delivery: Delivery) -> Delivery:
 
 def _without_cursor(record: JobRecord) -> JobRecord:
     return msgspec.structs.replace(record, cursor=0)
+
+
+def _without_version(row: ScheduleRow) -> ScheduleRow:
+    return msgspec.structs.replace(row, version=0)
 
 
 def _without_zeros(queue: QueueRecord) -> QueueRecord:
