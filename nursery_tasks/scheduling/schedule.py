@@ -110,10 +110,15 @@ def pause(schedule: Schedule, note: str) -> Schedule:
 
 
 def resume(schedule: Schedule, now: datetime) -> Schedule:
-    """Go on with the first slot after now: those of the pause were not missed, nobody wanted them."""
-    history, timing = schedule.history, schedule.definition.timing
-    following = timing.next_after(now, history.runs)
-    return Schedule(schedule.definition, msgspec.structs.replace(history, paused=False, note="", error="", next_slot=following))
+    """Go on with the first slot after now: those of a pause were not missed, nobody wanted them.
+
+    One that was not paused keeps its next slot. If that is late, workers were missing, and `catch_up` decides.
+    """
+    history = msgspec.structs.replace(schedule.history, paused=False, note="", error="")
+    if schedule.history.paused:
+        following = schedule.definition.timing.next_after(now, history.runs)
+        history = msgspec.structs.replace(history, next_slot=following)
+    return Schedule(schedule.definition, history)
 
 
 def run_id(name: str, slot: datetime) -> str:

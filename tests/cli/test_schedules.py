@@ -366,6 +366,7 @@ def test_a_span_is_filled_once(shell: Shell) -> None:
     assert shell("schedules", "backfill", "noon", *span).out == (
         "2 runs submitted, from noon@2026-03-28T11:00:00Z to noon@2026-03-29T10:00:00Z\n"
     )
+    assert data(shell("jobs", "03-28T11:00:00Z", "--json"))["id"] == "noon@2026-03-28T11:00:00Z"
     ended = shell("schedules", "backfill", "noon", *span)
     assert (ended.code, ended.out) == (0, "")
     assert ended.err == "no run submitted: it has no slots there, or all of them have run\n"

@@ -190,6 +190,13 @@ def test_a_pause_is_not_missed_time() -> None:
     assert (resumed.history.next_slot, resumed.history.note) == (seconds(101), "")
 
 
+def test_to_resume_what_was_not_paused_gives_up_no_slot() -> None:
+    schedule = schedule_of(catch_up="all")
+    broken = Schedule(schedule.definition, replace(schedule.history, error="no worker knows the task"))
+    resumed = resume(broken, seconds(100))
+    assert (resumed.history.next_slot, resumed.history.error) == (schedule.history.next_slot, "")
+
+
 def test_a_change_of_the_times_begins_anew_and_one_of_the_job_does_not() -> None:
     schedule = schedule_of(every(hours=1), catch_up="all")
     definition = schedule.definition
