@@ -27,6 +27,7 @@ from .current import current_job as current_job
 from .model.delivery import CancelAnswer as CancelAnswer
 from .model.limits import Concurrency as Concurrency
 from .model.limits import RateLimit as RateLimit
+from .model.queue import Queue as Queue
 from .model.retry import Backoff as Backoff
 from .model.retry import Retry as Retry
 from .model.states import JobState as JobState
@@ -78,6 +79,7 @@ __all__ = [
     "Lock",
     "PartialJob",
     "Purged",
+    "Queue",
     "QueueInfo",
     "Queues",
     "RateLimit",

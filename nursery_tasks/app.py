@@ -108,7 +108,7 @@ class App(Declarations):
             undo_id_of=_undo_id_of,
         )
         self.jobs = Jobs(lambda: self.connection.calls, self._cancel_jobs, _undo_id_of)
-        self.queues = Queues(lambda: self.connection.calls)
+        self.queues = Queues(lambda: self.connection.calls, self.registry.queues)
         self._require_workers = require_workers
         self._owner_lease_seconds = owner_lease_seconds
         self._brokers = SharedBroker(self.url)

@@ -16,6 +16,7 @@ from .errors import InvalidArguments, InvalidOptions, UnknownTask
 from .model.codec import CustomType, Format
 from .model.duration import Duration, to_seconds
 from .model.options import AT_MOST_ONCE, NOT_DURABLE, DefaultOptions, JobOptions, check_options
+from .model.queue import Queue, declare_queue
 from .model.slips import SCHEDULE_ONLY, TASK_ONLY, WORKFLOW_ONLY
 from .registry import Registry, TaskSpec, is_async, make_spec
 from .resources import Lifespan, inject, open_resources
@@ -226,6 +227,25 @@ class Declarations(ABC):
         if known is not None and known.job.task != job.task:
             raise InvalidOptions("name", name, f"another name: this one is the schedule of {known.job.task}")
         self.declared_schedules[name] = declared
+
+    def queue(self, name: str, *, max_length: int | None = None) -> Queue:
+        """Declare what is special about a queue; one that is not declared takes any number of jobs.
+
+            app.queue("mail", max_length=10_000)
+
+        It holds for what this program submits, so every program that submits there declares the same.
+
+        Args:
+            name: The queue's name.
+            max_length: How many jobs may wait there, scheduled and ready ones. While it is full, `enqueue` and `run` wait for
+                room, and `enqueue_nowait` raises `QueueFull`. Jobs that come back, and runs of schedules, are never refused.
+
+        Raises:
+            InvalidOptions: A value makes no sense, or something else was declared of this queue before.
+        """
+        queue = declare_queue(name, max_length)
+        self.registry.add_queue(queue)
+        return queue
 
     def error(self, cls: E) -> E:
         """Register an exception class of yours, so that jobs' errors come back as it; also usable as a decorator."""

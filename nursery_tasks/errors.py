@@ -351,6 +351,22 @@ class BrokerRefused(BrokerError):
         super().__init__(f"{broker}: {problem}" + (f"; {step}" if step else ""))
 
 
+class QueueFull(BrokerError):
+    """So many jobs wait in the queue as its `max_length` allows; the job was not stored, and may be once some have started.
+
+    `enqueue` and `run` wait for that. `enqueue_nowait` raises this, and so does a blocking call whose time is over.
+    """
+
+    refused = True
+
+    def __init__(self, queue: str, max_length: int) -> None:
+        self.queue, self.max_length = queue, max_length
+        super().__init__(
+            f"queue {queue!r} is full: {max_length:,} jobs wait there, as many as its max_length allows; `await "
+            f"task.enqueue(...)` waits for room, more workers make some: `nursery-tasks run module:app --queues {queue}`"
+        )
+
+
 class NotSupported(BrokerError):
     """The broker has declared that it cannot do this."""
 

@@ -16,6 +16,7 @@ from .model.codec import Codec, CustomType, Format
 from .model.duration import Duration, to_seconds
 from .model.failure import BUILTIN_ERRORS
 from .model.options import KILL_AFTER_SECONDS, KINDS, JobOptions, Kind, check_name
+from .model.queue import Queue
 from .model.retry import qualified_name
 from .signature import TaskSignature
 
@@ -94,6 +95,7 @@ class Registry:
     def __init__(self, form: Format = "json") -> None:
         self.tasks: dict[str, TaskSpec] = {}
         self.own: dict[str, TaskSpec] = {}  # tasks of nursery-tasks itself: run like others, and in no listing of tasks
+        self.queues: dict[str, Queue] = {}  # what is declared of them
         self.raw: dict[str, TaskSpec] = {}  # queue -> the task that takes what is raw there
         self.errors: dict[str, type[BaseException]] = {qualified_name(cls): cls for cls in OWN_ERRORS}
         self.codec = Codec(form)
@@ -127,6 +129,16 @@ class Registry:
         self.tasks[spec.name] = spec
         self._known = ()
         self.raw = {each.options.queue: each for each in self.tasks.values() if each.raw}
+
+    def add_queue(self, queue: Queue) -> None:
+        """Take what is declared of a queue.
+
+        Raises:
+            InvalidOptions: Something else was declared of it before.
+        """
+        known = self.queues.setdefault(queue.name, queue)
+        if known != queue:
+            raise InvalidOptions("name", queue.name, f"a queue that is declared once in an app; before, it was {known}")
 
     def find(self, name: str) -> TaskSpec:
         """Look a task up.

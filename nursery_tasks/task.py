@@ -115,19 +115,38 @@ class Bound(Generic[P, R]):
     def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, JobHandle[R]]:
         """Submit a job, detached: it outlives this caller. Returns once the broker holds it.
 
+        While its queue is full (`app.queue(..., max_length=)`), it waits for room, in a handler with its slot given back.
+
         Raises:
             InvalidArguments: The arguments do not fit the function; nothing was sent.
             NotSerializable, PayloadTooLarge: They cannot travel; nothing was sent.
             BrokerUnavailable: The broker did not answer; whether it holds the job is unknown. With `.options(id=...)` the
                 call can be repeated safely.
             AppNotOpen: There is no `async with app` around this.
+
+        Cancellation:
+            Ends the wait for room, and nothing is submitted.
         """
         return named(self._enqueue(args, kwargs), self.name, "enqueue")
+
+    def enqueue_nowait(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, JobHandle[R]]:
+        """Submit a job as `enqueue` does, and never wait for room.
+
+        Raises:
+            QueueFull: Its queue has none; nothing was submitted.
+            Exception: What `enqueue` raises.
+            NotSupported: In the function of a durable workflow, where another run could find another answer.
+        """
+        return named(self._enqueue_nowait(args, kwargs), self.name, "enqueue_nowait")
 
     async def _enqueue(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> JobHandle[R]:
         job = self._whole_job(args, kwargs)
         [receipt] = await self._app.connection.enqueue([job])
         return job.handle_on(receipt)
+
+    async def _enqueue_nowait(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> JobHandle[R]:
+        job = self._whole_job(args, kwargs)
+        return job.handle_on(await self._app.connection.enqueue_nowait(job))
 
     def run(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """Submit a job, owned, and wait for its result: the job belongs to the scope around this `await`.

@@ -50,6 +50,7 @@ from nursery_tasks.errors import (
     PayloadTooLarge,
     ProcessFailed,
     ProcessTimedOut,
+    QueueFull,
     RemoteError,
     UnknownJob,
     UnknownTask,
@@ -214,6 +215,11 @@ MESSAGES: list[tuple[Callable[[], NurseryTasksError], str]] = [
     ),
     (lambda: BrokerClosed("memory:"), "memory: is closed: the call came after the end of `async with app:`"),
     (lambda: BrokerRefused("amqp://h", "there is no user 'ada'", "see -h"), "amqp://h: there is no user 'ada'; see -h"),
+    (
+        lambda: QueueFull("mail", 1000),
+        "queue 'mail' is full: 1,000 jobs wait there, as many as its max_length allows; `await task.enqueue(...)` waits for "
+        "room, more workers make some: `nursery-tasks run module:app --queues mail`",
+    ),
     (lambda: NotSupported("toy:", "listings"), "toy: has no listings"),
     (lambda: RemoteError("their.Error", "no"), "their.Error: no"),
     (lambda: RemoteError("their.Error", ""), "their.Error"),

@@ -165,7 +165,8 @@ class Schedules(Protocol):
 
         None: it is not: its version is another one, it is gone, or (version 0) there is one by now. Nothing was done.
         Otherwise the row has a new version, or is gone where the body is None, and the jobs are submitted as by
-        `Broker.submit`: a job whose id is known, or whose key is taken, is not stored and changes nothing of the rest.
+        `Broker.submit`: a job whose id is known, or whose key is taken, is not stored and changes nothing of the rest. None of
+        them has a `max_length`: nobody is there who could wait for room.
         Durable when it returns.
         """
         ...

@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-from ..errors import BrokerError
+from ..errors import BrokerError, QueueFull
 from ..model.delivery import (
     CancelAnswer,
     Delivery,
@@ -54,6 +54,7 @@ class Feature(StrEnum):
     ONCE = "delivery at most once"  # the start of such a job is its last, see `Submission.once`
     WINDOWS = "debounce and throttle"  # submissions that belong together in time
     PLACES = "places in line"  # a job that came back stands where it stood before
+    BOUNDS = "bounded queues"  # `Submission.max_length`
 
 
 @runtime_checkable
@@ -98,6 +99,10 @@ class Broker(Protocol):
         the submission takes the place of what was stored, but for the id, the owner, the moment when it was first submitted
         and the place in the order of submission; it is hinted at as `due`. What a submission with an owner that is gone says
         is nothing: it takes no place, and opens no window.
+
+        With `Feature.BOUNDS`, a job whose `max_length` is reached by those that wait in its queue is refused, in the same step
+        that stores the others of the batch: `QueueFull` by `refusal`. A repetition is not, whatever stands there, nor is a job
+        that comes back.
 
         With `Feature.WORKFLOWS` a submission with `ended` is stored as a job that has ended, and its outcome is hinted at.
         """
@@ -214,6 +219,14 @@ def refusal(answers: Sequence[object]) -> BrokerError:
     first = next(answer for answer in answers if isinstance(answer, BrokerError))
     first.answers = tuple(answers) if len(answers) > 1 else None
     return first
+
+
+def receipts_of(answers: Sequence[Receipt | QueueFull]) -> list[Receipt]:
+    """Return the receipts of a batch, or raise the `refusal` where some of its jobs found no room."""
+    receipts = [answer for answer in answers if isinstance(answer, Receipt)]
+    if len(receipts) < len(answers):
+        raise refusal(answers)
+    return receipts
 
 
 def is_of_an_item(error: Exception) -> bool:

@@ -73,7 +73,7 @@ def call(
 
 async def _submit(app: App, job: Job[Any], as_json: bool) -> int:
     async with app:
-        handle = await job.enqueue()
+        handle = await job.enqueue_nowait()
     if as_json:
         write_json({"id": handle.id, "task": handle.task, "created": handle.created})
     else:
@@ -83,7 +83,7 @@ async def _submit(app: App, job: Job[Any], as_json: bool) -> int:
 
 async def _call(app: App, job: Job[Any], timeout: float | None, as_json: bool) -> int:
     async with app:
-        handle = await job.enqueue()
+        handle = await job.enqueue_nowait()
         try:
             outcome = await wait_for_end(app, handle, timeout)
         except WaitTimedOut as error:

@@ -133,9 +133,15 @@ def _write_messages(messages: dict[str, TransportQueue]) -> None:
 
 def _write(records: list[QueueInfo]) -> None:
     states = [state for state in JobState if any(record.counts.get(state) for record in records)]
+    bounds = ["max length"] if any(record.max_length for record in records) else []  # as the app of --app declares it
     rows = [
-        [record.name, "paused" if record.paused else "", *(f"{record.counts.get(state, 0):,}" for state in states)]
+        [
+            record.name,
+            "paused" if record.paused else "",
+            *(f"{record.counts.get(state, 0):,}" for state in states),
+            *("" if record.max_length is None else f"{record.max_length:,}" for _ in bounds),
+        ]
         for record in records
     ]
-    write_table(["queue", "", *map(str, states)], rows, right=[str(state) for state in states])
+    write_table(["queue", "", *map(str, states), *bounds], rows, right=[*map(str, states), *bounds])
     sys.stdout.flush()

@@ -85,7 +85,9 @@ def error_data(outcome: Outcome) -> dict[str, Any]:
 
 def queue_data(record: QueueInfo) -> dict[str, Any]:
     """Return a queue's counts, and what waits at the server that moves its messages."""
-    beside = {} if record.messages is None else {"messages": msgspec.to_builtins(record.messages)}
+    beside: dict[str, Any] = {} if record.messages is None else {"messages": msgspec.to_builtins(record.messages)}
+    if record.max_length is not None:
+        beside["max_length"] = record.max_length
     return {
         "name": record.name,
         "paused": record.paused,

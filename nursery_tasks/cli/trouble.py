@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import Final
 
-from ..errors import BrokerRefused, InvalidOptions, NurseryTasksError
+from ..errors import BrokerRefused, InvalidOptions, NurseryTasksError, QueueFull
 from ..model.retry import members_of
 from ..shown import visible, without_passwords
 from .output import note
@@ -69,6 +69,11 @@ def as_trouble(error: BaseException) -> Trouble:
         return error
     if isinstance(error, InvalidOptions):
         return Trouble(str(error), code=USAGE)
+    if isinstance(error, QueueFull):
+        full = f"queue {error.queue!r} is full: {error.max_length:,} jobs wait there, as many as its max_length allows"
+        return Trouble(
+            full, "nothing was submitted", f"more workers make room: nursery-tasks run module:app --queues {error.queue}"
+        )
     if isinstance(error, BrokerRefused):
         return Trouble(*filter(None, (f"{error.broker}: {error.problem}", error.step)))
     if isinstance(error, NurseryTasksError):

@@ -11,7 +11,7 @@ from anyio import CancelScope, current_effective_deadline, move_on_after
 
 from ..brokers.gateway import Gateway
 from ..current import slot_released
-from ..errors import BrokerClosed, BrokerError
+from ..errors import BrokerClosed, BrokerError, NotSupported
 from ..events import Events
 from ..loop.unwrapped import open_unwrapped_group
 from ..model.delivery import CancelAnswer, Receipt
@@ -106,6 +106,18 @@ class Connection:
         """Submit jobs, detached, in a few calls to the broker; all are encoded before the first is sent."""
         recorder = recorder_on(self)
         return self.submitter.submit_jobs(jobs) if recorder is None else recorder.enqueue(jobs)
+
+    async def enqueue_nowait(self, job: Unsent) -> Receipt:
+        """Submit one job, detached, unless its queue is full.
+
+        Raises:
+            QueueFull: It is.
+            NotSupported: The function of a durable workflow calls it.
+        """
+        if recorder_on(self) is not None:
+            step = "`await task.enqueue(...)` waits for room there"
+            raise NotSupported(self.gateway.broker.name, "enqueue_nowait in the function of a durable workflow", step)
+        return await self.submitter.submit_nowait(job)
 
     async def enqueue_many(self, jobs: Iterable[Job[Any]]) -> list[JobHandle[Any]]:
         """Submit many jobs, and return handles on them."""

@@ -98,6 +98,10 @@ class Job(Generic[R_co]):
         """Submit it, detached: it outlives this caller. See `Task.enqueue`."""
         return named(self._enqueue(), self.task, "enqueue")
 
+    def enqueue_nowait(self) -> Coroutine[Any, Any, JobHandle[R_co]]:
+        """Submit it, detached, if its queue has room. See `Task.enqueue_nowait`."""
+        return named(self._enqueue_nowait(), self.task, "enqueue_nowait")
+
     def run(self) -> Coroutine[Any, Any, R_co]:
         """Submit it, owned, and wait for its result. See `Task.run`."""
         return named(self._run(), self.task, "run")
@@ -105,6 +109,9 @@ class Job(Generic[R_co]):
     async def _enqueue(self) -> JobHandle[R_co]:
         [receipt] = await self._app.connection.enqueue([self])
         return self.handle_on(receipt)
+
+    async def _enqueue_nowait(self) -> JobHandle[R_co]:
+        return self.handle_on(await self._app.connection.enqueue_nowait(self))
 
     async def _run(self) -> R_co:
         result: R_co = await self._app.connection.run(self)
@@ -175,7 +182,7 @@ class Job(Generic[R_co]):
         )
 
     def _submission(self, job_id: str, message: Message, limit_bytes: int) -> Submission:
-        options = self.options
+        options, queue = self.options, self._app.registry.queues.get(self.options.queue)
         if options.delivery == AT_MOST_ONCE and self._is_durable():
             raise InvalidOptions("delivery", options.delivery, NOT_DURABLE)
         payload = self._app.registry.codec.encode(f"an argument of {self.task}", message)
@@ -198,6 +205,7 @@ class Job(Generic[R_co]):
             limits=limits_for_job(options.limits, *self._keyed()) if options.limits else (),
             window=None if options.keyed_in_time is None else options.keyed_in_time.for_job(*self._keyed()),
             once=options.delivery == AT_MOST_ONCE,
+            max_length=0 if queue is None else queue.max_length or 0,
         )
 
     def _is_durable(self) -> bool:

@@ -96,6 +96,10 @@ class Port(Protocol):
         """Submit jobs, detached; all are encoded before the first is sent."""
         ...
 
+    async def enqueue_nowait(self, job: Unsent) -> Receipt:
+        """Submit one job, detached, without a wait for room."""
+        ...
+
     async def run(self, job: Unsent, job_id: str | None = None, reason: Callable[[], str | None] = ...) -> Any:
         """Submit one job, owned, and wait for its result."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -12,6 +12,7 @@ from ..brokers.needed import admin_of, postbox_of, queues_of
 from ..errors import BrokerUnreachable, InvalidOptions
 from ..model.listing import ServerMessage, TransportQueue
 from ..model.options import check_name, check_queue
+from ..model.queue import Queue
 from ..model.states import WAITING, JobState
 from .calls import Calls
 from .choosing import check_count, to_states
@@ -27,12 +28,14 @@ class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
         counts: How many of its jobs are in each state; without those of 0.
         paused: Whether workers may not take jobs from it.
         messages: What waits at the server that moves the messages; None: there is no such server, or no such queue there.
+        max_length: How many jobs may wait there, as this app declares it; None: it does not.
     """
 
     name: str
     counts: dict[JobState, int] = {}
     paused: bool = False
     messages: TransportQueue | None = None
+    max_length: int | None = None
 
     @property
     def depth(self) -> int:
@@ -50,10 +53,15 @@ class Purged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Queues:
-    """The queues of an app's broker: `app.queues`."""
+    """The queues of an app's broker: `app.queues`.
 
-    def __init__(self, calls: Callable[[], Calls]) -> None:
+    Args:
+        declared: What the app declares of queues, by name.
+    """
+
+    def __init__(self, calls: Callable[[], Calls], declared: Mapping[str, Queue]) -> None:
         self._calls = calls
+        self._declared = declared
 
     async def list(self, *also: str) -> builtins.list[QueueInfo]:
         """List the queues that have jobs or are paused, by name; without a store those at the server.
@@ -78,10 +86,13 @@ class Queues:
         for name in known_names | dict.fromkeys(also):
             messages = await calls(broker.queues.transport_queue, name) if broker.queues is not None else None
             record = known.get(name)
+            declared = self._declared.get(name.partition("@")[0])
+            most = None if declared is None else declared.max_length
             if record is not None:
-                found.append(QueueInfo(name=name, counts=record.counts, paused=record.paused, messages=messages))
+                counts, paused = record.counts, record.paused
+                found.append(QueueInfo(name=name, counts=counts, paused=paused, messages=messages, max_length=most))
             elif messages is not None:
-                found.append(QueueInfo(name=name, messages=messages))
+                found.append(QueueInfo(name=name, messages=messages, max_length=most))
         return found
 
     async def pause(self, *names: str) -> None:

@@ -11,12 +11,13 @@ import msgspec
 from ..brokers.gateway import Gateway
 from ..brokers.needed import limits_of
 from ..brokers.protocol import Broker, Feature
-from ..errors import NotSupported, NoWorkers
+from ..errors import NotSupported, NoWorkers, QueueFull
 from ..events import EventKind, Events, JobEvent
 from ..model.delivery import Receipt, Submission
 from ..model.listing import WorkerRecord
 from .ids import new_job_id
 from .ports import Unsent
+from .room import Answer, Room, answers_of
 
 SUBMIT_CHUNK: Final = 2_000  # jobs in one call of enqueue_many: a transaction that others can get in between
 
@@ -44,8 +45,8 @@ class Encoder:
         """Make a submission of a job for *broker*; raises as `Job.to_submission` does.
 
         Raises:
-            NotSupported: The job has limits, belongs together with others in time or is delivered at most once, and the broker
-                would run it as any other.
+            NotSupported: The job has limits, belongs together with others in time, is delivered at most once, or is for a queue
+                with a length, and the broker would store it as any other.
         """
         submission = job.to_submission(job_id or self.new_id(), self.now(), self._limit_bytes, remaining_seconds)
         _check_support(broker, submission)
@@ -54,18 +55,21 @@ class Encoder:
         return submission
 
     def encode_template(self, broker: Broker, job: Unsent) -> Submission:
-        """Make the job of a schedule; raises as `Job.to_template` does, and `encode`."""
+        """Make the job of a schedule; raises as `Job.to_template` does, and `encode`.
+
+        Each run has its moment, and nobody is there who could wait for room. So no queue is too full for it.
+        """
         submission = job.to_template(self._limit_bytes)
         _check_support(broker, submission)
-        return submission
+        return msgspec.structs.replace(submission, max_length=0)
 
-    def tell_queued(self, submissions: Sequence[Submission], receipts: Iterable[Receipt]) -> None:
+    def tell_queued(self, submissions: Sequence[Submission], answers: Iterable[Answer]) -> None:
         """Tell the listeners of the jobs that were stored."""
         if not self._events.listeners:
             return
         now = self.now()
-        for submission, receipt in zip(submissions, receipts, strict=True):
-            if receipt.created:
+        for submission, answer in zip(submissions, answers, strict=True):
+            if isinstance(answer, Receipt) and answer.created:
                 self._events.emit(
                     JobEvent(
                         kind=EventKind.QUEUED,
@@ -85,6 +89,8 @@ def _check_support(broker: Broker, submission: Submission) -> None:
         raise NotSupported(broker.name, Feature.ONCE, broker.step)
     if submission.window is not None and Feature.WINDOWS not in broker.features:
         raise NotSupported(broker.name, Feature.WINDOWS, broker.step)
+    if submission.max_length and Feature.BOUNDS not in broker.features:
+        raise NotSupported(broker.name, f"max_length for its queues, which {submission.queue!r} has", broker.step)
 
 
 class Submitter:
@@ -93,6 +99,7 @@ class Submitter:
     def __init__(self, gateway: Gateway, encoder: Encoder) -> None:
         self.gateway = gateway
         self.encoder = encoder
+        self._room = Room(self._submit_once)
 
     def encode(self, job: Unsent, job_id: str | None = None, remaining_seconds: float | None = None) -> Submission:
         """Make a submission of a job. See `Encoder.encode`."""
@@ -110,13 +117,35 @@ class Submitter:
         return receipts
 
     async def submit(self, submissions: Sequence[Submission]) -> list[Receipt]:
-        """Submit in one call, and tell the listeners of this program."""
-        if self.encoder.require_workers:
-            workers = await self.gateway.call(self.gateway.admin.list_workers)
-            check_served(submissions, workers, self.gateway.broker.name)
+        """Submit in one call, or in more where queues are full, and tell the listeners of this program."""
+        await self._check_served(submissions)
+        if any(submission.max_length for submission in submissions):
+            return await self._room.submit(submissions)
         receipts = await self.gateway.submit(submissions)
         self.encoder.tell_queued(submissions, receipts)
         return receipts
+
+    async def submit_nowait(self, job: Unsent) -> Receipt:
+        """Submit one job; raises `QueueFull` instead of waiting."""
+        submissions = [self.encode(job)]
+        await self._check_served(submissions)
+        receipts = await self.gateway.submit(submissions)
+        self.encoder.tell_queued(submissions, receipts)
+        return receipts[0]
+
+    async def _check_served(self, submissions: Sequence[Submission]) -> None:
+        if self.encoder.require_workers:
+            workers = await self.gateway.call(self.gateway.admin.list_workers)
+            check_served(submissions, workers, self.gateway.broker.name)
+
+    async def _submit_once(self, submissions: Sequence[Submission]) -> Sequence[Answer]:
+        answers: Sequence[Answer]
+        try:
+            answers = await self.gateway.submit(submissions)
+        except QueueFull as full:
+            answers = answers_of(full)
+        self.encoder.tell_queued(submissions, answers)
+        return answers
 
 
 def chunks(submissions: Sequence[Submission]) -> list[Sequence[Submission]]:

@@ -6,10 +6,12 @@ A broker is a state machine of blocking calls, so nothing async is needed here: 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable
+import math
+import time
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import Context
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from anyio import move_on_after
@@ -23,6 +25,7 @@ from ..errors import (
     JobStillRunning,
     NotSupported,
     NoWorkers,
+    QueueFull,
     WaitTimedOut,
 )
 from ..events import Events
@@ -41,11 +44,13 @@ from .lock_request import LOCK_LEASE_SECONDS, MIN_LOCK_LEASE_SECONDS
 from .owned import DISOWN_SECONDS
 from .owner_lease import ABANDONED, OWNER_LEASE_SECONDS, OwnerLease, own
 from .results import ended_at_deadline, result_of
+from .room import Answer, answers_of
 from .submitting import Encoder, check_served, chunks
 from .sync_admin import SyncJobs, SyncQueues
 from .sync_connection import SyncConnection
 from .sync_handle import SyncJobHandle
 from .sync_locks import hold_lock_here
+from .sync_room import push
 
 if TYPE_CHECKING:
     from .sync_schedules import SyncSchedules
@@ -86,7 +91,7 @@ class SyncClient:
         self.broker = broker
         self._connection = SyncConnection(app, broker)
         self.jobs = SyncJobs(broker, lambda job_id, seconds: self.handle(job_id).wait_answered(seconds), undo_id_of)
-        self.queues = SyncQueues(broker)
+        self.queues = SyncQueues(broker, registry.queues)
         self._let_go = let_go
         self._registry = registry
         self._owner = OwnerLease(broker, owner_lease_seconds)
@@ -110,16 +115,33 @@ class SyncClient:
             )
         )
 
-    def enqueue(self, job: Job[R]) -> SyncJobHandle[R]:
-        """Submit one job, detached. Raises as `Task.enqueue` does."""
-        check_job("app.sync.enqueue()", job)
-        return self.enqueue_many([job])[0]
+    def enqueue(self, job: Job[R], *, timeout: Duration | None = None) -> SyncJobHandle[R]:
+        """Submit one job, detached; while its queue is full, wait for room. Raises as `Task.enqueue` does, and:
 
-    def enqueue_many(self, jobs: Iterable[Job[Any]]) -> list[SyncJobHandle[Any]]:
-        """Submit many jobs in a few calls to the broker."""
+        Args:
+            timeout: How long to wait for room; None: for ever.
+
+        Raises:
+            QueueFull: There was none in that time.
+            WouldBlockLoop: The queue is full, and an event loop runs in this thread.
+        """
+        check_job("app.sync.enqueue()", job)
+        return self.enqueue_many([job], timeout=timeout)[0]
+
+    def enqueue_nowait(self, job: Job[R]) -> SyncJobHandle[R]:
+        """Submit one job, detached, unless its queue is full (`QueueFull`). Raises as `Task.enqueue` does."""
+        check_job("app.sync.enqueue_nowait()", job)
+        return self.enqueue_many([job], timeout=0)[0]
+
+    def enqueue_many(self, jobs: Iterable[Job[Any]], *, timeout: Duration | None = None) -> list[SyncJobHandle[Any]]:
+        """Submit many jobs in a few calls to the broker; while queues are full, wait for room. See `enqueue`.
+
+        With `QueueFull` some of them may be in, the first ones of each queue.
+        """
         listed = check_jobs("app.sync.enqueue_many()", jobs)
+        seconds = to_optional_seconds("timeout", timeout)
         broker = self.broker()
-        receipts = self._submit(broker, [self._encoder.encode(broker, job) for job in listed])
+        receipts = self._submit(broker, [self._encoder.encode(broker, job) for job in listed], seconds)
         return [
             SyncJobHandle(self._connection, receipt.id, job.task, job.returns, receipt.created)
             for job, receipt in zip(listed, receipts, strict=True)
@@ -155,11 +177,14 @@ class SyncClient:
             submission = self._encoder.encode(broker, job, None, seconds)
             submission = own(submission, token or self._owner.id, lease, nested=bool(token))
             handle: SyncJobHandle[R] = SyncJobHandle(self._connection, submission.id, job.task, job.returns)
+            began = time.monotonic()
             try:
-                [receipt] = self._submit(broker, [submission])
+                [receipt] = self._submit(broker, [submission], seconds)
+                if seconds is not None:
+                    seconds = max(0.0, seconds - (time.monotonic() - began))
                 handle = SyncJobHandle(self._connection, receipt.id, job.task, job.returns, receipt.created)
                 return handle.wait_stored(seconds), handle
-            except (NoWorkers, NotSupported):  # nothing was sent
+            except (NoWorkers, NotSupported, QueueFull):  # nothing was stored
                 raise
             except BrokerUnavailable:
                 if not token:
@@ -216,15 +241,23 @@ class SyncClient:
         self._owner.close()
         self._let_go()
 
-    def _submit(self, broker: Broker, submissions: list[Submission]) -> list[Receipt]:
+    def _submit(self, broker: Broker, submissions: list[Submission], seconds: float | None) -> list[Receipt]:
         if self._encoder.require_workers:
             check_served(submissions, admin_of(broker).list_workers(), broker.name)
         receipts: list[Receipt] = []
+        deadline, submit = math.inf if seconds is None else time.monotonic() + seconds, partial(self._submit_once, broker)
         for chunk in chunks(submissions):
-            stored = broker.submit(chunk)
-            self._encoder.tell_queued(chunk, stored)
-            receipts += stored
+            receipts += push(submit, chunk, deadline, self._connection.of_this_thread)
         return receipts
+
+    def _submit_once(self, broker: Broker, submissions: Sequence[Submission]) -> Sequence[Answer]:
+        answers: Sequence[Answer]
+        try:
+            answers = broker.submit(submissions)
+        except QueueFull as full:
+            answers = answers_of(full)
+        self._encoder.tell_queued(submissions, answers)
+        return answers
 
 
 async def _run_on_loop(connection: Connection, job: Job[R], seconds: float | None) -> R:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import builtins
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from ..brokers.protocol import Broker
@@ -15,6 +15,7 @@ from ..errors import UnknownJob, WaitTimedOut
 from ..model.delivery import CancelAnswer
 from ..model.duration import Duration
 from ..model.listing import ServerMessage
+from ..model.queue import Queue
 from ..model.states import WAITING, JobState
 from .calls import DirectCalls, run_at_once
 from .cancelling import CANCEL_WAIT_SECONDS
@@ -115,8 +116,8 @@ class SyncJobs:
 class SyncQueues:
     """The queues of an app's broker: `app.sync.queues`; the blocking twin of `Queues`."""
 
-    def __init__(self, broker: Callable[[], Broker]) -> None:
-        self._queues = Queues(lambda: DirectCalls(broker()))
+    def __init__(self, broker: Callable[[], Broker], declared: Mapping[str, Queue]) -> None:
+        self._queues = Queues(lambda: DirectCalls(broker()), declared)
 
     def list(self, *also: str) -> builtins.list[QueueInfo]:
         """List the queues. See `Queues.list`."""

@@ -28,7 +28,7 @@ Answer = TypeVar("Answer")
 class _Batch(Generic[Item, Answer]):
     """Items that leave in one call."""
 
-    __slots__ = ("answers", "callers", "closed", "done", "error", "items", "late")
+    __slots__ = ("answers", "callers", "closed", "done", "error", "items", "late", "parts")
 
     def __init__(self) -> None:
         self.items: list[Item] = []
@@ -37,6 +37,7 @@ class _Batch(Generic[Item, Answer]):
         self.late = False  # somebody has given up waiting for it
         self.answers: list[Answer] = []
         self.error: BaseException | None = None
+        self.parts: Sequence[object] | None = None  # of a batch that was done in part: the answer or the error of each item
         self.done = Event()
 
 
@@ -85,11 +86,11 @@ class Batcher(Generic[Item, Answer]):
         self._check_not_stuck()
         batch, begin = self._join(items)
         await self._wait(batch)
-        if isinstance(batch.error, Exception) and batch.callers > 1 and self._is_of_an_item(batch.error):
+        if isinstance(batch.error, Exception) and not batch.parts and batch.callers > 1 and self._is_of_an_item(batch.error):
             batch, begin = self._join(items, alone=True)
             await self._wait(batch)
-        if isinstance(batch.error, BrokerError) and batch.error.answers is not None:
-            return _own_answers(batch.error.answers[begin : begin + len(items)])
+        if batch.parts is not None:
+            return _own_answers(batch.parts[begin : begin + len(items)])
         if batch.error is not None:
             raise batch.error
         return batch.answers[begin : begin + len(items)]
@@ -142,13 +143,16 @@ class Batcher(Generic[Item, Answer]):
             batch.answers = call.answer
         else:
             batch.error, call.error = call.error, None
+            if isinstance(batch.error, BrokerError):
+                batch.parts = batch.error.answers
         batch.done.set()
         self._send_next()
 
 
 def _own_answers(answers: Sequence[Any]) -> list[Any]:
-    """Return the answers to one caller's items, or raise the error of one of them."""
+    """Return the answers to one caller's items, or raise the error of one of them, with the answers to these items only."""
     for answer in answers:
         if isinstance(answer, BrokerError):
+            answer.answers = tuple(answers) if len(answers) > 1 else None
             raise answer
     return list(answers)

@@ -38,9 +38,10 @@ class _Call:
 
     @property
     def is_ours(self) -> bool:
-        """Whether no other job can stand for it; so its record can be stored in the same step, before the answer is known."""
+        """Whether no other job can stand for it, and it is not refused: so its record can be stored in the same step."""
         options = self.job.options
-        return options.key is None and options.job_id is None and options.keyed_in_time is None
+        is_alone = options.key is None and options.job_id is None and options.keyed_in_time is None
+        return is_alone and not self.submission.max_length
 
     def note(self, recording: Recording, receipt: Receipt) -> Submission:
         return recording.note(self.record_id, self.what, (receipt.id, receipt.created))

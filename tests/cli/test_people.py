@@ -168,6 +168,28 @@ def test_call_knows_the_tasks_options_from_the_app(shell: Shell) -> None:
     assert data(shell("jobs", data_id, "--json"))["queue"] == "mail"
 
 
+def test_a_full_queue_is_told_to_call_and_shown_by_queues(shell: Shell) -> None:
+    shell.write(
+        "bounded.py",
+        "from nursery_tasks import App\napp = App('sqlite:///jobs.db')\napp.queue('mail', max_length=2)\n"
+        "@app.task(queue='mail')\nasync def post(n: int): ...\n",
+    )
+    for _ in range(2):
+        assert shell("call", "post", "1", "--app", "bounded", "--no-wait").code == 0
+    for more in ([], ["--no-wait"]):
+        ended = shell("call", "post", "1", "--app", "bounded", *more)
+        assert (ended.code, ended.out) == (1, "")
+        assert ended.error_lines == [
+            "error: queue 'mail' is full: 2 jobs wait there, as many as its max_length allows",
+            "  nothing was submitted",
+            "  more workers make room: nursery-tasks run module:app --queues mail",
+        ]
+    [mail] = data(shell("queues", "--app", "bounded", "--json"))
+    assert (mail["counts"]["ready"], mail["max_length"]) == (2, 2)
+    assert "max length" in shell("queues", "--app", "bounded").out
+    assert "max length" not in shell("queues", "--broker", "sqlite:///jobs.db").out
+
+
 # --- jobs -----------------------------------------------------------------------------------------------------------------
 
 

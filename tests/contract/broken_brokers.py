@@ -6,6 +6,7 @@ forgotten, a sweep without a bound.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from itertools import count
@@ -14,12 +15,13 @@ from typing import Any
 
 import msgspec
 
+from nursery_tasks.brokers.common.atomic_calls import AtomicCall
 from nursery_tasks.brokers.common.hints import Hints
 from nursery_tasks.brokers.memory import MemoryBroker
 from nursery_tasks.brokers.memory.admin import MemoryAdmin
 from nursery_tasks.brokers.memory.parts import MemoryLocks, MemorySchedules
 from nursery_tasks.brokers.memory.state import MemoryState
-from nursery_tasks.brokers.protocol import OWNED_GRACE_SECONDS
+from nursery_tasks.brokers.protocol import OWNED_GRACE_SECONDS, receipts_of
 from nursery_tasks.brokers.rules.gates import Gates
 from nursery_tasks.brokers.rules.job import Gate, Job
 from nursery_tasks.brokers.rules.locks import LockTable
@@ -31,6 +33,7 @@ from nursery_tasks.brokers.rules.schedules import ScheduleTable
 from nursery_tasks.brokers.rules.sweeping import Sweeps
 from nursery_tasks.brokers.rules.table import JobTable
 from nursery_tasks.brokers.rules.windows import Windows
+from nursery_tasks.errors import QueueFull
 from nursery_tasks.model.delivery import (
     CancelAnswer,
     Delivery,
@@ -174,7 +177,7 @@ class OneTokenPerJob(Moves):
 
 @mutant
 class IdsAreOverwritten(StateMachine):
-    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt | QueueFull:
         known = self.table.jobs.get(submission.id)
         if known is not None:
             self.table.drop(known)
@@ -183,7 +186,7 @@ class IdsAreOverwritten(StateMachine):
 
 @mutant
 class IdsAreForgottenAtTheEnd(StateMachine):
-    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt | QueueFull:
         known = self.table.jobs.get(submission.id)
         if known is not None and known.state in ENDED:
             self.table.drop(known)
@@ -205,7 +208,7 @@ class KeysAreIgnored(MemoryBroker):
 
 @mutant
 class KeysOfAllTasksAreOne(StateMachine):
-    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt | QueueFull:
         holders = {key: holder for (_, key), holder in self.table.keys.items()}
         if submission.key in holders:
             return Receipt(holders[submission.key], False)
@@ -357,8 +360,9 @@ class DelayedJobsComeEarly(Sweeps):
 
 @mutant
 class ExpiryCountsFromTheSubmission(StateMachine):
-    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt | QueueFull:
         receipt = super().submit_one(submission, now, hints)
+        assert isinstance(receipt, Receipt)
         job = self.table.jobs[receipt.id]
         if receipt.created and submission.expires_seconds is not None:
             job.expires_at = now + submission.expires_seconds
@@ -460,7 +464,7 @@ class UnknownCancelsAreKept(StateMachine):
         self._unknown = getattr(self, "_unknown", set[str]()) | {each for each in ids if each not in self.table.jobs}
         return super().cancel(ids, reason, owner, now, hints)
 
-    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt | QueueFull:
         receipt = super().submit_one(submission, now, hints)
         if submission.id in getattr(self, "_unknown", ()):
             self.moves.cancel(submission.id, None, now, hints)
@@ -559,7 +563,7 @@ class NewLeasesSaveOldJobs(Owners):
 
 @mutant
 class RepetitionsChangeHands(StateMachine):
-    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt | QueueFull:
         known = self.table.jobs.get(submission.id)
         if known is not None and not known.state.ended:
             self.table._leave(known)
@@ -576,7 +580,7 @@ class OwnersKeepWhatIsRepeated(JobTable):
 
 @mutant
 class KeysDoNotDetach(StateMachine):
-    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt | QueueFull:
         known = self.table.find_known(submission)
         if known is not None and known.submitted.id != submission.id:
             return Receipt(known.submitted.id, False)
@@ -585,7 +589,7 @@ class KeysDoNotDetach(StateMachine):
 
 @mutant
 class OwnedRepetitionsDetach(StateMachine):
-    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt | QueueFull:
         if self.table.find_known(submission) is not None:
             submission = msgspec.structs.replace(submission, owner=None)
         return super().submit_one(submission, now, hints)
@@ -1534,16 +1538,16 @@ class DeadAttemptsTakePlaces(StateMachine):
 
 @mutant
 class DeadAttemptsOpenWindows(StateMachine):
-    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt | QueueFull:
         receipt = super().submit_one(submission, now, hints)
-        if receipt.created and submission.window is not None and submission.window.seconds:
+        if isinstance(receipt, Receipt) and receipt.created and submission.window is not None and submission.window.seconds:
             self.windows.open(submission.window.name, submission.id, now + submission.window.seconds)
         return receipt
 
 
 @mutant
 class WindowsWinOverIds(StateMachine):
-    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt | QueueFull:
         if submission.window is not None:
             stands = self.find_in_window(submission, submission.window, now, hints)
             if stands is not None:
@@ -1574,3 +1578,109 @@ class WindowsOfAllNames(MemoryBroker):
                 for job in jobs
             ]
         )
+
+
+# --- bounded queues --------------------------------------------------------------------------------
+
+
+@mutant
+class LengthsAreIgnored(StateMachine):
+    def is_full(self, submission: Submission) -> bool:
+        return False
+
+
+@mutant
+class OneTooManyWaits(StateMachine):
+    def is_full(self, submission: Submission) -> bool:
+        return super().is_full(
+            msgspec.structs.replace(submission, max_length=submission.max_length and submission.max_length + 1)
+        )
+
+
+@mutant
+class AFullQueueRefusesTheWholeBatch(MemoryBroker):
+    def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
+        waiting = self._state.table.count_waiting
+        numbers = Counter(job.queue for job in jobs if job.id not in self._state.table.jobs)
+        for job in jobs:
+            if (
+                job.max_length
+                and job.id not in self._state.table.jobs
+                and waiting(job.queue) + numbers[job.queue] > job.max_length
+            ):
+                raise QueueFull(job.queue, job.max_length)
+        return super().submit(jobs)
+
+
+@mutant
+class RepetitionsAreRefused(StateMachine):
+    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt | QueueFull:
+        if submission.owner is None and self.is_full(submission):
+            return QueueFull(submission.queue, submission.max_length)
+        return super().submit_one(submission, now, hints)
+
+
+@mutant
+class RefusedJobsAreStored(StateMachine):
+    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt | QueueFull:
+        answer = super().submit_one(submission, now, hints)
+        if isinstance(answer, QueueFull):
+            super().submit_one(msgspec.structs.replace(submission, max_length=0), now, hints)
+        return answer
+
+
+@mutant
+class OnlyReadyJobsCount(JobTable):
+    def count_waiting(self, queue: str) -> int:
+        return self.counts.get(queue, Counter[JobState]())[JobState.READY]
+
+
+@mutant
+class JobsAtALimitDoNotCount(JobTable):
+    def count_waiting(self, queue: str) -> int:
+        return super().count_waiting(queue) - sum(gate.count for gate in self.gates._gates.values() if gate.queue == queue)
+
+
+@mutant
+class HeldJobsCount(JobTable):
+    def count_waiting(self, queue: str) -> int:
+        return sum(number for state, number in self.counts.get(queue, {}).items() if state not in ENDED)
+
+
+@mutant
+class AllQueuesAreOne(JobTable):
+    def count_waiting(self, queue: str) -> int:
+        return sum(map(super().count_waiting, self.counts))
+
+
+@mutant
+class OnlyJobsWithALengthCount(JobTable):
+    def count_waiting(self, queue: str) -> int:
+        waiting = [job for job in self.jobs.values() if job.state in WAITING and job.submitted.queue == queue]
+        return sum(job.submitted.max_length > 0 for job in waiting)
+
+
+@mutant
+class RecordsAreRefused(StateMachine):
+    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt | QueueFull:
+        if submission.id not in self.table.jobs and submission.ended is not None and self.is_full(submission):
+            return QueueFull(submission.queue, submission.max_length)
+        return super().submit_one(submission, now, hints)
+
+
+@mutant
+class LostLeasesTakeAPlaceForEver(Sweeps):
+    """Count what comes back once more, as a counter does that somebody has forgotten to lower."""
+
+    def take_back(self, job: Job, now: float, hints: Hints) -> None:
+        super().take_back(job, now, hints)
+        count_waiting = self.table.count_waiting
+        self.table.count_waiting = lambda queue: count_waiting(queue) + (queue == job.submitted.queue)  # type: ignore[method-assign]
+
+
+@mutant
+class PartOfABatchIsNotTold(MemoryBroker):
+    def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
+        with AtomicCall(self._calls) as call:
+            answers = self._machine.submit(jobs, call.now, call.hints)
+            return receipts_of(answers)

@@ -20,6 +20,7 @@ ALONE = {
     "debounce": "letter is indexed: Dear Ada",
     "durable": "report R-17: 14 words\n['read one', 'read four', 'read sixteen', 'draw a number']",
     "embedded": "Bonjour, Grace",
+    "full_queue": "mail is full: 5 jobs wait there\n50 mails were sent, and no more than 5 have waited",
     "errors": "cancelled: changed my mind",
     "limits": "at most 2 at once from one host",
     "order_and_once": "invoice 7 is dead: the worker stops; it had started, and is delivered at most once",

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from ...model.delivery import CancelAnswer, Delivery, Receipt, Renewal, Settlement, Stored, Submission, Swept, Topic
 from ..common.atomic_calls import AtomicCall, AtomicCalls
-from ..protocol import Broker, Emit, Feature, Listener
+from ..protocol import Broker, Emit, Feature, Listener, receipts_of
 from ..rules.machine import check_ends
 from .admin import MemoryAdmin
 from .parts import MemoryLimits, MemoryLocks, MemoryParking, MemoryReplies, MemorySchedules
@@ -53,7 +53,8 @@ class MemoryBroker(Broker):
 
     def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
         with AtomicCall(self._calls) as call:
-            return self._machine.submit(jobs, call.now, call.hints)
+            answers = self._machine.submit(jobs, call.now, call.hints)
+        return receipts_of(answers)
 
     def claim(
         self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float, names: Collection[str] = ()

@@ -9,6 +9,7 @@ from ...model.delivery import Receipt
 from ...model.listing import LimitRecord, LockRecord
 from ...model.schedule import ScheduleChange, ScheduleLook, ScheduleRow
 from ..common.atomic_calls import AtomicCall, AtomicCalls
+from ..protocol import receipts_of
 from ..rules.claims import Claims
 from ..rules.gates import Gates
 from ..rules.locks import LockTable
@@ -100,4 +101,5 @@ class MemorySchedules:
         with AtomicCall(self._calls) as call:
             if not self._schedules.change(change, call.hints):
                 return None
-            return self._machine.submit(change.jobs, call.now, call.hints)
+            answers = self._machine.submit(change.jobs, call.now, call.hints)
+        return receipts_of(answers)

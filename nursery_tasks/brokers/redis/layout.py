@@ -129,8 +129,8 @@ def _to_places(limits: Sequence[Limit]) -> tuple[tuple[str, str, int, float, flo
 # name, seconds or 0, most or None, how many bytes of the description come after the array's first one and are the job's id
 _Window = tuple[str, float, float | None, int]
 # delay, start_at, expires, the owner's place among the blobs from 1, owner's lease, the state of a record, its outcome's place,
-# the window
-How = tuple[float, float | None, float | None, int | None, float, int | None, int | None, _Window | None]
+# the window, max_length
+How = tuple[float, float | None, float | None, int | None, float, int | None, int | None, _Window | None, int]
 
 
 def how_to_store(job: Submission, blobs: dict[bytes, int]) -> How | None:
@@ -144,13 +144,15 @@ def how_to_store(job: Submission, blobs: dict[bytes, int]) -> How | None:
         return blobs.setdefault(blob, len(blobs) + 1)
 
     is_timed = job.delay_seconds or job.start_at is not None or job.expires_seconds is not None
-    if job.owner is None and job.ended is None and not is_timed and job.window is None:
+    is_plain = job.owner is None and job.ended is None and job.window is None and not job.max_length
+    if is_plain and not is_timed:
         return None
     owner = None if job.owner is None else place(job.owner)
     state = None if job.ended is None else NUMBERS[job.ended]
     outcome = None if job.ended is None else place(job.outcome)
     window = None if job.window is None else (*msgspec.structs.astuple(job.window), len(encode(job.id)))
-    return job.delay_seconds, job.start_at, job.expires_seconds, owner, job.owner_seconds, state, outcome, window
+    most = job.max_length
+    return job.delay_seconds, job.start_at, job.expires_seconds, owner, job.owner_seconds, state, outcome, window, most
 
 
 def pack_jobs(jobs: Sequence[Submission]) -> list[Any]:

@@ -7,12 +7,14 @@ from typing import Any
 
 import msgspec
 
+from ...errors import QueueFull
 from ...model.delivery import Delivery, Receipt, Stored, Submission
 from ...model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, WorkerRecord
 from ...model.reasons import pack_cancelled, pack_dead, pack_expired
 from ...model.schedule import ScheduleRow
 from ...model.states import JobState
 from ..common.states import NUMBERS, to_state
+from ..protocol import receipts_of
 from .layout import decode_any, decode_description, encode
 
 # n, attempts, crashes, lapses, expires or -1, due, created, owned, the name under which it was parked or False
@@ -25,11 +27,18 @@ _decode_worker = msgspec.json.Decoder(WorkerRecord).decode
 
 
 def to_receipts(jobs: Sequence[Submission], answers: Sequence[Any]) -> list[Receipt]:
-    """Read what `storing.lua` returns."""
-    return [
-        Receipt(job.id, True) if answer == 1 else Receipt(answer.decode(), False)
-        for job, answer in zip(jobs, answers, strict=True)
-    ]
+    """Read what `storing.lua` returns.
+
+    Raises:
+        QueueFull: Some of them found no room, see `refusal`.
+    """
+    return receipts_of([_to_receipt(job, answer) for job, answer in zip(jobs, answers, strict=True)])
+
+
+def _to_receipt(job: Submission, answer: Any) -> Receipt | QueueFull:
+    if answer == 1:
+        return Receipt(job.id, True)
+    return QueueFull(job.queue, job.max_length) if answer == 0 else Receipt(answer.decode(), False)
 
 
 def to_seconds(said: float) -> float | None:

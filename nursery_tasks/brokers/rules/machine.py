@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...errors import QueueFull
 from ...model.delivery import (
     CancelAnswer,
     Delivery,
@@ -55,7 +56,8 @@ class StateMachine:
         self._replies = replies
         self.windows = Windows() if windows is None else windows
 
-    def submit(self, jobs: Sequence[Submission], now: float, hints: Hints) -> list[Receipt]:
+    def submit(self, jobs: Sequence[Submission], now: float, hints: Hints) -> list[Receipt | QueueFull]:
+        """Store jobs; those that find no room in their queue are answered with the error."""
         self.owners.make_leases(jobs, now, hints)
         return [self.submit_one(submission, now, hints) for submission in jobs]
 
@@ -88,7 +90,7 @@ class StateMachine:
         jobs = [self.table.jobs.get(job_id) for job_id in ids]
         return [None if job is None else job.to_stored() for job in jobs]
 
-    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt:
+    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt | QueueFull:
         known = self.table.find_known(submission)
         if known is not None:
             self.detach_for(submission, known)
@@ -98,11 +100,14 @@ class StateMachine:
             stands = self.find_in_window(submission, window, now, hints)
             if stands is not None:
                 return Receipt(stands, False)
+        is_record, has_owner = submission.ended is not None, self.owners.has_owner(submission)
+        if has_owner and not is_record and self.is_full(submission):
+            return QueueFull(submission.queue, submission.max_length)
         job = self.table.add(submission, now)
         if job.state.ended:
             hints.add("outcome", submission.id)
             return Receipt(submission.id, True)
-        if not self.owners.has_owner(submission):
+        if not has_owner:
             self.moves.cancel(submission.id, OWNER_GONE, now, hints)
             return Receipt(submission.id, True)
         if window is not None:
@@ -132,6 +137,10 @@ class StateMachine:
         if job is not None:
             self.detach_for(submission, job)
         return job_id
+
+    def is_full(self, submission: Submission) -> bool:
+        """Say whether so many jobs wait in the queue that this one finds no room."""
+        return 0 < submission.max_length <= self.table.count_waiting(submission.queue)
 
     def settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
         job = self.table.find_held(settlement.delivery)

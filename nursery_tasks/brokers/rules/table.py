@@ -8,7 +8,7 @@ from itertools import count
 import msgspec
 
 from ...model.delivery import Delivery, Submission, owning_job
-from ...model.states import ENDED, HELD, JobState, is_legal
+from ...model.states import ENDED, HELD, WAITING, JobState, is_legal
 from .gates import Gates
 from .job import Job
 from .order import JobOrder
@@ -116,6 +116,11 @@ class JobTable:
             holder = self.keys.get((submission.task, submission.key))
             return None if holder is None else self.jobs[holder]
         return known
+
+    def count_waiting(self, queue: str) -> int:
+        """Return how many jobs wait in a queue, scheduled or ready."""
+        counts = self.counts.get(queue)
+        return 0 if counts is None else sum(counts[state] for state in WAITING)
 
     def owned_by(self, owner: bytes) -> list[Job]:
         """Return the jobs of an owner that have not ended, in the order of submission."""

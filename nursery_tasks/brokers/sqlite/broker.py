@@ -23,7 +23,7 @@ from ...model.delivery import (
     Topic,
 )
 from ..common.hints import Hints
-from ..protocol import Broker, Emit, Feature, Listener
+from ..protocol import Broker, Emit, Feature, Listener, receipts_of
 from .admin import SqliteAdmin
 from .cancelling import cancel_jobs
 from .checks import check_driver, check_place
@@ -127,12 +127,10 @@ class SqliteBroker(Broker):
         if not jobs:
             return self._nothing()
         check_room(self._database)
-        receipts, hints = self._database.write(
-            lambda cursor, now: submit_jobs(cursor, now, jobs), durable=True, essential=False
-        )
+        answers, hints = self._database.write(lambda cursor, now: submit_jobs(cursor, now, jobs), durable=True, essential=False)
         self._audience.tell(hints)
         self._maintenance.after_write(len(jobs))
-        return receipts
+        return receipts_of(answers)
 
     def claim(
         self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float, names: Collection[str] = ()

@@ -10,9 +10,11 @@ from typing import Final
 
 import apsw
 
+from ...errors import QueueFull
 from ...model.delivery import Receipt
 from ...model.schedule import ScheduleChange, ScheduleLook, ScheduleRow
 from ..common.hints import Hints
+from ..protocol import receipts_of
 from .database import Database, begin_again
 from .statements import array, execute, fetch, fetch_value
 from .submitting import check_room, submit_jobs
@@ -66,27 +68,27 @@ class SqliteSchedules:
         check_room(self._database)
         if not self._database.read(lambda cursor: _is_current(cursor, change)):
             return None  # and never will be: no version comes back
-        receipts, hints = self._database.write(lambda cursor, now: _fire(cursor, now, change), durable=True, essential=False)
+        answers, hints = self._database.write(lambda cursor, now: _fire(cursor, now, change), durable=True, essential=False)
         self._audience.tell(hints)
         self._after_write(1 + len(change.jobs))
-        return receipts
+        return None if answers is None else receipts_of(answers)
 
 
 def _is_current(cursor: apsw.Cursor, change: ScheduleChange) -> bool:
     return (fetch_value(cursor, _VERSION, change.name) or 0) == change.version
 
 
-def _fire(cursor: apsw.Cursor, now: float, change: ScheduleChange) -> tuple[list[Receipt] | None, Hints]:
+def _fire(cursor: apsw.Cursor, now: float, change: ScheduleChange) -> tuple[list[Receipt | QueueFull] | None, Hints]:
     """Submit the jobs and change the row, in a transaction that has changed nothing so far.
 
     The jobs come first: to find out which of them are known the transaction may be begun again, and that lets others write.
     """
-    receipts, hints = submit_jobs(cursor, now, change.jobs) if change.jobs else ([], Hints())
+    answers, hints = submit_jobs(cursor, now, change.jobs) if change.jobs else ([], Hints())
     if not _change(cursor, change):
         begin_again(cursor)
         return None, Hints()
     hints.add("schedule", change.name)
-    return receipts, hints
+    return answers, hints
 
 
 def _change(cursor: apsw.Cursor, change: ScheduleChange) -> bool:

@@ -78,6 +78,7 @@ NOT_ENDED: Final = f"state <= {STARTED}"
 OWNED: Final = f"owner IS NOT NULL AND {NOT_ENDED}"
 PLAIN: Final = f"state = {READY} AND gate IS NULL"
 IN_LINE: Final = f"state = {READY} AND gate IS NOT NULL"
+ASIDE: Final = f"(state = {SCHEDULED} OR (state = {READY} AND gate IS NOT NULL))"  # what waits and is not PLAIN
 PARKED: Final = f"state = {SCHEDULED} AND parked IS NOT NULL"
 STILL_PARKED: Final = f"{PARKED} AND parked_until = at"
 MAY_EXPIRE: Final = f"expires IS NOT NULL AND state < {CLAIMED} AND attempts = 0 AND crashes = 0"
@@ -109,6 +110,7 @@ CREATE TABLE outbox (seq INTEGER PRIMARY KEY, name TEXT NOT NULL, body BLOB NOT 
 CREATE INDEX outbox_name ON outbox(name, seq);
 """
 _READY: Final = f"CREATE INDEX job_ready ON job(queue, priority DESC, {PLACE}) WHERE {PLAIN};"
+_BOUNDS: Final = f"CREATE INDEX job_aside ON job(queue) WHERE {ASIDE};"
 _PARKING: Final = f"CREATE INDEX job_parked ON job(queue, parked, priority DESC, {PLACE}) WHERE {PARKED};"
 
 
@@ -239,6 +241,7 @@ PRAGMA application_id = {APPLICATION_ID};
 {_GIVEN_BACK}
 {_PARKING}
 {_WINDOWS}
+{_BOUNDS}
 {_VIEW}
 {_SCHEDULES}
 {_STAMP}
@@ -269,6 +272,7 @@ DROP VIEW jobs;
 {_VIEW}
 {_SCHEDULES}
 {_WINDOWS}
+{_BOUNDS}
 {_STAMP}
 """
 _FROM_4: Final = f"""

@@ -8,12 +8,13 @@ from typing import Final
 import apsw
 import msgspec
 
-from ...errors import BrokerFull
+from ...errors import BrokerFull, QueueFull
 from ...model.delivery import Receipt, Submission
 from ...model.limits import gate_of
 from ...model.reasons import OWNER_GONE
 from ..common.hints import Hints
 from ..common.states import NUMBERS
+from .bounds import Waiting
 from .cancelling import cancel_jobs
 from .database import Database, begin_again
 from .owning import DETACH, welcome_owners
@@ -55,25 +56,33 @@ def check_room(database: Database) -> None:
         raise BrokerFull(database.name, "the disk is nearly full", "free some space on it")
 
 
-def submit_jobs(cursor: apsw.Cursor, now: float, jobs: Sequence[Submission]) -> tuple[list[Receipt], Hints]:
-    """Store *jobs*, in a transaction that has changed nothing so far."""
+def submit_jobs(cursor: apsw.Cursor, now: float, jobs: Sequence[Submission]) -> tuple[list[Receipt | QueueFull], Hints]:
+    """Store *jobs*, in a transaction that has changed nothing so far; those without room are answered with the error."""
     rows = [to_row(job, now) for job in jobs]
     hints = Hints()
     gone = _welcome_owners(cursor, now, jobs, hints)
     are_plain = all(job.ended is None and job.window is None for job in jobs)
-    if not gone and are_plain and _insert_all(cursor, jobs, rows) == len(rows):
-        receipts = [Receipt(job.id, True) for job in jobs]
-    else:  # some are repetitions, or too late, and only one by one shows which
+    answers: list[Receipt | QueueFull]
+    if not gone and are_plain and _all_fit(cursor, jobs) and _insert_all(cursor, jobs, rows) == len(rows):
+        answers = [Receipt(job.id, True) for job in jobs]
+    else:  # some are repetitions, too late or too many, and only one by one shows which
         begin_again(cursor)
         hints = Hints()
         gone = _welcome_owners(cursor, now, jobs, hints)
-        receipts = [_insert_one(cursor, now, job, row, gone, hints) for job, row in zip(jobs, rows, strict=True)]
-    for job, row, receipt in zip(jobs, rows, receipts, strict=True):
-        if receipt.created and job.ended is not None:
+        waiting = Waiting(cursor, jobs, gone)
+        answers = [_insert_one(cursor, now, job, row, gone, waiting, hints) for job, row in zip(jobs, rows, strict=True)]
+    for job, row, answer in zip(jobs, rows, answers, strict=True):
+        if isinstance(answer, QueueFull) or not answer.created:
+            continue
+        if job.ended is not None:
             hints.add("outcome", job.id)
-        elif receipt.created and job.owner not in gone:
+        elif job.owner not in gone:
             hints.add("work" if row[3] == READY else "due", job.queue)
-    return receipts, hints
+    return answers, hints
+
+
+def _all_fit(cursor: apsw.Cursor, jobs: Sequence[Submission]) -> bool:
+    return not any(job.max_length for job in jobs) or Waiting(cursor, jobs, ()).all_fit(jobs)
 
 
 def _insert_all(cursor: apsw.Cursor, jobs: Sequence[Submission], rows: Sequence[Row]) -> int:
@@ -95,20 +104,39 @@ def _welcome_owners(cursor: apsw.Cursor, now: float, jobs: Sequence[Submission],
 
 
 def _insert_one(
-    cursor: apsw.Cursor, now: float, job: Submission, row: Row, gone: Collection[bytes | None], hints: Hints
-) -> Receipt:
+    cursor: apsw.Cursor,
+    now: float,
+    job: Submission,
+    row: Row,
+    gone: Collection[bytes | None],
+    waiting: Waiting,
+    hints: Hints,
+) -> Receipt | QueueFull:
     """Store one job, or find the one that stands for it."""
     if job.window is not None:
         stands = find_in_window(cursor, now, job, row, job.owner in gone, hints)
         if stands is not None:
+            waiting.count()  # it may have moved from one queue to another
             return Receipt(stands, False)
+    if waiting.is_full(job):
+        return _find(cursor, job) or QueueFull(job.queue, job.max_length)
     if _INSERT_ENDED.run(cursor, [row]) if job.ended is not None else _insert_all(cursor, [job], [row]):
         if job.owner in gone and job.ended is None:
             cancel_jobs(cursor, now, [job.id], OWNER_GONE, hints)
         elif job.window is not None:
             open_window(cursor, job.window.name, job.id, job.window.open_until(now, row[DUE]))
+        waiting.add(job)
         return Receipt(job.id, True)
+    found = _find(cursor, job)
+    assert found is not None
+    return found
+
+
+def _find(cursor: apsw.Cursor, job: Submission) -> Receipt | None:
+    """Find the job that stands for a submission."""
     found = fetch(cursor, _BY_ID, job.id) or fetch(cursor, _BY_KEY, job.task, job.key)
+    if not found:
+        return None
     known, owned = found[0]
     if owned and job.owner is None:  # somebody else may rely on it from now on
         execute(cursor, DETACH, known)

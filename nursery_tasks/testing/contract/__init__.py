@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from . import (
     awaited,
     back,
+    bounds,
     cancel,
     close,
     dedup,
@@ -90,6 +91,7 @@ _TOPICS = (
     expiry,
     dedup,
     windows,
+    bounds,
     cancel,
     owners,
     awaited,

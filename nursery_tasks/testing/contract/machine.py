@@ -22,6 +22,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from msgspec import structs
 
 from ...brokers.needed import admin_of
 from ...brokers.protocol import Feature
@@ -216,7 +217,7 @@ class BrokerMachine(RuleBasedStateMachine):
         self._note([job for job, _ in jobs], self.twins.submit(jobs))
 
     def fire(self, plan: Plan, batch: list[Wish]) -> None:
-        jobs = [self._fulfil(wish) for wish in batch]
+        jobs = [(structs.replace(job, max_length=0), owner) for job, owner in map(self._fulfil, batch)]
         version = self._version_of(plan)
         versions = self.versions.setdefault(plan.name, [])
         current = versions[-1] if versions else None
@@ -241,10 +242,13 @@ class BrokerMachine(RuleBasedStateMachine):
         old = [version for version in versions[:-1] if version is not None]
         return old[-1] if plan.version == "old" and old else 0
 
-    def _note(self, jobs: Sequence[Submission], receipts: Sequence[Receipt]) -> None:
+    def _note(self, jobs: Sequence[Submission], receipts: Sequence[Receipt | None]) -> None:
         """Note which jobs there are by now."""
         known = set(self.states)
         for job, receipt in zip(jobs, receipts, strict=True):
+            if receipt is None:
+                expect(job.max_length > 0 and job.id not in known, f"{job} was refused")
+                continue
             is_new = receipt.id == job.id and job.id not in known
             gone = is_new and not receipt.created and job.window is not None  # a throttle names what it does not know any more
             expect(receipt.created == is_new or gone, f"{job} got {receipt}")
@@ -401,6 +405,7 @@ class BrokerMachine(RuleBasedStateMachine):
             once=job.once and Feature.ONCE in abilities,
             raw=job.raw,
             window=window,
+            max_length=job.max_length if Feature.BOUNDS in abilities else 0,
         )
         self.said[submission.payload] = submission
         return submission, awaited_by

@@ -126,6 +126,7 @@ wishes = st.builds(
         raw=st.sampled_from([False, False, True]),
         once=st.sampled_from([False, False, True]),
         window=st.sampled_from([None, None, None, None, *WINDOWS]),
+        max_length=st.sampled_from([0, 0, 0, 1, 3, 6]),
     ),
     again=st.sampled_from([None, None, None, None, 0, 1, 2, 5]),
     start_after=st.sampled_from([None, None, None, -5.0, 0.0, 7.0]),

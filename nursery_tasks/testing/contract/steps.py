@@ -14,6 +14,7 @@ import msgspec
 from ...brokers.needed import admin_of
 from ...brokers.parts import Admin
 from ...brokers.protocol import Broker
+from ...errors import QueueFull
 from ...model.codec import pack_outcome, unpack_outcome
 from ...model.delivery import CancelAnswer, Delivery, Finished, Receipt, Settlement, Stored, Submission, Swept
 from ...model.listing import JobRecord
@@ -46,7 +47,7 @@ def awaited(job_id: str, by: Delivery, **changes: Any) -> Submission:
 def submit(broker: Broker, *jobs: Submission | str) -> None:
     """Submit jobs that the broker must store; a text is the id of a plain one."""
     submissions = [job(item) if isinstance(item, str) else item for item in jobs]
-    receipts = broker.submit(submissions)
+    receipts = _not_refused(broker, submissions)
     expect_equal(
         [(receipt.id, receipt.created) for receipt in receipts],
         [(submission.id, True) for submission in submissions],
@@ -58,7 +59,14 @@ def repeat(broker: Broker, *jobs: Submission | str, known: str | None = None) ->
     """Submit jobs that must not be stored, because of jobs with their ids, or because of *known*."""
     submissions = [job(item) if isinstance(item, str) else item for item in jobs]
     wanted = [Receipt(known or submission.id, False) for submission in submissions]
-    expect_equal(broker.submit(submissions), wanted, "the receipts of repetitions")
+    expect_equal(_not_refused(broker, submissions), wanted, "the receipts of repetitions")
+
+
+def _not_refused(broker: Broker, jobs: Sequence[Submission]) -> list[Receipt]:
+    try:
+        return broker.submit(jobs)
+    except QueueFull as full:
+        raise AssertionError(f"there is room for {[each.id for each in jobs]}, and the broker says: {full}") from full
 
 
 def claim(

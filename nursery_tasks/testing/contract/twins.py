@@ -15,6 +15,7 @@ from ...brokers.memory import MemoryBroker
 from ...brokers.needed import admin_of, limits_of, locks_of, schedules_of
 from ...brokers.parts import Admin
 from ...brokers.protocol import Broker
+from ...errors import QueueFull
 from ...model.delivery import CancelAnswer, Delivery, Receipt, Renewal, Settlement, Stored, Submission, Swept
 from ...model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, WorkerRecord
 from ...model.schedule import ScheduleChange, ScheduleLook, ScheduleRow
@@ -63,10 +64,10 @@ class Twins:
 
     # --- calls ------------------------------------------------------------------------------------
 
-    def submit(self, jobs: Sequence[tuple[Submission, Pair | None]]) -> list[Receipt]:
-        """Submit jobs, each with the delivery that owns it, if one does."""
+    def submit(self, jobs: Sequence[tuple[Submission, Pair | None]]) -> list[Receipt | None]:
+        """Submit jobs, each with the delivery that owns it, if one does. None: there is no room for it."""
         ours, theirs = ([_owned_by(job, pair and pair[side]) for job, pair in jobs] for side in (0, 1))
-        return _compare("submit", self.oracle.submit(ours), self._subject.submit(theirs))
+        return _compare("submit", _submit(self.oracle, ours), _submit(self._subject, theirs))
 
     def claim(
         self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float, names: Collection[str] = ()
@@ -226,6 +227,13 @@ def _compare(call: str, ours: T, theirs: T) -> T:
     if ours != theirs:
         raise AssertionError(f"{call}: the memory broker says\n  {ours!r}\nand the broker under test\n  {theirs!r}")
     return theirs
+
+
+def _submit(broker: Broker, jobs: Sequence[Submission]) -> list[Receipt | None]:
+    try:
+        return list[Receipt | None](broker.submit(jobs))
+    except QueueFull as full:
+        return [answer if isinstance(answer, Receipt) else None for answer in full.answers or [full]]
 
 
 def _public(delivery: Delivery) -> Delivery:

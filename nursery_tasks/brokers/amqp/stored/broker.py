@@ -27,10 +27,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from typing import cast
 
 import msgspec
 
-from ....errors import BrokerError
+from ....errors import BrokerError, QueueFull
 from ....model.delivery import (
     CancelAnswer,
     Delivery,
@@ -112,7 +113,14 @@ class StoredBroker(Broker):
         if not jobs:
             return []
         self._transport.check_open()  # or else: what cannot be published need not be stored
-        return self._work.publish_new(jobs, self._store.submit(jobs))
+        return self._work.publish_new(jobs, self._store_each(jobs))
+
+    def _store_each(self, jobs: Sequence[Submission]) -> Sequence[Receipt | QueueFull]:
+        """Store jobs; those that find no room in their queue are answered with the error."""
+        try:
+            return self._store.submit(jobs)
+        except QueueFull as full:
+            return [full] if full.answers is None else cast("Sequence[Receipt | QueueFull]", full.answers)
 
     def claim(
         self, queues: Sequence[str], limit: int, worker: str, lease_seconds: float, names: Collection[str] = ()

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from secrets import token_hex
 
-from ....errors import BrokerError, BrokerUnavailable
+from ....errors import BrokerError, BrokerUnavailable, QueueFull
 from ....model.delivery import Receipt, Submission
-from ...protocol import refusal
+from ...protocol import receipts_of, refusal
 from ..deliveries import JOB, DeliveredMessage
 from ..publishing import OutgoingMessage
 from ..topology import QueueTopology
@@ -45,26 +45,31 @@ class WorkMessages:
                 mail.append((topology, messages))
         return self._transport.send_each(mail) if mail else {}
 
-    def publish_new(self, jobs: Sequence[Submission], receipts: list[Receipt]) -> list[Receipt]:
+    def publish_new(self, jobs: Sequence[Submission], answers: Sequence[Receipt | QueueFull]) -> list[Receipt]:
         """Publish for jobs that were just stored; return their receipts.
 
         For repetitions, too: it may be because the first call got no further than the store that there is a second one.
 
+        Args:
+            answers: The receipts, and the errors for jobs that found no room.
+
         Raises:
+            QueueFull: There were some, see `refusal`.
             BrokerError: A queue does not take its own, see `refusal`, or the server cannot be reached. The jobs are stored, and
                 the missed-message check finds them.
         """
-        numbers = Counter(job.queue for job in jobs if _may_be_ready(job))
+        told = [isinstance(answer, Receipt) and _may_be_ready(job) for job, answer in zip(jobs, answers, strict=True)]
+        numbers = Counter(job.queue for job, is_told in zip(jobs, told, strict=True) if is_told)
         try:
             refused = self.publish_each(numbers)
         except BrokerUnavailable:
             self._missed.note_missing(numbers)
             raise
         if not refused:
-            return receipts
+            return receipts_of(answers)
         self._missed.note_missing(refused)
-        answers = zip(jobs, receipts, strict=True)
-        raise refusal([refused.get(job.queue, receipt) if _may_be_ready(job) else receipt for job, receipt in answers])
+        each = zip(jobs, answers, told, strict=True)
+        raise refusal([refused.get(job.queue, answer) if is_told else answer for job, answer, is_told in each])
 
     def publish_after(self, numbers: Counter[str]) -> None:
         """Publish for what the store has done already: it stands, whatever becomes of the messages.

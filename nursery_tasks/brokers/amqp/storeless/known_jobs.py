@@ -21,7 +21,7 @@ from ....model.reasons import OWNER_ENDED
 from ....model.states import JobState
 from ...common.atomic_calls import AtomicCall, AtomicCalls
 from ...common.hints import Hints
-from ...protocol import Emit, Listener
+from ...protocol import Emit, Listener, receipts_of
 from ...rules.gates import Gates
 from ...rules.job import Job
 from ...rules.leases import OwnerLeases
@@ -121,7 +121,7 @@ class KnownJobs:
         plain = [msgspec.structs.replace(job, payload=b"", expires_seconds=None) for job in jobs]
         mail: list[tuple[Submission, float]] = []
         with AtomicCall(self._calls) as call:
-            receipts = self._machine.submit(plain, call.now, call.hints)
+            receipts = receipts_of(self._machine.submit(plain, call.now, call.hints))
             for job, receipt in zip(jobs, receipts, strict=True):
                 known = self._table.jobs.get(job.id)
                 if receipt.created and known is not None and not known.state.ended:

@@ -1,10 +1,11 @@
 -- What stores new jobs: a piece of the scripts that do so, and no function, in which every name from outside costs a look more.
 -- What they are given of the jobs is in ARGV from `first` on: how, the number of jobs, then for each its description and its
 -- payload, then blobs.
--- how: msgpack, place in the batch -> {delay, start_at, expires, owner, owner_seconds, state, outcome, window}, for jobs where
--- any of these is set; owner, outcome: the place among the blobs, which are bytes, and the server's msgpack knows only text.
--- state: it is stored as a job that has ended like that. window: {name, seconds, most, bytes of the id}, see `layout.py`
--- Leaves in `answers` for each job 1, or the id of the job that stands for it.
+-- how: msgpack, place in the batch -> {delay, start_at, expires, owner, owner_seconds, state, outcome, window, max_length}, for
+-- jobs where any of these is set; owner, outcome: the place among the blobs, which are bytes, and the server's msgpack knows
+-- only text. state: it is stored as a job that has ended like that. window: {name, seconds, most, bytes of the id}, see
+-- `layout.py`
+-- Leaves in `answers` for each job 1, or the id of the job that stands for it, or 0: its queue is full.
 
 local how, answers = decode(ARGV[first]), {}
 local count = tonumber(ARGV[first + 1])
@@ -38,6 +39,18 @@ local function is_held(token)
     return job and job.s[TOKEN] == token
 end
 
+local stored = {} -- queue -> jobs of this batch that wait there and are not among the counts yet
+
+local function is_full(queue, most)
+    local waiting = stored[queue] or 0
+    if waiting < most then
+        for _, number in ipairs(call('HMGET', P .. 'counts', SCHEDULED .. queue, READY .. queue)) do
+            waiting = waiting + (tonumber(number) or 0)
+        end
+    end
+    return waiting >= most
+end
+
 local function is_gone(each)
     return each[4] and each[5] <= 0 and not is_held(each[4])
 end
@@ -59,6 +72,7 @@ end
 -- Let a scheduled job be another submission from now on, with its own id, owner and place.
 local function replace(job, each, raw, payload, due)
     flush() -- it may be of this very batch
+    stored = {}
     local s, old, m = job.s, meta(job), decode(raw)
     local id = old[ID]
     m[ID] = id
@@ -164,6 +178,8 @@ for i = 1, count do
         dirty[#dirty + 1] = job
         hint('outcome', m[ID])
         answers[i] = 1
+    elseif (each[9] or 0) > 0 and not is_gone(each) and is_full(m[QUEUE], each[9]) then
+        answers[i] = 0
     else
         local due = each == PLAIN and now or due_at(each)
         local waits = due > now
@@ -184,6 +200,7 @@ for i = 1, count do
             if each[8] then
                 open_window(each[8][1], m[ID], each[8][2] == 0 and due or now + each[8][2])
             end
+            stored[m[QUEUE]] = (stored[m[QUEUE]] or 0) + 1
             hint(waits and 'due' or 'work', m[QUEUE])
             if m[KEY] then
                 keys[m[TASK] .. '\0' .. m[KEY]] = job.n
