@@ -53,6 +53,7 @@ from nursery_tasks.errors import (
     QueueFull,
     RemoteError,
     UnknownJob,
+    UnknownSchedule,
     UnknownTask,
     WaitTimedOut,
     WorkflowChanged,
@@ -167,6 +168,11 @@ MESSAGES: list[tuple[Callable[[], NurseryTasksError], str]] = [
     (lambda: ProcessFailed(["sleep", "9"], -99), "sleep 9 was ended by signal 99"),
     (lambda: ProcessFailed(["a b", "x" * 300], 1, "y" * 600), f"'a b' {'x' * 194}... exited with 1: ...{'y' * 500}"),
     (lambda: ProcessTimedOut(["sleep", "9"], 0.5), "sleep 9 ran longer than 0.5 s and was ended"),
+    (
+        lambda: UnknownSchedule("nightly"),
+        "no schedule is named 'nightly'; `nursery-tasks schedules list` shows which there are, and those in an app's code are "
+        "put when its first worker starts",
+    ),
     (lambda: UnknownJob("7"), "no job has the id '7': it was never accepted, or its result has outlived result_ttl"),
     (lambda: WaitTimedOut("7", "add", 1.5, "started", 2), "add (7) is still started after 1.5 s"),
     (
@@ -276,6 +282,7 @@ def test_each_error_has_been_read() -> None:
         (NotSerializable, TypeError),
         (UnknownTask, LookupError),
         (UnknownJob, LookupError),
+        (UnknownSchedule, LookupError),
         (WaitTimedOut, TimeoutError),
         (ProcessTimedOut, TimeoutError),
         (NotAJob, TypeError),
