@@ -167,7 +167,7 @@ class Schedules(Protocol):
         Otherwise the row has a new version, or is gone where the body is None, and the jobs are submitted as by
         `Broker.submit`: a job whose id is known, or whose key is taken, is not stored and changes nothing of the rest. None of
         them has a `max_length`: nobody is there who could wait for room.
-        Durable when it returns.
+        Durable when it returns. An error may come after it was done, as from `Broker.submit`; then the next look shows that.
         """
         ...
 
