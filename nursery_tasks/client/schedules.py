@@ -7,6 +7,7 @@ read once more. The blocking twin is in `sync_schedules.py`.
 from __future__ import annotations
 
 import builtins
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +22,7 @@ from ..model.delivery import Submission
 from ..model.duration import Duration
 from ..model.options import check_name
 from ..model.schedule import MAX_SCHEDULE_NAME, ScheduleChange, ScheduleRow
-from ..scheduling.moments import MICROSECOND, of_epoch, to_utc
+from ..scheduling.moments import EPOCH, MICROSECOND, of_epoch, to_utc
 from ..scheduling.policies import Policies, policies
 from ..scheduling.runs import job_of_run
 from ..scheduling.schedule import Definition, Schedule, begin, pause, redefine, resume, run_id
@@ -34,7 +35,9 @@ from .schedule_info import ScheduleInfo, info_of_schedule, schedule_of
 PAGE: Final = 500
 TRIES: Final = 50  # of a change, while others change the same schedule
 BACKFILL_MOST: Final = 10_000  # slots in one call
+MOST_NOTE: Final = 1000  # characters
 _CHUNK: Final = 500
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")  # which UTF-8 cannot hold
 
 Handle = TypeVar("Handle")  # on a job: `JobHandle`, or its blocking twin
 
@@ -144,8 +147,8 @@ class Schedules(Generic[Handle]):
         Raises:
             UnknownSchedule: There is none of this name.
         """
-        if not isinstance(note, str):
-            raise InvalidOptions("note", note, "a text")
+        if not isinstance(note, str) or len(note) > MOST_NOTE or _SURROGATE.search(note):
+            raise InvalidOptions("note", note, f"a text of at most {MOST_NOTE:,} characters, without lone surrogates")
         return await self._change(name, lambda old, now: pause(_there(name, old), note))
 
     async def resume(self, name: str) -> ScheduleInfo:
@@ -232,6 +235,8 @@ class Schedules(Generic[Handle]):
             now = of_epoch(look.now)
             new = change(None if row is None else schedule_of(row), now)
             version, when, body = 0 if row is None else row.version, new.look_at(name), new.to_body()
+            if row is not None and (row.look_at, row.body) == (when, body):  # a write would only be in the way of a worker
+                return (await self._infos([row]))[0]
             if await calls(part.fire, ScheduleChange(name, version, when, body, jobs(new))) is not None:
                 return (await self._infos([ScheduleRow(name, version, when, body)]))[0]
         raise self._restless(name)
@@ -300,7 +305,7 @@ def _slots_between(definition: Definition, first: datetime, last: datetime) -> b
     if last < first:
         raise InvalidOptions("until", last, "a moment after since")
     found = builtins.list[datetime]()
-    slot = definition.timing.next_after(first - MICROSECOND)
+    slot = definition.timing.next_after(max(first, EPOCH) - MICROSECOND)  # slots are counted from there
     while slot is not None and slot <= last:
         if len(found) == BACKFILL_MOST:
             raise InvalidOptions("until", last, f"a span of at most {BACKFILL_MOST:,} slots; the next is at {slot.isoformat()}")

@@ -12,6 +12,7 @@ from typing import Final
 from ..errors import InvalidOptions
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime.max.replace(tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
 SECOND_US: Final = 1_000_000
 
@@ -46,8 +47,11 @@ def microseconds_of(moment: datetime) -> int:
 
 
 def of_epoch(seconds: float) -> datetime:
-    """Return a moment of a broker's clock, which is in epoch seconds."""
-    return datetime.fromtimestamp(seconds, UTC)
+    """Return a moment of a broker's clock, which is in epoch seconds; where datetimes end, the last one."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError):  # also the last microsecond of the year 9999: as a float it is the year 10000
+        return LATEST
 
 
 def moment_of(microseconds: int) -> datetime | None:

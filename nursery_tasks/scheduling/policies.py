@@ -15,6 +15,7 @@ CatchUp = Literal["one", "all", "none"]
 
 OVERLAPS: Final = get_args(Overlap)
 CATCH_UPS: Final = get_args(CatchUp)
+LONGEST_WINDOW_SECONDS: Final = 36_525 * 86_400.0
 
 
 class Policies(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -47,7 +48,10 @@ def policies(overlap: str = "allow", catch_up: str | Duration = "one", pause_on_
     if not isinstance(pause_on_failure, bool):
         raise InvalidOptions("pause_on_failure", pause_on_failure, "True or False")
     if isinstance(catch_up, int | float | timedelta) and not isinstance(catch_up, bool):
-        return Policies(cast("Overlap", overlap), "all", to_seconds("catch_up", catch_up, at_least=0.001), pause_on_failure)
+        window = to_seconds("catch_up", catch_up, at_least=0.001)
+        if window > LONGEST_WINDOW_SECONDS:
+            raise InvalidOptions("catch_up", catch_up, "at most 100 years, or 'all'")
+        return Policies(cast("Overlap", overlap), "all", window, pause_on_failure)
     if catch_up not in CATCH_UPS:
         raise InvalidOptions("catch_up", catch_up, f"one of {_listed(CATCH_UPS)}, or how old a slot may be, in seconds")
     return Policies(cast("Overlap", overlap), cast("CatchUp", catch_up), None, pause_on_failure)

@@ -9,6 +9,7 @@ import msgspec
 
 from ..model.delivery import Submission
 from ..model.limits import Concurrency, Limit
+from .moments import MICROSECOND
 from .policies import Policies
 from .timing import Timing
 
@@ -97,10 +98,17 @@ def begin(definition: Definition, now: datetime) -> Schedule:
 
 
 def redefine(schedule: Schedule, definition: Definition, now: datetime) -> Schedule:
-    """Change what was asked for. What has come of it stays, and so does the next slot while the times are the same."""
-    history = msgspec.structs.replace(schedule.history, error="")
-    if definition.timing != schedule.definition.timing:
-        history = msgspec.structs.replace(history, next_slot=definition.timing.next_after(now, history.runs))
+    """Change what was asked for. What has come of it stays, and so does the next slot while the times are the same.
+
+    It also stays where it has come, nothing was decided about it, and the new times name it, too: a change that is made in the
+    moment of a slot, or while jitter holds it back, does not lose it.
+    """
+    history, timing = msgspec.structs.replace(schedule.history, error=""), definition.timing
+    if timing != schedule.definition.timing:
+        slot, since = history.next_slot, now
+        if slot is not None and slot <= now and timing.next_after(slot - MICROSECOND, history.runs) == slot:
+            since = slot - MICROSECOND
+        history = msgspec.structs.replace(history, next_slot=timing.next_after(since, history.runs))
     return Schedule(definition, history)
 
 

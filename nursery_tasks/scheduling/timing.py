@@ -15,9 +15,10 @@ import msgspec
 
 from ..errors import InvalidOptions
 from ..model.duration import Duration, to_seconds
-from .moments import MICROSECOND, SECOND_US, microseconds_of, to_optional_utc, to_utc
+from .moments import LATEST, MICROSECOND, SECOND_US, microseconds_of, to_optional_utc, to_utc
 from .union import AnySpec, to_spec
 
+MOST_RUNS: Final = 10**15
 _FRACTIONS: Final = 2**64
 
 
@@ -64,6 +65,7 @@ class Timing(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
         following = self.spec.next_after(slot)
         if following is not None:
             most = min(most, (following - slot) // MICROSECOND)
+        most = min(most, (LATEST - slot) // MICROSECOND)
         return slot + timedelta(microseconds=most * _fraction_of(name, slot) // _FRACTIONS)
 
 
@@ -89,8 +91,8 @@ def timing(
     first, last = to_optional_utc("start", start), to_optional_utc("end", end)
     if first is not None and last is not None and last < first:
         raise InvalidOptions("end", end, "a moment after start")
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-        raise InvalidOptions("limit", limit, "a whole number from 1 on, or None")
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MOST_RUNS):
+        raise InvalidOptions("limit", limit, f"a whole number from 1 to {MOST_RUNS:,}, or None")
     return Timing(to_spec("schedule", spec), round(to_seconds("jitter", jitter) * SECOND_US), first, last, limit)
 
 

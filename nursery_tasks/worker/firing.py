@@ -11,7 +11,7 @@ import msgspec
 
 from ..brokers.gateway import Gateway
 from ..brokers.needed import schedules_of
-from ..errors import InvalidArguments, NotSerializable
+from ..errors import BrokerError, InvalidArguments, NotSerializable
 from ..log_throttle import LogThrottle
 from ..model.codec import Undecodable
 from ..model.delivery import Stored, Submission
@@ -42,13 +42,22 @@ class Firing:
         self._unreadable = LogThrottle(_log)
 
     async def put(self, definitions: Mapping[str, Definition], now: datetime) -> None:
-        """Put the schedules of an app's code. What somebody else has changed meanwhile is looked at once more."""
+        """Put the schedules of an app's code. What somebody else has changed meanwhile is looked at once more.
+
+        What the broker refuses is left out, with a line in the log: the others go on.
+        """
         schedules, wanted = schedules_of(self._gateway.broker), dict(definitions)
         while wanted:
             rows = await self._gateway.call(schedules.find_schedules, list(wanted))
             for (name, definition), row in zip(list(wanted.items()), rows, strict=True):
-                if await self._put(name, definition, row, now):
-                    del wanted[name]
+                try:
+                    if not await self._put(name, definition, row, now):
+                        continue
+                except BrokerError as error:
+                    if not error.refused:
+                        raise
+                    _log.error("schedule %s cannot be put: %s", name, error)
+                del wanted[name]
 
     async def handle(self, row: ScheduleRow, now: datetime, here_since: datetime) -> bool:
         """Do what is due about one schedule. False: nothing for now, it is left to others.
@@ -58,7 +67,7 @@ class Firing:
         """
         schedule = self._read(row)
         if schedule is None:
-            return False
+            return await self._put_off(row, now)
         problem = self._problem_with(schedule)
         if problem is not None:
             return await self._say_broken(row, schedule, problem, now)
@@ -71,8 +80,13 @@ class Firing:
             return await self._say_broken(row, schedule, f"{type(error).__name__}: {error}", now)
         if step.cancelled:  # before the new run: if this worker dies here, the next one to look does it again
             await self._gateway.cancel(step.cancelled, _CANCEL_REASON)
-        after = Schedule(schedule.definition, step.history)
-        if await self._fire(row.name, row.version, after, jobs):
+        try:
+            fired = await self._fire(row.name, row.version, Schedule(schedule.definition, step.history), jobs)
+        except BrokerError as error:
+            if not error.refused:
+                raise
+            return await self._say_broken(row, schedule, str(error), now)
+        if fired:
             self._tell(row.name, schedule, step)
         return True
 
@@ -83,7 +97,8 @@ class Firing:
         schedule = self._read(row)
         if schedule is None:  # of a newer version, whose workers look after it
             return True
-        if schedule.definition == definition and not schedule.history.error:
+        is_put_off = row.look_at != schedule.look_at(name)
+        if schedule.definition == definition and not schedule.history.error and not is_put_off:
             return True
         return await self._fire(name, row.version, redefine(schedule, definition, now))
 
@@ -93,6 +108,14 @@ class Firing:
         except UnreadableSchedule as error:
             self._unreadable.log("schedule %s is left alone: %s", row.name, error)
             return None
+
+    async def _put_off(self, row: ScheduleRow, now: datetime) -> bool:
+        """Leave one that cannot be read to others, and when nobody comes, look again later: it must not stand before others."""
+        if not _is_left_over(row, now):
+            return False
+        later = ScheduleChange(row.name, row.version, _after_a_while(now), row.body)
+        await self._gateway.call(schedules_of(self._gateway.broker).fire, later)
+        return True
 
     def _problem_with(self, schedule: Schedule) -> str | None:
         """Say why no run can be made here."""
@@ -110,14 +133,12 @@ class Firing:
     async def _say_broken(self, row: ScheduleRow, schedule: Schedule, problem: str, now: datetime) -> bool:
         """Store why it cannot be run, and look again later. Another worker may know a task that this one does not."""
         is_unknown = schedule.definition.job.task not in self._registry.tasks
-        due = schedule.look_at(row.name)
-        if is_unknown and due is not None and now.timestamp() < due + UNKNOWN_SECONDS:
+        if is_unknown and not schedule.history.error and not _is_left_over(row, now):
             return False
-        if schedule.history.error != problem:
-            _log.error("schedule %s cannot be run: %s", row.name, problem)
         history = msgspec.structs.replace(schedule.history, error=problem)
-        look_at = (now + timedelta(seconds=BROKEN_SECONDS)).timestamp()
-        await self._fire(row.name, row.version, Schedule(schedule.definition, history), look_at=look_at)
+        stored = await self._fire(row.name, row.version, Schedule(schedule.definition, history), look_at=_after_a_while(now))
+        if stored and schedule.history.error != problem:
+            _log.error("schedule %s cannot be run: %s", row.name, problem)
         return True
 
     async def _outcomes(self, ids: Sequence[str]) -> dict[str, Stored | None]:
@@ -145,3 +166,12 @@ class Firing:
         skipped = step.history.skipped - before.history.skipped
         if skipped:
             _log.info("schedule %s: %d of its slots without a run, as an earlier run has not ended", name, skipped)
+
+
+def _is_left_over(row: ScheduleRow, now: datetime) -> bool:
+    """Say whether the others had their time for it. Nothing is computed: a spec may need a package that is not here."""
+    return row.look_at is None or now.timestamp() >= row.look_at + UNKNOWN_SECONDS
+
+
+def _after_a_while(now: datetime) -> float:
+    return (now + timedelta(seconds=BROKEN_SECONDS)).timestamp()

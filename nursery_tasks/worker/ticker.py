@@ -28,7 +28,7 @@ from .backoff import Outage
 from .firing import Firing
 from .services import BEAT_SECONDS
 
-LOOKS: Final = 200  # schedules in one look
+LOOKS: Final = 200  # schedules in one look, beside those that were left to others: they stay the most overdue of all
 AT_ONCE: Final = 6  # calls to the broker for different schedules, side by side; a file syncs once for all of them
 LEFT_SECONDS: Final = 0.5  # before another look at what is left to others
 ALIVE_SECONDS: Final = BEAT_SECONDS + 1.0  # a worker that was not heard of for longer is not there, or too late
@@ -61,6 +61,7 @@ class Ticker:
         self.outage = Outage("run schedules", fraction)
         self._here_since: datetime | None = None
         self._next_at = math.inf
+        self._left = 0  # schedules of the last look that were left to others
         self._wake = Event()
 
     def on_schedule(self, topic: Topic, names: set[str] | None) -> None:
@@ -110,23 +111,24 @@ class Ticker:
         return any(worker.name != self._name and now - worker.seen_at < ALIVE_SECONDS for worker in workers)
 
     async def _tick(self) -> None:
-        look = await self._gateway.call(schedules_of(self._gateway.broker).look_at_schedules, LOOKS)
+        look = await self._gateway.call(schedules_of(self._gateway.broker).look_at_schedules, LOOKS + self._left)
         looked_at = current_time()
-        left = await self._handle(look.rows, of_epoch(look.now)) if look.rows else False
+        self._left = await self._handle(look.rows, of_epoch(look.now)) if look.rows else 0
         wait = math.inf if look.next_seconds is None else look.next_seconds
-        if left:
+        if self._left:
             wait = min(wait, LEFT_SECONDS)
         self._next_at = looked_at + wait
 
-    async def _handle(self, rows: Iterable[ScheduleRow], now: datetime) -> bool:
-        """Handle schedules side by side; one that fails holds up no other. Returns whether any was left to others."""
-        limiter, left, failed = CapacityLimiter(AT_ONCE), [False], list[BrokerError]()
+    async def _handle(self, rows: Iterable[ScheduleRow], now: datetime) -> int:
+        """Handle schedules side by side; one that fails holds up no other. Returns how many were left to others."""
+        limiter, left, failed = CapacityLimiter(AT_ONCE), list[str](), list[BrokerError]()
         assert self._here_since is not None
 
         async def handle(row: ScheduleRow, here_since: datetime) -> None:
             async with limiter:
                 try:
-                    left[0] |= not await self._firing.handle(row, now, here_since)
+                    if not await self._firing.handle(row, now, here_since):
+                        left.append(row.name)
                 except BrokerError as error:
                     failed.append(error)
 
@@ -135,4 +137,4 @@ class Ticker:
                 group.start_soon(handle, row, self._here_since, name=f"schedule {row.name}")
         if failed:
             raise failed[0]
-        return left[0]
+        return len(left)

@@ -206,6 +206,16 @@ def test_a_change_of_the_times_begins_anew_and_one_of_the_job_does_not() -> None
     assert other_times.history.next_slot == NOON + timedelta(hours=4)
 
 
+@pytest.mark.parametrize("changed", [{"jitter": 0}, {"jitter": 0.9}, {"limit": 7}, {"end": NOON + timedelta(days=9)}])
+def test_a_change_of_the_times_loses_no_slot_that_has_come_and_that_both_have(changed: dict[str, Any]) -> None:
+    schedule = schedule_of(jitter=0.5)
+    now = seconds(1) + timedelta(milliseconds=1)
+    new = redefine(schedule, replace(schedule.definition, timing=timing(every(1), **changed)), now)
+    assert new.history.next_slot == seconds(1)
+    early = redefine(schedule, new.definition, seconds(1) - timedelta(milliseconds=1))
+    assert early.history.next_slot == seconds(1)
+
+
 def test_a_limit_of_runs_ends_it() -> None:
     schedule = schedule_of(limit=3, catch_up="all")
     step = decided(schedule, seconds(10))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from nursery_tasks.errors import InvalidOptions
 from nursery_tasks.scheduling import any_of, at, cron, every
+from nursery_tasks.scheduling.moments import of_epoch
 from nursery_tasks.scheduling.timing import Timing, timing
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -77,6 +78,14 @@ def test_the_last_slot_has_all_of_its_jitter() -> None:
     assert NOON + timedelta(minutes=55) < max(dues) <= NOON + HOUR
 
 
+@pytest.mark.parametrize("jitter", [0, 3600])
+def test_the_last_moment_of_all_is_one(jitter: float) -> None:
+    latest = datetime.max.replace(tzinfo=UTC)
+    due = timing(at(latest), jitter=jitter).due_at("once", latest)
+    assert due == latest
+    assert of_epoch(due.timestamp()) == latest  # which as a float is in the year 10000
+
+
 @pytest.mark.parametrize(
     ("given", "option"),
     [
@@ -88,6 +97,7 @@ def test_the_last_slot_has_all_of_its_jitter() -> None:
         ({"start": NOON, "end": NOON - HOUR}, "end"),
         ({"limit": 0}, "limit"),
         ({"limit": 1.5}, "limit"),
+        ({"limit": 2**64}, "limit"),
         ({"limit": True}, "limit"),
     ],
 )
