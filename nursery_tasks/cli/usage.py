@@ -10,6 +10,7 @@ from ..shown import without_passwords
 from .trouble import one_line
 
 _APP: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_NO_COMMAND: Final = re.compile(r"No such command '([^'\s]+)'\.?.*")
 _TAKES_NAMES: Final = ("run", "graph")  # of an app, or a flow, as an argument; the others have --app
 _PYDANTICS: Final = re.compile(r"Value error, |Input should be (?:a )?|, unable to parse string as an? \w+")
 
@@ -25,7 +26,7 @@ def usage_lines(error: Any, args: Sequence[str]) -> tuple[str, str]:
     command: str = context.command_path if context is not None else "nursery-tasks"
     if command == "nursery-tasks" and context is None:
         command = _command_of(error, args, command)
-    meant = _app_elsewhere(error.format_message(), command, args)
+    meant = _app_elsewhere(error.format_message(), command, args) or _name_of_a_schedule(error.format_message(), command)
     return one_line(without_passwords(_message(error, args))), meant or f"see {command} --help"
 
 
@@ -59,6 +60,12 @@ def _app_elsewhere(message: str, command: str, args: Sequence[str]) -> str | Non
     if "Missing option '--app'" in message or f"extra argument(s) ({app})" in message:
         return f"{command} --app {app}" if not command.endswith(_TAKES_NAMES) else None
     return None
+
+
+def _name_of_a_schedule(message: str, command: str) -> str | None:
+    """Say what was probably meant by a name where a command of `schedules` stands."""
+    name = _NO_COMMAND.fullmatch(message) if command.endswith(" schedules") else None
+    return f"to see a schedule: {command} show {name[1]}; for the commands: {command} --help" if name else None
 
 
 def _command_of(error: Any, args: Sequence[str], program: str) -> str:

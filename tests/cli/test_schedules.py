@@ -237,6 +237,13 @@ def test_an_unknown_name_is_told_with_the_nearest(shell: Shell, command: str) ->
     assert shell("schedules", command, "zz").error_lines[1] == "  there are nightly"
 
 
+def test_a_name_where_a_command_stands_is_explained(shell: Shell) -> None:
+    assert shell("schedules", "nightly").error_lines == [
+        "error: No such command 'nightly'.",
+        "  to see a schedule: nursery-tasks schedules show nightly; for the commands: nursery-tasks schedules --help",
+    ]
+
+
 # --- add ------------------------------------------------------------------------------------------------------------------
 
 

@@ -48,7 +48,10 @@ def resume(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Go on with the next slot from now; those of the pause have no runs."""
+    """Go on with the next slot from now.
+
+    Those of the pause have no runs.
+    """
     return run_until_signal(_resume, find_app(broker, app), name, as_json)
 
 
@@ -77,9 +80,9 @@ def run(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Submit a run by hand, beside those of the schedule, and print its id.
+    """Submit a run by hand, and print its id.
 
-    It is on its own: with --wait, Ctrl-C ends the waiting and not the run.
+    It stands beside those of the schedule, and is on its own: with --wait, Ctrl-C ends the waiting and not the run.
     """
     return run_until_signal(_run, find_app(broker, app), name, wait, as_json)
 

@@ -26,7 +26,10 @@ _WIDE_ENOUGH: Final = 120  # columns for all of it; narrower terminals get what 
 def list_schedules(
     broker: BrokerOption = None, app: AppOption = None, as_json: JsonOption = False, verbose: VerboseOption = False
 ) -> int:
-    """List schedules: when each runs next, by this machine's clock, what became of the last run, and how it is."""
+    """List schedules, each with its next and its last run.
+
+    Times are those of this machine's clock.
+    """
     return show_list(broker, app, as_json)
 
 
