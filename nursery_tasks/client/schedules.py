@@ -234,7 +234,7 @@ class Schedules(Generic[Handle]):
             look = await calls(part.look_at_schedules, 0)
             now = of_epoch(look.now)
             new = change(None if row is None else schedule_of(row), now)
-            version, when, body = 0 if row is None else row.version, new.look_at(name), new.to_body()
+            version, when, body = 0 if row is None else row.version, new.next_look(name, now), new.to_body()
             if row is not None and (row.look_at, row.body) == (when, body):  # a write would only be in the way of a worker
                 return (await self._infos([row]))[0]
             if await calls(part.fire, ScheduleChange(name, version, when, body, jobs(new))) is not None:

@@ -13,6 +13,7 @@ from .moments import MICROSECOND
 from .policies import Policies
 from .timing import Timing
 
+WATCH_SECONDS: Final = 3600.0  # between two looks at runs that have not ended
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
 
@@ -71,6 +72,16 @@ class Schedule(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
         if self.history.paused or self.history.next_slot is None:
             return None
         return self.definition.timing.due_at(name, self.history.next_slot).timestamp()
+
+    def next_look(self, name: str, now: datetime) -> float | None:
+        """Return when somebody has to look at it after *now*: at its next slot, or before, while runs are watched for failures.
+
+        What a failed run came to is kept for two weeks only, and the next slot may be in a month.
+        """
+        due = self.look_at(name)
+        if due is None or not (self.definition.policies.pause_on_failure and self.history.unfinished):
+            return due
+        return min(due, now.timestamp() + WATCH_SECONDS)
 
 
 class UnreadableSchedule(ValueError):

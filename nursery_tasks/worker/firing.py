@@ -81,7 +81,8 @@ class Firing:
         if step.cancelled:  # before the new run: if this worker dies here, the next one to look does it again
             await self._gateway.cancel(step.cancelled, _CANCEL_REASON)
         try:
-            fired = await self._fire(row.name, row.version, Schedule(schedule.definition, step.history), jobs)
+            after = Schedule(schedule.definition, step.history)
+            fired = await self._fire(row.name, row.version, after, after.next_look(row.name, now), jobs)
         except BrokerError as error:
             if not error.refused:
                 raise
@@ -93,14 +94,17 @@ class Firing:
     async def _put(self, name: str, definition: Definition, row: ScheduleRow | None, now: datetime) -> bool:
         """Put one schedule, where it is not there as it should be. False: somebody has changed it meanwhile."""
         if row is None:
-            return await self._fire(name, 0, begin(definition, now))
+            new = begin(definition, now)
+            return await self._fire(name, 0, new, new.next_look(name, now))
         schedule = self._read(row)
         if schedule is None:  # of a newer version, whose workers look after it
             return True
-        is_put_off = row.look_at != schedule.look_at(name)
+        due = schedule.look_at(name)
+        is_put_off = due is not None and (row.look_at is None or row.look_at > due)
         if schedule.definition == definition and not schedule.history.error and not is_put_off:
             return True
-        return await self._fire(name, row.version, redefine(schedule, definition, now))
+        new = redefine(schedule, definition, now)
+        return await self._fire(name, row.version, new, new.next_look(name, now))
 
     def _read(self, row: ScheduleRow) -> Schedule | None:
         try:
@@ -136,7 +140,7 @@ class Firing:
         if is_unknown and not schedule.history.error and not _is_left_over(row, now):
             return False
         history = msgspec.structs.replace(schedule.history, error=problem)
-        stored = await self._fire(row.name, row.version, Schedule(schedule.definition, history), look_at=_after_a_while(now))
+        stored = await self._fire(row.name, row.version, Schedule(schedule.definition, history), _after_a_while(now))
         if stored and schedule.history.error != problem:
             _log.error("schedule %s cannot be run: %s", row.name, problem)
         return True
@@ -149,15 +153,9 @@ class Firing:
         return tuple(job_of_run(name, definition, run_id(name, slot), slot, codec, sent_at) for slot in step.slots)
 
     async def _fire(
-        self,
-        name: str,
-        version: int,
-        schedule: Schedule,
-        jobs: tuple[Submission, ...] = (),
-        look_at: float | None = None,
+        self, name: str, version: int, schedule: Schedule, look_at: float | None, jobs: tuple[Submission, ...] = ()
     ) -> bool:
-        when = schedule.look_at(name) if look_at is None else look_at
-        change = ScheduleChange(name, version, when, schedule.to_body(), jobs)
+        change = ScheduleChange(name, version, look_at, schedule.to_body(), jobs)
         return await self._gateway.call(schedules_of(self._gateway.broker).fire, change) is not None
 
     def _tell(self, name: str, before: Schedule, step: Step) -> None:

@@ -17,6 +17,7 @@ from nursery_tasks.model.states import JobState
 from nursery_tasks.scheduling.deciding import AT_ONCE, Step, decide
 from nursery_tasks.scheduling.policies import policies
 from nursery_tasks.scheduling.schedule import (
+    WATCH_SECONDS,
     Definition,
     Schedule,
     begin,
@@ -180,6 +181,17 @@ def test_other_ends_do_not(state: JobState) -> None:
     schedule = after(schedule, decided(schedule, seconds(1)))
     outcomes: dict[str, Stored | None] = {schedule.history.unfinished[0]: Stored(state, b"")}
     assert decided(schedule, seconds(2), outcomes=outcomes).slots == (seconds(2),)
+
+
+def test_runs_that_are_watched_are_looked_at_before_a_slot_that_is_far_away() -> None:
+    watched, hourly = schedule_of(every(days=30), pause_on_failure=True), schedule_of(every(60), pause_on_failure=True)
+    assert watched.next_look("beat", NOON) == watched.look_at("beat")
+    for schedule, wanted in ((watched, NOON.timestamp() + WATCH_SECONDS), (hourly, NOON.timestamp() + 60)):
+        running = Schedule(schedule.definition, replace(schedule.history, unfinished=("a",)))
+        assert running.next_look("beat", NOON) == wanted
+        assert pause(running, "").next_look("beat", NOON) is None
+    before = decided(watched, seconds(3600))
+    assert (before.slots, before.history) == ((), watched.history)
 
 
 def test_a_pause_is_not_missed_time() -> None:

@@ -11,7 +11,7 @@ import anyio
 import pytest
 from support import DEADLINE, until, working
 
-from nursery_tasks import App, ScheduleState, current_job, every, sun
+from nursery_tasks import App, ScheduleState, cron, current_job, every, sun
 from nursery_tasks.brokers.needed import schedules_of
 from nursery_tasks.errors import BrokerRefused, MissingPackage
 from nursery_tasks.model.schedule import ScheduleChange
@@ -154,6 +154,26 @@ async def test_a_spec_whose_package_is_not_here_ends_no_worker_and_hides_no_othe
         [_, info] = await memory_app.schedules.list()
     assert (info.name, info.state) == ("sunset", ScheduleState.BROKEN)
     assert "astral" in info.error
+
+
+async def test_a_failed_run_pauses_also_what_is_due_long_after_its_outcome_is_forgotten(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nursery_tasks.scheduling.schedule.WATCH_SECONDS", 0.05)
+
+    @app.task(retry=None)
+    async def fails() -> None:
+        raise LookupError("as the test wants it")
+
+    async with working(app):
+        await app.schedules.put("rare", fails.job(), cron("0 0 1 1 *"), pause_on_failure=True)
+        job = await app.schedules.run_now("rare")
+
+        async def is_paused() -> bool:
+            info = await app.schedules.get("rare")
+            return info is not None and info.state is ScheduleState.PAUSED and job.id in info.note
+
+        await until_true(is_paused)
 
 
 async def test_putting_the_same_again_and_again_is_in_nobodys_way(memory_app: App, faulty: FaultyBroker) -> None:
