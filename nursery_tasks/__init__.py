@@ -26,6 +26,7 @@ from .current import check_cancelled as check_cancelled
 from .current import current_job as current_job
 from .model.delivery import CancelAnswer as CancelAnswer
 from .model.limits import Concurrency as Concurrency
+from .model.limits import OrderingKey as OrderingKey
 from .model.limits import RateLimit as RateLimit
 from .model.queue import Queue as Queue
 from .model.retry import Backoff as Backoff

@@ -229,6 +229,9 @@ def make_spec(
         raise InvalidOptions("raw", raw, "True: the task takes what is raw on its queue; the queue is named by queue=")
     if reply_to is not None and not raw:
         raise InvalidOptions("reply_to", reply_to, "raw=True beside it; a message says itself where its answer goes")
+    if raw and options.ordering_key is not None:
+        expected = "no ordering key for a raw task: what is put in by others has none"
+        raise InvalidOptions("ordering_key", options.ordering_key, expected)
     if raw and options.limits:
         raise InvalidOptions("limits", options.limits, "no limits for a raw task: what is put in by others has none")
     if raw and options.keyed_in_time is not None:

@@ -34,7 +34,7 @@ _OTHER_WORDS: Final = {  # what other libraries call it -> what it is here
     "configure": "`{name}.options(...)`",
     "map": "`await app.enqueue_many([{name}.job(item) for item in items])`",
 }
-_KEYED: Final = ("limits", "debounce", "throttle")
+_KEYED: Final = ("limits", "ordering_key", "debounce", "throttle")
 _TO_COME: Final = object()  # an argument that the step before will bring
 
 
@@ -71,6 +71,8 @@ class Bound(Generic[P, R]):
             max_crashes: After how many workers that died under it the job is put aside (default 3).
             limits: `Concurrency(...)` and `RateLimit(...)`: how many jobs may run at once, or start in a time. They replace
                 those of the task.
+            ordering_key: Jobs of one key start one at a time, in the order of their submission: a template over the task's
+                parameters, such as `"{account}"`, a function of the job's arguments, or an `OrderingKey`; None: no order.
             delivery: `at_least_once` (default), or `at_most_once`: the handler is never started twice. Its start is stored
                 before it runs, and a job whose worker is lost after that is dead. It has no `retry`.
             debounce: `Debounce(...)`: the job waits until nobody has submitted the same for some time, and the last one runs.

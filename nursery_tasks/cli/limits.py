@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..model.limits import ORDER
 from ..model.listing import LimitRecord
 from ..observability.logging import duration
 from .output import plural
@@ -9,7 +10,8 @@ from .output import plural
 
 def limit_text(record: LimitRecord, now: float) -> str:
     """Say in one line how a limit is used."""
-    parts = [f"{record.running:,} of its jobs run"] if record.running else []
+    holds = "one has its turn" if record.name.startswith(f"{ORDER}:") else f"{record.running:,} of its jobs run"
+    parts = [holds] if record.running else []
     parts.append(
         f"{plural(record.waiting, 'job')} {'waits' if record.waiting == 1 else 'wait'}" if record.waiting else "nobody waits"
     )

@@ -202,7 +202,7 @@ class Job(Generic[R_co]):
             tags=options.tags,
             keep_seconds=options.result_ttl_seconds,
             max_crashes=options.max_crashes,
-            limits=limits_for_job(options.limits, *self._keyed()) if options.limits else (),
+            limits=limits_for_job(options.all_limits, *self._keyed()) if options.all_limits else (),
             window=None if options.keyed_in_time is None else options.keyed_in_time.for_job(*self._keyed()),
             once=options.delivery == AT_MOST_ONCE,
             max_length=0 if queue is None else queue.max_length or 0,

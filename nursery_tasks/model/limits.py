@@ -23,6 +23,7 @@ Excess = Literal["wait", "reject"]
 
 MAX_LIMITS: Final = 8  # of one job
 MAX_AT_ONCE: Final = 1_000_000
+ORDER: Final = "order"  # the rule of limits that are turns
 BURST_SECONDS: Final = 0.1  # what a rate lets start at once by default: one, and what so much time brings
 
 _RATE: Final = re.compile(r"(\d{1,9})/(\d{0,6})(s|m|h|d)")
@@ -38,6 +39,8 @@ class Limit(msgspec.Struct, frozen=True, array_like=True, gc=False):
         interval_seconds: Of a rate, the time between two claims.
         tolerance_seconds: Of a rate, by how much a claim may come before its time: (burst - 1) intervals.
         rejects: What finds no room is cancelled, instead of waiting.
+        ordered: It is the turn of jobs with one ordering key, and the first limit of each: *most* is 1, those who wait stand in
+            the order of submission, and the place is given back only when the job has ended.
     """
 
     name: str
@@ -45,10 +48,13 @@ class Limit(msgspec.Struct, frozen=True, array_like=True, gc=False):
     interval_seconds: float = 0.0
     tolerance_seconds: float = 0.0
     rejects: bool = False
+    ordered: bool = False
 
     @property
     def rule(self) -> str:
         """What else tells two limits of the same name apart: jobs wait together only under the same rule. Has no space."""
+        if self.ordered:
+            return ORDER
         how = str(self.most) if self.most else f"{self.interval_seconds!r}/{self.tolerance_seconds!r}"
         return f"{how}!" if self.rejects else how
 
@@ -211,7 +217,65 @@ class RateLimit(_Declared):
         )
 
 
+class OrderingKey(_Declared):
+    """Let jobs of one key start one at a time, in the order of their submission, across all workers of a broker.
+
+        @app.task(ordering_key="{account}")
+        @app.task(ordering_key=OrderingKey("{account}", name="accounts"))    # in one order with other tasks that say this name
+
+    The first of a key has its *turn*, and keeps it until it has ended: also while it waits for a retry, was given back, or its
+    worker has died. All others of the key wait.
+
+    Args:
+        key: As for `Concurrency`.
+        name: Keys of tasks with the same name are the same; default: the task's name.
+
+    Raises:
+        InvalidOptions: A value makes no sense.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, key: Key, *, name: str | None = None) -> None:
+        if cast("object", key) is None:
+            raise InvalidOptions("key", key, "a text such as '{account}', or a function of the job's arguments")
+        super().__init__(name, key, "wait")
+
+    def __repr__(self) -> str:
+        return f"OrderingKey({self.key!r}{f', name={self.name!r}' if self.name is not None else ''})"
+
+    @property
+    def kind(self) -> str:
+        """What tells it apart from other limits of the same name."""
+        return ORDER
+
+    def for_job(
+        self, task: str, args: Sequence[Any], kwargs: Mapping[str, Any], bound: Callable[[], Mapping[str, Any]]
+    ) -> Limit:
+        """Make the limit of one job; *bound* returns its arguments by name.
+
+        Raises:
+            InvalidOptions: The key cannot be made of these arguments.
+        """
+        return Limit(self.full_name(task, self.kind, args, kwargs, bound), most=1, ordered=True)
+
+
 AnyLimit = Concurrency | RateLimit
+
+
+def check_ordering_key(option: str, value: object) -> OrderingKey | None:
+    """Check `ordering_key=`: a template, a function, an `OrderingKey`, or None.
+
+    Raises:
+        InvalidOptions: It is something else.
+    """
+    if value is None or isinstance(value, OrderingKey):
+        return value
+    if isinstance(value, str) or callable(value):
+        return OrderingKey(value)
+    raise InvalidOptions(
+        option, value, "a text such as '{account}', a function of the job's arguments, OrderingKey(...) or None"
+    )
 
 
 def check_limits(option: str, value: object) -> tuple[AnyLimit, ...]:
@@ -240,7 +304,7 @@ def check_limits(option: str, value: object) -> tuple[AnyLimit, ...]:
 
 
 def limits_for_job(
-    limits: Sequence[AnyLimit],
+    limits: Sequence[AnyLimit | OrderingKey],
     task: str,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],

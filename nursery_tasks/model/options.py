@@ -10,8 +10,8 @@ from typing import Any, Final, Literal, TypedDict, cast
 
 from ..errors import InvalidOptions
 from .duration import Duration, to_optional_seconds, to_seconds
-from .keys import Keyed
-from .limits import AnyLimit, check_limits
+from .keys import Key, Keyed
+from .limits import AnyLimit, OrderingKey, check_limits, check_ordering_key
 from .retry import Retry, RetryRule
 from .slips import CALL_ONLY, Place, unknown_option
 from .windows import Debounce, Throttle, check_debounce, check_throttle
@@ -56,6 +56,7 @@ class JobOptions:
         tags: Words to find the job by.
         max_crashes: After how many dead workers the job is put aside.
         limits: How many may run at once, or start in a time.
+        ordering_key: Jobs of one key start one at a time, in the order of submission.
         delivery: Whether a started job whose worker is lost is started again, or is dead.
         debounce, throttle: How submissions that belong together in time become one job.
 
@@ -77,6 +78,7 @@ class JobOptions:
     tags: tuple[str, ...] = ()
     max_crashes: int = MAX_CRASHES
     limits: tuple[AnyLimit, ...] = ()
+    ordering_key: OrderingKey | None = None
     delivery: DeliveryMode = AT_LEAST_ONCE
     debounce: Debounce | None = None
     throttle: Throttle | None = None
@@ -88,6 +90,11 @@ class JobOptions:
             raise InvalidOptions("retry", self.retry, expected)
         if self.keyed_in_time is not None:
             self._check_time()
+
+    @property
+    def all_limits(self) -> tuple[AnyLimit | OrderingKey, ...]:
+        """The limits, after the turn of the ordering key."""
+        return self.limits if self.ordering_key is None else (self.ordering_key, *self.limits)
 
     def changed_by(self, given: GivenOptions) -> JobOptions:
         """Return a copy with what a user gave, checked.
@@ -106,7 +113,7 @@ class JobOptions:
     @property
     def keyed(self) -> tuple[Keyed, ...]:
         """All that has a key which is made of the arguments."""
-        return (*self.limits, *(each for each in (self.debounce, self.throttle) if each is not None))
+        return (*self.all_limits, *(each for each in (self.debounce, self.throttle) if each is not None))
 
     def _check_time(self) -> None:
         if self.debounce is not None and self.throttle is not None:
@@ -137,6 +144,7 @@ class DefaultOptions(TypedDict, total=False):
     tags: tuple[str, ...] | list[str]
     max_crashes: int
     limits: Sequence[AnyLimit] | AnyLimit
+    ordering_key: OrderingKey | Key | None
     delivery: DeliveryMode
     debounce: Debounce | None
     throttle: Throttle | None
@@ -260,6 +268,7 @@ _CHECKS: dict[str, tuple[str, Any]] = {  # public word -> (field of JobOptions, 
     "tags": ("tags", _check_tags),
     "max_crashes": ("max_crashes", _check_count),
     "limits": ("limits", check_limits),
+    "ordering_key": ("ordering_key", check_ordering_key),
     "delivery": ("delivery", _check_delivery),
     "debounce": ("debounce", check_debounce),
     "throttle": ("throttle", check_throttle),

@@ -31,6 +31,7 @@ _OTHER_WORDS: Final = {  # what other libraries, and habit, call it -> what it i
     **dict.fromkeys(("concurrency", "max_concurrency"), "limits=[Concurrency(3)]"),
     **dict.fromkeys(("cron", "crontab", "run_every", "periodic", "interval"), 'schedule=cron("0 2 * * *"), or every(60)'),
     **dict.fromkeys(("max_instances", "coalesce", "misfire_grace_time"), "overlap='skip' and catch_up='one' beside schedule="),
+    **dict.fromkeys(("order_by", "group_id", "message_group", "partition_key"), 'ordering_key="{account}"'),
     **dict.fromkeys(("acks_late", "acks_early", "ack_late", "at_most_once"), 'delivery="at_most_once", or "at_least_once"'),
     "bind": "nothing: current_job() is the job, in any function",
     "cls": "class Fetch(TaskClass), and app.task(Fetch)",

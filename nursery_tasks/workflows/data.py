@@ -24,7 +24,7 @@ _DEFAULTS: Final = JobOptions()
 class OptionsData(msgspec.Struct, frozen=True, omit_defaults=True):
     """The fields of `JobOptions`, where they are not as they come.
 
-    Limits do not travel, nor does a debounce or a throttle: the worker's own task has them.
+    Limits do not travel, nor does an ordering key, a debounce or a throttle: the worker's own task has them.
     """
 
     queue: str = _DEFAULTS.queue
@@ -95,8 +95,11 @@ def options_to_data(task: str, options: JobOptions, own: JobOptions | None) -> O
         own: Those of the task itself; None: it is not known here.
 
     Raises:
-        InvalidOptions: There are limits, or a debounce or throttle, other than the task's own.
+        InvalidOptions: There are limits, an ordering key, or a debounce or throttle, other than the task's own.
     """
+    if options.ordering_key is not None and (own is None or options.ordering_key != own.ordering_key):
+        expected = f"that of {task} itself, or no flow that is enqueued: one that is given by options() cannot travel in it"
+        raise InvalidOptions("ordering_key", options.ordering_key, expected)
     if options.limits and (own is None or options.limits != own.limits):
         expected = f"those of {task} itself, or no flow that is enqueued: limits given by options() cannot travel in it"
         raise InvalidOptions("limits", options.limits, expected)
@@ -122,4 +125,4 @@ def options_from_data(data: OptionsData | None, own: JobOptions | None) -> JobOp
     given["changed"] = frozenset(data.changed)
     if own is None:
         return JobOptions(**given)
-    return JobOptions(**given, limits=own.limits, debounce=own.debounce, throttle=own.throttle)
+    return JobOptions(**given, limits=own.limits, ordering_key=own.ordering_key, debounce=own.debounce, throttle=own.throttle)

@@ -1029,6 +1029,81 @@ class ExcessWaitsAlways(MemoryBroker):
         )
 
 
+# --- ordering keys --------------------------------------------------------------------------------
+
+
+@mutant
+class TurnsArePlainLimits(MemoryBroker):
+    def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
+        return super().submit([msgspec.structs.replace(job, limits=tuple(map(_without_order, job.limits))) for job in jobs])
+
+
+def _without_order(limit: Limit) -> Limit:
+    return msgspec.structs.replace(limit, ordered=False)
+
+
+@mutant
+class RetriesGiveTheTurnOn(Gates):
+    def follow(self, job: Job, before: JobState, after: JobState) -> None:
+        super().follow(job, before, after)
+        if after in WAITING:
+            self.give_turn_back(job)
+
+
+@mutant
+class DelaysGiveTheTurnOn(Gates):
+    def follow(self, job: Job, before: JobState, after: JobState) -> None:
+        super().follow(job, before, after)
+        if after is JobState.SCHEDULED:
+            self.give_turn_back(job)
+
+
+@mutant
+class WaitingJobsEndWithTheTurn(Gates):
+    def follow(self, job: Job, before: JobState, after: JobState) -> None:
+        if not (after in ENDED and before in WAITING):
+            super().follow(job, before, after)
+
+
+@mutant
+class PurgedJobsKeepTheTurn(JobTable):
+    def drop(self, job: Job) -> None:
+        job.has_turn = False
+        super().drop(job)
+
+
+@mutant
+class PrioritiesOvertakeInLine(JobTable):
+    def add(self, submitted: Submission, now: float) -> Job:
+        job = super().add(submitted, now)
+        if job.gate is not None:
+            self.gates.leave(job)
+            job.turn -= 1_000 * submitted.priority
+            self.gates.enter(job)
+        return job
+
+
+@mutant
+class RequeuedJobsStandWhereTheyStood(JobTable):
+    def line_up_last(self, job: Job) -> None:
+        """Stay."""
+
+
+@mutant
+class OthersPassWhoeverWaitsElsewhere(Gates):
+    def move(self, job: Job, limit: Limit) -> None:
+        self.give_turn_back(job)
+        super().move(job, limit)
+
+
+@mutant
+class EndsOfTurnsAreNotTold(Gates):
+    def give_turn_back(self, job: Job) -> None:
+        opened = set(self.opened)
+        super().give_turn_back(job)
+        self.opened = opened
+
+
 @mutant
 class RatesHaveNoBurst(Gates):
     def has_room(self, limit: Limit, now: float) -> bool:

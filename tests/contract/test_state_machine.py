@@ -83,17 +83,30 @@ class MemoryMachine(BrokerMachine):
         ):
             assert {job.submitted.id for job in jobs if job.state is state and job.gate is None} <= queued
         gates = table.gates
-        assert all((job.gate is not None) == (job.state is JobState.READY and bool(job.submitted.limits)) for job in jobs)
+        ready = [job for job in jobs if job.state is JobState.READY]
+        assert all((job.gate is not None) == (gates.next_of(job) is not None) for job in ready)
+        assert all(job.gate is None or job.state is JobState.READY for job in jobs)
         lines = {
             gate.id: {entry[-1].submitted.id for entry in gate.line if entry[-1].gate is gate} for gate in gates._gates.values()
         }
+        assert all(job.state not in ENDED and job.submitted.limits[0].ordered for job in jobs if job.has_turn)
+        turns = [(job.submitted.limits[0].name, job.submitted.id) for job in jobs if job.has_turn]
+        assert len({name for name, _ in turns}) == len(turns)
+        assert all(
+            job.has_turn for job in jobs if job.submitted.limits and job.submitted.limits[0].ordered and job.state in HELD
+        )
         assert {job.submitted.id: job.gate.id for job in jobs if job.gate} == {
             job_id: gate_id for gate_id, line in lines.items() for job_id in line
         }
         assert {gate.id: gate.count for gate in gates._gates.values()} == {
             gate_id: len(line) for gate_id, line in lines.items()
         }
-        held = [(limit.name, job.submitted.id) for job in table.held.values() for limit in job.submitted.limits if limit.most]
+        held = [
+            (limit.name, job.submitted.id)
+            for job in table.held.values()
+            for limit in job.submitted.limits
+            if limit.most and not limit.ordered
+        ] + turns
         assert sorted((name, job_id) for name, group in gates.held.items() for job_id in group) == sorted(held)
         schedules = self.twins.oracle._state.schedules
         assert schedules._looks == sorted(

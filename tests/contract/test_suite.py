@@ -47,6 +47,7 @@ def test_a_report_names_what_was_left_out_and_why() -> None:
         Feature.DELAYS,
         Feature.ONCE,
         Feature.WINDOWS,
+        Part.LIMITS,
         Part.LOCKS,
         Part.PARKING,
         Part.SCHEDULES,

@@ -23,7 +23,7 @@ ALONE = {
     "full_queue": "mail is full: 5 jobs wait there\n50 mails were sent, and no more than 5 have waited",
     "errors": "cancelled: changed my mind",
     "limits": "at most 2 at once from one host",
-    "order_and_once": "invoice 7 is dead: the worker stops; it had started, and is delivered at most once",
+    "order_and_once": "bert: [0, 1, 2, 3, 4]\ninvoice 7 is dead: the worker stops; it had started, and is delivered",
     "other_languages": "1 + 2 = 3",
     "flows": "document 2: 1 lines, mostly 'rivers'",
     "resources": "hello /a, hello /b, hello /c\nclient closed",

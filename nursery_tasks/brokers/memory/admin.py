@@ -57,6 +57,7 @@ class MemoryAdmin:
             for job in purged:
                 table.drop(job)
                 call.hints.add("outcome", job.submitted.id)
+            table.gates.tell_opened(call.hints)
             return len(purged)
 
     def pause(self, queue: str) -> None:

@@ -29,11 +29,11 @@ All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says
     out:<name>       LIST    replies to other programs, which take them from its left; it has a time to live
     seq              STRING  the last n, token of a lock and version of a schedule; it stays, too
 
-    line:<gate>      ZSET    n of ready jobs that stand at a gate, scored as in `ready`
+    line:<gate>      ZSET    n of ready jobs that stand at a gate, scored as in `ready`; of an ordering key, by their turns
     open:<queue>     ZSET    gates of the queue that may have room, scored with the score of their first, or a lower one
     closed           ZSET    gates that wait for a rate, scored with the moment when it has room again
     gates:<limit>    SET     gates of a limit at which somebody stands
-    held:<limit>     SET     n of the limit's jobs that workers hold
+    held:<limit>     SET     n of the limit's jobs that workers hold; of an ordering key, the one that has its turn
     rates            ZSET    limits that are rates, scored with `full_at`: see `model.limits`; until that has passed
     limits           ZSET    limits that have gates or hold jobs, all scored 0: the listing
 
@@ -108,7 +108,8 @@ class Description(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class FullDescription(Description, frozen=True, array_like=True, gc=False):
     """The same of a job with limits, or one that is delivered at most once."""
 
-    limits: tuple[tuple[str, str, int, float, float, bool], ...] | None = None  # name, rule, most, interval, tolerance, rejects
+    # name, rule, most, interval, tolerance, rejects, ordered
+    limits: tuple[tuple[str, str, int, float, float, bool, bool], ...] | None = None
     once: bool = False
 
 
@@ -120,9 +121,10 @@ def describe(job: Submission) -> Description:
     return Description(*facts)
 
 
-def _to_places(limits: Sequence[Limit]) -> tuple[tuple[str, str, int, float, float, bool], ...]:
+def _to_places(limits: Sequence[Limit]) -> tuple[tuple[str, str, int, float, float, bool, bool], ...]:
     return tuple(
-        (each.name, each.rule, each.most, each.interval_seconds, each.tolerance_seconds, each.rejects) for each in limits
+        (each.name, each.rule, each.most, each.interval_seconds, each.tolerance_seconds, each.rejects, each.ordered)
+        for each in limits
     )
 
 

@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Final
 
 from ...model.delivery import JOB_OWNER_SECONDS, KEPT_SECONDS
-from ...model.limits import no_room
+from ...model.limits import ORDER, no_room
 from ...model.options import DEAD_TTL_SECONDS, HARD_PAYLOAD_BYTES, MAX_CRASHES, RESULT_TTL_SECONDS
 from ...model.reasons import OWNER_ENDED, OWNER_GONE
 from ..common.states import NUMBERS
@@ -50,6 +50,7 @@ def read_scripts(version: tuple[int, ...]) -> dict[str, Script]:
     constants |= {"CLAIM_LOOKS": CLAIM_LOOKS, "CRASH_STEP": CRASH_STEP, "PARKED_LOOKS": PARKED_LOOKS}
     head = f"local {', '.join(constants)} = {', '.join(str(value) for value in constants.values())}\n"
     head += f"local OWNER_GONE, OWNER_ENDED, NO_ROOM = {OWNER_GONE!r}, {OWNER_ENDED!r}, {no_room('')!r}\n"
+    head += f"local ORDER = {ORDER!r}\n"
     head += (folder / "common.lua").read_text()
     scripts: dict[str, Script] = {}
     for name in _NAMES:

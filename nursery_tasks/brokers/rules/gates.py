@@ -8,6 +8,11 @@ at the open gates of the queue. When a job has room at its own gate and none in 
 
 What is held is a set of jobs, kept by the moves of the table, and no counter: nothing can drift.
 
+The turn of an ordering key is a limit, too, for one job at a time, and the first limit of each job that has it. Three things
+are different there. Its line is in the order of submission; among other gates it stands where its first would. Who is at the
+front takes the turn also when it has no room in another of its limits, and waits for that one with it. And the turn is given
+back when the job has ended, or is gone, and not before: who has it stands in that line no more, however often it comes back.
+
 Heaps are cleaned late, as a `timeline` is.
 """
 
@@ -18,6 +23,7 @@ from heapq import heapify, heappop, heappush
 
 from ...model.limits import Limit, gate_of
 from ...model.listing import LimitRecord
+from ...model.states import ENDED, HELD, JobState
 from ..common.hints import Hints
 from .job import Entry, Gate, Job, Place
 
@@ -46,7 +52,8 @@ class Gates:
 
     def enter(self, job: Job) -> None:
         """Let a job that became ready stand in line."""
-        limit = job.waits_at or job.submitted.limits[0]
+        limit = self.next_of(job)
+        assert limit is not None
         queue = job.submitted.queue
         gate = self._gates.get(gate_of(limit, queue))
         if gate is None:
@@ -55,7 +62,7 @@ class Gates:
             self._of.setdefault(limit.name, {})[gate.id] = gate
         job.waits_at, job.gate = limit, gate
         gate.count += 1
-        heappush(gate.line, job.place)
+        heappush(gate.line, job.place_at(limit))
         if gate.is_open:
             self._note_open(gate)
 
@@ -71,23 +78,57 @@ class Gates:
             if not self._of[gate.limit.name]:
                 del self._of[gate.limit.name]
 
+    def next_of(self, job: Job) -> Limit | None:
+        """Return the limit in whose line a job stands when it is ready; None: it needs to stand in none."""
+        if job.waits_at is not None:
+            return job.waits_at
+        limits = job.submitted.limits[1:] if job.has_turn else job.submitted.limits
+        return limits[0] if limits else None
+
+    def follow(self, job: Job, before: JobState, after: JobState) -> None:
+        """Count what a move changes of a job with limits."""
+        if after in HELD and before not in HELD:
+            self.take_room(job)
+        elif before in HELD and after not in HELD:
+            self.give_room_back(job)
+        if after in ENDED:
+            self.give_turn_back(job)
+
     def take_room(self, job: Job) -> None:
         """Count a job that a worker holds from now on."""
         for limit in job.submitted.limits:
-            if limit.most:
+            if limit.most and not limit.ordered:
                 self.held.setdefault(limit.name, {})[job.submitted.id] = job
 
     def give_room_back(self, job: Job) -> None:
         """Count it no more, and open the gates of its limits."""
         for limit in job.submitted.limits:
-            if limit.most:
-                held = self.held[limit.name]
-                del held[job.submitted.id]
-                if not held:
-                    del self.held[limit.name]
-                for gate in self._of.get(limit.name, {}).values():
-                    if not gate.is_open:
-                        self._do_open(gate)
+            if limit.most and not limit.ordered:
+                self._give_back(job, limit)
+
+    def take_turn(self, job: Job) -> None:
+        """Let a job have the turn of its ordering key, if it has one."""
+        limit = job.submitted.limits[0]
+        if limit.ordered:
+            self.held.setdefault(limit.name, {})[job.submitted.id] = job
+            job.has_turn = True
+            if job.waits_at == limit:
+                job.waits_at = None
+
+    def give_turn_back(self, job: Job) -> None:
+        """Let the next one have it; the job has ended, or is gone."""
+        if job.has_turn:
+            job.has_turn, job.waits_at = False, None
+            self._give_back(job, job.submitted.limits[0])
+
+    def _give_back(self, job: Job, limit: Limit) -> None:
+        held = self.held[limit.name]
+        del held[job.submitted.id]
+        if not held:
+            del self.held[limit.name]
+        for gate in self._of.get(limit.name, {}).values():
+            if not gate.is_open:
+                self._do_open(gate)
 
     # --- claims -------------------------------------------------------------------------------------------------------
 
@@ -113,7 +154,8 @@ class Gates:
 
     def blocker(self, job: Job, now: float) -> Limit | None:
         """Return the first limit of a job that has no room."""
-        return next((limit for limit in job.submitted.limits if not self.has_room(limit, now)), None)
+        limits = job.submitted.limits[1:] if job.has_turn else job.submitted.limits
+        return next((limit for limit in limits if not self.has_room(limit, now)), None)
 
     def close(self, gate: Gate) -> None:
         """Close a gate without room."""

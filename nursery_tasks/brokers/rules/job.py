@@ -21,7 +21,8 @@ class Job:
     `due_at` moves on when the job comes back; `expires_at` stays where the submission put it, until a requeue takes it
     away, and so does the owner, unless `detach` is first. `created_at` is when it was submitted or requeued. `token` is empty
     while nobody holds the job. `gate` is where a ready job with limits stands in line; `waits_at` says for which of them, also
-    when it comes back. `parked` is the name under which a worker has parked it, until it is claimed.
+    when it comes back, or for none. `turn` is its place among those with its ordering key; `has_turn`: it is the one that may
+    start. `parked` is the name under which a worker has parked it, until it is claimed.
     """
 
     submitted: Submission
@@ -47,6 +48,8 @@ class Job:
     outcome: bytes | None = None  # of the job once it has ended; before that, of the last attempt that failed
     gate: Gate | None = None
     waits_at: Limit | None = None
+    turn: int = 0
+    has_turn: bool = False
     parked: str | None = None
     held_elsewhere: bool = False  # by a worker of another process, as it has said: a cancel can only be asked for
     dropped: bool = False  # it is in no table any more; entries of it that are left anywhere count for nothing
@@ -60,6 +63,10 @@ class Job:
     def place(self) -> Entry:
         """Where it stands in its queue: the entry that it has there."""
         return -self.submitted.priority, self.sequence + CRASH_STEP * self.crashes, self.sequence, self
+
+    def place_at(self, limit: Limit) -> Entry:
+        """Where it stands in the line for a limit: for its turn in the order of submission, and else as in its queue."""
+        return (0, self.turn, self.sequence, self) if limit.ordered else self.place
 
     @property
     def drop_at(self) -> float:
@@ -146,7 +153,12 @@ class Gate:
     opens_at: float | None = None  # of a closed one: when its rate has room; None: when a held job gives its place back
 
     def first(self) -> Place | None:
-        """Return the place of the first who stands here."""
-        while self.line and self.line[0][3].gate is not self:
+        """Return the place in the queue of the first who stands here."""
+        while self.line and not self._stands(self.line[0]):
             heappop(self.line)
-        return self.line[0][:2] if self.line else None
+        return self.line[0][3].place[:2] if self.line else None
+
+    def _stands(self, entry: Entry) -> bool:
+        """Whether an entry counts: its job has not gone, or come again to stand behind others."""
+        job = entry[3]
+        return job.gate is self and (not self.limit.ordered or job.turn == entry[1])

@@ -80,11 +80,16 @@ class StateMachine:
         self, ids: Sequence[str], reason: str | None, owner: bytes | None, now: float, hints: Hints
     ) -> list[CancelAnswer]:
         if owner is None:
-            return [self.moves.cancel(job_id, reason, now, hints) for job_id in ids]
-        return [self.owners.cancel_one_of(owner, job_id, reason, now, hints) for job_id in ids]
+            answers = [self.moves.cancel(job_id, reason, now, hints) for job_id in ids]
+        else:
+            answers = [self.owners.cancel_one_of(owner, job_id, reason, now, hints) for job_id in ids]
+        self.table.gates.tell_opened(hints)
+        return answers
 
     def renew_owners(self, owners: Sequence[bytes], lease_seconds: float, now: float, hints: Hints) -> list[bool]:
-        return [self.owners.renew(owner, lease_seconds, now, hints) for owner in owners]
+        answers = [self.owners.renew(owner, lease_seconds, now, hints) for owner in owners]
+        self.table.gates.tell_opened(hints)
+        return answers
 
     def outcomes(self, ids: Sequence[str]) -> list[Stored | None]:
         jobs = [self.table.jobs.get(job_id) for job_id in ids]

@@ -96,6 +96,7 @@ class Moves:
         job.worker = job.started_at = job.ended_at = job.progress = job.outcome = job.cancel_reason = None
         job.parked = None
         job.cancel_asked = False
+        self.table.line_up_last(job)
         self.table.move(job, "requeue", JobState.READY)
         hints.add("work", job.submitted.queue)
         return True

@@ -58,7 +58,7 @@ class JobOrder:
 
     def stand(self, job: Job) -> None:
         """Let a job that is ready stand where claims look."""
-        if job.submitted.limits:
+        if self.gates.next_of(job) is not None:
             self.gates.enter(job)
         else:
             heappush(self._ready.setdefault(job.submitted.queue, []), job.place)
@@ -123,6 +123,8 @@ class JobOrder:
         if job.is_late(now):
             return None, heappop(gate.line)
         blocker = self.gates.blocker(job, now)
+        if blocker is None or not blocker.rejects:
+            self.gates.take_turn(job)
         if blocker is None:
             self.gates.count_start(job, now)
             return job, None

@@ -38,6 +38,7 @@ class JobTable:
         expires_at = submitted.expires_at(due_at)
         state = JobState.SCHEDULED if due_at > now else JobState.READY
         job = Job(submitted, next(self._sequence), now, due_at, expires_at, state, submitted.owner)
+        job.turn = job.sequence
         if submitted.ended is not None:
             job.state, job.ended_at, job.outcome = submitted.ended, now, submitted.outcome
         self.jobs[submitted.id] = job
@@ -47,6 +48,8 @@ class JobTable:
     def replace(self, job: Job, submitted: Submission, due_at: float) -> None:
         """Let a scheduled job be another submission from now on, with its own id, owner and place."""
         self._leave(job)
+        self.gates.give_turn_back(job)
+        job.turn, job.waits_at = job.sequence, None
         job.submitted = msgspec.structs.replace(submitted, id=job.submitted.id)
         job.due_at, job.expires_at = due_at, submitted.expires_at(due_at)
         self._enter(job)
@@ -58,8 +61,8 @@ class JobTable:
             raise RuntimeError(f"{job.submitted.id}: no move {move!r} leads from {before} to {after}")
         self._leave(job)
         job.state = after
-        if job.submitted.limits and (before in HELD) != (after in HELD):
-            (self.gates.take_room if after in HELD else self.gates.give_room_back)(job)
+        if job.submitted.limits:
+            self.gates.follow(job, before, after)
         self._enter(job)
 
     # For the length of a claim these two move a job and leave its entries by time alone, or each claim would add some.
@@ -83,6 +86,10 @@ class JobTable:
         self._count(job)
         self._order.parked.add(job)
 
+    def line_up_last(self, job: Job) -> None:
+        """Let a job stand behind all who have its ordering key, from now on."""
+        job.turn = next(self._sequence)
+
     def detach(self, job: Job) -> None:
         """Take a job that has not ended away from its owner."""
         self._disown(job)
@@ -91,6 +98,7 @@ class JobTable:
     def drop(self, job: Job) -> None:
         """Forget a job that nobody holds."""
         self._leave(job)
+        self.gates.give_turn_back(job)
         job.dropped = True
         del self.jobs[job.submitted.id]
 

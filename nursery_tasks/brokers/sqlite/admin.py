@@ -9,14 +9,16 @@ import apsw
 import msgspec
 
 from ...errors import InvalidOptions
+from ...model.limits import ORDER
 from ...model.listing import JobFilter, JobRecord, QueueRecord, WorkerRecord
 from ...model.states import HELD, JobState
 from ..common.hints import Hints
 from ..common.states import NUMBERS
+from .cancelling import tell_openings
 from .database import Database
 from .listing import find_job, list_jobs, list_queues, list_workers
 from .schema import ENDED, NOT_ENDED, READY, SUCCEEDED, is_needed
-from .statements import execute, fetch, fetch_value
+from .statements import execute, fetch
 from .wakeup import Audience
 
 _PURGE: Final = f"""
@@ -30,13 +32,16 @@ _PAUSE: Final = "INSERT INTO paused (queue) VALUES (?) ON CONFLICT DO NOTHING"
 _RESUME: Final = "DELETE FROM paused WHERE queue = ?"
 _REQUEUE: Final = f"""
     UPDATE job SET state = {READY}, at = NULL, created = ?2, due = ?2, expires = NULL, owner = NULL, attempts = 0, crashes = 0,
-        lapses = 0, worker = NULL, cancel = NULL, started = NULL, ended = NULL, progress = NULL, outcome = NULL, parked = NULL
+        lapses = 0, worker = NULL, cancel = NULL, started = NULL, ended = NULL, progress = NULL, outcome = NULL, parked = NULL,
+        gate = iif(turn IS NULL, gate, '{ORDER} ' || queue || ' ' || json_extract(limits, '$[0][0]')),
+        turn = iif(turn IS NULL, NULL, (SELECT seq + 1 FROM sqlite_sequence WHERE name = 'job'))
     WHERE id = ?1 AND {ENDED} AND state <> {SUCCEEDED} AND NOT EXISTS (
         SELECT 1 FROM job AS other WHERE other.key IS NOT NULL AND other.{NOT_ENDED}
             AND other.task = job.task AND other.key = job.key
     )
-    RETURNING queue
+    RETURNING queue, turn IS NOT NULL
 """
+_USE_UP: Final = "UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'job'"
 _BEAT: Final = "INSERT INTO worker (name, until, record) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET until = ?2, record = ?3"
 _LEAVE: Final = "DELETE FROM worker WHERE name = ?"
 
@@ -62,12 +67,14 @@ class SqliteAdmin:
             raise InvalidOptions("states", sorted(states), "states in which no worker holds the job")
         text = _PURGE.format(", ".join(str(NUMBERS[state]) for state in states))
 
-        def work(cursor: apsw.Cursor, now: float) -> list[str]:
-            return [job_id for (job_id,) in fetch(cursor, text, queue, max(limit, 0))]
+        def work(cursor: apsw.Cursor, now: float) -> tuple[list[str], Hints]:
+            hints = Hints()
+            found = [job_id for (job_id,) in fetch(cursor, text, queue, max(limit, 0))]
+            hints.add_all("outcome", found)
+            tell_openings(cursor, hints)
+            return found, hints
 
-        purged = self._database.write(work, durable=True)
-        hints = Hints()
-        hints.add_all("outcome", purged)
+        purged, hints = self._database.write(work, durable=True)
         self._audience.tell(hints)
         return len(purged)
 
@@ -82,7 +89,7 @@ class SqliteAdmin:
 
     def requeue(self, ids: Sequence[str]) -> list[bool]:
         def work(cursor: apsw.Cursor, now: float) -> list[str | None]:
-            return [fetch_value(cursor, _REQUEUE, job_id, now) for job_id in ids]
+            return [_requeue(cursor, now, job_id) for job_id in ids]
 
         queues = self._database.write(work, durable=True)
         hints = Hints()
@@ -102,3 +109,14 @@ class SqliteAdmin:
 
     def list_workers(self) -> list[WorkerRecord]:
         return self._database.browse(lambda cursor: list_workers(cursor, self._database.clock()))
+
+
+def _requeue(cursor: apsw.Cursor, now: float, job_id: str) -> str | None:
+    """Make an ended job ready again; return its queue, or None where that cannot be."""
+    found = fetch(cursor, _REQUEUE, job_id, now)
+    if not found:
+        return None
+    queue, has_key = found[0]
+    if has_key:  # the number is its place in line, behind all others
+        execute(cursor, _USE_UP)
+    return str(queue)

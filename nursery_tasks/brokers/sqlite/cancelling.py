@@ -21,9 +21,15 @@ _END: Final = BatchStatement(
     width=3,
     shared=1,
 )
+_OPEN: Final = "SELECT DISTINCT queue FROM gate WHERE opens = 0"
 _MARK: Final = BatchStatement(
     "UPDATE job NOT INDEXED SET cancel = ?1 FROM", "AS held WHERE seq = column1 AND cancel IS NULL", width=1, shared=1
 )
+
+
+def tell_openings(cursor: apsw.Cursor, hints: Hints) -> None:
+    """Hint at work in queues where a gate is open: what was given back may have opened it, and it costs nothing to look."""
+    hints.add_all("work", [queue for (queue,) in fetch(cursor, _OPEN)])
 
 
 def cancel_jobs(
@@ -53,5 +59,7 @@ def cancel_jobs(
             answers.append(CancelAnswer.CANCELLED)
         seen.add(job_id)
     _END.run(cursor, ended, now)
+    if ended:  # one that had its turn may have waited
+        tell_openings(cursor, hints)
     _MARK.run(cursor, marked, reason or "")
     return answers

@@ -17,12 +17,11 @@ import msgspec
 from ...model.delivery import Delivery
 from ...model.limits import Limit, gate_of, no_room
 from ..common.hints import Hints
-from ..protocol import CLAIM_LOOKS, CRASH_STEP
+from ..protocol import CLAIM_LOOKS
 from .cancelling import cancel_jobs
 from .claiming import IN_TIME, mark, read_marked
 from .owning import TOKEN_BYTES
-from .schema import CLAIMED, PLACE, PLAIN, READY
-from .schema import SCORE as _SCORE
+from .schema import CLAIMED, PLACE, PLAIN, READY, SCORE, STAND
 from .statements import BatchStatement, array, execute, fetch, fetch_value, integers
 
 _GATES: Final = 64  # that are read at once
@@ -36,20 +35,20 @@ _FIND_GATES: Final = """
         SELECT id, first FROM gate WHERE queue = ?1 AND opens = 0 AND first > ?2 ORDER BY first, id LIMIT ?3
     )
 """
-_JOB: Final = f"json_array(gate, {_SCORE}, seq, id, NOT {IN_TIME}, json(limits))"
+_JOB: Final = f"json_array(gate, {STAND}, {SCORE}, seq, id, NOT {IN_TIME}, json(limits))"
 _FIND_FIRST: Final = f"""
     SELECT json_group_array({_JOB}) FROM carray(?1) AS gates CROSS JOIN job WHERE seq IN (
         SELECT other.seq FROM job AS other WHERE other.gate = gates.value AND other.state = {READY}
-        ORDER BY other.priority DESC, other.seq + {CRASH_STEP} * other.crashes, other.seq LIMIT ?3
+        ORDER BY {STAND}, seq LIMIT ?3
     )
 """
 _FIND_NEXT: Final = f"""
     SELECT json_group_array({_JOB}) FROM (
-        SELECT * FROM job WHERE gate = ?1 AND state = {READY} AND {_SCORE} > ?4 ORDER BY priority DESC, {PLACE}, seq LIMIT ?3
+        SELECT * FROM job WHERE gate = ?1 AND state = {READY} AND {STAND} > ?4 ORDER BY {STAND}, seq LIMIT ?3
     )
 """
 _FIND_PLAIN: Final = f"""
-    SELECT json_group_array(json_array({_SCORE}, seq)) FROM (
+    SELECT json_group_array(json_array({SCORE}, seq)) FROM (
         SELECT priority, seq, crashes FROM job WHERE queue = ?1 AND {PLAIN} AND {IN_TIME}
         ORDER BY priority DESC, {PLACE}, seq LIMIT ?3
     )
@@ -63,7 +62,7 @@ _MARK: Final = f"""
     UPDATE job SET state = {CLAIMED}, token = CAST(?2 || seq AS BLOB), worker = ?3, at = ?4, started = NULL, unresponsive = 0
     WHERE seq IN (SELECT value FROM carray(?1))
 """
-_HOLD: Final = BatchStatement("INSERT INTO held (name, seq) SELECT * FROM", "WHERE column1 IS NOT NULL", width=2)
+_HOLD: Final = BatchStatement("INSERT INTO held (name, seq, stays) SELECT * FROM", "WHERE column1 IS NOT NULL", width=3)
 _COUNT: Final = BatchStatement(
     "INSERT INTO rate (name, full_at) SELECT * FROM",
     "WHERE column1 IS NOT NULL ON CONFLICT DO UPDATE SET full_at = excluded.full_at",
@@ -74,14 +73,19 @@ _CLOSE: Final = BatchStatement("UPDATE gate SET opens = column2 FROM", "AS shut 
 
 
 class _Standing(msgspec.Struct, array_like=True, gc=False):
-    """A ready job at a gate."""
+    """A ready job at a gate, where it stands there and in its queue."""
 
     gate: str
+    stand: int
     score: int
     seq: int
     id: str
     is_late: bool | int
     limits: tuple[Limit, ...]
+
+    def has_turn(self, queue: str) -> bool:
+        """Whether it has the turn of its ordering key: then it stands at the gate of another limit."""
+        return self.limits[0].ordered and gate_of(self.limits[0], queue) != self.gate
 
 
 _decode_standing = msgspec.json.Decoder(list[_Standing]).decode
@@ -102,7 +106,7 @@ def claim_in_order(
     # Of queues that are not asked for, no sweep will find the gates closed any more.
     hints.add_all("work", set(open_due(cursor, now)).difference(queues))
     order = {queue: place for place, queue in enumerate(dict.fromkeys(queues))}
-    used = _Used(cursor, now)
+    used, places = _Used(cursor, now), dict[int, int]()
     left = limit
     for queue in order:
         if left <= 0 or fetch_value(cursor, _IS_PAUSED, queue):
@@ -113,9 +117,12 @@ def claim_in_order(
             continue
         plan.make(left)
         left -= len(plan.taken)
+        places |= {seq: place for place, seq in enumerate(plan.taken)}
         plan.write(cursor, now, token, worker, until, hints)
     used.write(cursor)
-    return (read_marked(cursor, now, order, token, until) if left < limit else []), hints
+    found = read_marked(cursor, now, order, token, until) if left < limit else []
+    found.sort(key=lambda delivery: (order[delivery.queue], places.get(delivery.address, 0)))
+    return found, hints
 
 
 class _Used:
@@ -125,7 +132,7 @@ class _Used:
         self._cursor, self._now = cursor, now
         self._held: dict[str, int] = {}
         self._full_at: dict[str, float] = {}
-        self._holds: list[tuple[str, int]] = []
+        self._holds: list[tuple[str, int, bool]] = []
         self._counted: set[str] = set()
 
     def look_up(self, limits: Iterable[Limit]) -> None:
@@ -143,11 +150,12 @@ class _Used:
     def opens_at(self, limit: Limit) -> float | None:
         return None if limit.most else limit.opens_at(self._full_at[limit.name])
 
-    def take(self, job: _Standing) -> None:
-        for limit in job.limits:
+    def take(self, job: _Standing, limits: Iterable[Limit]) -> None:
+        """Let a job have room in some of its limits."""
+        for limit in limits:
             if limit.most:
                 self._held[limit.name] += 1
-                self._holds.append((limit.name, job.seq))
+                self._holds.append((limit.name, job.seq, limit.ordered))
             else:
                 self._full_at[limit.name] = limit.full_after(self._full_at[limit.name], self._now)
                 self._counted.add(limit.name)
@@ -193,7 +201,7 @@ class _Line:
         line = self._standing[job.gate]
         line.pop()
         if not line and job.gate in self._full:
-            text = fetch_value(self._cursor, _FIND_NEXT, job.gate, self._now, self._page, job.score)
+            text = fetch_value(self._cursor, _FIND_NEXT, job.gate, self._now, self._page, job.stand)
             self._keep(_decode_standing(text))
         if not self._standing[job.gate]:
             del self._standing[job.gate]
@@ -216,7 +224,7 @@ class _Line:
         for job in jobs:
             lines.setdefault(job.gate, []).append(job)
         for gate, line in lines.items():
-            self._standing[gate] = sorted(line, key=lambda job: (-job.score, -job.seq))
+            self._standing[gate] = sorted(line, key=lambda job: (-job.stand, -job.seq))
             if len(line) == self._page:
                 self._full.add(gate)
             else:
@@ -232,7 +240,7 @@ class _Plan:
     queue: str
     taken: list[int] = field(default_factory=list[int])
     refused: dict[str, list[str]] = field(default_factory=dict[str, "list[str]"])  # limit -> ids
-    moves: list[tuple[int, str]] = field(default_factory=list["tuple[int, str]"])  # seq, gate
+    moves: list[tuple[int, str | None]] = field(default_factory=list["tuple[int, str | None]"])  # seq, gate
     closes: dict[str, float | None] = field(default_factory=dict[str, "float | None"])  # gate -> when it opens
     is_cut_short: bool = False
 
@@ -253,7 +261,9 @@ class _Plan:
     def _look_at(self, job: _Standing) -> bool:
         """Look at one who stands at an open gate; say whether it may go."""
         self.used.look_up(job.limits)
-        blockers = [limit for limit in job.limits if not self.used.has_room(limit)]
+        has_turn = job.has_turn(self.queue)
+        wanted = job.limits[1:] if has_turn else job.limits
+        blockers = [limit for limit in wanted if not self.used.has_room(limit)]
         for limit in blockers:
             if not limit.rejects and gate_of(limit, self.queue) == job.gate:
                 self._close(job.gate, limit)
@@ -262,13 +272,18 @@ class _Plan:
         self.line.pass_on(job)
         if job.is_late:
             return False
+        takes_turn = job.limits[0].ordered and not has_turn
         if not blockers:
-            self.used.take(job)
+            self.used.take(job, wanted)
             self.taken.append(job.seq)
+            if takes_turn:  # where it stands when it comes back
+                self.moves.append((job.seq, gate_of(job.limits[1], self.queue) if len(job.limits) > 1 else None))
             return True
         if blockers[0].rejects:
             self.refused.setdefault(blockers[0].name, []).append(job.id)
         else:
+            if takes_turn:
+                self.used.take(job, job.limits[:1])
             gate = gate_of(blockers[0], self.queue)
             self.moves.append((job.seq, gate))
             self._close(gate, blockers[0])

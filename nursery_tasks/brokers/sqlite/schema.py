@@ -7,7 +7,8 @@
     inbox(seq, queue, body, raw)   what other programs put in; a claim or a sweep makes jobs of it
     outbox(seq, name, body, at)    replies to them; they take them out
     gate(id, queue, ...)           where ready jobs stand in line for a limit: see `brokers/rules/gates.py`; while any do
-    held(name, seq)                the jobs of each limit that workers hold, if it counts what is held
+    held(name, seq, stays)         the jobs of each limit that workers hold, if it counts what is held; stays 1: the one that
+                                   has the turn of an ordering key, until it has ended
     rate(name, full_at)            how far a limit that is a rate is used up: see `model.limits`
     open_window(name, id, until)   the job that stands for all submissions of a name until then: see `model.windows`
     lock(name, place, ...)         who stands in line for a lock; the first has it, once there is a token
@@ -34,8 +35,9 @@ Columns of `job`. Moments are epoch seconds on the broker's clock.
     tags         as a JSON array; NULL for none
     raw          1: the payload is no message, but what another program put in
     once         1: its start is its last: it is delivered at most once
-    gate         where it stands in line while it is ready, or will; NULL: it has no limits
+    gate         where it stands in line while it is ready, or will; NULL: it has no limits, or none but a turn that it has
     limits       as a JSON array of `Limit`; NULL for none
+    turn         of a job with an ordering key, its place in that line: 0: that of its submission; else from a requeue
     parked       while it is scheduled: the name under which a worker has parked it; after that until its next return the same
     parked_until its `at` when it was parked; when it is another one, a program that does not know parking has moved the job
     keep         seconds that an outcome is kept
@@ -83,9 +85,10 @@ PARKED: Final = f"state = {SCHEDULED} AND parked IS NOT NULL"
 STILL_PARKED: Final = f"{PARKED} AND parked_until = at"
 MAY_EXPIRE: Final = f"expires IS NOT NULL AND state < {CLAIMED} AND attempts = 0 AND crashes = 0"
 
-# Where a job stands among those of its priority; and the same in one number.
+# Where a job stands among those of its priority; and the same in one number. And where it stands at a gate.
 PLACE: Final = f"seq + {CRASH_STEP} * crashes"
 SCORE: Final = f"(19 - priority) * 70368744177664 + {PLACE}"
+STAND: Final = f"CASE WHEN turn IS NULL THEN {SCORE} WHEN turn = 0 THEN seq ELSE turn END"
 
 _STATE_NAMES: Final = " ".join(f"WHEN {number} THEN '{state}'" for number, state in enumerate(STATES))
 
@@ -126,8 +129,8 @@ _ENTER: Final = f"""
 _LEAVE: Final = f"""
     DELETE FROM gate WHERE id = old.gate AND NOT EXISTS (SELECT 1 FROM job WHERE job.gate = old.gate AND job.state = {READY});
     UPDATE gate SET first = (
-        SELECT {SCORE} FROM job WHERE job.gate = old.gate AND job.state = {READY} ORDER BY priority DESC, {PLACE} LIMIT 1
-    ) WHERE id = old.gate AND first = {_score("old")};
+        SELECT {SCORE} FROM job WHERE job.gate = old.gate AND job.state = {READY} ORDER BY {STAND}, seq LIMIT 1
+    ) WHERE id = old.gate AND (first = {_score("old")} OR old.turn IS NOT NULL);
 """
 _LIMITS: Final = """
 CREATE TABLE gate (
@@ -136,7 +139,9 @@ CREATE TABLE gate (
 CREATE INDEX gate_open ON gate(queue, first) WHERE opens = 0;
 CREATE INDEX gate_closed ON gate(opens) WHERE opens > 0;
 CREATE INDEX gate_name ON gate(name);
-CREATE TABLE held (name TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (name, seq)) WITHOUT ROWID;
+CREATE TABLE held (
+    name TEXT NOT NULL, seq INTEGER NOT NULL, stays INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (name, seq)
+) WITHOUT ROWID;
 CREATE INDEX held_seq ON held(seq);
 CREATE TABLE rate (name TEXT PRIMARY KEY, full_at REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE lock (
@@ -150,25 +155,32 @@ CREATE TABLE open_window (name TEXT PRIMARY KEY, id TEXT NOT NULL, until REAL NO
 CREATE INDEX open_window_until ON open_window(until);
 """
 _LINES: Final = f"""
-CREATE INDEX job_gate ON job(gate, priority DESC, {PLACE}) WHERE {IN_LINE};
+CREATE INDEX job_gate ON job(gate, {STAND}) WHERE {IN_LINE};
 CREATE TRIGGER job_enters AFTER INSERT ON job WHEN new.gate IS NOT NULL AND new.state = {READY}
 BEGIN {_ENTER} END;
 CREATE TRIGGER job_comes_back AFTER UPDATE OF state, gate ON job
-    WHEN new.gate IS NOT NULL AND new.state = {READY} AND (old.state <> {READY} OR old.gate <> new.gate)
+    WHEN new.gate IS NOT NULL AND new.state = {READY} AND (old.state <> {READY} OR old.gate IS NOT new.gate)
 BEGIN {_ENTER} END;
 CREATE TRIGGER job_leaves AFTER UPDATE OF state, gate ON job
-    WHEN old.gate IS NOT NULL AND old.state = {READY} AND (new.state <> {READY} OR old.gate <> new.gate)
+    WHEN old.gate IS NOT NULL AND old.state = {READY} AND (new.state <> {READY} OR old.gate IS NOT new.gate)
 BEGIN {_LEAVE} END;
 CREATE TRIGGER job_goes AFTER DELETE ON job WHEN old.gate IS NOT NULL AND old.state = {READY}
 BEGIN {_LEAVE} END;
 """
+_FREE: Final = """
+    UPDATE gate SET opens = 0 WHERE opens IS NULL AND name IN (SELECT held.name FROM held WHERE held.seq = old.seq AND {0});
+    DELETE FROM held WHERE seq = old.seq AND {0};
+"""
 _GIVEN_BACK: Final = f"""
 CREATE TRIGGER job_is_given_back AFTER UPDATE OF state ON job
-    WHEN old.gate IS NOT NULL AND old.{HELD} AND new.state NOT IN ({CLAIMED}, {STARTED})
-BEGIN
-    UPDATE gate SET opens = 0 WHERE opens IS NULL AND name IN (SELECT held.name FROM held WHERE held.seq = old.seq);
-    DELETE FROM held WHERE seq = old.seq;
-END;
+    WHEN old.limits IS NOT NULL AND old.{HELD} AND new.state NOT IN ({CLAIMED}, {STARTED})
+BEGIN {_FREE.format("NOT stays")} END;
+CREATE TRIGGER job_had_its_turn AFTER UPDATE OF state ON job WHEN old.turn IS NOT NULL AND new.{ENDED}
+BEGIN {_FREE.format("stays")} END;
+CREATE TRIGGER job_is_another AFTER UPDATE OF turn ON job WHEN old.turn IS NOT NULL
+BEGIN {_FREE.format("stays")} END;
+CREATE TRIGGER job_goes_with_its_turn AFTER DELETE ON job WHEN old.turn IS NOT NULL
+BEGIN {_FREE.format("stays")} END;
 """
 _VIEW: Final = f"""
 CREATE VIEW jobs AS SELECT
@@ -215,6 +227,7 @@ CREATE TABLE job (
     once INTEGER NOT NULL DEFAULT 0,
     gate TEXT,
     limits TEXT,
+    turn INTEGER,
     parked TEXT,
     parked_until REAL,
     progress BLOB,
@@ -255,6 +268,7 @@ ALTER TABLE inbox ADD COLUMN raw INTEGER NOT NULL DEFAULT 0;
 _TO_4: Final = f"""
 ALTER TABLE job ADD COLUMN gate TEXT;
 ALTER TABLE job ADD COLUMN limits TEXT;
+ALTER TABLE job ADD COLUMN turn INTEGER;
 {_LIMITS}
 {_GIVEN_BACK}
 """
@@ -275,13 +289,20 @@ DROP VIEW jobs;
 {_BOUNDS}
 {_STAMP}
 """
-_FROM_4: Final = f"""
+_NO_LINES: Final = """
 DROP INDEX job_gate;
 DROP TRIGGER job_enters;
 DROP TRIGGER job_comes_back;
 DROP TRIGGER job_leaves;
 DROP TRIGGER job_goes;
+DROP TRIGGER job_is_given_back;
+ALTER TABLE job ADD COLUMN turn INTEGER;
+ALTER TABLE held ADD COLUMN stays INTEGER NOT NULL DEFAULT 0;
+"""
+_FROM_4: Final = f"""
+{_NO_LINES}
 {_TO_5}
+{_GIVEN_BACK}
 UPDATE gate SET first = (SELECT min({SCORE}) FROM job WHERE job.gate = gate.id AND job.state = {READY});
 """
 
@@ -300,5 +321,5 @@ ALTER TABLE job ADD COLUMN tags TEXT;
     2: f"{_TO_3}{_TO_4}{_TO_5}{_TO_6}",
     3: f"{_TO_4}{_TO_5}{_TO_6}",
     4: f"{_FROM_4}{_TO_6}",
-    5: _TO_6,
+    5: f"{_NO_LINES}{_LINES}{_GIVEN_BACK}{_TO_6}",
 }

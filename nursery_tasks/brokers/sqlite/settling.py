@@ -17,6 +17,7 @@ from ...model.reasons import OWNER_ENDED, pack_cancelled, pack_dead
 from ...model.states import ENDED as ENDED_STATES
 from ..common.hints import Hints
 from ..common.states import NUMBERS
+from .cancelling import tell_openings
 from .database import begin_again
 from .outbox import put_replies
 from .owning import cancel_owned, is_any_owner_a_job, is_anything_owned, let_jobs_go
@@ -65,8 +66,6 @@ _BURY: Final = f"""
     UPDATE job SET state = {DEAD}, attempts = ?2, outcome = ?3, token = NULL, ended = ?4, at = ?4 + {_KEEP} WHERE seq = ?1
 """
 
-_OPEN: Final = "SELECT DISTINCT queue FROM gate WHERE opens = 0"
-
 _NOTES: Final = (Progressed, Unresponsive)  # of a delivery that stays held
 _GIVES_BACK: Final = (Finished, Retried, Released)
 
@@ -112,11 +111,6 @@ def settle_jobs(cursor: apsw.Cursor, now: float, settlements: Sequence[Settlemen
         let_jobs_go(cursor, now, [item.delivery.id for item, done in settled if done and isinstance(item, Finished)], hints)
     tell_openings(cursor, hints)
     return answers, hints
-
-
-def tell_openings(cursor: apsw.Cursor, hints: Hints) -> None:
-    """Hint at work in queues where a gate is open: what was given back may have opened it, and it costs nothing to look."""
-    hints.add_all("work", [queue for (queue,) in fetch(cursor, _OPEN)])
 
 
 def _settle_by_kind(cursor: apsw.Cursor, now: float, settlements: Sequence[Settlement], hints: Hints) -> bool:

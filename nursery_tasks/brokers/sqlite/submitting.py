@@ -32,9 +32,9 @@ _INSERT: Final = BatchStatement(
     width=18,
 )
 _INSERT_LIMITED: Final = BatchStatement(
-    f"INSERT INTO job ({_COLUMNS}, gate, limits) SELECT * FROM",
+    f"INSERT INTO job ({_COLUMNS}, gate, limits, turn) SELECT * FROM",
     "WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING",
-    width=20,
+    width=21,
 )
 _INSERT_ENDED: Final = BatchStatement(
     f"INSERT INTO job ({_COLUMNS}, ended, outcome) SELECT * FROM",
@@ -91,11 +91,12 @@ def _insert_all(cursor: apsw.Cursor, jobs: Sequence[Submission], rows: Sequence[
     return _INSERT.run(cursor, rows)
 
 
-def _line_of(job: Submission) -> tuple[str | None, str | None]:
-    """Return what is stored of a job's limits: the gate where it stands first, and all of them."""
+def _line_of(job: Submission) -> tuple[str | None, str | None, int | None]:
+    """Return what is stored of a job's limits: the gate where it stands first, all of them, and its place if that is a turn."""
     if not job.limits:
-        return None, None
-    return gate_of(job.limits[0], job.queue), msgspec.json.encode(job.limits).decode()
+        return None, None, None
+    first = job.limits[0]
+    return gate_of(first, job.queue), msgspec.json.encode(job.limits).decode(), 0 if first.ordered else None
 
 
 def _welcome_owners(cursor: apsw.Cursor, now: float, jobs: Sequence[Submission], hints: Hints) -> Collection[bytes | None]:

@@ -12,12 +12,13 @@ from ...model.options import DEAD_TTL_SECONDS
 from ...model.reasons import pack_dead, pack_expired
 from ..common.hints import Hints
 from ..protocol import OWNED_GRACE_SECONDS
+from .cancelling import tell_openings
 from .limiting import open_due
 from .locking import drop_all_lockers
 from .outbox import HAS_OLD, drop_replies
 from .owning import sweep_owned
 from .schema import CLAIMED, DEAD, ENDED, EXPIRED, HELD, MAY_EXPIRE, NOT_ENDED, READY, SCHEDULED, STARTED, is_needed
-from .settling import end_cancelled, tell_openings
+from .settling import end_cancelled
 from .statements import BatchStatement, Row, execute, fetch, fetch_value
 from .windows import HAS_OLD as HAS_OLD_WINDOWS
 from .windows import forget_windows

@@ -30,7 +30,7 @@ _FIND: Final = f"""
 _IS_KNOWN: Final = "SELECT 1 FROM job WHERE id = ?"
 _REPLACE: Final = """
     UPDATE job SET queue = ?2, task = ?3, priority = ?4, at = ?5, due = ?5, expires = ?6, max_crashes = ?7, keep = ?8, key = ?9,
-        parent = ?10, tags = ?11, raw = ?12, once = ?13, payload = ?14, gate = ?15, limits = ?16
+        parent = ?10, tags = ?11, raw = ?12, once = ?13, payload = ?14, gate = ?15, limits = ?16, turn = ?17
     WHERE id = ?1
 """
 
@@ -75,7 +75,25 @@ def _replace(cursor: apsw.Cursor, stands: str, job: Submission, row: Row, due: f
     _, queue, task, _, priority, _, _, _, max_crashes, keep, _, key, parent, _, tags, raw, once, payload = row
     gate = gate_of(job.limits[0], job.queue) if job.limits else None
     limits = msgspec.json.encode(job.limits).decode() if job.limits else None
+    turn = 0 if job.limits and job.limits[0].ordered else None
     expires = job.expires_at(due)
-    changed = (queue, task, priority, due, expires, max_crashes, keep, key, parent, tags, raw, once, payload, gate, limits)
+    changed = (
+        queue,
+        task,
+        priority,
+        due,
+        expires,
+        max_crashes,
+        keep,
+        key,
+        parent,
+        tags,
+        raw,
+        once,
+        payload,
+        gate,
+        limits,
+        turn,
+    )
     execute(cursor, _REPLACE, stands, *changed)
     open_window(cursor, job.window.name, stands, due)

@@ -27,6 +27,7 @@ from msgspec import structs
 from ...brokers.needed import admin_of
 from ...brokers.protocol import Feature
 from ...model.delivery import LeaseState, Receipt, Submission
+from ...model.limits import Limit
 from ...model.listing import JobFilter, WorkerRecord
 from ...model.schedule import ScheduleChange
 from ...model.states import ENDED, HELD, MOVES, WAITING, JobState
@@ -71,6 +72,7 @@ class BrokerMachine(RuleBasedStateMachine):
         submitted: Job id -> what was said of it when it was stored, or took the place of what was.
         said: Payload -> the submission that it is of.
         versions: Schedule -> all versions that the oracle has given it; None at the end: it was removed.
+        turns: Ordering key -> the job of it that was claimed last, until it has ended.
     """
 
     exact_sweeps = True
@@ -85,6 +87,7 @@ class BrokerMachine(RuleBasedStateMachine):
         self.submitted: dict[str, Submission] = {}
         self.said: dict[bytes, Submission] = {}
         self.versions: dict[str, list[int | None]] = {}
+        self.turns: dict[str, str] = {}
 
     def new_harness(self) -> ContractHarness:
         """Return a harness with an empty broker on a clock of its own."""
@@ -268,8 +271,18 @@ class BrokerMachine(RuleBasedStateMachine):
             self.holders[job_id] = pair
             self.pairs.append(pair)
         self._look("claim", "cancel")
+        self._expect_turns(pairs)
         self._expect_room_is_used(queues, full=len(pairs) == limit)
         return pairs
+
+    def _expect_turns(self, pairs: Sequence[Pair]) -> None:
+        """After a claim: who had the turn of a key has ended, or is the one that has it."""
+        for pair in pairs:
+            job_id = pair[1].id
+            for limit in self.submitted[job_id].limits:
+                if limit.ordered:
+                    holder = self.turns.setdefault(limit.name, job_id)
+                    expect(holder == job_id, f"{job_id} was claimed in the turn of {holder}")
 
     def _expect_room_is_used(self, queues: list[str], full: bool) -> None:
         """After a claim: no limit holds too many, and who was passed over has no room."""
@@ -291,8 +304,16 @@ class BrokerMachine(RuleBasedStateMachine):
             job = self.submitted[record.id]
             if record.queue in queues and record.queue not in paused and job.expires_seconds is None:
                 rates = [limit for limit in job.limits if not limit.most]
-                blocked = any(limit.most and held[limit.name] >= limit.most for limit in job.limits)
+                blocked = any(
+                    limit.most and (held[limit.name] >= limit.most or (limit.ordered and self._others_live(record.id, limit)))
+                    for limit in job.limits
+                )
                 expect(bool(rates) or blocked, f"{record.id} has room in its limits and was passed over: {held}")
+
+    def _others_live(self, job_id: str, limit: Limit) -> bool:
+        """Whether another job of an ordering key has not ended: the turn may be its."""
+        others = (each for each, state in self.states.items() if each != job_id and state not in ENDED)
+        return any(limit in self.submitted[each].limits for each in others)
 
     def settle(self, batch: list[tuple[Word, Pair]]) -> None:
         items = [(self._possible(word), pair) for word, pair in batch]
@@ -379,6 +400,7 @@ class BrokerMachine(RuleBasedStateMachine):
             else:
                 expect(after in reachable, f"no move of {moves} leads {job_id} from {before} to {after}")
         self.states = states
+        self.turns = {name: job_id for name, job_id in self.turns.items() if states.get(job_id) not in (*ENDED, None)}
 
     def _fulfil(self, wish: Wish) -> tuple[Submission, Pair | None]:
         job, abilities = wish.job, self.twins.abilities

@@ -25,6 +25,7 @@ LIMITS = [
     Limit("rate/m:y", interval_seconds=5.0, tolerance_seconds=5.0),
     Limit("rate/m:y", interval_seconds=5.0, rejects=True),
 ]
+TURNS = [Limit("order:x 1", most=1, ordered=True), Limit("order:x 2", most=1, ordered=True)]  # the first limit of a job
 WINDOWS = [
     Window("debounce:x"),
     Window("debounce:x", most_seconds=15.0),
@@ -83,6 +84,11 @@ class Word:
                 return Released(delivery, self.delay_seconds, self.park)
 
 
+def _all_of(drawn: tuple[Limit, tuple[Limit, ...]]) -> tuple[Limit, ...]:
+    turn, more = drawn
+    return (turn, *more)
+
+
 delays = st.sampled_from([0.0, 0.0, 0.5, 5.0, 20.0])
 leases = st.sampled_from([1.0, 5.0, 15.0, 15.0, 60.0])
 limits = st.sampled_from([1, 2, 5, 100])
@@ -101,6 +107,9 @@ words = st.builds(
     state=st.sampled_from(sorted(ENDED)),
     park=st.sampled_from([None, *NAMES]),
 )
+turns = st.sampled_from(TURNS)
+several_limits = st.lists(st.sampled_from(LIMITS), min_size=1, max_size=3, unique_by=lambda limit: limit.name).map(tuple)
+turn_and_limits = st.tuples(turns, several_limits).map(_all_of)
 wishes = st.builds(
     Wish,
     job=st.builds(
@@ -119,10 +128,7 @@ wishes = st.builds(
         owner=st.sampled_from([None, None, None, *OWNERS]),
         owner_seconds=st.sampled_from([1.0, 5.0, 15.0, 15.0]),
         tags=st.sampled_from([(), (), ("x",), ("x", 'y"')]),
-        limits=st.one_of(
-            st.just(()),
-            st.lists(st.sampled_from(LIMITS), min_size=1, max_size=3, unique_by=lambda limit: limit.name).map(tuple),
-        ),
+        limits=st.one_of(st.just(()), several_limits, st.tuples(turns), turn_and_limits),
         raw=st.sampled_from([False, False, True]),
         once=st.sampled_from([False, False, True]),
         window=st.sampled_from([None, None, None, None, *WINDOWS]),

@@ -93,8 +93,7 @@ end
 
 -- Let a ready job stand in line for another of its limits, which has no room.
 local function move(job, each, queue)
-    local before, after = job.s[GATE], gate_of(each, queue)
-    local _, score = place(job, READY)
+    local before, after, score = job.s[GATE], gate_of(each, queue), score_of(job)
     call('ZREM', P .. 'line:' .. before, job.n)
     left_line(before)
     job.s[GATE] = after
@@ -106,14 +105,22 @@ local function move(job, each, queue)
     end
 end
 
+local function hold(job, each)
+    call('SADD', P .. 'held:' .. each[NAME], job.n)
+    call('ZADD', P .. 'limits', 0, each[NAME])
+end
+
 local function take_limited(job, gate, queue)
-    for _, each in ipairs(meta(job)[LIMITS]) do
+    local limits = meta(job)[LIMITS]
+    for _, each in ipairs(limits) do
         if each[MOST] > 0 then
-            call('SADD', P .. 'held:' .. each[NAME], job.n)
-            call('ZADD', P .. 'limits', 0, each[NAME])
+            hold(job, each)
         else
             call('ZADD', P .. 'rates', math.max(full_at(each[NAME]), now) + each[INTERVAL], each[NAME])
         end
+    end
+    if is_ordered(gate) then -- it keeps its turn, and stands elsewhere when it comes back
+        job.s[GATE] = limits[2] and gate_of(limits[2], queue) or false
     end
     call('ZREM', P .. 'line:' .. gate, job.n)
     left_line(gate)
@@ -132,13 +139,13 @@ local function take_in_order(queue)
             if not gate then
                 return nil
             end
-            local first = call('ZRANGE', P .. 'line:' .. gate, late[gate] or 0, late[gate] or 0, 'WITHSCORES')
-            if not first[1] then
+            local score, n = first_at(gate, late[gate])
+            if not score then
                 call('ZREM', open, gate) -- it comes back below
-            elseif first[2] == found[2] then
-                return gate, tonumber(first[2]), first[1]
+            elseif score == tonumber(found[2]) then
+                return gate, score, n
             else
-                call('ZADD', open, first[2], gate)
+                call('ZADD', open, score, gate)
             end
         end
     end
@@ -157,9 +164,9 @@ local function take_in_order(queue)
             call('ZREM', P .. 'line:' .. gate, n)
             return left_line(gate)
         end
-        local blocker
-        for _, each in ipairs(meta(job)[LIMITS]) do
-            local has = has_room(each)
+        local limits, blocker = meta(job)[LIMITS], nil
+        for _, each in ipairs(limits) do
+            local has = (each[ORDERED] and not is_ordered(gate)) or has_room(each) -- it has its turn, or waits for it here
             if not has and not each[REJECTS] and gate_of(each, queue) == gate then
                 return close(gate, each, queue)
             end
@@ -178,6 +185,9 @@ local function take_in_order(queue)
                 left_line(gate)
             end
         else
+            if is_ordered(gate) then
+                hold(job, limits[1])
+            end
             move(job, blocker, queue)
         end
     end
@@ -211,9 +221,9 @@ local function take_in_order(queue)
         end
     end
     for gate in pairs(late) do -- whoever was passed over stands in front again
-        local first = not shut[gate] and call('ZRANGE', P .. 'line:' .. gate, 0, 0, 'WITHSCORES')
-        if first and first[1] then
-            call('ZADD', open, first[2], gate)
+        local score = not shut[gate] and first_at(gate)
+        if score then
+            call('ZADD', open, score, gate)
         end
     end
 end
@@ -229,10 +239,9 @@ local function lift_line(line, queue)
             if parked_line(job) == line then
                 found = found + 1
                 lifted[job.n] = line
-                local score = score_of(job)
-                call('ZADD', ready_key(job), score, job.n)
+                call('ZADD', ready_key(job), line_score(job), job.n)
                 if job.s[GATE] then
-                    entered(job.s[GATE], score)
+                    entered(job.s[GATE], score_of(job))
                 end
             else
                 call('ZREM', key, job.n) -- see PARKED_UNTIL

@@ -22,10 +22,11 @@ local GATE = 16 -- of a job with limits: where it stands in line while it is rea
 -- the name under which a worker has parked it, until it is claimed; and the moment when that is over. Is this not `DUE`, a
 -- script that does not know parking has moved the job
 local PARKED, PARKED_UNTIL = 17, 18
+local TURN = 19 -- of a job with an ordering key: its place in that line, if a requeue gave it one; else it is n
 -- meta
 local ID, QUEUE, TASK, PRIORITY, KEEP, MAX_CRASHES, KEY, PARENT, TAGS = 1, 2, 3, 4, 5, 6, 7, 8, 9
 local LIMITS, ONCE = 11, 12 -- not there, or a list of limits; whether its start is its last; 10 is for clients
-local NAME, RULE, MOST, INTERVAL, TOLERANCE, REJECTS = 1, 2, 3, 4, 5, 6 -- of a limit
+local NAME, RULE, MOST, INTERVAL, TOLERANCE, REJECTS, ORDERED = 1, 2, 3, 4, 5, 6, 7 -- of a limit
 
 local PARKED_KEPT = 7 * 86400 -- seconds that a line of parked jobs outlives the last one that came, whatever has gone from it
 local LET_GO_AT_ONCE = 5000 -- jobs that are cancelled in the step in which their owners end
@@ -73,6 +74,19 @@ end
 -- Where a ready job stands among the others.
 local function score_of(job)
     return (19 - meta(job)[PRIORITY]) * 70368744177664 + tonumber(job.n) + CRASH_STEP * job.s[CRASHES]
+end
+
+local function is_ordered(gate)
+    return string.sub(gate, 1, #ORDER + 1) == ORDER .. ' '
+end
+
+-- Where it stands in its line: at the gate of an ordering key by its turn, and else as among the others.
+local function line_score(job)
+    local gate = job.s[GATE]
+    if gate and is_ordered(gate) then
+        return job.s[TURN] or tonumber(job.n)
+    end
+    return score_of(job)
 end
 
 -- The line in which a job is parked: the queue, a space, the name; or nothing.
@@ -157,7 +171,7 @@ local function place(job, state)
     if state == SCHEDULED then
         return P .. 'due', job.s[DUE]
     elseif state == READY then
-        return ready_key(job), score_of(job)
+        return ready_key(job), line_score(job)
     elseif state <= STARTED then
         return P .. 'lease', job.lease
     end
@@ -194,6 +208,16 @@ local function forget_limit(name)
     end
 end
 
+-- The score of the first who stands at a gate, or of the one behind so many; and its n. Nothing: nobody is there.
+local function first_at(gate, behind)
+    local first = call('ZRANGE', P .. 'line:' .. gate, behind or 0, behind or 0, 'WITHSCORES')
+    if not first[1] or not is_ordered(gate) then
+        return tonumber(first[2]), first[1]
+    end
+    local job = load(first[1])
+    return job and score_of(job) or 0, first[1] -- 0: somebody has deleted its key by hand; a claim takes it out
+end
+
 -- A job with this score has come to stand at a gate, which is open if it is new; returns whether it is.
 local function entered(gate, score)
     local queue, name = gate_parts(gate)
@@ -220,18 +244,18 @@ end
 -- Open a gate, if somebody stands there and it is closed; returns its queue, or nothing.
 local function open_gate(gate)
     local queue = gate_parts(gate)
-    local first = call('ZRANGE', P .. 'line:' .. gate, 0, 0, 'WITHSCORES')
+    local score = first_at(gate)
     call('ZREM', P .. 'closed', gate)
-    if first[1] and call('ZADD', P .. 'open:' .. queue, 'NX', first[2], gate) == 1 then
+    if score and call('ZADD', P .. 'open:' .. queue, 'NX', score, gate) == 1 then
         return queue
     end
 end
 
--- A worker does not hold a job any more: its places are free.
-local function give_places_back(job)
+-- A worker does not hold a job any more: its places are free, and its turn, if it has ended.
+local function give_places_back(job, ended)
     for _, limit in ipairs(meta(job)[LIMITS]) do
         local name = limit[NAME]
-        if limit[MOST] > 0 and call('SREM', P .. 'held:' .. name, job.n) == 1 then
+        if limit[MOST] > 0 and (ended or not limit[ORDERED]) and call('SREM', P .. 'held:' .. name, job.n) == 1 then
             for _, gate in ipairs(call('SMEMBERS', P .. 'gates:' .. name)) do
                 local queue = open_gate(gate)
                 if queue then
@@ -311,7 +335,7 @@ local function flush()
             end
         end
         if before ~= after then
-            if s[GATE] then
+            if meta(job)[LIMITS] then
                 limited = limited or {}
                 limited[#limited + 1] = { job, before, after }
             end
@@ -393,16 +417,16 @@ local function flush()
     end
     for _, each in ipairs(limited or {}) do
         local job, before, after = each[1], each[2], each[3]
-        if before == READY then
-            left_line(job.s[GATE])
-        elseif before == CLAIMED or before == STARTED then
-            if after ~= CLAIMED and after ~= STARTED then
-                give_places_back(job)
-            end
+        local gate = job.s[GATE]
+        local held, ended = before == CLAIMED or before == STARTED, not after or after > STARTED
+        if before == READY and gate then
+            left_line(gate)
         end
-        if after == READY then
-            local _, score = place(job, READY)
-            entered(job.s[GATE], score)
+        if before and before <= STARTED and (ended or (held and after < CLAIMED)) then
+            give_places_back(job, ended)
+        end
+        if after == READY and gate then
+            entered(gate, score_of(job))
         end
     end
     run('HDEL', drop)

@@ -11,12 +11,15 @@ for i = 2, #ARGV do
     answers[#answers + 1] = may and 1 or 0
     if may then
         change(job)
-        local gate = job.s[GATE]
-        if not gate and meta(job)[LIMITS] then -- it was stored as a job that had ended
-            gate = gate_of(meta(job)[LIMITS][1], meta(job)[QUEUE])
+        local gate, first = job.s[GATE], meta(job)[LIMITS] and meta(job)[LIMITS][1]
+        if first and (not gate or first[ORDERED]) then -- it was stored as a job that had ended; or it had its turn
+            gate = gate_of(first, meta(job)[QUEUE])
         end
         job.s = { READY, 0, 0, 0, now, false, now, false, false, false, false, false, false, false, false }
         job.s[GATE] = gate
+        if first and first[ORDERED] then
+            job.s[PARKED], job.s[PARKED_UNTIL], job.s[TURN] = false, false, call('INCR', P .. 'seq')
+        end
         call('HDEL', P .. 'j:' .. job.n, 'o', 'g')
         hint('work', meta(job)[QUEUE])
         flush() -- the next one may have the same key

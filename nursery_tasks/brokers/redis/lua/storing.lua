@@ -76,6 +76,12 @@ local function replace(job, each, raw, payload, due)
     local s, old, m = job.s, meta(job), decode(raw)
     local id = old[ID]
     m[ID] = id
+    if old[LIMITS] then
+        give_places_back(job, true)
+    end
+    if s[TURN] then
+        s[TURN] = false
+    end
     -- Not `encode(m)`: it has holes, which Lua's arrays cannot have.
     job.raw = string.sub(raw, 1, 1) .. encode(id) .. string.sub(raw, 2 + each[8][4])
     job.m = m
