@@ -259,6 +259,8 @@ class BrokerMachine(RuleBasedStateMachine):
                 known.add(receipt.id)
             found = admin_of(self.twins.oracle).job(receipt.id)
             if found is not None:
+                if self.submitted.get(receipt.id) is not self.said[found.payload]:  # what is replaced has no turn
+                    self.turns = {name: holder for name, holder in self.turns.items() if holder != receipt.id}
                 self.submitted[receipt.id] = self.said[found.payload]
         self._look("cancel", new=True)
 
