@@ -55,6 +55,7 @@ def name_of(tz: object) -> str:
     return name
 
 
+@lru_cache(maxsize=256)  # a worker may read many schedules in a zone that its machine lacks, and this reads the whole database
 def nearest_name(name: str) -> str | None:
     """Return the zone that was probably meant: by its whole name, or by its city alone."""
     from zoneinfo import available_timezones

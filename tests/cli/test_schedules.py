@@ -343,6 +343,19 @@ def test_a_slip_in_the_tasks_name_is_told_with_the_app(shell: Shell) -> None:
 # --- pause, run, backfill, remove -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["-n", "it's", "$HOME"])
+def test_the_command_that_is_shown_can_be_typed_whatever_the_name_is(shell: Shell, name: str) -> None:
+    put(shell, name, cron("0 12 * * *"))
+    shown = shell("schedules", "pause", "--", name).out.partition("to go on: ")[2]
+    program, *arguments = shlex.split(shown)
+    assert program == "nursery-tasks"
+    assert shell(*arguments).out.startswith(f"{name} runs next ")
+    [second] = [
+        line for line in shell("schedules", "add", "--every", "5m", "--", name, "greet").error_lines if "--replace" in line
+    ]
+    assert shell(*shlex.split(second.partition("see ")[2])[1:]).out.startswith("schedule ")
+
+
 def test_a_schedule_is_paused_and_resumed(shell: Shell) -> None:
     put(shell, "noon", cron("0 12 * * *", tz="Europe/Rome"))
     assert shell("schedules", "pause", "noon").out == "noon is paused; to go on: nursery-tasks schedules resume noon\n"

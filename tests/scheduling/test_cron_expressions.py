@@ -274,3 +274,18 @@ def test_the_calendar_has_an_end(tz: str) -> None:
 )
 def test_words(expression: str, words: str) -> None:
     assert cron(expression, tz="Europe/Rome").explain() == f"{words}, in Europe/Rome"
+
+
+def test_a_zone_that_does_not_exist_is_compared_with_the_others_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker may read hundreds of schedules in a zone that only another machine has."""
+    looks: list[set[str]] = []
+
+    def available() -> set[str]:
+        looks.append({"Europe/Rome"})
+        return looks[-1]
+
+    monkeypatch.setattr("zoneinfo.available_timezones", available)
+    for _ in range(3):
+        with pytest.raises(InvalidOptions, match="did you mean 'Europe/Rome'"):
+            cron("0 9 * * *", tz="Europe/Romee")
+    assert len(looks) == 1

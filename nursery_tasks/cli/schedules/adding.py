@@ -16,7 +16,7 @@ from ..options import AppOption, BrokerOption, JsonOption, VerboseOption
 from ..trouble import USAGE, Trouble
 from .changing import tell
 from .moments import parse_duration, parse_moment, parse_optional_moment
-from .naming import NameArgument
+from .naming import NameArgument, command_about
 from .records import next_run
 
 
@@ -90,7 +90,7 @@ async def _add(app: App, name: str, job: Job[Any], spec: object, policies: dict[
     async with app:
         known = None if replace else await app.schedules.get(name)
         if known is not None:
-            step = f"another name; or --replace to change it, see nursery-tasks schedules show {name}"
+            step = f"another name; or --replace to change it, see {command_about(name, 'show')}"
             raise Trouble(f"there is a schedule {name!r} already: {known.task}, {known.words}", step)
         info = await app.schedules.put(name, job, spec, **policies)
     if info.next_run is None:

@@ -16,7 +16,7 @@ from ..options import AppOption, BrokerOption, JsonOption, VerboseOption
 from ..output import note, plural, write_json, write_line
 from ..trouble import OK
 from .moments import parse_moment
-from .naming import NameArgument, naming_near
+from .naming import NameArgument, command_about, naming_near
 from .records import next_run, schedule_data
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def pause(
 async def _pause(app: App, name: str, why: str, as_json: bool) -> int:
     async with app, naming_near(app):
         info = await app.schedules.pause(name, why)
-    return tell(info, f"{name} is paused; to go on: nursery-tasks schedules resume {name}", as_json)
+    return tell(info, f"{name} is paused; to go on: {command_about(name, 'resume')}", as_json)
 
 
 def resume(

@@ -9,6 +9,7 @@ from ... import App
 from ..findings import RUN, Finding, Level, is_gone
 from ..output import plural
 from .moments import distance, moment_with_distance
+from .naming import command_about
 
 if TYPE_CHECKING:
     from ... import ScheduleInfo
@@ -44,7 +45,7 @@ def _soonest(found: list[ScheduleInfo]) -> tuple[datetime, str]:
 
 
 def _broken(info: ScheduleInfo) -> Finding:
-    step = f"start a worker whose code fits, or nursery-tasks schedules remove {info.name}"
+    step = f"start a worker whose code fits, or {command_about(info.name, 'remove')}"
     return Finding(Level.PROBLEM, f"schedule {info.name}", f"broken: {info.error}", step)
 
 
@@ -66,4 +67,4 @@ async def _step_for_late(app: App) -> str:
 
 def _paused(info: ScheduleInfo) -> Finding:
     why = f": {info.note}" if info.note else ""
-    return Finding(Level.WARNING, f"schedule {info.name}", f"paused{why}", f"nursery-tasks schedules resume {info.name}")
+    return Finding(Level.WARNING, f"schedule {info.name}", f"paused{why}", command_about(info.name, "resume"))
