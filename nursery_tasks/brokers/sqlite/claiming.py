@@ -18,7 +18,7 @@ from ...model.delivery import Delivery, LeaseState, Renewal
 from ..protocol import CRASH_STEP
 from .owning import TOKEN_BYTES
 from .schema import CLAIMED, HELD, PARKED, PLACE, PLAIN
-from .statements import BatchStatement, PackedQuery, Row, array, execute, fetch, fetch_value
+from .statements import BatchStatement, PackedQuery, array, execute, fetch, fetch_value
 
 IN_TIME: Final = "(expires IS NULL OR expires > ?2 OR attempts > 0 OR crashes > 0)"
 _STARTABLE: Final = f"{PLAIN} AND {IN_TIME}"
@@ -53,10 +53,8 @@ _MARKED: Final = PackedQuery(
         "expires",
         "due",
         "created",
-        "owner IS NOT NULL",
-        "raw",
+        "(owner IS NOT NULL) + 2 * raw + 4 * once",
         "parked",
-        "once",
     ),
     "payload",
     f"FROM job WHERE {HELD} AND at = ?1 AND substr(token, 1, {TOKEN_BYTES}) = ?2",
@@ -102,29 +100,27 @@ def read_marked(cursor: apsw.Cursor, now: float, order: dict[str, int], token: b
     """Return what a claim has marked."""
     found = _MARKED.fetch(cursor, until, token)
     found.sort(key=lambda row: (order[row[3]], -row[0], row[1] + CRASH_STEP * row[6], row[1]))
-    return [_to_delivery(row, now, token) for row in found]
-
-
-def _to_delivery(row: Row, now: float, token: bytes) -> Delivery:
-    _, seq, job_id, queue, task, attempts, crashes, lapses, expires, due, created, owned, raw, parked, once, payload = row
-    return Delivery(
-        id=job_id,
-        queue=queue,
-        task=task,
-        payload=payload,
-        token=token + b"%d" % seq,
-        attempt=attempts + 1,
-        crashes=crashes,
-        lapses=lapses,
-        expires_in_seconds=None if expires is None or attempts or crashes else expires - now,
-        age_seconds=max(0.0, now - created),
-        owned=bool(owned),
-        waited_seconds=max(0.0, now - due),
-        raw=bool(raw),
-        parked=parked,
-        address=seq,
-        once=bool(once),
-    )
+    return [
+        Delivery(
+            id=job_id,
+            queue=queue,
+            task=task,
+            payload=payload,
+            token=token + b"%d" % seq,
+            attempt=attempts + 1,
+            crashes=crashes,
+            lapses=lapses,
+            expires_in_seconds=None if expires is None or attempts or crashes else expires - now,
+            age_seconds=max(0.0, now - created),
+            owned=flags & 1 > 0,
+            waited_seconds=max(0.0, now - due),
+            raw=flags & 2 > 0,
+            parked=parked,
+            address=seq,
+            once=flags & 4 > 0,
+        )
+        for _, seq, job_id, queue, task, attempts, crashes, lapses, expires, due, created, flags, parked, payload in found
+    ]
 
 
 def renew_leases(cursor: apsw.Cursor, now: float, deliveries: Sequence[Delivery], lease_seconds: float) -> list[Renewal]:

@@ -171,12 +171,11 @@ _FREE: Final = """
     UPDATE gate SET opens = 0 WHERE opens IS NULL AND name IN (SELECT held.name FROM held WHERE held.seq = old.seq AND {0});
     DELETE FROM held WHERE seq = old.seq AND {0};
 """
+# One trigger for all that a job gives back when its state changes: each further one would cost every job.
 _GIVEN_BACK: Final = f"""
 CREATE TRIGGER job_is_given_back AFTER UPDATE OF state ON job
-    WHEN old.limits IS NOT NULL AND old.{HELD} AND new.state NOT IN ({CLAIMED}, {STARTED})
-BEGIN {_FREE.format("NOT stays")} END;
-CREATE TRIGGER job_had_its_turn AFTER UPDATE OF state ON job WHEN old.turn IS NOT NULL AND new.{ENDED}
-BEGIN {_FREE.format("stays")} END;
+    WHEN old.limits IS NOT NULL AND (old.{HELD} OR old.turn IS NOT NULL) AND new.state NOT IN ({CLAIMED}, {STARTED})
+BEGIN {_FREE.format(f"(NOT stays OR new.{ENDED})")} END;
 CREATE TRIGGER job_is_another AFTER UPDATE OF turn ON job WHEN old.turn IS NOT NULL
 BEGIN {_FREE.format("stays")} END;
 CREATE TRIGGER job_goes_with_its_turn AFTER DELETE ON job WHEN old.turn IS NOT NULL

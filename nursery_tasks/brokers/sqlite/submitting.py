@@ -23,23 +23,22 @@ from .statements import BatchStatement, Row, execute, fetch
 from .windows import DUE, find_in_window, open_window
 
 _COLUMNS: Final = (
-    "id, queue, task, state, priority, at, due, expires, max_crashes, keep, created, key, parent, owner, tags, raw, once, "
-    "payload"
+    "id, queue, task, state, priority, at, due, expires, max_crashes, keep, created, key, parent, owner, tags, raw, payload"
 )
 _INSERT: Final = BatchStatement(
     f"INSERT INTO job ({_COLUMNS}) SELECT * FROM",
     "WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING",  # the id is known, or the key is taken
-    width=18,
+    width=17,
 )
-_INSERT_LIMITED: Final = BatchStatement(
-    f"INSERT INTO job ({_COLUMNS}, gate, limits, turn) SELECT * FROM",
+_INSERT_MORE: Final = BatchStatement(
+    f"INSERT INTO job ({_COLUMNS}, once, gate, limits, turn) SELECT * FROM",
     "WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING",
     width=21,
 )
 _INSERT_ENDED: Final = BatchStatement(
     f"INSERT INTO job ({_COLUMNS}, ended, outcome) SELECT * FROM",
     "WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING",
-    width=20,
+    width=19,
 )
 _BY_ID: Final = f"SELECT id, {OWNED} FROM job WHERE id = ?"
 _BY_KEY: Final = f"SELECT id, {OWNED} FROM job WHERE task = ? AND key = ? AND key IS NOT NULL AND {NOT_ENDED}"
@@ -86,8 +85,9 @@ def _all_fit(cursor: apsw.Cursor, jobs: Sequence[Submission]) -> bool:
 
 
 def _insert_all(cursor: apsw.Cursor, jobs: Sequence[Submission], rows: Sequence[Row]) -> int:
-    if any(job.limits for job in jobs):
-        return _INSERT_LIMITED.run(cursor, [(*row, *_line_of(job)) for job, row in zip(jobs, rows, strict=True)])
+    if any(job.limits or job.once for job in jobs):  # few are, and each column costs all jobs
+        more = [(*row, int(job.once), *_line_of(job)) for job, row in zip(jobs, rows, strict=True)]
+        return _INSERT_MORE.run(cursor, more)
     return _INSERT.run(cursor, rows)
 
 
@@ -172,6 +172,5 @@ def _columns(job: Submission, now: float, state: int, at: float | None, due: flo
         job.owner,
         msgspec.json.encode(job.tags).decode() if job.tags else None,
         int(job.raw),
-        int(job.once),
         job.payload,
     )

@@ -72,7 +72,7 @@ def forget_windows(cursor: apsw.Cursor, now: float) -> None:
 def _replace(cursor: apsw.Cursor, stands: str, job: Submission, row: Row, due: float) -> None:
     """Let a scheduled job be another submission, with its own id, owner and place."""
     assert job.window is not None
-    _, queue, task, _, priority, _, _, _, max_crashes, keep, _, key, parent, _, tags, raw, once, payload = row
+    _, queue, task, _, priority, _, _, _, max_crashes, keep, _, key, parent, _, tags, raw, payload = row
     gate = gate_of(job.limits[0], job.queue) if job.limits else None
     limits = msgspec.json.encode(job.limits).decode() if job.limits else None
     turn = 0 if job.limits and job.limits[0].ordered else None
@@ -89,7 +89,7 @@ def _replace(cursor: apsw.Cursor, stands: str, job: Submission, row: Row, due: f
         parent,
         tags,
         raw,
-        once,
+        int(job.once),
         payload,
         gate,
         limits,
