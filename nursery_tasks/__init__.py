@@ -21,9 +21,11 @@ from .client import Purged as Purged
 from .client import QueueInfo as QueueInfo
 from .client import Queues as Queues
 from .client import RetryAnswer as RetryAnswer
+from .current import BatchedJob as BatchedJob
 from .current import CurrentJob as CurrentJob
 from .current import check_cancelled as check_cancelled
 from .current import current_job as current_job
+from .model.batch import Batch as Batch
 from .model.delivery import CancelAnswer as CancelAnswer
 from .model.limits import Concurrency as Concurrency
 from .model.limits import OrderingKey as OrderingKey
@@ -62,6 +64,8 @@ if TYPE_CHECKING:
 __all__ = [
     "App",
     "Backoff",
+    "Batch",
+    "BatchedJob",
     "CancelAnswer",
     "ChildJob",
     "CompletedRun",

@@ -77,8 +77,23 @@ class AttemptContext(Protocol):
     def slot(self) -> Slot: ...
 
 
+class BatchedJob(msgspec.Struct, frozen=True):
+    """One of the jobs for which the function of a batch task was called.
+
+    Attributes:
+        id, attempt, parent, tags: As in `CurrentJob`.
+    """
+
+    id: str
+    attempt: int = 1
+    parent: str | None = None
+    tags: tuple[str, ...] = ()
+
+
 class CurrentJob(msgspec.Struct, frozen=True, kw_only=True):  # made for every job: a frozen dataclass takes ten times as long
     """The job that is running here; get it with `current_job()`.
+
+    In a batch task it is the first one of the batch; what it says of its progress, it says of all.
 
     Attributes:
         id: The job's id.
@@ -92,6 +107,7 @@ class CurrentJob(msgspec.Struct, frozen=True, kw_only=True):  # made for every j
             or somebody has run it by hand.
         state: The worker's resources, by the names of the `@app.lifespan` functions that made them; empty in a process or
             an interpreter, which cannot share them.
+        batch: In a batch task the jobs, in the order of the function's list; else empty.
         log: A logger whose records carry the job's id, task and attempt.
     """
 
@@ -104,6 +120,7 @@ class CurrentJob(msgspec.Struct, frozen=True, kw_only=True):  # made for every j
     tags: tuple[str, ...] = ()
     slot: datetime | None = None
     state: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
+    batch: tuple[BatchedJob, ...] = ()
     _report: Callable[[Any], None] | None = None
     # What the worker keeps of the attempt, and what a durable workflow keeps of its calls (`client.ports.Recorder`): for
     # nursery-tasks itself, not for handlers.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, TypeVar, Unpack, ca
 from .client import Connection, Job
 from .client.job import check_job
 from .errors import InvalidArguments, InvalidOptions, UnknownTask
+from .model.batch import Batch
 from .model.codec import CustomType, Format
 from .model.duration import Duration, to_seconds
 from .model.options import AT_MOST_ONCE, NOT_DURABLE, DefaultOptions, JobOptions, check_options
@@ -20,7 +21,7 @@ from .model.queue import Queue, declare_queue
 from .model.slips import SCHEDULE_ONLY, TASK_ONLY, WORKFLOW_ONLY
 from .registry import Registry, TaskSpec, is_async, make_spec
 from .resources import Lifespan, inject, open_resources
-from .task import AsyncTask, SyncTask, Task, Workflow
+from .task import AsyncBatchTask, AsyncTask, SyncBatchTask, SyncTask, Task, Workflow
 from .taskclass import HasRun, read_class
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 E = TypeVar("E", bound=type[BaseException])
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -103,6 +105,8 @@ class Declarations(ABC):
     @overload
     def task(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
     @overload
+    def task(self, /, *, batch: Batch, **given: Unpack[TaskOptions]) -> _BatchDecorator: ...
+    @overload
     def task(self, /, **given: Unpack[TaskOptions]) -> _Decorator: ...
     def task(self, function: Callable[..., Any] | None = None, /, **given: Any) -> Any:
         """Register a function as a task, with or without parentheses; or a class, as in `fetch = app.task(Fetch)`.
@@ -123,6 +127,7 @@ class Declarations(ABC):
             raw: Other programs may put anything into the task's queue, and it becomes the one argument: as it is where the
                 parameter is `bytes`, as text where it is `str`, and else as JSON of the parameter's type.
             reply_to: Where the results of what is raw go, for the other programs to read.
+            batch: A `Batch`: one call gets the arguments of many jobs, in a list, and returns a list of their results.
             given: The defaults for its jobs; see `Task.options`. `id` and `at` belong to a call.
 
         Raises:
@@ -132,7 +137,8 @@ class Declarations(ABC):
         if function is not None:
             return self._register(function, dict(given))
         check_options(given, "task", (*TASK_ONLY, *SCHEDULE_ONLY))
-        return _Decorator(lambda target: self._register(target, dict(given)))
+        decorator = _BatchDecorator if given.get("batch") is not None else _Decorator
+        return decorator(lambda target: self._register(target, dict(given)))
 
     @overload
     def workflow(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
@@ -295,7 +301,7 @@ class Declarations(ABC):
             raise UnknownTask(name, self.registry.tasks)
         if spec.workflow:
             return Workflow(self, spec)
-        return AsyncTask(self, spec) if spec.kind == "loop" else SyncTask(self, spec)
+        return self._make_task(spec)
 
     def _register(self, function: Callable[..., Any], given: dict[str, Any]) -> Task[Any, Any]:
         _check_callable(function)
@@ -304,14 +310,20 @@ class Declarations(ABC):
             given = of_class | given
         schedule = _take_schedule(given)
         options = JobOptions(**check_options(given, "task", TASK_ONLY))
-        name, run_in, kill_after, raw, reply_to = (given.pop(word, None) for word in TASK_ONLY)
+        name, run_in, kill_after, raw, reply_to, batch = (given.pop(word, None) for word in TASK_ONLY)
         _check_signature(function)
         function = inject(function, self.lifespans, run_in)
-        spec = make_spec(function, name, run_in, options, kill_after, raw=raw, reply_to=reply_to)
+        spec = make_spec(function, name, run_in, options, kill_after, raw=raw, reply_to=reply_to, batch=batch)
         self._add(spec, given)
-        task: Task[Any, Any] = AsyncTask(self, spec) if is_async(function) else SyncTask(self, spec)
+        task = self._make_task(spec)
         self._declare(task, schedule)
         return task
+
+    def _make_task(self, spec: TaskSpec) -> Task[Any, Any]:
+        if spec.batch is not None:
+            kind = AsyncBatchTask[Any, Any, Any] if spec.kind == "loop" else SyncBatchTask[Any, Any, Any]
+            return kind(self, spec)
+        return AsyncTask(self, spec) if spec.kind == "loop" else SyncTask(self, spec)
 
     def _register_workflow(self, function: Callable[..., Any], given: dict[str, Any]) -> Workflow[Any, Any]:
         _check_callable(function)
@@ -381,6 +393,36 @@ class _Decorator:
     def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
     @overload
     def __call__(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
+    def __call__(self, function: Callable[..., Any], /) -> Any:
+        return self._register(function)
+
+
+class _BatchDecorator:
+    """What `@app.task(batch=...)` gives."""
+
+    def __init__(self, register: Callable[[Callable[..., Any]], Any]) -> None:
+        self._register = register
+
+    @overload
+    def __call__(self, function: Callable[[list[T]], Coroutine[Any, Any, None]], /) -> AsyncBatchTask[T, None, None]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[T]], Coroutine[Any, Any, list[R | Exception]]], /
+    ) -> AsyncBatchTask[T, R, list[R | Exception]]: ...
+    @overload
+    def __call__(self, function: Callable[[list[T]], Coroutine[Any, Any, list[R]]], /) -> AsyncBatchTask[T, R, list[R]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[T]], Coroutine[Any, Any, list[R] | None]], /
+    ) -> AsyncBatchTask[T, R | None, list[R] | None]: ...
+    @overload
+    def __call__(self, function: Callable[[list[T]], None], /) -> SyncBatchTask[T, None, None]: ...
+    @overload
+    def __call__(self, function: Callable[[list[T]], list[R | Exception]], /) -> SyncBatchTask[T, R, list[R | Exception]]: ...
+    @overload
+    def __call__(self, function: Callable[[list[T]], list[R]], /) -> SyncBatchTask[T, R, list[R]]: ...
+    @overload
+    def __call__(self, function: Callable[[list[T]], list[R] | None], /) -> SyncBatchTask[T, R | None, list[R] | None]: ...
     def __call__(self, function: Callable[..., Any], /) -> Any:
         return self._register(function)
 

@@ -56,6 +56,16 @@ class InvalidArguments(NurseryTasksError, TypeError):
         super().__init__(f"{task}: {problem}; the {what} is {task}{signature}")
 
 
+class InvalidBatchResult(NurseryTasksError, TypeError):
+    """The function of a batch task returned something that cannot be shared out among its jobs; all of them have failed."""
+
+    def __init__(self, task: str, came: str, jobs: int) -> None:
+        self.task, self.came, self.jobs = task, came, jobs
+        expected = "the results in order, with an exception in the place of each job that has failed"
+        wanted = f"a list of {jobs}, {expected}, or None"
+        super().__init__(f"{task} returned {came} for {'1 job' if jobs == 1 else f'{jobs} jobs'}: expected {wanted}")
+
+
 class NotSerializable(NurseryTasksError, TypeError):
     """A value cannot travel in the message format."""
 

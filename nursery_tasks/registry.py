@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 from . import errors, program
 from .errors import DuplicateTask, InvalidOptions, UnknownTask
+from .model.batch import Batch
 from .model.codec import Codec, CustomType, Format
 from .model.duration import Duration, to_seconds
 from .model.failure import BUILTIN_ERRORS
@@ -47,6 +48,7 @@ class TaskSpec:
         durable: A workflow that goes on where it was when its worker dies.
         raw: How it takes what is raw on its queue; None: it does not.
         reply_to: Where the answers to raw bodies go; None: nowhere.
+        batch: One call gets the arguments of many jobs; None: each job is a call. `signature` is that of one job.
     """
 
     name: str
@@ -60,6 +62,7 @@ class TaskSpec:
     durable: bool = False
     raw: RawBody | None = None
     reply_to: str | None = None
+    batch: Batch | None = None
 
     @property
     def version(self) -> str:
@@ -207,11 +210,12 @@ def make_spec(
     *,
     raw: object = None,
     reply_to: object = None,
+    batch: object = None,
 ) -> TaskSpec:
     """Describe a function as a task.
 
     Raises:
-        InvalidOptions: `run_in`, `kill_after`, `raw` or the timeout does not suit the function, or the name is none.
+        InvalidOptions: `run_in`, `kill_after`, `raw`, `batch` or the timeout does not suit the function, or the name is none.
     """
     task_name = getattr(function, "__name__", "") if name is None else check_name("name", name)
     if task_name in ("", "<lambda>"):
@@ -222,7 +226,11 @@ def make_spec(
         raise InvalidOptions("kill_after", kill_after, expected)
     if options.timeout_seconds is not None:
         _check_timeout(task_name, kind, options.timeout_seconds)
-    signature = TaskSignature(task_name, function, answers=raw is True)
+    if not isinstance(batch, Batch | None):
+        raise InvalidOptions("batch", batch, "Batch(100, wait=0.5), or None")
+    if batch is not None and raw:
+        raise InvalidOptions("batch", batch, "no raw=True beside it: what other programs put in comes one by one")
+    signature = TaskSignature(task_name, function, answers=raw is True, batch=batch is not None)
     for keyed in options.keyed:
         keyed.check_parameters(task_name, signature.parameters)
     if raw not in (None, False, True):
@@ -247,6 +255,7 @@ def make_spec(
         kill_after_seconds=KILL_AFTER_SECONDS if kill_after is None else to_seconds("kill_after", kill_after),
         raw=_raw_body(signature) if raw else None,
         reply_to=None if reply_to is None else check_name("reply_to", reply_to),
+        batch=batch,
     )
 
 

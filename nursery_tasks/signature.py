@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from .errors import InvalidArguments, InvalidOptions, NotSerializable
+from .model.batch_items import of_one_item
 from .model.codec import Codec
 from .model.kinds import refused_classes
 from .model.unions import Unworkable, workable
@@ -32,17 +33,19 @@ class TaskSignature:
         name: The task's name, for errors.
         function: What runs.
         answers: Its result goes to other programs, who get a text or bytes as they are; so it may be either.
+        batch: The function takes and gives lists, and each job has one item of them.
 
     Raises:
         InvalidOptions: An annotation names a type that cannot be found, or to which nothing can be converted.
     """
 
-    def __init__(self, name: str, function: Callable[..., Any], *, answers: bool = False) -> None:
+    def __init__(self, name: str, function: Callable[..., Any], *, answers: bool = False, batch: bool = False) -> None:
         self.name = name
-        self.signature = inspect.signature(function)
+        self.signature, hints = inspect.signature(function), _type_hints(name, function)
+        if batch:
+            self.signature, hints = of_one_item(name, self.signature, hints)
         self._text = _text(self.signature)
         self._injected: Collection[str] = getattr(function, "__resources__", ())  # see resources.py
-        hints = _type_hints(name, function)
         returns = hints.get("return", Any)
         self.returns: Any = returns if answers else _judged(name, "return", returns)
         self._wanted = {each: _judged(name, each, hints.get(each, Any)) for each in self.signature.parameters}

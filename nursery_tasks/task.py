@@ -11,7 +11,7 @@ from .client import Job, JobHandle, PartialJob
 from .client.job import named
 from .client.ports import Connected
 from .current import current_job_or_none
-from .errors import InvalidArguments
+from .errors import InvalidArguments, InvalidOptions
 from .model.message import Message
 from .model.options import GivenOptions, JobOptions
 from .registry import AWAY, TaskSpec
@@ -20,6 +20,8 @@ from .resources import resources_of
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
+T = TypeVar("T")
+L = TypeVar("L")  # what a batch task's function returns: a list of R, or None
 
 _ENQUEUE: Final = "`await {name}.enqueue(...)`, and `app.sync.enqueue({name}.job(...))` in a program without an event loop"
 _RUN: Final = "`await {name}.run(...)`, and `app.sync.run({name}.job(...))` in a program without an event loop"
@@ -83,6 +85,10 @@ class Bound(Generic[P, R]):
             InvalidOptions: A value is out of its range, an option does not exist, or it does not go with another one.
         """
         options = self._options.changed_by(given)
+        timeout = given.get("timeout")
+        if self.spec.batch is not None and timeout is not None:
+            expected = "it where the task is declared: a batch is one call for many jobs, with one time limit"
+            raise InvalidOptions("timeout", timeout, expected)
         if not given.keys().isdisjoint(_KEYED):
             for keyed in options.keyed:
                 keyed.check_parameters(self.name, self.spec.signature.parameters)
@@ -191,6 +197,8 @@ class Bound(Generic[P, R]):
         payload = codec.encode(f"an argument of {self.name}", message)
         received = codec.decode_message(payload)
         converted, named = signature.convert(received.args, received.kwargs, codec)
+        if self.spec.batch is not None and self.spec.kind in AWAY:
+            payload = codec.encode(f"an argument of {self.name}", Message(task=self.name, args=[[*args, *kwargs.values()]]))
         result: R
         if self.spec.kind in AWAY:
             result = await run_away(self.spec, payload, self._app.registry, self._options.timeout_seconds, attempt)
@@ -253,3 +261,21 @@ class SyncTask(Task[P, R]):
         """Call the function itself, here."""
         result: R = self.spec.function(*args, **kwargs)
         return result
+
+
+class AsyncBatchTask(Task[[T], R], Generic[T, R, L]):
+    """A task made from an `async def` with `batch=`: a job has one item, a call has a list of them."""
+
+    def __call__(self, items: list[T], /) -> Coroutine[Any, Any, L]:
+        """Call the function itself, here."""
+        coroutine: Coroutine[Any, Any, L] = self.spec.function(items)
+        return coroutine
+
+
+class SyncBatchTask(Task[[T], R], Generic[T, R, L]):
+    """A task made from a `def` with `batch=`."""
+
+    def __call__(self, items: list[T], /) -> L:
+        """Call the function itself, here."""
+        results: L = self.spec.function(items)
+        return results

@@ -70,6 +70,7 @@ def interpreter_main(frame: bytes, path: tuple[str, ...]) -> bytes:
         parent=work.parent,
         tags=work.tags,
         slot=work.slot,
+        batch=work.batch,
         _check=lambda: None,
     )
     return pack(*perform(work, payload, job))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from typing import Any
 
@@ -16,11 +16,13 @@ from ..current import CurrentJob
 from ..errors import CancelRequested, FunctionNotFound, InvalidArguments, NotSerializable, PayloadTooLarge
 from ..model.codec import Codec, Undecodable
 from ..model.failure import describe_safely
-from ..model.retry import Retry, asked_retry, told_by
+from ..model.message import Message
+from ..model.retry import Retry, RetryRule, asked_retry, told_by
 from ..registry import TaskSpec, find_registered
 from .in_process.frames import Ended, Failed, Left, Succeeded, Work
 from .in_thread import call_plain
 from .results import encode_result
+from .shares import Share, packed_shares, share_out
 
 MAIN = ("__main__", "__mp_main__")  # the program itself, and what it is called where AnyIO has imported it again
 
@@ -39,7 +41,7 @@ def perform(work: Work, payload: bytes, job: CurrentJob, is_asked: Callable[[], 
     try:
         spec, codec = find_task(work)
         message = codec.decode_message(payload)
-        args, kwargs = spec.signature.convert(message.args, message.kwargs, codec)
+        args, kwargs = _arguments(spec, message, codec)
     except (InvalidArguments, Undecodable) as error:  # trying again would give the same
         return _failed(work, error, codec, final=True), b""
     except BaseException as error:
@@ -57,11 +59,37 @@ def perform(work: Work, payload: bytes, job: CurrentJob, is_asked: Callable[[], 
     except BaseException as error:
         return _failed(work, error, codec), b""
     try:
+        if spec.batch is not None:
+            return Succeeded(work.id), _shares(work, spec, value, codec)
         return Succeeded(work.id), encode_result(spec, value, codec, work.limit_bytes)
     except (NotSerializable, PayloadTooLarge) as error:
         return _failed(work, error, codec, final=True), b""
     except BaseException as error:
         return _failed(work, error, codec), b""
+
+
+def _arguments(spec: TaskSpec, message: Message, codec: Codec) -> tuple[Sequence[Any], dict[str, Any]]:
+    if spec.batch is None:
+        return spec.signature.convert(message.args, message.kwargs, codec)
+    [items] = message.args
+    return [[spec.signature.convert([item], {}, codec)[0][0] for item in items]], {}
+
+
+def _shares(work: Work, spec: TaskSpec, value: object, codec: Codec) -> bytes:
+    """Share out what a batch task's function has returned. What of it cannot travel is the failure of its own job."""
+
+    def share(result: object, rule: RetryRule | None) -> Share:
+        if isinstance(result, Exception):
+            return _failed(work, result, codec, rule=rule)
+        try:
+            return encode_result(spec, result, codec, work.limit_bytes)
+        except (NotSerializable, PayloadTooLarge) as error:
+            return _failed(work, error, codec, final=True)
+        except BaseException as error:
+            return _failed(work, error, codec, rule=rule)
+
+    results = share_out(work.task, value, len(work.batch))
+    return packed_shares(work.task, [share(*each) for each in zip(results, work.rules, strict=True)])
 
 
 def find_task(work: Work) -> tuple[TaskSpec, Codec]:
@@ -84,15 +112,17 @@ def find_task(work: Work) -> tuple[TaskSpec, Codec]:
     return spec, registry.codec_for(work.form)
 
 
-def _failed(work: Work, error: BaseException, codec: Codec, *, final: bool = False) -> Failed:
+def _failed(work: Work, error: BaseException, codec: Codec, *, final: bool = False, rule: RetryRule | None = None) -> Failed:
+    rule = rule or work.rule
     asked = asked_retry(error)
     last: Any = describe_safely(told_by(error), codec.plain) if isinstance(error, Retry) else None
     return Failed(
         id=work.id,
         failure=describe_safely(error, codec.plain),
         last=last,
-        matches=work.rule is not None and work.rule.matches(error),
+        matches=rule is not None and rule.matches(error),
         asked=None if asked is None else asked.to_rule(),
         wait_given=asked is not None and asked.wait_given,
         final=final,
+        matched=tuple(each is not None and each.matches(error) for each in work.rules),
     )

@@ -63,6 +63,7 @@ class ForeignError(Exception):
         asked: The policy in a `Retry` that the handler raised.
         wait_given: Whether that `Retry` gave a wait of its own.
         final: Trying again would give the same, whatever the policy says.
+        matched: Of a batch: whether the policy of each of its jobs names it.
     """
 
     def __init__(
@@ -74,10 +75,23 @@ class ForeignError(Exception):
         asked: RetryRule | None = None,
         wait_given: bool = False,
         final: bool = False,
+        matched: tuple[bool, ...] = (),
     ) -> None:
         super().__init__(f"{failure.type}: {failure.text}" if failure.text else failure.type)
         self.failure, self.last = failure, last or failure
         self.matches, self.asked, self.wait_given, self.final = matches, asked, wait_given, final
+        self.matched = matched
+
+    def of_share(self, place: int) -> ForeignError:
+        """Return it as the error of one job of a batch."""
+        return ForeignError(
+            self.failure,
+            last=self.last,
+            matches=self.matched[place],
+            asked=self.asked,
+            wait_given=self.wait_given,
+            final=self.final,
+        )
 
 
 BUILTIN_ERRORS: Final[dict[str, type[BaseException]]] = {

@@ -26,6 +26,12 @@ def once_over(why: str) -> str:
     return f"{why}; it had started, and is delivered at most once"
 
 
+def batch_went_on(reason: str | None) -> str:
+    """Say of a job that was cancelled in a batch why its function was not: the call was also for others."""
+    went_on = "its batch had begun, and went on for the others"
+    return went_on if reason is None else f"{reason} ({went_on})"
+
+
 def workers_died(crashes: int) -> str:
     """Say why a job is dead after so many crashes."""
     return "the worker that ran it died" if crashes == 1 else f"{crashes} workers died while they ran it"

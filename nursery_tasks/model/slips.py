@@ -11,7 +11,7 @@ from ..errors import InvalidOptions
 Place = Literal["call", "task", "workflow"]
 
 CALL_ONLY: Final = ("at", "id")  # on a task, all of its calls would be one job, or wait for one moment that has long passed
-TASK_ONLY: Final = ("name", "run_in", "kill_after", "raw", "reply_to")
+TASK_ONLY: Final = ("name", "run_in", "kill_after", "raw", "reply_to", "batch")
 WORKFLOW_ONLY: Final = ("durable", "undo_timeout")
 SCHEDULE_ONLY: Final = ("schedule", "jitter", "overlap", "catch_up", "pause_on_failure")  # on both
 
@@ -30,6 +30,7 @@ _OTHER_WORDS: Final = {  # what other libraries, and habit, call it -> what it i
     **dict.fromkeys(("rate_limit", "rate"), 'limits=[RateLimit("10/s")]'),
     **dict.fromkeys(("concurrency", "max_concurrency"), "limits=[Concurrency(3)]"),
     **dict.fromkeys(("cron", "crontab", "run_every", "periodic", "interval"), 'schedule=cron("0 2 * * *"), or every(60)'),
+    **dict.fromkeys(("batch_size", "max_batch_size", "flush_every"), "batch=Batch(100, wait=0.5)"),
     **dict.fromkeys(("max_instances", "coalesce", "misfire_grace_time"), "overlap='skip' and catch_up='one' beside schedule="),
     **dict.fromkeys(("order_by", "group_id", "message_group", "partition_key"), 'ordering_key="{account}"'),
     **dict.fromkeys(("acks_late", "acks_early", "ack_late", "at_most_once"), 'delivery="at_most_once", or "at_least_once"'),
@@ -62,6 +63,8 @@ def misplaced(name: str, value: object, place: Place) -> InvalidOptions | None:
     if place == "call" and name in (*TASK_ONLY, *WORKFLOW_ONLY, *SCHEDULE_ONLY):
         kind = "workflow" if name in WORKFLOW_ONLY else "task"
         return InvalidOptions(name, value, f"it where the {kind} is declared: @app.{kind}({name}=...)")
+    if place == "workflow" and name == "batch":
+        return InvalidOptions(name, value, "it on a task: a workflow runs once for each of its jobs, and may run batch tasks")
     if place == "task" and name in WORKFLOW_ONLY:
         return InvalidOptions(name, value, f"it on a workflow: @app.workflow({name}=...)")
     return None

@@ -10,9 +10,10 @@ from typing import Any
 from anyio import CancelScope, CapacityLimiter
 
 from ..current import CurrentJob
+from ..errors import PayloadTooLarge
 from ..execution import call_in_loop, call_in_thread
 from ..execution.in_interpreter import call_in_interpreter
-from ..execution.in_process import CpuHosts, Work, default_limit
+from ..execution.in_process import MAX_BODY, CpuHosts, Work, default_limit
 from ..registry import AWAY, Registry
 from .in_flight import InFlightJob
 from .options import WorkerSettings
@@ -75,20 +76,29 @@ class Executors:
             yield execute
 
     async def _reserve(self, stack: AsyncExitStack, job: InFlightJob, call: Call) -> Execute:
-        payload = job.delivery.payload if call.payload is None else call.payload
         if self.hosts is not None and call.spec.kind == "process":
             place = await stack.enter_async_context(self.hosts.reserved())
 
             def in_process(call: Call, current: CurrentJob) -> Awaitable[Any]:
+                payload = self._payload(job, call)
                 return place.do(self._describe(call, current), payload, current, call.spec.kill_after_seconds)
 
             return in_process
         await stack.enter_async_context(self._interpreters)
 
         def in_interpreter(call: Call, current: CurrentJob) -> Awaitable[Any]:
-            return call_in_interpreter(self._describe(call, current), payload)
+            return call_in_interpreter(self._describe(call, current), self._payload(job, call))
 
         return in_interpreter
+
+    def _payload(self, job: InFlightJob, call: Call) -> bytes:
+        if call.rules:  # of a batch, which is made when it begins
+            what = f"the arguments of a batch of {call.spec.name}"
+            payload = self._registry.codec.encode(what, call.message)
+            if len(payload) > MAX_BODY:
+                raise PayloadTooLarge(what, len(payload), MAX_BODY, fixed=True)
+            return payload
+        return job.delivery.payload if call.payload is None else call.payload
 
     async def call(self, call: Call, current: CurrentJob) -> Any:
         """Call a handler that needs no reserved place."""
@@ -115,6 +125,8 @@ class Executors:
             parent=current.parent,
             tags=current.tags,
             slot=current.slot,
+            batch=current.batch,
+            rules=call.rules,
             rule=call.retry,
             broker=None if current.context is None else getattr(current.context.broker, "name", None),
             token=None if current.context is None else current.context.token,

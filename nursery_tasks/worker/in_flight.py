@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from anyio import CancelScope
 
@@ -13,6 +14,15 @@ from ..model.outcome import GIVEN_BACK, LEASE_LOST
 from ..model.reply import Address
 from ..shared_leases import NOWHERE, SharedLeases
 from .prepare import Call
+
+
+class SharedCall(Protocol):
+    """A call that belongs to several jobs."""
+
+    begun: bool
+
+    def told(self, job: InFlightJob) -> None:
+        """Hear that one of them is to end."""
 
 
 class InFlightJob:
@@ -38,6 +48,7 @@ class InFlightJob:
         shared_leases, place: Where its lease is noted for the supervisor, if that is noted.
         watched: How often the watchdog has acted on it: 1 warned, 2 given up.
         excused_seconds: For how long, since it was told to end, nothing could run here; the watchdog counts it.
+        in_batch: What it is collected for, or runs in, of a batch task.
         on_told: Called when it was told to end, or from when on it has to; None: somebody looks now and then.
     """
 
@@ -53,6 +64,7 @@ class InFlightJob:
         "excused_seconds",
         "expires_deadline",
         "given_back",
+        "in_batch",
         "lease_from",
         "lost",
         "on_told",
@@ -88,6 +100,7 @@ class InFlightJob:
         self.address: Address | None = None
         self.watched = 0
         self.excused_seconds = 0.0
+        self.in_batch: SharedCall | None = None
         self.on_told = on_told
         self.shared_leases: SharedLeases | None = None
         self.place = NOWHERE
@@ -130,6 +143,8 @@ class InFlightJob:
         self.cancel_reason = reason
         if self.scope is not None:
             self.scope.cancel(reason)
+        if self.in_batch is not None:
+            self.in_batch.told(self)
         if self.on_told is not None:
             self.on_told()
 
@@ -142,10 +157,12 @@ class InFlightJobs:
 
     Attributes:
         on_told: For all jobs, see `InFlightJob`; set before the first one.
+        batches: The batches that run; their jobs are in the table.
     """
 
     def __init__(self, shared_leases: SharedLeases | None = None) -> None:
         self.on_told: Callable[[], object] | None = None
+        self.batches: list[InFlightJob] = []
         self._jobs: dict[str, InFlightJob] = {}
         self._shared_leases = shared_leases
 
@@ -188,6 +205,14 @@ class InFlightJobs:
         """Return all, from any thread: one step of the interpreter, so nothing can change under it."""
         return list(self._jobs.values())
 
+    def handlers(self) -> list[InFlightJob]:
+        """Return what has a handler that runs, from any thread: jobs, and batches."""
+        return [job for job in (*self.snapshot(), *list(self.batches)) if job.context is not None]
+
     def running(self) -> list[str]:
         """Return the ids of the jobs whose attempts run."""
-        return [job.delivery.id for job in self.snapshot() if job.scope is not None and not job.ended]
+        return [job.delivery.id for job in self.snapshot() if _runs(job) and not job.ended]
+
+
+def _runs(job: InFlightJob) -> bool:
+    return job.scope is not None or (job.in_batch is not None and job.in_batch.begun)

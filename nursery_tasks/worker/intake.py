@@ -13,6 +13,7 @@ from ..errors import BrokerError
 from ..model.delivery import Delivery, Topic
 from ..registry import Registry
 from .backoff import Outage
+from .collecting import Collecting
 from .hand_over import HandOver
 from .in_flight import InFlightJob, InFlightJobs
 from .options import PREFETCH_MOST, PREFETCH_SHORT, WorkerSettings
@@ -42,6 +43,7 @@ class Intake:
         registry: Registry,
         in_flight: InFlightJobs,
         hand_over: HandOver,
+        collecting: Collecting,
         settings: WorkerSettings,
         seconds_per_job: Callable[[], float | None],
         release: Callable[[InFlightJob], None],
@@ -54,6 +56,7 @@ class Intake:
         self._registry = registry
         self._in_flight = in_flight
         self._hand_over = hand_over
+        self._collecting = collecting
         self._settings = settings
         self._seconds_per_job = seconds_per_job
         self._release = release
@@ -100,11 +103,16 @@ class Intake:
     def _room(self) -> int:
         """How many deliveries may be added: free slots plus the prefetch, minus what waits for a slot.
 
+        While a slot is free, as many more as the open batches have places: collecting takes no slot.
+
         Nothing is fetched ahead while handlers wait for other jobs: those come first, and have a place then.
         """
         if self._hand_over.released_slots:
             self._prefetch = 0
-        return self._settings.slots + self._prefetch - self._hand_over.busy - len(self._hand_over)
+        room = self._settings.slots + self._prefetch - self._hand_over.busy - len(self._hand_over)
+        if self._collecting.open and self._hand_over.busy < self._settings.slots:
+            return room + self._collecting.places
+        return room
 
     def _least(self) -> int:
         """How much room makes a claim worth it: any while a slot is idle, else half of the prefetch."""
@@ -126,6 +134,8 @@ class Intake:
                 sent = self._clock()
         self.outage.over()
         self._dry = len(deliveries) < room and not self._hinted
+        if self._collecting.open:
+            self._collecting.claimed(deliveries)
         jobs = self._in_flight.add(deliveries, sent, current_time())
         self._cancels.claimed(jobs)
         self._hand_over.put(jobs)
@@ -148,6 +158,7 @@ class Intake:
         for job in unused:
             self._release(job)
         if unused:
+            self._collecting.unused()
             self._prefetch = 0  # or the same jobs would be claimed again, and others hardly get a chance
 
     def _queues(self) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ class Call(msgspec.Struct, frozen=True):  # made for every job: a frozen datacla
     """What to call, and under which rules.
 
     *payload* is the message for another process, where the delivery's own is none. *address*: where the answer goes. *once*:
-    the handler is never started a second time, so its start is stored before.
+    the handler is never started a second time, so its start is stored before. *rules*: of a batch, the retry policy of each job.
     """
 
     spec: TaskSpec
@@ -46,6 +46,7 @@ class Call(msgspec.Struct, frozen=True):  # made for every job: a frozen datacla
     payload: bytes | None = None
     address: Address | None = None
     once: bool = False
+    rules: tuple[RetryRule | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +148,9 @@ class Preparer:
         try:
             if spec.kind in self._converts:
                 args, kwargs = spec.signature.convert(message.args, message.kwargs, self._registry.codec)
-            elif is_of_ours:
+            elif is_of_ours and spec.batch is None:
                 spec.signature.check(args, kwargs)
-            else:  # where it runs, nobody could release it
+            else:  # where it runs, nobody could release it, or tell one job of a batch from the others
                 spec.signature.convert(message.args, message.kwargs, self._registry.codec)
         except InvalidArguments as error:
             name = version_of(spec.name, message.fingerprint or "")

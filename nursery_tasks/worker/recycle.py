@@ -44,9 +44,9 @@ class RecycleLimits:
         self._begun = 0
         self._looked_at = -math.inf
 
-    def begun(self) -> str | None:
-        """Count an attempt that begins."""
-        self._begun += 1
+    def begun(self, attempts: int = 1) -> str | None:
+        """Count attempts that begin."""
+        self._begun += attempts
         if self.max_jobs is None or self._begun < self.max_jobs:
             return None
         return f"it has begun {self._begun} of {self.max_jobs} jobs"

@@ -23,6 +23,7 @@ from ..errors import BrokerClosed, BrokerError
 from ..model.delivery import Delivery, Finished, Progressed, Released, Retried, Settlement, Started, Unresponsive
 from .aside import Aside, plainer
 from .backoff import Outage
+from .batch import InFlightBatch
 from .in_flight import InFlightJob, InFlightJobs
 
 OUTBOX_LIMIT: Final = 1_000  # settlements; slots wait beyond it
@@ -92,7 +93,13 @@ class Settler:
         self._wake.set()
 
     def release(self, job: InFlightJob, delay_seconds: float = 0.0, park: str | None = None) -> None:
-        """Give a delivery back, not counted as an attempt."""
+        """Give a delivery back, not counted as an attempt; of a batch, each job that has not ended."""
+        if isinstance(job, InFlightBatch):
+            for member in job.members:
+                if not member.ended:
+                    self.release(member)
+            job.ended = True
+            return
         self.settle(job, Released(job.delivery, delay_seconds, park))
 
     def mark_started(self, job: InFlightJob, began: float) -> None:
@@ -109,19 +116,18 @@ class Settler:
         self._progress[job.delivery.id] = (job, progress)
         self._run_soon(self._to_mark.set)
 
-    async def store_start(self, job: InFlightJob) -> bool:
-        """Store the start now and wait for it; False: the job may belong to somebody else by now."""
-        while True:
+    async def store_starts(self, jobs: Sequence[InFlightJob]) -> None:
+        """Store starts now and wait for it. Those are lost afterwards that may belong to somebody else by now."""
+        while jobs := [job for job in jobs if not job.lost]:
             try:
-                [stored] = await self._beginning.settle([Started(job.delivery, promised=True)])
+                answers = await self._beginning.settle([Started(job.delivery, promised=True) for job in jobs])
             except BrokerError as error:
                 await self.outage.wait(error)
-                if job.lost:
-                    return False
             else:
-                if not stored:
-                    job.refuse()
-                return stored
+                for job, stored in zip(jobs, answers, strict=True):
+                    if not stored:
+                        job.refuse()
+                return
 
     async def wait_for_room(self) -> None:
         """Wait until the outbox has room for another job's settlement."""

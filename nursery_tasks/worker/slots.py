@@ -12,6 +12,7 @@ from anyio.lowlevel import checkpoint
 
 from ..loop.deadline import CallDeadline
 from .attempt_context import LocalContext
+from .collecting import Collecting
 from .drain import Drain
 from .hand_over import HandOver
 from .in_flight import InFlightJob, InFlightJobs
@@ -39,6 +40,7 @@ class Slots:
         settings: WorkerSettings,
         in_flight: InFlightJobs,
         hand_over: HandOver,
+        collecting: Collecting,
         intake: Intake,
         runner: Runner,
         settler: Settler,
@@ -51,6 +53,7 @@ class Slots:
         self._takes_jobs = settings.jobs
         self._in_flight = in_flight
         self._hand_over = hand_over
+        self._collecting = collecting
         self._intake = intake
         self._runner = runner
         self._settler = settler
@@ -60,6 +63,7 @@ class Slots:
         self._recycle = recycle
         limited = settings.max_jobs is not None or settings.max_memory_bytes is not None
         self._limits = RecycleLimits(settings.max_jobs, settings.max_memory_bytes, settings.fraction) if limited else None
+        self._batched = 0  # attempts in batches that are counted
         self._running: TaskGroup | None = None
 
     async def serve(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
@@ -76,6 +80,7 @@ class Slots:
                     async with create_task_group() as claiming:
                         if self._takes_jobs:
                             claiming.start_soon(self._intake.serve, name="intake")
+                            claiming.start_soon(self._collecting.serve, name="collecting")
                         task_status.started()
                         try:
                             await self._drain.begun.wait()
@@ -98,13 +103,14 @@ class Slots:
         if self._drain.begun.is_set():
             self._give_back_waiting()
         if self._hand_over.released_slots >= self._count:
-            self.give_back()
+            self._give_back_unstarted()
         self._intake.capacity_freed()
 
     def give_back(self) -> None:
-        """Give back what no slot has taken."""
-        for job in self._hand_over.take_back():
-            self._settler.release(job)
+        """Give back what has not begun."""
+        for batch in self._collecting.take_back():
+            self._settler.release(batch)
+        self._give_back_unstarted()
 
     async def _slot(self) -> None:
         """Run deliveries until the hand-over does not need this child any more."""
@@ -122,6 +128,7 @@ class Slots:
             finally:
                 self._hand_over.done()
             if self._limits is not None:
+                self._count_batched(self._limits)
                 self._recycle_if(self._limits.ended())
             self._intake.capacity_freed()
             self._presence.changed()
@@ -130,6 +137,10 @@ class Slots:
             if self._runner.last_ended - last_wait > YIELD_SECONDS:
                 await checkpoint()
                 last_wait = current_time()
+
+    def _give_back_unstarted(self) -> None:
+        for job in self._hand_over.take_back():
+            self._settler.release(job)
 
     def _give_back_waiting(self) -> None:
         """End the attempts that wait and with which another worker can go on: a drain would wait for them for nothing."""
@@ -144,8 +155,15 @@ class Slots:
             self._settler.release(job)
             self._hand_over.done()
             return False
-        self._recycle_if(limits.begun())
+        if not self._runner.collects(job):
+            self._recycle_if(limits.begun())
         return True
+
+    def _count_batched(self, limits: RecycleLimits) -> None:
+        """Count the jobs of batches once their call has ended: most of those that a slot takes are only collected."""
+        attempts, self._batched = self._runner.batched - self._batched, self._runner.batched
+        if attempts:
+            self._recycle_if(limits.begun(attempts))
 
     def _recycle_if(self, reason: str | None) -> None:
         if reason is not None and not self._drain.begun.is_set():

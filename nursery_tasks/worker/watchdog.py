@@ -105,7 +105,7 @@ class Watchdog:
         self._told.set()
 
     def _watched(self) -> list[InFlightJob]:
-        return [job for job in self._in_flight.snapshot() if job.context is not None and not job.over and not _is_killed(job)]
+        return [job for job in self._in_flight.handlers() if not job.over and not _is_killed(job)]
 
     def _told_at(self, job: InFlightJob) -> float:
         """Say since when a handler has to end."""

@@ -21,6 +21,8 @@ from ..model.listing import WorkerRecord
 from ..shared_leases import SharedLease
 from .app_port import WorkerApp
 from .backoff import introduce
+from .batch import InFlightBatch
+from .collecting import Collecting
 from .dead_leases import DeadLeases
 from .drain import Drain
 from .hand_over import HandOver
@@ -61,6 +63,7 @@ class Worker:
         state: dict[str, Any] = {}
         self._in_flight = InFlightJobs(settings.shared_leases)
         self._hand_over = HandOver(settings.slots, lambda: self._slots.start(), lambda: self._slots.on_released())
+        self._collecting = Collecting(self._in_flight, self._hand_over)
         self._loop = loop_name()
         run_soon = loop_run_soon()
         # A broker on the loop may live in virtual time, and its leases with it.
@@ -84,6 +87,7 @@ class Worker:
             state,
             app.max_payload_bytes,
             self._hand_over,
+            self._collecting,
             self._keeper.is_late if self._gateway.broker.blocking else None,
             now=self._now,
         )
@@ -93,6 +97,7 @@ class Worker:
             app.registry,
             self._in_flight,
             self._hand_over,
+            self._collecting,
             settings,
             lambda: self._runner.seconds_per_job,
             self._settler.release,
@@ -119,6 +124,7 @@ class Worker:
             settings,
             self._in_flight,
             self._hand_over,
+            self._collecting,
             self._intake,
             self._runner,
             self._settler,
@@ -187,8 +193,9 @@ class Worker:
     @property
     def unfinished(self) -> dict[str, str]:
         """The jobs whose handlers have not ended, id -> task, also those that were given up; from any thread."""
-        jobs = [*self._watchdog.given_up, *(job for job in self._in_flight.snapshot() if job.context is not None)]
-        return {each.delivery.id: each.delivery.task for each in jobs if not each.over}
+        running = [each for each in (*self._watchdog.given_up, *self._in_flight.handlers()) if not each.over]
+        jobs = [job for each in running for job in (each.members if isinstance(each, InFlightBatch) else (each,))]
+        return {job.delivery.id: job.delivery.task for job in jobs}
 
     @property
     def unstored(self) -> Unstored:

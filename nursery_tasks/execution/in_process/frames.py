@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ...current import BatchedJob
 from ...model.codec import Format
 from ...model.failure import Failure, ForeignError
 from ...model.retry import RetryRule
@@ -38,6 +39,7 @@ class Work(msgspec.Struct, frozen=True, tag="work"):
         module, qualname: The function's place.
         form: What the result is to be written in.
         rule: The job's retry policy; the host says whether it names what the handler raised.
+        batch, rules: Of a batch task: the jobs, and the retry policies of each.
         broker, token: The name of the broker that the job came from, and what owns the jobs that the handler awaits there.
     """
 
@@ -56,6 +58,8 @@ class Work(msgspec.Struct, frozen=True, tag="work"):
     broker: str | None = None
     token: bytes | None = None
     slot: datetime | None = None
+    batch: tuple[BatchedJob, ...] = ()
+    rules: tuple[RetryRule | None, ...] = ()
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -122,7 +126,7 @@ class Succeeded(msgspec.Struct, frozen=True, tag="succeeded"):
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed", omit_defaults=True):
-    """From the host: the handler raised. See `ForeignError`."""
+    """From the host: the handler raised. See `ForeignError`; of a batch, one job may have failed alone."""
 
     id: str
     failure: Failure
@@ -131,6 +135,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed", omit_defaults=True):
     asked: RetryRule | None = None
     wait_given: bool = False
     final: bool = False
+    matched: tuple[bool, ...] = ()
     memory_bytes: int = 0
 
     def to_error(self) -> ForeignError:
@@ -142,6 +147,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed", omit_defaults=True):
             asked=self.asked,
             wait_given=self.wait_given,
             final=self.final,
+            matched=self.matched,
         )
 
 

@@ -95,6 +95,7 @@ class Host:
             parent=work.parent,
             tags=work.tags,
             slot=work.slot,
+            batch=work.batch,
             context=context,
             _report=lambda value: self._report(work, value),
             _check=lambda: self._check(work),
