@@ -23,6 +23,7 @@ from nursery_tasks.errors import (
     FunctionNotFound,
     HostDied,
     InvalidArguments,
+    InvalidBatchResult,
     InvalidBrokerUrl,
     InvalidCron,
     InvalidOptions,
@@ -102,6 +103,11 @@ MESSAGES: list[tuple[Callable[[], NurseryTasksError], str]] = [
         lambda: PayloadTooLarge("the message for add", 2_000_000, 1_048_576),
         "the message for add has 2,000,000 bytes, the limit is 1,048,576; pass a path or a key instead, "
         "or raise App(max_payload_bytes=...)",
+    ),
+    (
+        lambda: InvalidBatchResult("index", "a list of 3", 5),
+        "index returned a list of 3 for 5 jobs: expected a list of 5, the results in order, with an exception in the place of "
+        "each job that has failed, or None",
     ),
     (
         lambda: WorkflowChanged("j1", "movie", "call 2 of its function is mail, not render"),

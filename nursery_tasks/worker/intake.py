@@ -92,7 +92,8 @@ class Intake:
         Cancellation:
             A claim under way is finished, and what it brought lies in the hand-over, where the worker takes it back.
         """
-        async with self._gateway.feeding(self._settings.queues, self._settings.slots):
+        batches = sum(spec.batch.size for spec in self._registry.tasks.values() if spec.batch is not None)
+        async with self._gateway.feeding(self._settings.queues, self._settings.slots + batches):
             while True:
                 room = self._room()
                 if room >= self._least() and not self._dry:

@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from nursery_tasks import App, Retry, TaskClass, check_cancelled, current_job, run_process_sync
+from nursery_tasks import App, Batch, Retry, TaskClass, check_cancelled, current_job, run_process_sync
 
 app = App("memory:", max_payload_bytes=16 * 1024 * 1024)
 
@@ -341,3 +341,36 @@ halve = app.task(Halve)
 def own(url: str, began: str) -> None:
     other = App(url)
     other.sync.run(other.job("listen", began))
+
+
+@app.task(run_in="process", batch=Batch(3, wait=0.05), retry=Retry(2, on=(LookupError,), wait=0.01))
+def look_up(points: list[Point]) -> list[Any]:
+    """Fail in several ways, each for one job."""
+    jobs = current_job().batch
+    current_job().progress(len(points))
+    if any(point.x == 99 for point in points):
+        raise KeyError("all")
+    return [_found(point, job.attempt) for point, job in zip(points, jobs, strict=True)]
+
+
+def _found(point: Point, attempt: int) -> Any:
+    if point.x == 0:
+        return LookupError("try again") if attempt == 1 else "found later"
+    if point.x == 1:
+        return KeywordOnly(code=7)
+    return object() if point.x == 2 else [point.x, os.getpid()]
+
+
+@app.task(run_in="process", batch=Batch(2, wait=0.05))
+def count_wrongly(numbers: list[int]) -> list[int]:
+    return [1]
+
+
+@app.task(run_in="process", batch=Batch(2, wait=60), kill_after=0.2)
+def hang(numbers: list[int]) -> None:
+    time.sleep(300)
+
+
+@app.task(run_in="process", batch=Batch(2, wait=60))
+def die_with_all(numbers: list[int]) -> None:
+    os._exit(3)

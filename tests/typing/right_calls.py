@@ -9,6 +9,8 @@ from typing import Any, assert_type
 
 from nursery_tasks import (
     App,
+    Batch,
+    BatchedJob,
     CompletedRun,
     Debounce,
     Flow,
@@ -236,3 +238,44 @@ async def looking() -> None:
     assert_type(await app.jobs.purge("video"), int)
     assert_type(app.sync.queues.list(), list[QueueInfo])
     assert_type(await app.queues.send("video", b"x"), str)
+
+
+@app.task(batch=Batch(100, wait=0.5), retry=3)
+async def index(docs: list[bytes]) -> list[int]:
+    return [len(doc) for doc in docs]
+
+
+@app.task(batch=Batch(100, wait=timedelta(seconds=1)))
+async def index_some(docs: list[bytes], text: str = resource(alphabet)) -> list[int | Exception]:
+    return [len(doc) if doc else ValueError(text) for doc in docs]
+
+
+@app.task(batch=Batch(100))
+async def note(docs: list[bytes]) -> None: ...
+
+
+@app.task(batch=Batch(100), run_in="process", kill_after=3)
+def index_there(docs: list[bytes]) -> list[int] | None:
+    return [len(doc) for doc in docs]
+
+
+@app.task(batch=Batch(100))
+def index_in_thread(docs: list[bytes]) -> list[str | Exception]:
+    return [doc.decode() for doc in docs]
+
+
+async def batches() -> None:
+    assert_type(await index.run(b"a"), int)
+    assert_type(await index.enqueue(b"a"), JobHandle[int])
+    assert_type(index.job(b"a"), Job[int])
+    assert_type(await index([b"a"]), list[int])
+    assert_type(await index_some.options(priority=3).run(b"a"), int)
+    assert_type(await index_some([b"a"]), list[int | Exception])
+    assert_type(await note.run(b"a"), None)
+    assert_type(await index_there.run(b"a"), int | None)
+    assert_type(await index_in_thread.run_local(b"a"), str)
+    assert_type(index_in_thread([b"a"]), list[str | Exception])
+    assert_type(app.sync.run(index.job(b"a")), int)
+    assert_type(current_job().batch, tuple[BatchedJob, ...])
+    async with app.create_task_group() as group:
+        assert_type(group.start_soon(index, b"a").return_value, int)

@@ -7,7 +7,11 @@ from collections.abc import AsyncIterator
 
 from nursery_tasks import (
     App,
+<<<<<<< HEAD
     Debounce,
+=======
+    Batch,
+>>>>>>> c47f5b2 (Test and describe batches)
     Retry,
     TaskClass,
     Throttle,
@@ -121,3 +125,26 @@ async def wrong_groups() -> None:
         group.start_soon(print, "a")  # type: ignore[call-overload]  # not a task
     number: int = child.return_value  # type: ignore[assignment]  # the result is a str
     print(number)
+
+
+@app.task(batch=Batch(100))
+async def index(docs: list[bytes]) -> list[int]:
+    return [len(doc) for doc in docs]
+
+
+@app.task(batch=100)  # type: ignore[call-overload, untyped-decorator]  # not a Batch
+async def no_batch(docs: list[bytes]) -> list[int]:
+    return []
+
+
+@app.task(batch=Batch(100))  # type: ignore[arg-type]  # not a list
+async def no_list(doc: bytes) -> list[int]:
+    return []
+
+
+async def wrong_batches() -> None:
+    await index.run([b"a"])  # type: ignore[arg-type]  # one item, not a list
+    await index.run("a")  # type: ignore[arg-type]  # not bytes
+    await index(b"a")  # type: ignore[arg-type]  # a plain call takes the list
+    text: str = await index.run(b"a")  # type: ignore[assignment]  # the result is an int
+    print(text)
