@@ -14,7 +14,7 @@ app = App("memory:")
 @app.task(batch=Batch(100, wait=0.2), retry=Retry(3, on=(ConnectionError,), wait=0.1))
 async def index(documents: list[str]) -> list[int | Exception]:
     jobs = current_job().batch
-    print(f"one call for {len(jobs)} documents")
+    print(f"one call, {len(jobs)} in it")
     return [length_of(document, job.attempt) for document, job in zip(documents, jobs, strict=True)]
 
 

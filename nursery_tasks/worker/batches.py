@@ -86,7 +86,7 @@ class BatchRunner:
         """
         suspect = any(job.delivery.crashes >= SUSPECT_CRASHES for job in batch.members)
         try:
-            async with self._starter.alone() if suspect else nullcontext():
+            async with self._starter.alone(batch.members[0]) if suspect else nullcontext():
                 await self._reserve_and_call(batch)
         except get_cancelled_exc_class():
             self.give_back(batch)

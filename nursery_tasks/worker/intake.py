@@ -112,7 +112,7 @@ class Intake:
             self._prefetch = 0
         room = self._settings.slots + self._prefetch - self._hand_over.busy - len(self._hand_over)
         if self._collecting.open and self._hand_over.busy < self._settings.slots:
-            return room + self._collecting.places
+            return room + min(self._collecting.places, PREFETCH_MOST)
         return room
 
     def _least(self) -> int:

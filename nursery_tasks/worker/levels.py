@@ -3,7 +3,7 @@
     services                outlive the attempts: settler, lease keeper, sweeper, cancel watch, presence
     └─ resources            the app's lifespans
        └─ slots 1..n        long-lived children; each runs one attempt at a time
-          └─ intake         claims; cancelled first
+          └─ intake         claims; cancelled first. Beside it stands who hands over the batches whose time has come
 
 Stopping is leaving the inner levels one after the other: no more claims; what has not started is given back; attempts run on
 until the drain is over, then they are cancelled and given back; the outbox is stored; the services end. The two inner levels

@@ -128,7 +128,7 @@ class Runner:
             return
         # A durable workflow waits for jobs that may be suspects, too.
         if job.delivery.crashes >= SUSPECT_CRASHES and not call.spec.durable:
-            async with self._starter.alone():
+            async with self._starter.alone(job):
                 await self._reserve_and_call(job, call, began)
         else:
             await self._reserve_and_call(job, call, began)

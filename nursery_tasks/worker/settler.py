@@ -134,6 +134,11 @@ class Settler:
         while self.is_full:
             await self._stored.wait()
 
+    async def wait_stored(self, job: InFlightJob) -> None:
+        """Wait until the last word on a job is stored or refused."""
+        while self._in_flight.has(job):
+            await self._stored.wait()
+
     def wake(self) -> None:
         """Try again to store what waits: the broker is said to be back."""
         self.outage.wake()

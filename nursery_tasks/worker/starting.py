@@ -41,6 +41,7 @@ class Starter:
         self._events = events
         self._is_late = is_late
         self._suspects = Lock()
+        self._last_suspect: InFlightJob | None = None
 
     def prepared(self, job: InFlightJob, now: float) -> Call | None:
         """Return what to call; None: the delivery is settled without a call."""
@@ -102,12 +103,20 @@ class Starter:
             self._reporter.tell(job, EventKind.STARTED, attempt=job.delivery.attempt)
 
     @asynccontextmanager
-    async def alone(self) -> AsyncGenerator[None, None]:
-        """Let no other suspect run here meanwhile, so that a worker's death is charged to one of them; bounded."""
-        with move_on_after(SUSPECT_SECONDS) as turn:
-            await self._suspects.acquire()
+    async def alone(self, job: InFlightJob) -> AsyncGenerator[None, None]:
+        """Let no other suspect run here meanwhile, so that a worker's death is charged to one of them; bounded.
+
+        What the one before has come to must be stored, or the death would be charged to it, too.
+        """
+        is_turn = False
         try:
+            with move_on_after(SUSPECT_SECONDS):
+                await self._suspects.acquire()
+                is_turn = True
+                if self._last_suspect is not None:
+                    await self._settler.wait_stored(self._last_suspect)
+            self._last_suspect = job
             yield
         finally:
-            if not turn.cancelled_caught:
+            if is_turn:
                 self._suspects.release()

@@ -16,7 +16,7 @@ from rabbit_server import need_server, shared_server
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WITH_WORKER = {"first": "the nap was cancelled", "sync_program": "a hundred more: 161700"}
 ALONE = {
-    "batches": "one call for 100 documents\n'' has failed: an empty document\nattempts of the unlucky one: 2",
+    "batches": "one call, 100 in it\none call, 1 in it\n'' has failed: an empty document\nattempts of the unlucky one: 2",
     "classes": "the page at https://a: attempt 2, 1 request",
     "debounce": "letter is indexed: Dear Ada",
     "durable": "report R-17: 14 words\n['read one', 'read four', 'read sixteen', 'draw a number']",

@@ -7,11 +7,11 @@ import os
 import process_tasks
 import pytest
 from host_tools import ASYNCIO, TRIO
-from process_tasks import KeywordOnly, Point, app
+from process_tasks import Point, app
 from support import unchecked, until, working
 
 from nursery_tasks import App
-from nursery_tasks.errors import HostDied, InvalidArguments, InvalidBatchResult, JobCancelled, NotSerializable
+from nursery_tasks.errors import HostDied, InvalidArguments, InvalidBatchResult, JobCancelled, NotSerializable, RemoteError
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ async def test_each_job_gets_its_own_result_or_error(app_of_tasks: App) -> None:
         again, own, odd = await app_of_tasks.enqueue_many(process_tasks.look_up.job(Point(x, 0)) for x in range(3))
         assert await again == "found later"
         assert ((await again.outcome()).attempt, await again.progress()) == (2, 1)
-        with pytest.raises(KeywordOnly, match="code 7"):
+        with pytest.raises(RemoteError, match="KeywordOnly: code 7"):
             await own
         with pytest.raises(NotSerializable):
             await odd
@@ -84,5 +84,5 @@ async def test_the_death_of_the_process_is_a_failure_of_all(app_of_tasks: App) -
 async def test_run_local_gets_a_process_and_a_list_of_one(app_of_tasks: App) -> None:
     x, pid = await process_tasks.look_up.run_local(Point(5, 0))
     assert (x, pid != os.getpid()) == (5, True)
-    with pytest.raises(KeywordOnly):
+    with pytest.raises(RemoteError, match="KeywordOnly: code 7"):
         await process_tasks.look_up.run_local(Point(1, 0))
