@@ -33,7 +33,8 @@ class Call(msgspec.Struct, frozen=True):  # made for every job: a frozen datacla
     """What to call, and under which rules.
 
     *payload* is the message for another process, where the delivery's own is none. *address*: where the answer goes. *once*:
-    the handler is never started a second time, so its start is stored before. *rules*: of a batch, the retry policy of each job.
+    the handler is never started a second time, so its start is stored before. *rules*: of a batch, the retry policy of each
+    job.
     """
 
     spec: TaskSpec

@@ -95,7 +95,7 @@ class Starter:
             self._reporter.finish(job, JobState.CANCELLED, reason=job.cancel_reason)
 
     def begin(self, job: InFlightJob, began: float, *, is_stored: bool) -> None:
-        """Note that an attempt begins; *began* is on the loop's clock, and *is_stored* says whether the broker knows already."""
+        """Note that an attempt begins; *began* is on the loop's clock. *is_stored*: the broker knows it already."""
         job.note_running(running=True)
         if not is_stored:
             self._settler.mark_started(job, began)

@@ -327,7 +327,7 @@ def test_an_option_that_does_not_exist_is_answered_with_those_that_do(memory_app
     given: Any = {"timout": 3}
     with pytest.raises(
         InvalidOptions,
-        match=r"^timout=3: expected timeout=\.\.\.; the options are catch_up, debounce, delay, .*kill_after, .*timeout",
+        match=r"^timout=3: expected timeout=\.\.\.; the options are batch, catch_up, debounce, delay, .*kill_after, .*timeout",
     ):
         memory_app.task(**given)
     with pytest.raises(

@@ -7,11 +7,8 @@ from collections.abc import AsyncIterator
 
 from nursery_tasks import (
     App,
-<<<<<<< HEAD
-    Debounce,
-=======
     Batch,
->>>>>>> c47f5b2 (Test and describe batches)
+    Debounce,
     Retry,
     TaskClass,
     Throttle,

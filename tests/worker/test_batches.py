@@ -464,6 +464,25 @@ async def test_the_jobs_of_an_interrupted_batch_go_back_and_no_attempt_counts(ap
             await jobs[1].cancel()
 
 
+async def test_what_is_delivered_at_most_once_is_dead_when_its_batch_is_interrupted_and_the_others_go_back(app: App) -> None:
+    gate = Gate()
+
+    @app.task(batch=Batch(2, wait=LONG))
+    async def hold(numbers: list[int]) -> None:
+        await gate.pass_through()
+
+    with fail_after(DEADLINE):
+        async with app:
+            async with app.open_worker(drain=0) as worker:
+                once, other = await app.enqueue_many([hold.options(delivery="at_most_once").job(1), hold.job(2)])
+                await gate.wait_for(1)
+                assert await once.status() is JobState.STARTED  # that was stored before the call
+            assert worker.interrupted == 2
+            await until_state(app, once.id, JobState.DEAD)
+            assert depth(app) == 1
+            await other.cancel()
+
+
 async def test_a_job_whose_lease_is_lost_is_not_stored_and_the_others_are(app: App) -> None:
     gate = Gate()
 
