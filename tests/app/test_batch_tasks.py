@@ -48,7 +48,7 @@ async def test_run_local_gets_a_list_of_one(app: App) -> None:
     index = app.get_task("index")
     seen: list[tuple[BatchedJob, ...]] = []
 
-    @app.task(batch=Batch(10), timeout=0.01)
+    @app.task(batch=Batch(10), timeout=60)
     def look(numbers: list[int]) -> list[int]:
         seen.append(current_job().batch)
         return numbers * (2 if numbers == [2] else 1)

@@ -336,7 +336,7 @@ def test_an_option_that_does_not_exist_is_answered_with_those_that_do(memory_app
         memory_app.task(nothing).options(**given)
     given = {"colour": "red"}
     with pytest.raises(
-        InvalidOptions, match=r"^colour='red': expected one of the options catch_up, debounce, delay, delivery, expires"
+        InvalidOptions, match=r"^colour='red': expected one of the options batch, catch_up, debounce, delay, delivery, expires"
     ):
         memory_app.task(**given)
 
