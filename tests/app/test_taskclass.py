@@ -240,4 +240,4 @@ def test_other_attributes_are_the_classes_own_business(memory_app: App) -> None:
 
 
 def test_the_typed_attributes_are_options() -> None:
-    assert get_type_hints(TaskClass).keys() <= get_type_hints(TaskOptions).keys()
+    assert get_type_hints(TaskClass).keys() <= TaskOptions.__annotations__.keys()
