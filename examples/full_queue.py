@@ -1,4 +1,4 @@
-"""A producer that is faster than its worker: the queue fills up, and holds it back.
+"""A queue that holds a producer back which is faster than its worker, and one that takes turns.
 
 python examples/full_queue.py
 """
@@ -10,11 +10,18 @@ from nursery_tasks.errors import QueueFull
 
 app = App("memory:")
 app.queue("mail", max_length=5)
+app.queue("reports", fair_by="{tenant}", weights={"big": 2})
+made: list[str] = []
 
 
 @app.task(queue="mail")
 async def send(order: int) -> None:
     await anyio.sleep(0.01)
+
+
+@app.task(queue="reports")
+async def report(tenant: str, month: int) -> None:
+    made.append(tenant)
 
 
 async def main() -> None:
@@ -34,6 +41,15 @@ async def main() -> None:
                 deepest = max(deepest, mail.depth)
             await last
         print(f"50 mails were sent, and no more than {deepest} have waited")
+
+        reports = [report.job("big", month) for month in range(100)]
+        reports += [report.job("small", month) for month in range(10)]
+        handles = await app.enqueue_many(reports)
+        async with app.open_worker(queues=["reports"], slots=1):
+            for handle in handles:
+                await handle
+        place = max(place for place, tenant in enumerate(made, 1) if tenant == "small")
+        print(f"the ten reports of the small one were made among the first {place} of {len(made)}")
 
 
 if __name__ == "__main__":

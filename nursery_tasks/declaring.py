@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import datetime
@@ -16,6 +16,7 @@ from .errors import InvalidArguments, InvalidOptions, UnknownTask
 from .model.batch import Batch
 from .model.codec import CustomType, Format
 from .model.duration import Duration, to_seconds
+from .model.keys import Key
 from .model.options import AT_MOST_ONCE, NOT_DURABLE, DefaultOptions, JobOptions, check_options
 from .model.queue import Queue, declare_queue
 from .model.slips import SCHEDULE_ONLY, TASK_ONLY, WORKFLOW_ONLY
@@ -234,10 +235,18 @@ class Declarations(ABC):
             raise InvalidOptions("name", name, f"another name: this one is the schedule of {known.job.task}")
         self.declared_schedules[name] = declared
 
-    def queue(self, name: str, *, max_length: int | None = None) -> Queue:
+    def queue(
+        self,
+        name: str,
+        *,
+        max_length: int | None = None,
+        fair_by: Key | None = None,
+        weights: Mapping[Any, float] | None = None,
+    ) -> Queue:
         """Declare what is special about a queue; one that is not declared takes any number of jobs.
 
             app.queue("mail", max_length=10_000)
+            app.queue("reports", fair_by="{tenant}", weights={"big": 2})
 
         It holds for what this program submits, so every program that submits there declares the same.
 
@@ -246,10 +255,14 @@ class Declarations(ABC):
             max_length: How many jobs may wait there, scheduled and ready ones. While it is full, `enqueue` and `run` wait for
                 room, and `enqueue_nowait` raises `QueueFull`. Jobs that come back, and runs of schedules, are never refused.
 
+            fair_by: Jobs of one priority take turns among the values of this: a template over the parameters of their tasks,
+                such as `"{tenant}"`, or a function that is called with a job's arguments. It is made when the job is submitted.
+            weights: How many turns a value gets, from 0.01 to 100, where it is not one.
+
         Raises:
             InvalidOptions: A value makes no sense, or something else was declared of this queue before.
         """
-        queue = declare_queue(name, max_length)
+        queue = declare_queue(name, max_length, fair_by, weights)
         self.registry.add_queue(queue)
         return queue
 

@@ -35,6 +35,7 @@ REPLY_SECONDS = 86_400.0  # after the last one of a name; then all of them go
 OWNED_GRACE_SECONDS = 10.0  # how long a job of a worker that died waits for the jobs that it owned to end
 CLAIM_LOOKS = 500  # jobs without room in a limit that one claim looks at in each queue
 CRASH_STEP = 1000  # submissions that a job stands further back for each worker that died while it ran it
+SHARE_STEP = 1000.0  # the distance between two jobs of a share of weight 1: as far as a crash costs
 PARKED_LOOKS = 100  # parked jobs of each queue and name that one claim looks at, the first of them
 
 
@@ -55,6 +56,7 @@ class Feature(StrEnum):
     WINDOWS = "debounce and throttle"  # submissions that belong together in time
     PLACES = "places in line"  # a job that came back stands where it stood before
     BOUNDS = "bounded queues"  # `Submission.max_length`
+    SHARES = "fair queues"  # `Submission.share`
 
 
 @runtime_checkable
@@ -103,6 +105,9 @@ class Broker(Protocol):
         With `Feature.BOUNDS`, a job whose `max_length` is reached by those that wait in its queue is refused, in the same step
         that stores the others of the batch: `QueueFull` by `refusal`. A repetition is not, whatever stands there, nor is a job
         that comes back.
+
+        With `Feature.SHARES`, a job with a `share` takes a rank, which stands in place of its number in the order of
+        submission, for good; `brokers/rules/shares.py` says which.
 
         With `Feature.WORKFLOWS` a submission with `ended` is stored as a job that has ended, and its outcome is hinted at.
         """

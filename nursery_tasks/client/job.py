@@ -14,6 +14,7 @@ from ..model.delivery import Receipt, Submission
 from ..model.limits import limits_for_job
 from ..model.message import Message
 from ..model.options import AT_MOST_ONCE, NOT_DURABLE, GivenOptions, JobOptions
+from ..model.queue import FairBy
 from ..model.retry import RetryRule
 from .handle import JobHandle
 from .ports import Connected, Recorder
@@ -185,6 +186,7 @@ class Job(Generic[R_co]):
         options, queue = self.options, self._app.registry.queues.get(self.options.queue)
         if options.delivery == AT_MOST_ONCE and self._is_durable():
             raise InvalidOptions("delivery", options.delivery, NOT_DURABLE)
+        share = None if queue is None or queue.fair_by is None else self._share(queue.fair_by)
         payload = self._app.registry.codec.encode(f"an argument of {self.task}", message)
         if len(payload) > limit_bytes:
             raise PayloadTooLarge(f"the message for {self.task}", len(payload), limit_bytes)
@@ -206,7 +208,13 @@ class Job(Generic[R_co]):
             window=None if options.keyed_in_time is None else options.keyed_in_time.for_job(*self._keyed()),
             once=options.delivery == AT_MOST_ONCE,
             max_length=0 if queue is None else queue.max_length or 0,
+            share=share,
+            weight=1.0 if queue is None or share is None else queue.weights.get(share, 1.0),
         )
+
+    def _share(self, by: FairBy) -> str:
+        """Say whose turn it takes; jobs of tasks that this program does not have take turns together."""
+        return by.share_of(*self._keyed()) if self.task in self._app.registry.tasks else ""
 
     def _is_durable(self) -> bool:
         spec = self._app.registry.tasks.get(self.task)

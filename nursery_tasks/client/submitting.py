@@ -89,6 +89,8 @@ def _check_support(broker: Broker, submission: Submission) -> None:
         raise NotSupported(broker.name, Feature.ONCE, broker.step)
     if submission.window is not None and Feature.WINDOWS not in broker.features:
         raise NotSupported(broker.name, Feature.WINDOWS, broker.step)
+    if submission.share is not None and Feature.SHARES not in broker.features:
+        raise NotSupported(broker.name, f"fair_by for its queues, which {submission.queue!r} has", broker.step)
     if submission.max_length and Feature.BOUNDS not in broker.features:
         raise NotSupported(broker.name, f"max_length for its queues, which {submission.queue!r} has", broker.step)
 

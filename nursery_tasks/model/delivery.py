@@ -48,6 +48,9 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
         once: Its handler is never started twice: once its `Started` is stored, nothing but a requeue makes it ready again.
         window: What it belongs together with in time: while the window of this name is open, its job stands for this one. Where
             that is a debounce, the job's delay is how long it has to be quiet. Nobody says it beside `key` or `ended`.
+        share: Whose turn the job takes among those of its priority in a fair queue; None: it stands by its order of submission.
+            All jobs of a queue have one, or none has.
+        weight: Of the share: how many turns it gets, compared with others.
         max_length: While so many jobs wait in the queue, scheduled and ready ones, this one is refused (`QueueFull`). 0: never,
             as is a record, and a job that is stored as cancelled.
     """
@@ -74,6 +77,8 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
     once: bool = False
     window: Window | None = None
     max_length: int = 0
+    share: str | None = None
+    weight: float = 1.0
 
     def due_at(self, now: float) -> float:
         """Return when the job may start that is submitted *now*."""

@@ -12,6 +12,7 @@ from support import DEADLINE, Gate, admin, depth, until, working
 
 from nursery_tasks import App, Queue
 from nursery_tasks.brokers.memory import MemoryBroker
+from nursery_tasks.brokers.protocol import Feature
 from nursery_tasks.client.room import LONGEST_SECONDS, SHORTEST_SECONDS, Pace
 from nursery_tasks.errors import InvalidOptions, NotSupported, QueueFull, WouldBlockLoop
 from nursery_tasks.model.delivery import Released
@@ -296,6 +297,23 @@ async def test_a_durable_workflow_waits_and_does_not_ask(app: App) -> None:
 
     async with working(app, queues=["mail", "default"], slots=1):
         assert await all_of_them.run() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("given", "said"), [({"max_length": 3}, "max_length"), ({"fair_by": "{number}"}, "fair_by")])
+async def test_a_broker_that_cannot_hold_what_is_declared_says_so(
+    memory_app: App, given: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MemoryBroker, "features", MemoryBroker.features - {Feature.BOUNDS, Feature.SHARES})
+    monkeypatch.setattr(MemoryBroker, "step", "give it a store")
+    memory_app.queue("mail", **given)
+
+    @memory_app.task(queue="mail")
+    async def send(number: int) -> None: ...
+
+    async with memory_app:
+        for call in (send.enqueue, send.enqueue_nowait, send.run):
+            with pytest.raises(NotSupported, match=f"has no {said} for its queues, which 'mail' has; give it a store"):
+                await call(1)
 
 
 async def test_other_errors_of_a_batch_are_told(memory_app: App) -> None:

@@ -21,7 +21,7 @@ from nursery_tasks.brokers.memory import MemoryBroker
 from nursery_tasks.brokers.memory.admin import MemoryAdmin
 from nursery_tasks.brokers.memory.parts import MemoryLocks, MemorySchedules
 from nursery_tasks.brokers.memory.state import MemoryState
-from nursery_tasks.brokers.protocol import OWNED_GRACE_SECONDS, receipts_of
+from nursery_tasks.brokers.protocol import OWNED_GRACE_SECONDS, SHARE_STEP, receipts_of
 from nursery_tasks.brokers.rules.gates import Gates
 from nursery_tasks.brokers.rules.job import Gate, Job
 from nursery_tasks.brokers.rules.locks import LockTable
@@ -30,6 +30,7 @@ from nursery_tasks.brokers.rules.moves import Moves
 from nursery_tasks.brokers.rules.order import JobOrder
 from nursery_tasks.brokers.rules.owners import Owners
 from nursery_tasks.brokers.rules.schedules import ScheduleTable
+from nursery_tasks.brokers.rules.shares import Shares
 from nursery_tasks.brokers.rules.sweeping import Sweeps
 from nursery_tasks.brokers.rules.table import JobTable
 from nursery_tasks.brokers.rules.windows import Windows
@@ -62,6 +63,7 @@ MUTANTS: list[type[MemoryBroker]] = []
 RULES = {
     "gates": Gates,
     "order": JobOrder,
+    "shares": Shares,
     "table": JobTable,
     "moves": Moves,
     "owners": Owners,
@@ -1759,3 +1761,114 @@ class PartOfABatchIsNotTold(MemoryBroker):
         with AtomicCall(self._calls) as call:
             answers = self._machine.submit(jobs, call.now, call.hints)
             return receipts_of(answers)
+
+
+# --- fair queues -----------------------------------------------------------------------------------
+
+
+@mutant
+class SharesAreIgnored(MemoryBroker):
+    def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
+        return super().submit([msgspec.structs.replace(job, share=None) for job in jobs])
+
+
+@mutant
+class WeightsAreIgnored(Shares):
+    def take(self, job: Submission) -> int | None:
+        return super().take(msgspec.structs.replace(job, weight=1.0))
+
+
+@mutant
+class WeightsAreRounded(Shares):
+    def take(self, job: Submission) -> int | None:
+        return super().take(msgspec.structs.replace(job, weight=SHARE_STEP / (100 * round(SHARE_STEP / job.weight / 100) or 1)))
+
+
+@mutant
+class TheVirtualTimeStandsStill(Shares):
+    def reach(self, job: Job) -> None:
+        pass
+
+
+@mutant
+class TheVirtualTimeIsOneForAllPriorities(Shares):
+    def reach(self, job: Job) -> None:
+        super().reach(job)
+        if job.rank is not None:
+            for line in [line for line in self.finish if line[0] == job.submitted.queue]:
+                self.time[line] = max(self.time.get(line, 0.0), job.rank)
+
+
+@mutant
+class PrioritiesShareTheirTurns(Shares):
+    def take(self, job: Submission) -> int | None:
+        return super().take(msgspec.structs.replace(job, priority=0))
+
+
+@mutant
+class QueuesShareTheirTurns(Shares):
+    def take(self, job: Submission) -> int | None:
+        return super().take(msgspec.structs.replace(job, queue="all"))
+
+
+@mutant
+class ReturnedJobsTakeAnotherTurn(Moves):
+    def give_back(self, job: Job, move: str, delay_seconds: float, now: float, hints: Hints) -> None:
+        assert self.table._order is not None
+        if job.rank is not None:
+            job.rank = self.table._order.shares.take(job.submitted)
+        super().give_back(job, move, delay_seconds, now, hints)
+
+
+@mutant
+class RepetitionsTakeATurn(StateMachine):
+    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt | QueueFull:
+        answer = super().submit_one(submission, now, hints)
+        assert self.table._order is not None
+        if isinstance(answer, Receipt) and not answer.created:
+            self.table._order.shares.take(submission)
+        return answer
+
+
+@mutant
+class RefusedJobsTakeATurn(StateMachine):
+    def submit_one(self, submission: Submission, now: float, hints: Hints) -> Receipt | QueueFull:
+        answer = super().submit_one(submission, now, hints)
+        assert self.table._order is not None
+        if isinstance(answer, QueueFull):
+            self.table._order.shares.take(submission)
+        return answer
+
+
+@mutant
+class BusySharesAreForgotten(Shares):
+    def forget(self) -> None:
+        self.finish.clear()
+
+
+@mutant
+class NewcomersWaitForAllThatIsThere(Shares):
+    def take(self, job: Submission) -> int | None:
+        latest = max((at for finish in self.finish.values() for at in finish.values()), default=0.0)
+        if job.share is not None and job.share not in self.finish.get((job.queue, job.priority), {}):
+            self.time[job.queue, job.priority] = latest
+        return super().take(job)
+
+
+@mutant
+class GatesKnowNoTurns(JobOrder):
+    def stand(self, job: Job) -> None:
+        rank = job.rank
+        if job.submitted.limits:
+            job.rank = None
+        super().stand(job)
+        job.rank = rank
+
+
+@mutant
+class RequeuedJobsLoseTheirTurn(Moves):
+    def requeue(self, job_id: str, now: float, hints: Hints) -> bool:
+        job = self.table.jobs.get(job_id)
+        if job is not None and job.rank is not None:
+            job.rank += 1_000_000
+        return super().requeue(job_id, now, hints)

@@ -16,6 +16,7 @@ from ..rules.order import JobOrder
 from ..rules.owners import Owners
 from ..rules.replies import ReplyLists
 from ..rules.schedules import ScheduleTable
+from ..rules.shares import Shares
 from ..rules.sweeping import Sweeps
 from ..rules.table import JobTable
 from ..rules.windows import Windows
@@ -35,6 +36,7 @@ class MemoryState:
         self,
         *,
         gates: type[Gates] = Gates,
+        shares: type[Shares] = Shares,
         order: type[JobOrder] = JobOrder,
         table: type[JobTable] = JobTable,
         moves: type[Moves] = Moves,
@@ -48,7 +50,7 @@ class MemoryState:
         spare_seconds: float = KEPT_SECONDS,
     ) -> None:
         self.gates = gates()
-        self.order = order(self.gates)
+        self.order = order(self.gates, shares())
         self.table = table(self.gates, self.order)
         self.moves = moves(self.table)
         self.leases = OwnerLeases()

@@ -6,7 +6,8 @@ All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says
     ids              HASH    job id -> n
     all              ZSET    every n, scored by itself: the listing
     below:<job id>   ZSET    n of every job that the job has submitted, likewise
-    ready:<queue>    ZSET    n of ready jobs without limits, scored (19 - priority) * 2^46 + n + 1000 * crashes
+    ready:<queue>    ZSET    n of ready jobs without limits, scored (19 - priority) * 2^46 + n + 1000 * crashes;
+                             in a fair queue with the job's rank instead of n
     due              ZSET    n of scheduled jobs, scored with the moment when they are due
     parked           SET     lines of parked jobs: a queue, a space, and the name that a worker must know
     parked:<line>    ZSET    n of the jobs in one, scored as in `ready`; they are in `due`, too
@@ -40,6 +41,11 @@ All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says
     windows          HASH    name -> msgpack of an array: the id of the job that stands for all submissions of the name, and
                              until when: see `model.windows`
     window_ends      ZSET    the same names, scored with the latter
+
+    fair             ZSET    lines of fair queues (a priority, a space, a queue), scored with their virtual time: see
+                             `brokers/rules/shares.py`
+    finish:<line>    ZSET    shares, scored with the finish of their last job; until the virtual time has reached that
+    reached          SET     lines whose virtual time has moved since a sweep looked for shares to forget
 
     lock:<name>      ZSET    who stands in line for a lock, scored with the order of arrival; the first may have it
     lockers:<name>   ZSET    the same, scored with the ends of their leases
@@ -131,8 +137,10 @@ def _to_places(limits: Sequence[Limit]) -> tuple[tuple[str, str, int, float, flo
 # name, seconds or 0, most or None, how many bytes of the description come after the array's first one and are the job's id
 _Window = tuple[str, float, float | None, int]
 # delay, start_at, expires, the owner's place among the blobs from 1, owner's lease, the state of a record, its outcome's place,
-# the window, max_length
-How = tuple[float, float | None, float | None, int | None, float, int | None, int | None, _Window | None, int]
+# the window, max_length, the share and its weight
+How = tuple[
+    float, float | None, float | None, int | None, float, int | None, int | None, _Window | None, int, tuple[str, float] | None
+]
 
 
 def how_to_store(job: Submission, blobs: dict[bytes, int]) -> How | None:
@@ -147,14 +155,15 @@ def how_to_store(job: Submission, blobs: dict[bytes, int]) -> How | None:
 
     is_timed = job.delay_seconds or job.start_at is not None or job.expires_seconds is not None
     is_plain = job.owner is None and job.ended is None and job.window is None and not job.max_length
-    if is_plain and not is_timed:
+    if is_plain and not is_timed and job.share is None:
         return None
     owner = None if job.owner is None else place(job.owner)
     state = None if job.ended is None else NUMBERS[job.ended]
     outcome = None if job.ended is None else place(job.outcome)
     window = None if job.window is None else (*msgspec.structs.astuple(job.window), len(encode(job.id)))
-    most = job.max_length
-    return job.delay_seconds, job.start_at, job.expires_seconds, owner, job.owner_seconds, state, outcome, window, most
+    share = None if job.share is None else (job.share, job.weight)
+    when = job.delay_seconds, job.start_at, job.expires_seconds
+    return *when, owner, job.owner_seconds, state, outcome, window, job.max_length, share
 
 
 def pack_jobs(jobs: Sequence[Submission]) -> list[Any]:

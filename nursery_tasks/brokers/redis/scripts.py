@@ -13,7 +13,7 @@ from ...model.limits import ORDER, no_room
 from ...model.options import DEAD_TTL_SECONDS, HARD_PAYLOAD_BYTES, MAX_CRASHES, RESULT_TTL_SECONDS
 from ...model.reasons import OWNER_ENDED, OWNER_GONE
 from ..common.states import NUMBERS
-from ..protocol import CLAIM_LOOKS, CRASH_STEP, OWNED_GRACE_SECONDS, PARKED_LOOKS, REPLIES_KEPT, REPLY_SECONDS
+from ..protocol import CLAIM_LOOKS, CRASH_STEP, OWNED_GRACE_SECONDS, PARKED_LOOKS, REPLIES_KEPT, REPLY_SECONDS, SHARE_STEP
 
 # While the server has no memory left (`maxmemory`), new jobs are refused, and those that exist go on to their end.
 _NEEDS_MEMORY: Final = frozenset({"submit", "fire", "beat"})
@@ -47,7 +47,12 @@ def read_scripts(version: tuple[int, ...]) -> dict[str, Script]:
     constants |= {"REPLIES_KEPT": REPLIES_KEPT, "REPLY_SECONDS": int(REPLY_SECONDS)}
     constants |= {"DEAD_TTL_SECONDS": int(DEAD_TTL_SECONDS), "OWNED_GRACE_SECONDS": int(OWNED_GRACE_SECONDS)}
     constants |= {"JOB_OWNER_SECONDS": int(JOB_OWNER_SECONDS), "KEPT_SECONDS": int(KEPT_SECONDS)}
-    constants |= {"CLAIM_LOOKS": CLAIM_LOOKS, "CRASH_STEP": CRASH_STEP, "PARKED_LOOKS": PARKED_LOOKS}
+    constants |= {
+        "CLAIM_LOOKS": CLAIM_LOOKS,
+        "CRASH_STEP": CRASH_STEP,
+        "SHARE_STEP": int(SHARE_STEP),
+        "PARKED_LOOKS": PARKED_LOOKS,
+    }
     head = f"local {', '.join(constants)} = {', '.join(str(value) for value in constants.values())}\n"
     head += f"local OWNER_GONE, OWNER_ENDED, NO_ROOM = {OWNER_GONE!r}, {OWNER_ENDED!r}, {no_room('')!r}\n"
     head += f"local ORDER = {ORDER!r}\n"

@@ -9,6 +9,7 @@ at a time, and tells the hints after it.
                                      on their own
     job                              one job, and the gate at which it may stand
     gates, parked, timeline          where jobs wait: for a limit, for a worker that knows them, for a moment
+    shares                           whose turn it is in a fair queue
     order                            which job is next: in its queue, and in time
     table                            all jobs by id, owner and key; every change of a state
     moves                            what becomes of one job

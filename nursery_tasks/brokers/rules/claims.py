@@ -42,6 +42,7 @@ class Claims:
                 for job in self.order.take_ready(queue, limit - len(deliveries), now, refuse):
                     job.due_at = min(job.due_at, now)  # one that was parked need not wait any more
                     self.moves.lease(job, self._new_token(), worker, until)
+                    self.order.shares.reach(job)
                     deliveries.append(job.to_delivery(now))
                     job.parked = None
         gates.tell_opened(hints)

@@ -32,6 +32,7 @@ class Job:
     expires_at: float | None
     state: JobState
     owner: bytes | None = None
+    rank: int | None = None  # in a fair queue: what stands in place of the sequence
     attempts: int = 0
     crashes: int = 0
     lapses: int = 0
@@ -62,7 +63,8 @@ class Job:
     @property
     def place(self) -> Entry:
         """Where it stands in its queue: the entry that it has there."""
-        return -self.submitted.priority, self.sequence + CRASH_STEP * self.crashes, self.sequence, self
+        rank = self.sequence if self.rank is None else self.rank
+        return -self.submitted.priority, rank + CRASH_STEP * self.crashes, self.sequence, self
 
     def place_at(self, limit: Limit) -> Entry:
         """Where it stands in the line for a limit: for its turn in the order of submission, and else as in its queue."""

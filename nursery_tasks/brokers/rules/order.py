@@ -14,6 +14,7 @@ from ..protocol import CLAIM_LOOKS
 from .gates import Gates
 from .job import Entry, Gate, Job
 from .parked import Parked
+from .shares import Shares
 from .timeline import Timeline
 
 
@@ -25,15 +26,17 @@ class JobOrder:
         parked: Scheduled jobs that some workers may have before their time.
         due, expiring, kept: Jobs by when they become ready, expire, and have been kept long enough.
         paused: Queues from which nobody may claim.
+        shares: Of jobs in fair queues.
     """
 
-    def __init__(self, gates: Gates) -> None:
+    def __init__(self, gates: Gates, shares: Shares | None = None) -> None:
         self.gates = gates
         self.parked = Parked()
         self.due = Timeline(lambda job: job.due_at if job.state is JobState.SCHEDULED else None)
         self.expiring = Timeline(lambda job: job.expires_at if job.can_expire else None)
         self.kept = Timeline(lambda job: job.drop_at if job.state in ENDED else None)
         self.paused: set[str] = set()
+        self.shares = shares or Shares()
         self._ready: dict[str, list[Entry]] = {}  # queue -> heap of those without limits, cleaned late as a timeline is
 
     def enter(self, job: Job) -> None:
@@ -86,7 +89,7 @@ class JobOrder:
         passed: list[tuple[Gate, Entry]] = []
         looks = CLAIM_LOOKS
         while limit > 0:
-            while heap and (heap[0][3].state is not JobState.READY or heap[0][3].dropped):
+            while heap and not _stands_here(heap[0][3]):
                 heappop(heap)
             found = self.gates.first_open(queue)
             if found is not None and (not heap or found[0] < heap[0][:2]):
@@ -133,3 +136,8 @@ class JobOrder:
         else:
             self.gates.move(job, blocker)
         return None, None
+
+
+def _stands_here(job: Job) -> bool:
+    """Say whether a job is among those without a limit; the entry may be from before it was run again by hand."""
+    return job.state is JobState.READY and job.gate is None and not job.dropped

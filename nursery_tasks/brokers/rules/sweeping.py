@@ -95,6 +95,7 @@ class Sweeps:
         """Open the gates of rates with room, and forget those that are as good as new."""
         self.order.gates.open_due(now)
         self.order.gates.forget(now)
+        self.order.shares.forget()
         self.order.gates.tell_opened(hints)
 
     def lost(self, now: float) -> list[Job]:

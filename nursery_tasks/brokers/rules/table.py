@@ -39,6 +39,8 @@ class JobTable:
         state = JobState.SCHEDULED if due_at > now else JobState.READY
         job = Job(submitted, next(self._sequence), now, due_at, expires_at, state, submitted.owner)
         job.turn = job.sequence
+        if self._order is not None:
+            job.rank = self._order.shares.take(submitted)
         if submitted.ended is not None:
             job.state, job.ended_at, job.outcome = submitted.ended, now, submitted.outcome
         self.jobs[submitted.id] = job

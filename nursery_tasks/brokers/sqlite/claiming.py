@@ -15,9 +15,8 @@ from typing import Final
 import apsw
 
 from ...model.delivery import Delivery, LeaseState, Renewal
-from ..protocol import CRASH_STEP
 from .owning import TOKEN_BYTES
-from .schema import CLAIMED, HELD, PARKED, PLACE, PLAIN
+from .schema import CLAIMED, HELD, PARKED, PLACE, PLAIN, SCORE
 from .statements import BatchStatement, PackedQuery, array, execute, fetch, fetch_value
 
 IN_TIME: Final = "(expires IS NULL OR expires > ?2 OR attempts > 0 OR crashes > 0)"
@@ -42,7 +41,7 @@ _MARK: Final = f"""
 """
 _MARKED: Final = PackedQuery(
     (
-        "priority",
+        SCORE,
         "seq",
         "id",
         "queue",
@@ -99,7 +98,7 @@ def mark(cursor: apsw.Cursor, now: float, queue: str, token: bytes, worker: str,
 def read_marked(cursor: apsw.Cursor, now: float, order: dict[str, int], token: bytes, until: float) -> list[Delivery]:
     """Return what a claim has marked."""
     found = _MARKED.fetch(cursor, until, token)
-    found.sort(key=lambda row: (order[row[3]], -row[0], row[1] + CRASH_STEP * row[6], row[1]))
+    found.sort(key=lambda row: (order[row[3]], row[0], row[1]))
     return [
         Delivery(
             id=job_id,

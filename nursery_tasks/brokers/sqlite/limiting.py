@@ -32,7 +32,7 @@ _OPEN_DUE: Final = "UPDATE gate SET opens = 0 WHERE opens > 0 AND opens <= ? RET
 _IS_PAUSED: Final = "SELECT EXISTS (SELECT 1 FROM paused WHERE queue = ?)"
 _FIND_GATES: Final = """
     SELECT json_group_array(json_array(id, first)) FROM (
-        SELECT id, first FROM gate WHERE queue = ?1 AND opens = 0 AND first > ?2 ORDER BY first, id LIMIT ?3
+        SELECT id, first FROM gate WHERE queue = ?1 AND opens = 0 AND (first, id) > (?2, ?3) ORDER BY first, id LIMIT ?4
     )
 """
 _JOB: Final = f"json_array(gate, {STAND}, {SCORE}, seq, id, NOT {IN_TIME}, json(limits))"
@@ -44,12 +44,12 @@ _FIND_FIRST: Final = f"""
 """
 _FIND_NEXT: Final = f"""
     SELECT json_group_array({_JOB}) FROM (
-        SELECT * FROM job WHERE gate = ?1 AND state = {READY} AND {STAND} > ?4 ORDER BY {STAND}, seq LIMIT ?3
+        SELECT * FROM job WHERE gate = ?1 AND state = {READY} AND ({STAND}, seq) > (?4, ?5) ORDER BY {STAND}, seq LIMIT ?3
     )
 """
 _FIND_PLAIN: Final = f"""
     SELECT json_group_array(json_array({SCORE}, seq)) FROM (
-        SELECT priority, seq, crashes FROM job WHERE queue = ?1 AND {PLAIN} AND {IN_TIME}
+        SELECT priority, seq, rank, crashes FROM job WHERE queue = ?1 AND {PLAIN} AND {IN_TIME}
         ORDER BY priority DESC, {PLACE}, seq LIMIT ?3
     )
 """
@@ -172,7 +172,7 @@ class _Line:
         self._cursor, self._now, self._queue, self._limit = cursor, now, queue, limit
         self._standing: dict[str, list[_Standing]] = {}  # open gate -> who stands there, the first last
         self._full: set[str] = set()  # gates of which only a page was read
-        self._horizon: float | None = _NEVER  # gates whose first comes later were not read; None: all were
+        self._horizon: tuple[float, str] | None = _NEVER, ""  # gates whose first comes later were not read; None: all were
         self._plain: list[tuple[int, int]] | None = None
         self._page = 1
         self._read_gates()
@@ -192,7 +192,7 @@ class _Line:
         """Return the next of those who stand at open gates."""
         while True:
             first = min((line[-1] for line in self._standing.values()), key=lambda job: (job.score, job.gate), default=None)
-            if self._horizon is None or (first is not None and first.score <= self._horizon):
+            if self._horizon is None or (first is not None and (first.score, first.gate) <= self._horizon):
                 return first
             self._read_gates()
 
@@ -201,7 +201,7 @@ class _Line:
         line = self._standing[job.gate]
         line.pop()
         if not line and job.gate in self._full:
-            text = fetch_value(self._cursor, _FIND_NEXT, job.gate, self._now, self._page, job.stand)
+            text = fetch_value(self._cursor, _FIND_NEXT, job.gate, self._now, self._page, job.stand, job.seq)
             self._keep(_decode_standing(text))
         if not self._standing[job.gate]:
             del self._standing[job.gate]
@@ -211,8 +211,8 @@ class _Line:
         self._standing.pop(gate, None)
 
     def _read_gates(self) -> None:
-        found = _decode_pairs(fetch_value(self._cursor, _FIND_GATES, self._queue, self._horizon, _GATES))
-        self._horizon = found[-1][1] if len(found) == _GATES else None
+        found = _decode_pairs(fetch_value(self._cursor, _FIND_GATES, self._queue, *(self._horizon or ()), _GATES))
+        self._horizon = (found[-1][1], found[-1][0]) if len(found) == _GATES else None
         if not found:
             return
         self._page = max(1, min(self._limit, _JOBS // len(found)))

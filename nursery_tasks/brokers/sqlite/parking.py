@@ -14,10 +14,10 @@ import msgspec
 
 from ...model.delivery import Delivery
 from ..common.hints import Hints
-from ..protocol import CRASH_STEP, PARKED_LOOKS
+from ..protocol import PARKED_LOOKS
 from .database import Database
 from .limiting import claim_in_order
-from .schema import CLAIMED, PARKED, READY, SCHEDULED, STILL_PARKED
+from .schema import CLAIMED, PARKED, READY, SCHEDULED, STILL_PARKED, place_of
 from .statements import array, execute, fetch, fetch_value, integers
 
 _LINES: Final = "carray(?1) AS queues CROSS JOIN carray(?2) AS names"
@@ -31,7 +31,7 @@ _FIND: Final = f"""
     WHERE queues.value NOT IN (SELECT queue FROM paused) AND seq IN (
         SELECT other.seq FROM job AS other
         WHERE other.queue = queues.value AND other.parked = names.value AND other.{PARKED} AND other.parked_until = other.at
-        ORDER BY other.priority DESC, other.seq + {CRASH_STEP} * other.crashes, other.seq LIMIT {PARKED_LOOKS}
+        ORDER BY other.priority DESC, {place_of("other")}, other.seq LIMIT {PARKED_LOOKS}
     )
 """
 _LIFT: Final = f"UPDATE job SET state = {READY} WHERE seq IN (SELECT value FROM carray(?)) AND {PARKED}"

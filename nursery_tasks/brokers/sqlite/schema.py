@@ -11,6 +11,8 @@
                                    has the turn of an ordering key, until it has ended
     rate(name, full_at)            how far a limit that is a rate is used up: see `model.limits`
     open_window(name, id, until)   the job that stands for all submissions of a name until then: see `model.windows`
+    fair(queue, priority, at)      the virtual times of fair queues: see `brokers/rules/shares.py`; a trigger moves them
+    share(queue, ..., finish)      the finish of each share's last job, until the virtual time has reached that
     lock(name, place, ...)         who stands in line for a lock; the first has it, once there is a token
     schedule(name, version, ...)   what is to be submitted when; `at`: when somebody has to look at it, NULL: not by itself
     meta(name, value)              `clock`: the latest moment that any process has seen, against clocks that are set back;
@@ -35,6 +37,7 @@ Columns of `job`. Moments are epoch seconds on the broker's clock.
     tags         as a JSON array; NULL for none
     raw          1: the payload is no message, but what another program put in
     once         1: its start is its last: it is delivered at most once
+    rank         in a fair queue: what stands in place of `seq` in the order; NULL: it has no share
     gate         where it stands in line while it is ready, or will; NULL: it has no limits, or none but a turn that it has
     limits       as a JSON array of `Limit`; NULL for none
     turn         of a job with an ordering key, its place in that line: 0: that of its submission; else from a requeue
@@ -47,7 +50,7 @@ Columns of `job`. Moments are epoch seconds on the broker's clock.
 Columns of `gate`.
 
     id           the rule, a space, the queue, a space, and the limit's name
-    first        the first who stands there: (19 - priority) * 2^46 + seq + 1000 * crashes
+    first        the first who stands there: (19 - priority) * 2^46 + (rank or seq) + 1000 * crashes
     opens        0: it is open; NULL: when a held job gives its place back; else the moment when its rate has room
 
 Gates and places are kept by triggers, so that no statement that moves jobs can forget them, also none of an older program that
@@ -86,11 +89,16 @@ STILL_PARKED: Final = f"{PARKED} AND parked_until = at"
 MAY_EXPIRE: Final = f"expires IS NOT NULL AND state < {CLAIMED} AND attempts = 0 AND crashes = 0"
 
 # Where a job stands among those of its priority; and the same in one number. And where it stands at a gate.
-PLACE: Final = f"seq + {CRASH_STEP} * crashes"
+PLACE: Final = f"coalesce(rank, seq) + {CRASH_STEP} * crashes"
 SCORE: Final = f"(19 - priority) * 70368744177664 + {PLACE}"
 STAND: Final = f"CASE WHEN turn IS NULL THEN {SCORE} WHEN turn = 0 THEN seq ELSE turn END"
 
 _STATE_NAMES: Final = " ".join(f"WHEN {number} THEN '{state}'" for number, state in enumerate(STATES))
+
+
+def place_of(job: str) -> str:
+    """Return `PLACE` for a row called *job*."""
+    return f"coalesce({job}.rank, {job}.seq) + {CRASH_STEP} * {job}.crashes"
 
 
 def is_needed(job: str) -> str:
@@ -113,12 +121,28 @@ CREATE TABLE outbox (seq INTEGER PRIMARY KEY, name TEXT NOT NULL, body BLOB NOT 
 CREATE INDEX outbox_name ON outbox(name, seq);
 """
 _READY: Final = f"CREATE INDEX job_ready ON job(queue, priority DESC, {PLACE}) WHERE {PLAIN};"
+_FAIR: Final = f"""
+CREATE TABLE fair (
+    queue TEXT NOT NULL, priority INTEGER NOT NULL, at REAL NOT NULL, PRIMARY KEY (queue, priority)
+) WITHOUT ROWID;
+CREATE TABLE share (
+    queue TEXT NOT NULL, priority INTEGER NOT NULL, name TEXT NOT NULL, finish REAL NOT NULL,
+    PRIMARY KEY (queue, priority, name)
+) WITHOUT ROWID;
+CREATE INDEX share_finish ON share(queue, priority, finish);
+CREATE TRIGGER job_is_served AFTER UPDATE OF state ON job
+    WHEN new.rank IS NOT NULL AND new.state = {CLAIMED} AND old.state = {READY}
+BEGIN
+    INSERT INTO fair (queue, priority, at) VALUES (new.queue, new.priority, new.rank)
+        ON CONFLICT DO UPDATE SET at = max(at, excluded.at);
+END;
+"""
 _BOUNDS: Final = f"CREATE INDEX job_aside ON job(queue) WHERE {ASIDE};"
 _PARKING: Final = f"CREATE INDEX job_parked ON job(queue, parked, priority DESC, {PLACE}) WHERE {PARKED};"
 
 
 def _score(row: str) -> str:
-    return f"(19 - {row}.priority) * 70368744177664 + {row}.seq + {CRASH_STEP} * {row}.crashes"
+    return f"(19 - {row}.priority) * 70368744177664 + {place_of(row)}"
 
 
 _ENTER: Final = f"""
@@ -229,6 +253,7 @@ CREATE TABLE job (
     turn INTEGER,
     parked TEXT,
     parked_until REAL,
+    rank INTEGER,
     progress BLOB,
     outcome BLOB,
     payload BLOB NOT NULL
@@ -254,6 +279,7 @@ PRAGMA application_id = {APPLICATION_ID};
 {_PARKING}
 {_WINDOWS}
 {_BOUNDS}
+{_FAIR}
 {_VIEW}
 {_SCHEDULES}
 {_STAMP}
@@ -274,6 +300,7 @@ ALTER TABLE job ADD COLUMN turn INTEGER;
 _TO_5: Final = f"""
 ALTER TABLE job ADD COLUMN parked TEXT;
 ALTER TABLE job ADD COLUMN parked_until REAL;
+ALTER TABLE job ADD COLUMN rank INTEGER;
 DROP INDEX job_ready;
 {_READY}
 {_PARKING}
@@ -286,6 +313,7 @@ DROP VIEW jobs;
 {_SCHEDULES}
 {_WINDOWS}
 {_BOUNDS}
+{_FAIR}
 {_STAMP}
 """
 _NO_LINES: Final = """
@@ -297,6 +325,16 @@ DROP TRIGGER job_goes;
 DROP TRIGGER job_is_given_back;
 ALTER TABLE job ADD COLUMN turn INTEGER;
 ALTER TABLE held ADD COLUMN stays INTEGER NOT NULL DEFAULT 0;
+"""
+_FROM_5: Final = f"""
+{_NO_LINES}
+DROP INDEX job_ready;
+DROP INDEX job_parked;
+ALTER TABLE job ADD COLUMN rank INTEGER;
+{_READY}
+{_PARKING}
+{_LINES}
+{_GIVEN_BACK}
 """
 _FROM_4: Final = f"""
 {_NO_LINES}
@@ -320,5 +358,5 @@ ALTER TABLE job ADD COLUMN tags TEXT;
     2: f"{_TO_3}{_TO_4}{_TO_5}{_TO_6}",
     3: f"{_TO_4}{_TO_5}{_TO_6}",
     4: f"{_FROM_4}{_TO_6}",
-    5: f"{_NO_LINES}{_LINES}{_GIVEN_BACK}{_TO_6}",
+    5: f"{_FROM_5}{_TO_6}",
 }

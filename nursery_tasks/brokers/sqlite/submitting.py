@@ -19,6 +19,7 @@ from .cancelling import cancel_jobs
 from .database import Database, begin_again
 from .owning import DETACH, welcome_owners
 from .schema import NOT_ENDED, OWNED, READY, SCHEDULED
+from .shares import Shares
 from .statements import BatchStatement, Row, execute, fetch
 from .windows import DUE, find_in_window, open_window
 
@@ -31,9 +32,9 @@ _INSERT: Final = BatchStatement(
     width=17,
 )
 _INSERT_MORE: Final = BatchStatement(
-    f"INSERT INTO job ({_COLUMNS}, once, gate, limits, turn) SELECT * FROM",
+    f"INSERT INTO job ({_COLUMNS}, once, gate, limits, turn, rank) SELECT * FROM",
     "WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING",
-    width=21,
+    width=22,
 )
 _INSERT_ENDED: Final = BatchStatement(
     f"INSERT INTO job ({_COLUMNS}, ended, outcome) SELECT * FROM",
@@ -62,14 +63,18 @@ def submit_jobs(cursor: apsw.Cursor, now: float, jobs: Sequence[Submission]) -> 
     gone = _welcome_owners(cursor, now, jobs, hints)
     are_plain = all(job.ended is None and job.window is None for job in jobs)
     answers: list[Receipt | QueueFull]
-    if not gone and are_plain and _all_fit(cursor, jobs) and _insert_all(cursor, jobs, rows) == len(rows):
+    shares = Shares(cursor)
+    if not gone and are_plain and _all_fit(cursor, jobs) and _insert_all(cursor, jobs, rows, shares) == len(rows):
         answers = [Receipt(job.id, True) for job in jobs]
     else:  # some are repetitions, too late or too many, and only one by one shows which
         begin_again(cursor)
         hints = Hints()
         gone = _welcome_owners(cursor, now, jobs, hints)
-        waiting = Waiting(cursor, jobs, gone)
-        answers = [_insert_one(cursor, now, job, row, gone, waiting, hints) for job, row in zip(jobs, rows, strict=True)]
+        waiting, shares = Waiting(cursor, jobs, gone), Shares(cursor)
+        answers = [
+            _insert_one(cursor, now, job, row, gone, waiting, shares, hints) for job, row in zip(jobs, rows, strict=True)
+        ]
+    shares.store()
     for job, row, answer in zip(jobs, rows, answers, strict=True):
         if isinstance(answer, QueueFull) or not answer.created:
             continue
@@ -84,11 +89,16 @@ def _all_fit(cursor: apsw.Cursor, jobs: Sequence[Submission]) -> bool:
     return not any(job.max_length for job in jobs) or Waiting(cursor, jobs, ()).all_fit(jobs)
 
 
-def _insert_all(cursor: apsw.Cursor, jobs: Sequence[Submission], rows: Sequence[Row]) -> int:
-    if any(job.limits or job.once for job in jobs):  # few are, and each column costs all jobs
-        more = [(*row, int(job.once), *_line_of(job)) for job, row in zip(jobs, rows, strict=True)]
+def _insert_all(cursor: apsw.Cursor, jobs: Sequence[Submission], rows: Sequence[Row], shares: Shares) -> int:
+    if any(job.limits or job.once or job.share is not None for job in jobs):  # few are, and each column costs all jobs
+        ranks = shares.take_all(jobs)
+        more = [(*row, *_more_of(job), rank) for job, row, rank in zip(jobs, rows, ranks, strict=True)]
         return _INSERT_MORE.run(cursor, more)
     return _INSERT.run(cursor, rows)
+
+
+def _more_of(job: Submission) -> Row:
+    return int(job.once), *_line_of(job)
 
 
 def _line_of(job: Submission) -> tuple[str | None, str | None, int | None]:
@@ -111,6 +121,7 @@ def _insert_one(
     row: Row,
     gone: Collection[bytes | None],
     waiting: Waiting,
+    shares: Shares,
     hints: Hints,
 ) -> Receipt | QueueFull:
     """Store one job, or find the one that stands for it."""
@@ -121,7 +132,7 @@ def _insert_one(
             return Receipt(stands, False)
     if waiting.is_full(job):
         return _find(cursor, job) or QueueFull(job.queue, job.max_length)
-    if _INSERT_ENDED.run(cursor, [row]) if job.ended is not None else _insert_all(cursor, [job], [row]):
+    if _INSERT_ENDED.run(cursor, [row]) if job.ended is not None else _insert_alone(cursor, job, row, shares):
         if job.owner in gone and job.ended is None:
             cancel_jobs(cursor, now, [job.id], OWNER_GONE, hints)
         elif job.window is not None:
@@ -131,6 +142,16 @@ def _insert_one(
     found = _find(cursor, job)
     assert found is not None
     return found
+
+
+def _insert_alone(cursor: apsw.Cursor, job: Submission, row: Row, shares: Shares) -> bool:
+    """Store one job, which takes its rank only if it is no repetition."""
+    if not (job.limits or job.once or job.share is not None):
+        return bool(_INSERT.run(cursor, [row]))
+    is_new = bool(_INSERT_MORE.run(cursor, [(*row, *_more_of(job), shares.next_of(job))]))
+    if is_new:
+        shares.take(job)
+    return is_new
 
 
 def _find(cursor: apsw.Cursor, job: Submission) -> Receipt | None:

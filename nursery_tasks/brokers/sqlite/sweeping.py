@@ -19,6 +19,7 @@ from .outbox import HAS_OLD, drop_replies
 from .owning import sweep_owned
 from .schema import CLAIMED, DEAD, ENDED, EXPIRED, HELD, MAY_EXPIRE, NOT_ENDED, READY, SCHEDULED, STARTED, is_needed
 from .settling import end_cancelled
+from .shares import IS_DONE, forget_shares
 from .statements import BatchStatement, Row, execute, fetch, fetch_value
 from .windows import HAS_OLD as HAS_OLD_WINDOWS
 from .windows import forget_windows
@@ -35,6 +36,7 @@ _ANYTHING: Final = f"""
         OR {HAS_OLD_WINDOWS}
         OR EXISTS (SELECT 1 FROM gate WHERE opens > 0 AND opens <= ?1)
         OR EXISTS (SELECT 1 FROM lock WHERE until <= ?1)
+        OR EXISTS (SELECT 1 FROM fair CROSS JOIN share ON {IS_DONE})
         OR EXISTS (SELECT 1 FROM rate WHERE full_at <= ?1 - {RATE_KEPT_SECONDS})
 """
 _FORGET_RATES: Final = "DELETE FROM rate WHERE full_at <= ?"
@@ -126,6 +128,7 @@ def sweep_jobs(cursor: apsw.Cursor, now: float, limit: int, *, trust_leases: boo
     hints.add_all("work", open_due(cursor, now))
     tell_openings(cursor, hints)
     execute(cursor, _FORGET_RATES, now)
+    forget_shares(cursor)
     if trust_leases:
         hints.add_all("lock", drop_all_lockers(cursor, now))
     swept = Swept(

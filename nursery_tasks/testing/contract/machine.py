@@ -430,6 +430,8 @@ class BrokerMachine(RuleBasedStateMachine):
             raw=job.raw,
             window=window,
             max_length=job.max_length if Feature.BOUNDS in abilities else 0,
+            share=job.share if Feature.SHARES in abilities else None,
+            weight=job.weight,
         )
         self.said[submission.payload] = submission
         return submission, awaited_by

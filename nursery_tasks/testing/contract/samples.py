@@ -133,6 +133,8 @@ wishes = st.builds(
         once=st.sampled_from([False, False, True]),
         window=st.sampled_from([None, None, None, None, *WINDOWS]),
         max_length=st.sampled_from([0, 0, 0, 1, 3, 6]),
+        share=st.sampled_from([None, None, "x", "y", "z"]),
+        weight=st.sampled_from([1.0, 1.0, 2.0, 3.0, 0.5]),
     ),
     again=st.sampled_from([None, None, None, None, 0, 1, 2, 5]),
     start_after=st.sampled_from([None, None, None, -5.0, 0.0, 7.0]),

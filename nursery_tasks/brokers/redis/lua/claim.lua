@@ -14,7 +14,13 @@ local function expiry_of(s)
     return s[EXPIRES] and s[ATTEMPTS] == 0 and s[CRASHES] == 0 and s[EXPIRES]
 end
 
+local reached = {} -- line of a fair queue -> the last rank that was taken from it
+
 local function take(n, s, raw, payload, queue)
+    if s[RANK] then
+        local line = decode(raw)[PRIORITY] .. ' ' .. queue
+        reached[line] = math.max(reached[line] or 0, s[RANK])
+    end
     if lifted[n] then
         s[DUE] = math.min(s[DUE], now) -- who knows it need not wait until its time is over
     end
@@ -320,6 +326,10 @@ many('ZREM', P .. 'expiring', expiring)
 for queue, number in pairs(counts) do
     add_number(P .. 'counts', READY .. queue, -number)
     add_number(P .. 'counts', CLAIMED .. queue, number)
+end
+for line, rank in pairs(reached) do
+    call('ZADD', P .. 'fair', 'GT', rank, line)
+    call('SADD', P .. 'reached', line)
 end
 if #rows == 0 then
     answer = {}

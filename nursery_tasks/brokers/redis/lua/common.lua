@@ -23,6 +23,7 @@ local GATE = 16 -- of a job with limits: where it stands in line while it is rea
 -- script that does not know parking has moved the job
 local PARKED, PARKED_UNTIL = 17, 18
 local TURN = 19 -- of a job with an ordering key: its place in that line, if a requeue gave it one; else it is n
+local RANK = 20 -- of a job in a fair queue: what stands in place of its number
 -- meta
 local ID, QUEUE, TASK, PRIORITY, KEEP, MAX_CRASHES, KEY, PARENT, TAGS = 1, 2, 3, 4, 5, 6, 7, 8, 9
 local LIMITS, ONCE = 11, 12 -- not there, or a list of limits; whether its start is its last; 10 is for clients
@@ -73,7 +74,7 @@ end
 
 -- Where a ready job stands among the others.
 local function score_of(job)
-    return (19 - meta(job)[PRIORITY]) * 70368744177664 + tonumber(job.n) + CRASH_STEP * job.s[CRASHES]
+    return (19 - meta(job)[PRIORITY]) * 70368744177664 + (job.s[RANK] or tonumber(job.n)) + CRASH_STEP * job.s[CRASHES]
 end
 
 local function is_ordered(gate)

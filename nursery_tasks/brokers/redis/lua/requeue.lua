@@ -15,10 +15,17 @@ for i = 2, #ARGV do
         if first and (not gate or first[ORDERED]) then -- it was stored as a job that had ended; or it had its turn
             gate = gate_of(first, meta(job)[QUEUE])
         end
+        local rank = job.s[RANK]
         job.s = { READY, 0, 0, 0, now, false, now, false, false, false, false, false, false, false, false }
         job.s[GATE] = gate
         if first and first[ORDERED] then
             job.s[PARKED], job.s[PARKED_UNTIL], job.s[TURN] = false, false, call('INCR', P .. 'seq')
+        end
+        if rank then
+            for place = GATE, TURN do
+                job.s[place] = job.s[place] or false -- an array has no holes
+            end
+            job.s[RANK] = rank
         end
         call('HDEL', P .. 'j:' .. job.n, 'o', 'g')
         hint('work', meta(job)[QUEUE])

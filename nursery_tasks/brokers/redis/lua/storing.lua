@@ -1,8 +1,8 @@
 -- What stores new jobs: a piece of the scripts that do so, and no function, in which every name from outside costs a look more.
 -- What they are given of the jobs is in ARGV from `first` on: how, the number of jobs, then for each its description and its
 -- payload, then blobs.
--- how: msgpack, place in the batch -> {delay, start_at, expires, owner, owner_seconds, state, outcome, window, max_length}, for
--- jobs where any of these is set; owner, outcome: the place among the blobs, which are bytes, and the server's msgpack knows
+-- how: msgpack, place in the batch -> {delay, start_at, expires, owner, owner_seconds, state, outcome, window, max_length,
+-- {share, weight}}, for jobs where any of these is set; owner, outcome: the place among the blobs, which are bytes, and the server's msgpack knows
 -- only text. state: it is stored as a job that has ended like that. window: {name, seconds, most, bytes of the id}, see
 -- `layout.py`
 -- Leaves in `answers` for each job 1, or the id of the job that stands for it, or 0: its queue is full.
@@ -86,7 +86,7 @@ local function replace(job, each, raw, payload, due)
     job.raw = string.sub(raw, 1, 1) .. encode(id) .. string.sub(raw, 2 + each[8][4])
     job.m = m
     s[DUE], s[EXPIRES] = due, each[3] and due + each[3] or false
-    s[GATE] = m[LIMITS] and gate_of(m[LIMITS][1], m[QUEUE]) or nil
+    s[GATE] = m[LIMITS] and gate_of(m[LIMITS][1], m[QUEUE]) or false
     call('HSET', P .. 'j:' .. job.n, 's', encode(s), 'm', job.raw, 'p', payload)
     call('ZADD', P .. 'due', due, job.n)
     if s[EXPIRES] then
@@ -140,6 +140,15 @@ local function find_in_window(each, raw, payload, new)
 end
 
 local PLAIN = {} -- how nearly all are to be stored
+-- Take a rank: see `brokers/rules/shares.py`.
+local function rank_of(m, share)
+    local line = m[PRIORITY] .. ' ' .. m[QUEUE]
+    local start = tonumber(call('ZSCORE', P .. 'fair', line) or 0)
+    start = math.max(start, tonumber(call('ZSCORE', P .. 'finish:' .. line, share[1]) or 0))
+    call('ZADD', P .. 'finish:' .. line, start + SHARE_STEP / share[2], share[1])
+    return math.floor(start)
+end
+
 local ids, keys = {}, {}
 for from = 1, count, AT_ONCE do
     local to, asked = math.min(from + AT_ONCE - 1, count), {}
@@ -195,6 +204,10 @@ for i = 1, count do
         }
         if m[LIMITS] then
             s[GATE] = gate_of(m[LIMITS][1], m[QUEUE])
+        end
+        if each[10] then
+            s[GATE], s[PARKED], s[PARKED_UNTIL], s[TURN] = s[GATE] or false, false, false, false -- an array has no holes
+            s[RANK] = rank_of(m, each[10])
         end
         job = { n = string.format('%014d', numbers + i), s = s, raw = raw, m = m, dirty = true }
         job.payload = ARGV[first + 1 + 2 * i]

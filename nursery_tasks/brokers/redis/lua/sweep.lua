@@ -3,7 +3,8 @@
 
 local limit = tonumber(ARGV[2])
 local LOOK = 4000 + limit -- lost jobs that one sweep looks at: some of them wait for what they own, and hide those behind them
-local FORGET = 10000 -- rates that are as good as new, and windows that are over
+local FORGET = 10000 -- rates that are as good as new, and shares of one line, and windows that are over
+local LINES = 100 -- of fair queues
 local AWAY_SECONDS = 3 -- no sweep for longer: nobody was there, or nobody came through
 local RENEW_SECONDS = 5 -- after that, for workers and owners to be back: a call that hangs is given up after 5 s, as it comes
 local NOTE_SECONDS = 0.5 -- how exactly it is noted when the last sweep was: one write per second is enough for many workers
@@ -130,6 +131,15 @@ end
 local closed = call('ZRANGEBYSCORE', P .. 'window_ends', '-inf', now, 'LIMIT', 0, FORGET)
 many('ZREM', P .. 'window_ends', closed)
 many('HDEL', P .. 'windows', closed)
+for _, line in ipairs(call('SPOP', P .. 'reached', LINES)) do
+    local done_with = call('ZCOUNT', P .. 'finish:' .. line, '-inf', call('ZSCORE', P .. 'fair', line))
+    if done_with > 0 then
+        call('ZREMRANGEBYRANK', P .. 'finish:' .. line, 0, math.min(done_with, FORGET) - 1)
+    end
+    if done_with > FORGET then
+        call('SADD', P .. 'reached', line)
+    end
+end
 for _, name in ipairs(call('ZRANGEBYSCORE', P .. 'locks', '-inf', now, 'LIMIT', 0, LOOK)) do
     drop_lockers(name)
     hint('lock', name)
