@@ -151,6 +151,21 @@ def death_keeps_the_turn(harness: ContractHarness) -> None:
     expect_order(broker, "b")
 
 
+@topic.check(Part.ADMIN, clock=True)
+def expired_one_waits_for_its_turn_again(harness: ContractHarness) -> None:
+    """One that expired while it had the turn, and is run again by hand, takes the turn as others do."""
+    broker = harness.open()
+    submit(broker, in_order("a", expires_seconds=30.0))
+    claim_one(broker, "a")
+    harness.advance(30)
+    expect_swept(broker, returned=1)
+    expect_claimable(broker)
+    expect_swept(broker, expired=1)
+    expect_equal(admin(broker).requeue(["a"]), [True], "the answer to the requeue")
+    submit(broker, in_order("b"))
+    expect_order(broker, "ab")
+
+
 @topic.check(Feature.PLACES, clock=True)
 def crashed_one_is_behind_others_and_before_its_key(harness: ContractHarness) -> None:
     """A job that was running when its worker died goes behind other jobs, and not behind those of its key."""
