@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from ..errors import InvalidOptions
-from .keys import Key, Keyed
+from .keys import Keyed
 from .options import check_queue
 
 MAX_LENGTH: Final = 1_000_000  # it is counted
@@ -67,7 +67,7 @@ def declare_queue(name: object, max_length: object, fair_by: object, weights: ob
         if not isinstance(fair_by, str) and not callable(fair_by):
             expected = "a text such as '{tenant}', a function of the job's arguments, or None"
             raise InvalidOptions("fair_by", fair_by, expected)
-        by = FairBy(None, cast("Key", fair_by))
+        by = FairBy(None, fair_by)
     return Queue(check_queue("name", name), max_length, by, _check_weights(weights, by))
 
 
