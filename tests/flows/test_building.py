@@ -159,7 +159,7 @@ async def test_data_chooses_only_what_is_on_the_list(memory_app: App) -> None:
         ]:
             with pytest.raises(error):
                 await memory_app.job(FLOW, tree).run()
-        of_the_task = {"limits", "debounce", "throttle"}
+        of_the_task = {"limits", "ordering_key", "debounce", "throttle"}
         travels = {*OptionsData.__struct_fields__, *of_the_task}  # a new option has to travel in a flow, too
         assert {field.name for field in fields(JobOptions)} == travels
         assert FLOW not in [task.name for task in memory_app.tasks()]
