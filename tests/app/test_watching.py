@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from contextlib import aclosing
+from itertools import groupby
 
 import pytest
 from anyio import Event, create_task_group, fail_after, to_thread
@@ -77,7 +78,8 @@ async def test_so_they_are_in_a_thread_of_a_program_without_a_loop(app: App) -> 
         seen = await to_thread.run_sync(follow, handle.id)
     other.sync.close()
     assert seen[-1].state is JobState.SUCCEEDED
-    assert [update.progress["step"] for update in seen if update.progress and not update.state.ended] == [0, 1, 2]
+    steps_seen = [update.progress["step"] for update in seen if update.progress and not update.state.ended]
+    assert [step for step, _ in groupby(steps_seen)] == [0, 1, 2]  # the first may be seen before its job counts as started
 
 
 @pytest.mark.usefixtures("only_pushed")

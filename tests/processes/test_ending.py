@@ -282,3 +282,18 @@ async def test_an_idle_host_does_not_outlive_its_worker(tmp_path: Path) -> None:
         worker.wait()
     assert pids
     assert wait_gone([*pids, *guards], 1.0) < 1.0
+
+
+@TRIO
+async def test_a_forked_child_that_has_a_copy_of_the_pipe_does_not_delay_the_end(memory_app: App) -> None:
+    """As one has that was forked while Trio started the process, in a thread: AnyIO waits for the end of that pipe."""
+    double, copies = register(memory_app, process_tasks.double), list[int]()
+    try:
+        async with working(memory_app, processes=1):
+            assert await double.run(4) == 8
+            [guard] = hosts_of_this_process()
+            copies.append(os.open(f"/proc/{guard}/fd/1", os.O_WRONLY))
+        assert hosts_of_this_process() == []
+    finally:
+        for copy in copies:
+            os.close(copy)

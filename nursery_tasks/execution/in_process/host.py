@@ -49,6 +49,7 @@ from .process import HostProcess
 from .rendezvous import Connected
 
 TERM_SECONDS: Final = 1.0  # between SIGTERM and SIGKILL
+UNSEEN_SECONDS: Final = 0.5  # for AnyIO to see that its process has ended
 FRAMES_AT_ONCE: Final = 64  # then others on the loop get their turn
 FLOODED_SECONDS: Final = 0.01  # between two looks at a pipe whose lines are left out
 
@@ -180,6 +181,7 @@ class CpuHost:
                 reading.start_soon(self._read_link, link, name="host's link")
                 for pipe in pipes:
                     reading.start_soon(self._read_pipe, pipe, name="host's output")
+                reading.start_soon(self._see_end, connected.control, name="host's end")
                 await self._process.ended.wait()
                 reading.cancel_scope.cancel()
             self._read_rest(link)
@@ -259,6 +261,16 @@ class CpuHost:
         except BrokenFrame as error:
             _log.error("a process host is killed, because it does not say what it should: %s", error)
             self.end()
+
+    async def _see_end(self, control: socket.socket) -> None:
+        """Leave the process when its guard has said how the host ended, and AnyIO does not see it.
+
+        It waits for the end of the guard's output. A handler that forked while Trio started the process, which it does in a
+        thread, has a child with a copy of that pipe, for as long as the child lives.
+        """
+        await wait_readable(control)
+        await sleep(UNSEEN_SECONDS)
+        self._process.leave()
 
     async def _read_pipe(self, pipe: Pipe) -> None:
         with suppress(OSError, ClosedResourceError):

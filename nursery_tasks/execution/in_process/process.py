@@ -49,6 +49,7 @@ class HostProcess:
     def __init__(self) -> None:
         self.ended = Event()
         self.problem: str | None = None
+        self._call_scope = CancelScope()
 
     async def start(self, group: TaskGroup) -> Connected | None:
         """Start it, as a child of *group*, and wait until it has connected; None: it has ended, or does not come.
@@ -57,14 +58,17 @@ class HostProcess:
             The caller must be shielded: on asyncio, AnyIO leaves a process behind when its start is cancelled.
         """
         with Rendezvous() as place:
-            call = CancelScope()
-            group.start_soon(self._call, place, call, name="process host")
-            return await self._wait_connected(place, call)
+            group.start_soon(self._call, place, name="process host")
+            return await self._wait_connected(place)
 
-    async def _call(self, place: Rendezvous, scope: CancelScope) -> None:
+    def leave(self) -> None:
+        """Have AnyIO kill it, and wait for its end no longer than that takes."""
+        self._call_scope.cancel()
+
+    async def _call(self, place: Rendezvous) -> None:
         spare_main()
         try:
-            with scope:
+            with self._call_scope:
                 # Its own limiter: AnyIO's default one counts the program's own calls.
                 await to_process.run_sync(host_main, place.address, place.secret, cancellable=True, limiter=CapacityLimiter(1))
         except BrokenWorkerProcess as error:
@@ -74,7 +78,7 @@ class HostProcess:
         finally:
             self.ended.set()
 
-    async def _wait_connected(self, place: Rendezvous, call: CancelScope) -> Connected | None:
+    async def _wait_connected(self, place: Rendezvous) -> Connected | None:
         found: list[Connected] = []
 
         async def accept() -> None:
@@ -89,7 +93,7 @@ class HostProcess:
         if found:
             return found[0]
         if start.cancelled_caught:
-            call.cancel()  # AnyIO kills it: at this time it is past the point where it would not
+            self.leave()  # at this time it is past the point where AnyIO would not kill it
             await self.ended.wait()
             self.problem = (
                 f"could not be started within {START_SECONDS:g} s: the main module, which is imported again there, "
