@@ -133,7 +133,7 @@ class Crew:
 
     def notes(self, name: str) -> list[tuple[str, int, int, float]]:
         """Return what handlers of this name have noted: word, number, process, moment."""
-        lines = [line.split() for line in self.log.read_text().splitlines()] if self.log.exists() else []
+        lines = [line.split() for line in self.log.read_text().rpartition("\n")[0].splitlines()] if self.log.exists() else []
         return [(word, int(number), int(process), float(at)) for word, known, number, process, at in lines if known == name]
 
     def most_at_once(self, name: str) -> int:
