@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from nursery_tasks.model.states import MOVES, JobState
+from nursery_tasks.model.states import MOVES, JobState, status_elsewhere
 
 MARK = "<!-- moves -->"
+ELSEWHERE_MARK = "<!-- elsewhere -->"
 WHO = {
     "due": "the broker's clock",
     "claim": "a worker",
@@ -22,8 +23,8 @@ WHO = {
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put the table where a page has the mark."""
-    return markdown.replace(MARK, table()) if MARK in markdown else markdown
+    """Put the tables where a page has their marks."""
+    return markdown.replace(MARK, table()).replace(ELSEWHERE_MARK, elsewhere_table())
 
 
 def table() -> str:
@@ -36,6 +37,17 @@ def table() -> str:
                 groups.setdefault(ways[before], []).append(before)
         for after, befores in groups.items():
             rows.append(f"| {move} | {WHO[move]} | {_words(befores)} | {_words(s for s in JobState if s in after)} |")
+    return "\n".join(rows)
+
+
+def elsewhere_table() -> str:
+    """Return the states' names in other systems as a Markdown table."""
+    rows = ["| here | Celery | pulsar-queue | its number |", "| --- | --- | --- | --- |"]
+    states = [(state, 0, "") for state in JobState]
+    states.insert(2, (JobState.SCHEDULED, 1, ", for its next attempt"))
+    for state, attempts, beside in states:
+        status = status_elsewhere(state, attempts)
+        rows.append(f"| `{state}`{beside} | `{status.celery}` | `{status.pulsar}` | {status.number} |")
     return "\n".join(rows)
 
 

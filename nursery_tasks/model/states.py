@@ -24,6 +24,7 @@ of *claimed*.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class JobState(StrEnum):
@@ -79,3 +80,50 @@ MOVES: dict[str, dict[JobState, frozenset[JobState]]] = {
 def is_legal(move: str, before: JobState, after: JobState) -> bool:
     """Say whether *move* may lead from *before* to *after*."""
     return after in MOVES[move].get(before, frozenset())
+
+
+# --- in the words of other systems ---------------------------------------------------------------------------------------
+
+
+class StatusElsewhere(NamedTuple):
+    """A state as Celery and pulsar-queue call it, and the latter's number for it."""
+
+    celery: str
+    pulsar: str
+    number: int
+
+
+_REVOKED = StatusElsewhere("REVOKED", "REVOKED", 3)
+_FAILURE = StatusElsewhere("FAILURE", "FAILURE", 2)
+_RETRY = StatusElsewhere("RETRY", "RETRY", 4)
+
+# Waiting for its next attempt is a state of its own there: see `status_elsewhere`.
+ELSEWHERE: dict[JobState, StatusElsewhere] = {
+    JobState.SCHEDULED: StatusElsewhere("PENDING", "QUEUED", 6),
+    JobState.READY: StatusElsewhere("PENDING", "QUEUED", 6),
+    JobState.CLAIMED: StatusElsewhere("RECEIVED", "QUEUED", 6),
+    JobState.STARTED: StatusElsewhere("STARTED", "STARTED", 5),
+    JobState.SUCCEEDED: StatusElsewhere("SUCCESS", "SUCCESS", 1),
+    JobState.FAILED: _FAILURE,
+    JobState.CANCELLED: _REVOKED,
+    JobState.EXPIRED: _REVOKED,
+    JobState.DEAD: _FAILURE,
+}
+
+# pulsar-queue's sets of numbers: has ended, has run to its end, has ended without a result, has not ended.
+READY_STATES = frozenset({1, 2, 3})
+FULL_RUN_STATES = frozenset({1, 2})
+EXCEPTION_STATES = frozenset({2, 3})
+UNREADY_STATES = frozenset({4, 5, 6})
+
+_NAMES = {status.number: status.pulsar for status in (*ELSEWHERE.values(), _RETRY)}
+
+
+def status_elsewhere(state: JobState, attempts: int = 0) -> StatusElsewhere:
+    """Return what other systems call the state of a job that was attempted so often."""
+    return _RETRY if state in WAITING and attempts else ELSEWHERE[state]
+
+
+def status_string(number: int) -> str:
+    """Return pulsar-queue's name of one of its numbers, `UNKNOWN` for any other."""
+    return _NAMES.get(number, "UNKNOWN")

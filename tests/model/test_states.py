@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from nursery_tasks.model.states import ENDED, HELD, MOVES, WAITING, JobState, is_legal
+from nursery_tasks.model.states import (
+    ENDED,
+    EXCEPTION_STATES,
+    FULL_RUN_STATES,
+    HELD,
+    MOVES,
+    READY_STATES,
+    UNREADY_STATES,
+    WAITING,
+    JobState,
+    is_legal,
+    status_elsewhere,
+    status_string,
+)
 
 
 def test_every_state_belongs_to_one_phase() -> None:
@@ -52,3 +65,23 @@ def test_a_waiting_job_cannot_end_as_if_it_had_run() -> None:
 
 def test_the_names_on_the_wire_are_the_lower_case_words() -> None:
     assert [str(state) for state in JobState] == [state.name.lower() for state in JobState]
+
+
+def test_numbers_and_names_of_pulsar_queue_are_kept() -> None:
+    names = ["SUCCESS", "FAILURE", "REVOKED", "RETRY", "STARTED", "QUEUED"]
+    assert [status_string(number) for number in range(1, 7)] == names
+    assert status_string(243134) == "UNKNOWN"
+
+
+def test_its_sets_say_of_each_state_what_ours_say() -> None:
+    for state in JobState:
+        number = status_elsewhere(state).number
+        assert (number in READY_STATES) == state.ended == (number not in UNREADY_STATES)
+        assert (number in EXCEPTION_STATES) == (state.ended and state is not JobState.SUCCEEDED)
+    assert READY_STATES - {status_elsewhere(JobState.CANCELLED).number} == FULL_RUN_STATES
+
+
+@pytest.mark.parametrize("state", sorted(WAITING))
+def test_a_job_that_waits_for_its_next_attempt_is_a_retry_elsewhere(state: JobState) -> None:
+    assert status_elsewhere(state, attempts=1) == ("RETRY", "RETRY", 4)
+    assert status_elsewhere(state).celery == "PENDING"
