@@ -81,13 +81,14 @@ class BatchedJob(msgspec.Struct, frozen=True):
     """One of the jobs for which the function of a batch task was called.
 
     Attributes:
-        id, attempt, parent, tags: As in `CurrentJob`.
+        id, attempt, parent, tags, headers: As in `CurrentJob`.
     """
 
     id: str
     attempt: int = 1
     parent: str | None = None
     tags: tuple[str, ...] = ()
+    headers: dict[str, str] = {}
 
 
 class CurrentJob(msgspec.Struct, frozen=True, kw_only=True):  # made for every job: a frozen dataclass takes ten times as long
@@ -103,6 +104,8 @@ class CurrentJob(msgspec.Struct, frozen=True, kw_only=True):  # made for every j
         worker: The worker's name; None likewise.
         parent: The id of the job that submitted this one.
         tags: As submitted.
+        headers: What came with it, and goes with the jobs that are submitted here; they may have others beside, which win.
+            What is changed in it changes what those get, not the job itself. In a batch task they are those of the first one.
         slot: Of a run of a schedule: the moment that the schedule has named, in UTC, however late it runs; None: it is none,
             or somebody has run it by hand.
         state: The worker's resources, by the names of the `@app.lifespan` functions that made them; empty in a process or
@@ -118,6 +121,7 @@ class CurrentJob(msgspec.Struct, frozen=True, kw_only=True):  # made for every j
     worker: str | None = None
     parent: str | None = None
     tags: tuple[str, ...] = ()
+    headers: dict[str, str] = {}
     slot: datetime | None = None
     state: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
     batch: tuple[BatchedJob, ...] = ()

@@ -80,6 +80,8 @@ class Bound(Generic[P, R]):
             debounce: `Debounce(...)`: the job waits until nobody has submitted the same for some time, and the last one runs.
             throttle: `Throttle(...)`: the first one runs, and the same is not stored again for some time. None takes either
                 away from the task for this job.
+            headers: A dict of texts that travels with the job, and with those that its handler submits; it is read there in
+                `current_job().headers`. Names are in lower case, and all is at most 16 KiB. They replace those of the task.
 
         Raises:
             InvalidOptions: A value is out of its range, an option does not exist, or it does not go with another one.

@@ -185,6 +185,8 @@ def _facts(record: JobInfo, data: dict[str, Any], now: float) -> list[tuple[str,
         facts.append(_body(data))
     if "tags" in data:
         facts.append(("tags", ", ".join(data["tags"])))
+    if "headers" in data:
+        facts.append(("headers", ", ".join(f"{name}: {value}" for name, value in data["headers"].items())))
     if record.owned:
         facts.append(("owned", "it ends with whoever awaits it"))
     if record.cancel_reason is not None and not record.state.ended:

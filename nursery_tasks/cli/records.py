@@ -60,6 +60,8 @@ def _message_data(record: JobInfo) -> dict[str, Any]:
     data: dict[str, Any] = {"args": message.args, "kwargs": message.kwargs}
     if message.tags:
         data["tags"] = list(message.tags)
+    if message.headers:
+        data["headers"] = message.headers
     if message.timeout is not None:
         data["timeout"] = message.timeout
     return data

@@ -85,6 +85,12 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
         return None if message is None else message.kwargs
 
     @property
+    def headers(self) -> dict[str, str]:
+        """What came with it, and goes with the jobs that its handler submits."""
+        message = self.message
+        return {} if message is None else message.headers or {}
+
+    @property
     def body(self) -> bytes:
         """What was submitted, as it came."""
         return unwrap_raw(self._payload)[1] if self.raw else self._payload

@@ -11,6 +11,7 @@ import msgspec
 from ..current import current_job_or_none
 from ..errors import InvalidArguments, InvalidOptions, NotAJob, PayloadTooLarge
 from ..model.delivery import Receipt, Submission
+from ..model.headers import inherited
 from ..model.limits import limits_for_job
 from ..model.message import Message
 from ..model.options import AT_MOST_ONCE, NOT_DURABLE, GivenOptions, JobOptions
@@ -131,7 +132,8 @@ class Job(Generic[R_co]):
         Raises:
             NotSerializable: An argument cannot travel.
             PayloadTooLarge: The message is larger than *limit_bytes*.
-            InvalidOptions: A key cannot be made of the arguments, or a durable workflow is to be delivered once.
+            InvalidOptions: A key cannot be made of the arguments, a durable workflow is to be delivered once, or what the job
+                inherits of its parent's headers is none, or too much.
         """
         options = self.options
         parent = current_job_or_none()
@@ -145,6 +147,7 @@ class Job(Generic[R_co]):
             deadline=None if remaining_seconds is None else now + remaining_seconds,
             call=recorder.call_of(options.job_id or job_id) if recorder else None,
             sent_at=now,
+            headers=dict(inherited(parent.headers, options.headers) if parent else options.headers),
         )
         return self._submission(options.job_id or job_id, message, limit_bytes)
 
@@ -179,6 +182,7 @@ class Job(Generic[R_co]):
             retry=(options.retry or NEVER_AGAIN) if "retry" in changed else None,
             tags=options.tags,
             fingerprint=self.made_for,
+            headers=dict(options.headers),
             once=options.delivery == AT_MOST_ONCE if "delivery" in changed else None,
         )
 

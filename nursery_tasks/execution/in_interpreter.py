@@ -69,6 +69,7 @@ def interpreter_main(frame: bytes, path: tuple[str, ...]) -> bytes:
         worker=work.worker,
         parent=work.parent,
         tags=work.tags,
+        headers=work.headers,
         slot=work.slot,
         batch=work.batch,
         _check=lambda: None,

@@ -19,6 +19,7 @@ import msgspec
 import msgspec.inspect
 
 from ..errors import InvalidOptions, NotSerializable
+from .headers import check_headers, lowered
 from .message import VERSION, Message
 from .outcome import Outcome
 from .plain import base_of, find_doubled_keys, from_base, to_base
@@ -153,7 +154,7 @@ class Codec:
             raise Undecodable(_too_new(version) if version > VERSION else f"not a message: {error}") from None
         if message.v > VERSION:
             raise Undecodable(_too_new(message.v))
-        return message
+        return _with_checked_headers(message) if message.headers else message
 
     def decode_value(self, body: bytes | msgspec.Raw, form: Format, wanted: Any = Any) -> Any:
         """Decode a result into the type *wanted*.
@@ -253,6 +254,15 @@ def _nearest(types: Mapping[Any, T], cls: Any) -> T | None:
 def sniff(body: bytes) -> Format:
     """Tell the format of a map by its first byte."""
     return "msgpack" if body[:1] >= b"\x80" else "json"
+
+
+def _with_checked_headers(message: Message) -> Message:
+    """Check what another program may have written; its names count in lower case."""
+    assert message.headers
+    try:
+        return msgspec.structs.replace(message, headers=dict(check_headers("headers", lowered(message.headers))))
+    except InvalidOptions as error:
+        raise Undecodable(f"not a message: the field {error}") from None
 
 
 class _Version(msgspec.Struct):

@@ -39,6 +39,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         id: The job's id as another program gave it; brokers heed it, and an answer repeats it.
         reply_to: Where another program waits for the answer.
         once: Whether its handler is started at most once, where the submitter changed it.
+        headers: What travels beside the arguments, and with the jobs that its handler submits.
     """
 
     v: int = VERSION
@@ -58,3 +59,4 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     id: str | int | None = None
     reply_to: str | None = None
     once: bool | None = None
+    headers: dict[str, str] | None = {}

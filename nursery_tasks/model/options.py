@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, TypedDict, cast
 
 from ..errors import InvalidOptions
 from .duration import Duration, to_optional_seconds, to_seconds
+from .headers import NO_HEADERS, check_headers
 from .keys import Key, Keyed
 from .limits import AnyLimit, OrderingKey, check_limits, check_ordering_key
 from .retry import Retry, RetryRule
@@ -59,6 +60,7 @@ class JobOptions:
         ordering_key: Jobs of one key start one at a time, in the order of submission.
         delivery: Whether a started job whose worker is lost is started again, or is dead.
         debounce, throttle: How submissions that belong together in time become one job.
+        headers: What travels with it, and with the jobs that its handler submits.
 
     Raises:
         InvalidOptions: Two of them exclude each other.
@@ -82,6 +84,7 @@ class JobOptions:
     delivery: DeliveryMode = AT_LEAST_ONCE
     debounce: Debounce | None = None
     throttle: Throttle | None = None
+    headers: Mapping[str, str] = field(default_factory=lambda: NO_HEADERS, hash=False)
     changed: frozenset[str] = field(default=frozenset(), compare=False)  # what differs from the task: only that travels
 
     def __post_init__(self) -> None:
@@ -148,6 +151,7 @@ class DefaultOptions(TypedDict, total=False):
     delivery: DeliveryMode
     debounce: Debounce | None
     throttle: Throttle | None
+    headers: Mapping[str, str] | None
 
 
 class GivenOptions(DefaultOptions, total=False):
@@ -272,6 +276,7 @@ _CHECKS: dict[str, tuple[str, Any]] = {  # public word -> (field of JobOptions, 
     "delivery": ("delivery", _check_delivery),
     "debounce": ("debounce", check_debounce),
     "throttle": ("throttle", check_throttle),
+    "headers": ("headers", check_headers),
 }
 
 assert {target for target, _ in _CHECKS.values()} <= {field.name for field in fields(JobOptions)}

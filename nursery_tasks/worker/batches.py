@@ -163,6 +163,7 @@ class BatchRunner:
             worker=self._settings.name,
             parent=first.parent,
             tags=first.tags,
+            headers=dict(first.headers),
             state=self._state,
             batch=tuple(jobs),
             _report=lambda value: self._report_progress(batch, value),
@@ -227,4 +228,5 @@ def _is_stored_before(job: InFlightJob) -> bool:
 def _shown(job: InFlightJob) -> BatchedJob:
     call = job.call
     assert call is not None  # its batch begins
-    return BatchedJob(job.delivery.id, job.delivery.attempt, call.message.parent, call.message.tags or ())
+    message = call.message
+    return BatchedJob(job.delivery.id, job.delivery.attempt, message.parent, message.tags or (), message.headers or {})

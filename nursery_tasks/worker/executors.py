@@ -124,6 +124,7 @@ class Executors:
             worker=current.worker,
             parent=current.parent,
             tags=current.tags,
+            headers=current.headers,
             slot=current.slot,
             batch=current.batch,
             rules=call.rules,

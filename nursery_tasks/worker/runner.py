@@ -176,6 +176,7 @@ class Runner:
             worker=self._settings.name,
             parent=message.parent,
             tags=message.tags or (),
+            headers=message.headers or {},
             slot=message.slot,
             state=self._state,
             _report=lambda value: self.reporter.report_progress(job, value),

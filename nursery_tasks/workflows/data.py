@@ -41,6 +41,7 @@ class OptionsData(msgspec.Struct, frozen=True, omit_defaults=True):
     tags: tuple[str, ...] = ()
     max_crashes: int = _DEFAULTS.max_crashes
     delivery: DeliveryMode = _DEFAULTS.delivery
+    headers: dict[str, str] = {}
     changed: tuple[str, ...] = ()
 
 
@@ -109,7 +110,7 @@ def options_to_data(task: str, options: JobOptions, own: JobOptions | None) -> O
         expected = f"that of {task} itself, or no flow that is enqueued: one given by options() cannot travel in it"
         raise InvalidOptions(kept.kind, in_time, expected)
     given: dict[str, Any] = {name: getattr(options, name) for name in OptionsData.__struct_fields__}
-    given["changed"] = tuple(sorted(options.changed))
+    given["changed"], given["headers"] = tuple(sorted(options.changed)), dict(options.headers)
     data = OptionsData(**given)
     return None if data == OptionsData() else data
 

@@ -33,7 +33,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shell.write("tasks_here.py", MODULE)
         worker = shell.worker("--json")
         sync, job = shell.app.sync, shell.app.job
-        sync.enqueue(job("greet", "Ada").with_options(tags=["first"])).outcome(10)
+        sync.enqueue(job("greet", "Ada").with_options(tags=["first"], headers={"tenant": "blue"})).outcome(10)
         sync.enqueue(job("bad")).outcome(10)
         worker.send(signal.SIGTERM)
         assert worker.end().code == 0
@@ -204,6 +204,7 @@ def test_jobs_lists_in_the_order_of_submission(worked: Shell) -> None:
     assert listed["next_cursor"] is None
     first, failed, _, last = listed["jobs"]
     assert (first["result"], first["args"], first["tags"]) == ("Hello, Ada", ["Ada"], ["first"])
+    assert first["headers"] == {"tenant": "blue"}
     assert (failed["attempts"], failed["error"]["type"], failed["error"]["text"]) == (2, "ValueError", "no good")
     assert (last["args"], last["kwargs"], last["queue"], last["priority"]) == ([1], {"b": 2}, "sums", 3)
 

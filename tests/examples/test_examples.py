@@ -23,6 +23,7 @@ ALONE = {
     "embedded": "Bonjour, Grace",
     "full_queue": "mail is full: 5 jobs wait there\n50 mails were sent, and no more than 5 have waited",
     "errors": "cancelled: changed my mind",
+    "headers": "order 7 is charged to blue",
     "limits": "at most 2 at once from one host",
     "order_and_once": "bert: [0, 1, 2, 3, 4]\ninvoice 7 is dead: the worker stops; it had started, and is delivered",
     "other_languages": "1 + 2 = 3",

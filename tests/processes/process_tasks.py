@@ -98,6 +98,7 @@ def about_me() -> dict[str, Any]:
         "worker": job.worker,
         "parent": job.parent,
         "tags": list(job.tags),
+        "headers": job.headers,
         "state": job.state,
         "leads": os.getsid(0) == os.getpid() == os.getpgid(0),
     }

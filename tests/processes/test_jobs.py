@@ -52,7 +52,7 @@ async def test_msgpack_goes_through_untouched() -> None:
 async def test_a_handler_knows_its_job(app: App) -> None:
     about = register(app, process_tasks.about_me)
     async with working(app, processes=1, name="here") as worker:
-        handle = await about.options(tags=["red", "blue"], queue="default").enqueue()
+        handle = await about.options(tags=["red", "blue"], headers={"tenant": "green"}, queue="default").enqueue()
         said: dict[str, Any] = await handle
         (host,) = hosts_of(worker)
         assert said == {
@@ -64,6 +64,7 @@ async def test_a_handler_knows_its_job(app: App) -> None:
             "worker": "here",
             "parent": None,
             "tags": ["red", "blue"],
+            "headers": {"tenant": "green"},
             "state": {},
             "leads": True,
         }

@@ -54,6 +54,7 @@ class Work(msgspec.Struct, frozen=True, tag="work"):
     worker: str | None = None
     parent: str | None = None
     tags: tuple[str, ...] = ()
+    headers: dict[str, str] = {}
     rule: RetryRule | None = None
     broker: str | None = None
     token: bytes | None = None

@@ -94,6 +94,7 @@ class Host:
             worker=work.worker,
             parent=work.parent,
             tags=work.tags,
+            headers=work.headers,
             slot=work.slot,
             batch=work.batch,
             context=context,
