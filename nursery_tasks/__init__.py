@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ._version import __version__ as __version__
 from .app import App as App
+from .client import Broadcast as Broadcast
 from .client import ChildJob as ChildJob
 from .client import Job as Job
 from .client import JobGroup as JobGroup
@@ -66,6 +67,7 @@ __all__ = [
     "Backoff",
     "Batch",
     "BatchedJob",
+    "Broadcast",
     "CancelAnswer",
     "ChildJob",
     "CompletedRun",

@@ -8,7 +8,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from anyio import get_current_task
 
@@ -16,6 +16,7 @@ from .brokers.gateway import Gateway
 from .brokers.protocol import Broker
 from .brokers.url import DEFAULT_URL, default_url, redacted, with_store
 from .client import Connection, Job, JobGroup, JobHandle, Jobs, Queues
+from .client.broadcast import Broadcast, Per, send_broadcast
 from .client.cancelling import CANCEL_WAIT_SECONDS
 from .client.choosing import check_task
 from .client.group import check_limit
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from .client.schedules import Schedules
     from .scheduling.schedule import Definition
     from .worker import Worker, WorkerOptions
+
+R = TypeVar("R")
 
 MAX_PAYLOAD_BYTES = 1024 * 1024
 LISTED = 1_000  # limits, or locks, in one listing
@@ -180,6 +183,24 @@ class App(Declarations):
             AppNotOpen: There is no `async with app` around this.
         """
         return JobGroup(self.connection, check_limit(limit))
+
+    async def broadcast(self, job: Job[R], *, per: Per = "worker") -> Broadcast[R]:
+        """Submit a job once for each live worker that serves its queue, detached; each copy runs on that worker, or never.
+
+            flags = await app.broadcast(reload_flags.job())  # or: await reload_flags.broadcast()
+            await flags.results()
+
+        Args:
+            per: `"worker"`, or `"node"`: once for each machine, on whichever of its workers is free.
+
+        Raises:
+            NoWorkers: None serves the queue.
+            InvalidOptions: The job has an id, a key or the like, which would make one of all copies.
+            Exception: What `enqueue_many` raises.
+            NotSupported: The broker does not know its workers; or a durable workflow's function calls it, where another run
+                could find other workers.
+        """
+        return await send_broadcast(self.connection, job, per)
 
     async def cancel_jobs(
         self,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, TypeVar, Unpack, overload
 
 from .client import Job, JobHandle, PartialJob
+from .client.broadcast import Broadcast, send_broadcast
 from .client.job import named
 from .client.ports import Connected
 from .current import current_job_or_none
@@ -148,6 +149,14 @@ class Bound(Generic[P, R]):
             NotSupported: In the function of a durable workflow, where another run could find another answer.
         """
         return named(self._enqueue_nowait(args, kwargs), self.name, "enqueue_nowait")
+
+    def broadcast(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Broadcast[R]]:
+        """Submit a job once for each live worker that serves the task's queue, detached. See `App.broadcast`."""
+        return named(self._broadcast(args, kwargs), self.name, "broadcast")
+
+    async def _broadcast(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Broadcast[R]:
+        job = self._whole_job(args, kwargs)
+        return await send_broadcast(self._app.connection, job)
 
     async def _enqueue(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> JobHandle[R]:
         job = self._whole_job(args, kwargs)

@@ -1,5 +1,6 @@
 """The submitting side: jobs to send, handles to wait on, and the connection that both use."""
 
+from .broadcast import Broadcast as Broadcast
 from .connection import Connection as Connection
 from .group import ChildJob as ChildJob
 from .group import JobGroup as JobGroup

@@ -35,6 +35,7 @@ from ..model.duration import Duration, to_optional_seconds, to_seconds
 from ..model.options import check_name
 from ..model.states import JobState
 from ..registry import Registry
+from .broadcast import Per, broadcast_queues, copies_for
 from .calls import DirectCalls
 from .choosing import check_task
 from .connection import ConnectedApp, Connection
@@ -146,6 +147,13 @@ class SyncClient:
             SyncJobHandle(self._connection, receipt.id, job.task, job.returns, receipt.created)
             for job, receipt in zip(listed, receipts, strict=True)
         ]
+
+    def broadcast(self, job: Job[R], *, per: Per = "worker") -> dict[str, SyncJobHandle[R]]:
+        """Submit a job once for each live worker, or node; returns a handle on each, by its name. See `App.broadcast`."""
+        check_job("app.sync.broadcast()", job)
+        broker = self.broker()
+        queues = broadcast_queues(job, admin_of(broker).list_workers(), per, broker.name)
+        return dict(zip(queues, self.enqueue_many(copies_for(job, queues.values())), strict=True))
 
     def run(self, job: Job[R], timeout: Duration | None = None) -> R:
         """Submit one job, owned, and wait for its result.

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any, Final, Literal, TypedDict, cast
 
 from ..errors import InvalidOptions
@@ -35,6 +36,8 @@ MAX_PROGRESS_BYTES: Final = 64 * 1024  # it is stored anew each time, beside the
 KILL_AFTER_SECONDS: Final = 2.0  # for a handler in a process that was asked to end, before it is made to
 
 _QUEUE = re.compile(r"[A-Za-z0-9_.-]{1,64}(@[A-Za-z0-9_.-]{1,64})?")  # after the @: the one node that serves it
+_INBOX = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_INBOX_PREFIX: Final = "broadcast@"
 _NAME = re.compile(r"[^\s\x00-\x1f\x7f\ud800-\udfff]{1,200}")  # no lone surrogates: UTF-8 cannot hold them
 
 
@@ -188,6 +191,17 @@ def check_queue(option: str, value: object) -> str:
     if not isinstance(value, str) or not _QUEUE.fullmatch(value):
         raise InvalidOptions(option, value, "1 to 64 letters, digits, dots, dashes or underscores")
     return value
+
+
+def inbox_of(worker: str) -> str:
+    """Return the name of the queue that only this worker serves."""
+    name = worker if _INBOX.fullmatch(worker) else sha256(worker.encode()).hexdigest()[:32]
+    return f"{_INBOX_PREFIX}{name}"
+
+
+def is_inbox(queue: str) -> bool:
+    """Say whether a queue is of one worker alone. It lives as long as the worker, so servers have no queue for it."""
+    return queue.startswith(_INBOX_PREFIX)
 
 
 def check_name(option: str, value: object) -> str:

@@ -11,6 +11,7 @@ from anyio import Event, current_time, move_on_after
 from ..brokers.gateway import Gateway
 from ..errors import BrokerError
 from ..model.delivery import Delivery, Topic
+from ..model.options import is_inbox
 from ..registry import Registry
 from .backoff import Outage
 from .collecting import Collecting
@@ -168,7 +169,11 @@ class Intake:
             return self._settings.queues
         first = self._settings.turns[self._turn % len(self._settings.turns)]
         self._turn += 1
-        return tuple(sorted(self._settings.queues, key=lambda queue: queue.partition("@")[0] != first))
+        return tuple(sorted(self._settings.queues, key=lambda queue: _is_later(queue, first)))
+
+
+def _is_later(queue: str, first: str) -> bool:
+    return queue.partition("@")[0] != first and not is_inbox(queue)
 
 
 def next_prefetch(slots: int, seconds_per_job: float | None, claimed: Sequence[Delivery]) -> int:

@@ -11,7 +11,7 @@ from typing import Final, Literal, TypedDict
 from ..errors import InvalidOptions
 from ..execution.in_process import JOBS, default_limit
 from ..model.duration import Duration, to_seconds
-from ..model.options import DEFAULT_QUEUE, check_name, check_queue
+from ..model.options import DEFAULT_QUEUE, check_name, check_queue, inbox_of
 from ..shared_leases import SharedLeases
 
 SLOTS: Final = 32
@@ -116,8 +116,13 @@ class WorkerSettings:
     shared_leases: SharedLeases | None = None
 
 
-def check_worker_options(given: WorkerOptions, app_queues: Sequence[str], node: str) -> WorkerSettings:
+def check_worker_options(
+    given: WorkerOptions, app_queues: Sequence[str], node: str, *, has_inbox: bool = False
+) -> WorkerSettings:
     """Check what a user gave.
+
+    Args:
+        has_inbox: There is a queue for this worker alone, where broadcasts come in.
 
     Raises:
         InvalidOptions: A value is out of its range, or an option does not exist.
@@ -131,11 +136,12 @@ def check_worker_options(given: WorkerOptions, app_queues: Sequence[str], node: 
     jobs = bool(given.get("jobs", True))
     name = given.get("name") or f"{node}-{os.getpid()}-{random.randrange(16**4):04x}"
     # Each queue has a twin for this node alone, see `.options(local=True)`.
+    own = (inbox_of(name),) if has_inbox else ()  # first: what comes there is for this worker now
     both = [twin for queue in weights for twin in (queue, f"{queue}@{node}") if "@" not in queue or twin == queue]
     turns = [queue for queue, weight in weights.items() for _ in range(weight)]
     return WorkerSettings(
         slots=slots,
-        queues=tuple(both) if jobs else (),
+        queues=(*own, *both) if jobs else (),
         turns=tuple(turns),
         strict=bool(given.get("strict", False)),
         lease_seconds=to_seconds("lease", given.get("lease", LEASE_SECONDS), at_least=0.5),

@@ -18,6 +18,7 @@ from ..loop.threadsafe import loop_name, loop_run_soon
 from ..loop.unwrapped import open_unwrapped_group
 from ..model.delivery import Topic
 from ..model.listing import WorkerRecord
+from ..model.options import is_inbox
 from ..shared_leases import SharedLease
 from .app_port import WorkerApp
 from .backoff import introduce
@@ -268,7 +269,7 @@ class Worker:
             pid=os.getpid(),
             group=self.settings.group,
             backend=self._loop,
-            queues=self.settings.queues if self.settings.jobs else (),
+            queues=tuple(sorted(self.settings.queues, key=is_inbox)),
             slots=self.settings.slots if self.settings.jobs else 0,
             running=tuple(self.running),
             unresponsive=self._watchdog.unresponsive,
@@ -290,7 +291,8 @@ async def open_worker(app: WorkerApp, **options: Unpack[WorkerOptions]) -> Async
     """
     _wake_loggers()
     queues = sorted({spec.options.queue for spec in app.registry.tasks.values()})
-    worker = Worker(app, check_worker_options(options, queues, app.node))
+    has_inbox = app.connection.gateway.broker.admin is not None  # else nobody learns which workers there are
+    worker = Worker(app, check_worker_options(options, queues, app.node, has_inbox=has_inbox))
     if worker.settings.schedules and app.schedule_definitions():
         schedules_of(app.connection.gateway.broker)  # or else nothing of it would ever run
     async with open_unwrapped_group() as owner:

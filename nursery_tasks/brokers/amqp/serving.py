@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from ...model.options import is_inbox
 from ..common.subscription import Listener
 from .transport import Transport
 
@@ -39,7 +40,7 @@ class AmqpPrefetch:
         self._transport, self._on_end = transport, on_end
 
     def feed(self, queues: Sequence[str], slots: int) -> Listener:
-        served = tuple(dict.fromkeys(queues))
+        served = tuple(queue for queue in dict.fromkeys(queues) if not is_inbox(queue))
         self._transport.feed(served, slots)
         return _Feed(self, served)
 

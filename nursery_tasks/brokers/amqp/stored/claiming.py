@@ -8,6 +8,7 @@ from functools import partial
 
 from ....errors import BrokerError
 from ....model.delivery import Delivery
+from ....model.options import is_inbox
 from ....model.states import JobState
 from ...needed import admin_of
 from ...protocol import Broker
@@ -57,12 +58,17 @@ class Claiming:
             found = self._store.claim(queues, limit, worker, lease_seconds, names)
             if found:  # also what was ready: its messages will find nothing
                 return found
-        messages = self._messages(queues, limit)
+        told = [queue for queue in queues if not is_inbox(queue)]  # by messages
+        messages = self._messages(told, limit)
         if messages:
             return self._claim_with(messages, queues, limit, worker, lease_seconds)
+        if len(told) < len(queues):
+            found = self._store.claim([queue for queue in queues if is_inbox(queue)], limit, worker, lease_seconds)
+            if found:
+                return found
         if self._was_away:  # without a message nobody would ask the store, and it would seem to be back
             return self._store.claim(queues, limit, worker, lease_seconds)
-        for queue in queues:
+        for queue in told:
             if self._missed.should_claim(queue, partial(self._depth, queue)):
                 found = self._store.claim([queue], limit, worker, lease_seconds)
                 self._missed.note_claim(queue, len(found) == limit)

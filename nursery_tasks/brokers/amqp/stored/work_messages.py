@@ -9,6 +9,7 @@ from secrets import token_hex
 
 from ....errors import BrokerError, BrokerUnavailable, QueueFull
 from ....model.delivery import Receipt, Submission
+from ....model.options import is_inbox
 from ...protocol import receipts_of, refusal
 from ..deliveries import JOB, DeliveredMessage
 from ..publishing import OutgoingMessage
@@ -36,6 +37,8 @@ class WorkMessages:
         """Publish so many messages to each of these queues; return which queues take none, and why."""
         mail: list[tuple[QueueTopology, list[OutgoingMessage]]] = []
         for queue, number in numbers.items():
+            if is_inbox(queue):
+                continue
             topology = self._transport.address.topology(queue)
             messages = [
                 OutgoingMessage(topology.exchange, topology.key, b"", token_hex(8), {"message_type": JOB})
