@@ -377,6 +377,22 @@ class QueueFull(BrokerError):
         )
 
 
+class ChannelError(NurseryTasksError):
+    """Something is wrong with a channel; the base of the two below."""
+
+    def __init__(self, channel: str, problem: str) -> None:
+        self.channel, self.problem = channel, problem
+        super().__init__(f"channel {channel}: {problem}")
+
+
+class ChannelUnavailable(ChannelError):
+    """A channel is away or did not answer. What was being sent may have gone out: send it again with the same id."""
+
+
+class ChannelRefused(ChannelError):
+    """A channel does not take what was sent, and will not take it the next time either."""
+
+
 class NotSupported(BrokerError):
     """The broker has declared that it cannot do this."""
 

@@ -16,7 +16,8 @@ PACKAGE = ROOT / "nursery_tasks"
 
 # What users call. For these a call in a test, an example or a page is enough; everything else must be called in the package.
 FOR_USERS = {
-    *("app", "client", "current", "events", "resources", "scheduling", "shell", "task", "taskclass", "testing", "workflows")
+    "channels",  # what a channel from elsewhere is made by
+    *("app", "client", "current", "events", "resources", "scheduling", "shell", "task", "taskclass", "testing", "workflows"),
 }
 # Methods that something outside the package calls, by a name that it has chosen.
 CALLED_BY_OTHERS = {

@@ -18,6 +18,9 @@ from nursery_tasks.errors import (
     BrokerReplaced,
     BrokerUnavailable,
     BrokerUnreachable,
+    ChannelError,
+    ChannelRefused,
+    ChannelUnavailable,
     DuplicateTask,
     EventTimedOut,
     FunctionNotFound,
@@ -232,6 +235,11 @@ MESSAGES: list[tuple[Callable[[], NurseryTasksError], str]] = [
         "queue 'mail' is full: 1,000 jobs wait there, as many as its max_length allows; `await task.enqueue(...)` waits for "
         "room, more workers make some: `nursery-tasks run module:app --queues mail`",
     ),
+    (
+        lambda: ChannelUnavailable("amqp://h", "it does not answer"),
+        "channel amqp://h: it does not answer",
+    ),
+    (lambda: ChannelRefused("amqp://h", "there is no queue 'a'"), "channel amqp://h: there is no queue 'a'"),
     (lambda: NotSupported("toy:", "listings"), "toy: has no listings"),
     (lambda: RemoteError("their.Error", "no"), "their.Error: no"),
     (lambda: RemoteError("their.Error", ""), "their.Error"),
@@ -265,7 +273,7 @@ MESSAGES: list[tuple[Callable[[], NurseryTasksError], str]] = [
     (lambda: JobDead("7", "add", "unknown task"), "add (7) is dead: unknown task; `nursery-tasks retry 7` runs it again"),
     (lambda: JobDead("7", "add", None), "add (7) is dead: no reason given; `nursery-tasks retry 7` runs it again"),
 ]
-BASES = {NurseryTasksError, BrokerError, JobError}
+BASES = {NurseryTasksError, BrokerError, ChannelError, JobError}
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,10 @@ ROOMS: dict[str, Room] = {
         "brokers.gateway brokers.needed registry execution scheduling",
         libraries="anyio msgspec",
     ),
+    # Doors to the outside that have nothing but messages. (brokers.amqp: its connection, on the driver's own loop)
+    "channels": room(
+        "shown errors model forks loop log_throttle brokers.amqp brokers.protocol", libraries="anyio msgspec redis aiormq pamqp"
+    ),
     # The leases that a worker process has, in memory that outlives it: the worker writes, the supervisor reads.
     "shared_leases": room(libraries="msgspec"),
     # Worker processes from outside: command lines, pipes and ends; it knows neither apps nor jobs.
