@@ -386,7 +386,15 @@ class ChannelError(NurseryTasksError):
 
 
 class ChannelUnavailable(ChannelError):
-    """A channel is away or did not answer. What was being sent may have gone out: send it again with the same id."""
+    """A channel is away or did not answer. What was being sent may have gone out: send it again with the same id.
+
+    Attributes:
+        retry_seconds: When the other side wants to be asked again; None: it has not said.
+    """
+
+    def __init__(self, channel: str, problem: str, *, retry_seconds: float | None = None) -> None:
+        self.retry_seconds = retry_seconds
+        super().__init__(channel, problem)
 
 
 class ChannelRefused(ChannelError):

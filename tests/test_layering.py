@@ -135,7 +135,7 @@ ROOMS: dict[str, Room] = {
     # These two work with the public names. `testing` ships without pytest; trio is for its virtual clock.
     "testing": room(
         "__init__ errors model events current loop brokers.protocol brokers.needed brokers.parts brokers.server "
-        "brokers.gateway brokers.url brokers.memory brokers.rules registry client task app execution worker workflows",
+        "brokers.gateway brokers.url brokers.memory brokers.rules channels registry client task app execution worker workflows",
         libraries="anyio msgspec trio hypothesis",
     ),
     "cli": room(  # (brokers.url and brokers.server: a server's users belong to no app)

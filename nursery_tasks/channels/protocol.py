@@ -33,14 +33,19 @@ class Received:
 
 
 class Source(Protocol):
-    """One place of a channel (a queue, a list) that is read from."""
+    """One place of a channel (a queue, a list) that is read from.
+
+    One call of `receive` at a time; `accept` and `release` may be called meanwhile, by anybody.
+    """
 
     async def receive(self, limit: int) -> list[Received]:
         """Wait for messages; return at least one and at most *limit*, in the order in which they came.
 
         Raises:
-            anyio.EndOfStream: No more will come. Servers' queues never end; a source that is made for it does.
-            ChannelUnavailable: The channel is away. The source stays open: calling again waits for its return.
+            anyio.EndOfStream: No more will come, none that was released either. Only a source that is made for it ever ends.
+            ChannelUnavailable: The channel is away. The source stays open: calling again waits for its return, and raises again
+                when that takes long. Whoever only calls again does not spin.
+            ChannelRefused: What is there cannot be read from: it is no queue, or not for this user. A later call looks again.
 
         Cancellation:
             No message is lost: what the cut call would have returned comes again.
@@ -52,6 +57,9 @@ class Source(Protocol):
 
         Raises:
             ChannelUnavailable: The channel is away, or was in between; the messages may come again.
+
+        Cancellation:
+            Any of them may have been accepted; the others come again.
         """
         ...
 
