@@ -20,6 +20,7 @@ from .client.broadcast import Broadcast, Per, send_broadcast
 from .client.cancelling import CANCEL_WAIT_SECONDS
 from .client.choosing import check_task
 from .client.group import check_limit
+from .client.hooks import HookDecorator, Hooks
 from .client.lock_lease import Lock
 from .client.lock_request import LOCK_LEASE_SECONDS, MIN_LOCK_LEASE_SECONDS
 from .client.locks import hold_lock
@@ -27,7 +28,7 @@ from .client.owner_lease import OWNER_LEASE_SECONDS
 from .client.sync import SyncClient
 from .declaring import Declarations
 from .errors import AppAlreadyOpen, AppNotOpen, InvalidOptions
-from .events import EventListener, Events
+from .events import EventListener, Events, to_event_filter
 from .forks import renew_in_children
 from .model.codec import Format
 from .model.delivery import CancelAnswer
@@ -96,6 +97,7 @@ class App(Declarations):
             self.url = with_store(self.url, store)
         super().__init__(codec)
         self.events = Events()
+        self.hooks = Hooks(self.events)
         self.node = node or os.environ.get("NURSERY_TASKS_NODE") or socket.gethostname()
         self.max_payload_bytes = max_payload_bytes
         self.sync = SyncClient(
@@ -299,9 +301,39 @@ class App(Declarations):
         gateway, facts = self.connection.gateway, self.connection.gateway.broker.facts
         return {} if facts is None else await gateway.call(facts.describe)
 
-    def subscribe(self, listener: EventListener) -> Callable[[], None]:
-        """Call *listener* with every `JobEvent` of this process; returns a function that ends it."""
-        return self.events.subscribe(listener)
+    def subscribe(
+        self,
+        listener: EventListener,
+        *,
+        kinds: Iterable[str] = (),
+        task: str | None = None,
+        job: str | None = None,
+        once: bool = False,
+    ) -> Callable[[], object]:
+        """Call *listener* with each `JobEvent` of this process, or with those chosen as in `on`; returns what ends that.
+
+        It is called where the event happens, on the event loop most often, so it must be quick; `on` has no such need.
+        """
+        return self.events.subscribe(listener, to_event_filter(kinds, task, job), once=once)
+
+    def on(self, *kinds: str, task: str | None = None, job: str | None = None, once: bool = False) -> HookDecorator:
+        """Have a function called with the events of this process, beside what happens: `@app.on("failed", task="mail.*")`.
+
+        An `async def` is called on the event loop of `async with app`, a `def` in a thread, with one event after the other.
+        What it raises is logged and counted, and changes nothing for the job; when it is slow, only its own events wait, at
+        most 10 000; what comes then is dropped, and counted. In a program with `app.sync` alone a `def` is called at once, in
+        the thread that submits, and an `async def` never.
+
+        Args:
+            kinds: Kinds of events: `queued`, `started`, `retrying`, `succeeded` ..., or `ended` for all ends; none: all.
+            task: A task's name, or a pattern for names.
+            job: The id of a job.
+            once: It is called with the first of them only.
+
+        Raises:
+            InvalidOptions: A kind does not exist.
+        """
+        return HookDecorator(self.hooks, to_event_filter(kinds, task, job), once=once)
 
     # --- living ----------------------------------------------------------------------------------------------------------
 
@@ -357,6 +389,7 @@ class App(Declarations):
                 self,
                 Gateway(broker),
                 self.events,
+                self.hooks,
                 node=self.node,
                 limit_bytes=self.max_payload_bytes,
                 require_workers=self._require_workers,
@@ -367,6 +400,7 @@ class App(Declarations):
                 try:
                     yield
                 finally:
+                    await self.hooks.finish()  # while they may still use the connection
                     self._connection = None
 
     @contextmanager

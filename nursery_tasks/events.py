@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import fnmatch
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 import msgspec
+
+from .errors import InvalidOptions
 
 _log = logging.getLogger("nursery_tasks.events")
 
@@ -26,6 +32,12 @@ class EventKind(StrEnum):
     DEAD = "dead"
     UNRESPONSIVE = "unresponsive"  # told to end, its handler does not, and costs the worker a slot
     STALE = "stale"  # an outcome came too late: the lease had been lost
+    GAP = "gap"  # only in the log of events: what is missing there, in `detail`
+
+
+ENDED: Final = frozenset(
+    {EventKind.SUCCEEDED, EventKind.FAILED, EventKind.CANCELLED, EventKind.EXPIRED, EventKind.DEAD}
+)  # how a job ends; `ended` for short, where kinds are chosen
 
 
 class JobEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -37,6 +49,7 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         seconds: How long the attempt ran; for `retrying`, `wait_seconds` says when the next one may start.
         detail: The reason or the error in one line.
         remote_traceback: For a failure, what Python prints.
+        id, cursor: In the log of events: its name, which is given once, and its place there; else empty.
     """
 
     kind: EventKind
@@ -50,9 +63,60 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     wait_seconds: float | None = None
     detail: str | None = None
     remote_traceback: str = ""
+    id: str = ""
+    cursor: str = ""
 
 
 EventListener = Callable[[JobEvent], object]
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events somebody wants; None: all of them. A gap concerns everybody."""
+
+    kinds: frozenset[EventKind] | None = None
+    task: re.Pattern[str] | None = None
+    job: str | None = None
+
+    def wants(self, event: JobEvent) -> bool:
+        """Say whether an event is one of them."""
+        if event.kind is EventKind.GAP:
+            return True
+        return (
+            (self.kinds is None or event.kind in self.kinds)
+            and (self.job is None or event.job_id == self.job)
+            and (self.task is None or self.task.match(event.task) is not None)
+        )
+
+
+def to_event_filter(kinds: Iterable[str] | str = (), task: str | None = None, job: str | None = None) -> EventFilter | None:
+    """Make a filter; None: everything passes.
+
+    Args:
+        kinds: Kinds of events; `ended` stands for all ways in which a job may end. None given: all kinds.
+        task: A task's name, or a pattern for names: `mail.*`.
+        job: The id of a job.
+
+    Raises:
+        InvalidOptions: A kind does not exist, or something else than a text is given.
+    """
+    chosen: set[EventKind] = set()
+    for kind in [kinds] if isinstance(kinds, str) else kinds:
+        if kind == "ended":
+            chosen |= ENDED
+            continue
+        try:
+            chosen.add(EventKind(kind))
+        except ValueError:
+            listed = ", ".join(each for each in EventKind if each is not EventKind.GAP)
+            raise InvalidOptions("kinds", kind, f"ended, or one of {listed}") from None
+    for option, given in (("task", task), ("job", job)):
+        if given is not None and not isinstance(given, str):
+            raise InvalidOptions(option, given, "a task's name or a pattern" if option == "task" else "the id of a job")
+    if not chosen and task is None and job is None:
+        return None
+    pattern = None if task is None else re.compile(fnmatch.translate(task))
+    return EventFilter(frozenset(chosen) or None, pattern, job)
 
 
 class Events:
@@ -61,14 +125,35 @@ class Events:
     def __init__(self) -> None:
         self.listeners: list[EventListener] = []
 
-    def subscribe(self, listener: EventListener) -> Callable[[], None]:
-        """Add a plain function that is called with each event; returns a function that takes it away again."""
-        self.listeners.append(listener)
+    def subscribe(
+        self, listener: EventListener, wanted: EventFilter | None = None, *, once: bool = False
+    ) -> Callable[[], object]:
+        """Add a plain function that is called with each event, or with those that are wanted.
 
-        def unsubscribe() -> None:
-            if listener in self.listeners:
-                self.listeners.remove(listener)
+        Args:
+            once: It is called with the first of them only.
 
+        Returns:
+            A function that takes it away again.
+        """
+
+        def listen(event: JobEvent) -> None:
+            if wanted is not None and not wanted.wants(event):
+                return
+            if once and not unsubscribe():
+                return  # another thread's event was the first
+            listener(event)
+
+        called = listener if wanted is None and not once else listen
+
+        def unsubscribe() -> bool:
+            try:
+                self.listeners.remove(called)
+            except ValueError:
+                return False
+            return True
+
+        self.listeners.append(called)
         return unsubscribe
 
     def emit(self, event: JobEvent) -> None:

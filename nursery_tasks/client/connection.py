@@ -18,6 +18,7 @@ from ..model.delivery import CancelAnswer, Receipt
 from .calls import GatewayCalls
 from .cancelling import cancel_jobs
 from .handle import JobHandle
+from .hooks import Hooks
 from .job import Job, check_jobs
 from .lock_lease import LockKeeper
 from .owned import LEAST_NAP_SECONDS, LISTING_SECONDS, OwnedJobs, wait_cancelled
@@ -40,6 +41,7 @@ class Connection:
         app: Connected,
         gateway: Gateway,
         events: Events,
+        hooks: Hooks,
         *,
         node: str,
         limit_bytes: int,
@@ -51,6 +53,7 @@ class Connection:
         self.watchers = Watchers(gateway)
         self.lock_keeper = LockKeeper(lambda: gateway.broker)
         self.owner = OwnerLease(lambda: gateway.broker, owner_lease_seconds)
+        self.hooks = hooks
         self.thread = threading.get_ident()  # where the event loop runs
         self.submitter = Submitter(
             gateway, Encoder(events, node=node, limit_bytes=limit_bytes, require_workers=require_workers)
@@ -66,9 +69,9 @@ class Connection:
 
     @asynccontextmanager
     async def serving(self) -> AsyncGenerator[None, None]:
-        """Keep the services of who waits and who watches running while the context is open; owns a nursery of two children."""
+        """Serve who waits, who watches and who hears of events while the context is open; owns a nursery of three children."""
         # Shielded: callers that are cancelled from outside of the app still wait here until the jobs they own have ended.
-        serving, watching = CancelScope(shield=True), CancelScope(shield=True)
+        serving, watching, hooking = (CancelScope(shield=True) for _ in range(3))
         with closing(self.gateway):
             async with (
                 open_unwrapped_group() as services,
@@ -76,12 +79,14 @@ class Connection:
             ):
                 services.start_soon(_serve, serving, self.waiter.serve, name="outcome waiter")
                 services.start_soon(_serve, watching, self.watchers.serve, name="watchers")
+                self.hooks.begin()
+                services.start_soon(_serve, hooking, self.hooks.serve, name="hooks")
                 try:
                     yield
                 finally:
                     self.gateway.deadline.end_after(LEAVE_SECONDS)
-                    serving.cancel()
-                    watching.cancel()
+                    for scope in (serving, watching, hooking):
+                        scope.cancel()
                     await self._let_go()
                     self.waiter.close(BrokerClosed(self.gateway.broker.name))
                     self.watchers.close(BrokerClosed(self.gateway.broker.name))

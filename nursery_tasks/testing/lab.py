@@ -93,6 +93,7 @@ async def open_lab(app: App, *, workers: int = 1, seed: int = 0, **options: Unpa
                 await stack.enter_async_context(app)
                 app.connection.submitter.encoder.new_id = lambda: f"job-{next(numbers)}"
                 app.connection.submitter.encoder.now = now
+                app.hooks.threads = False
                 app.connection.waiter.poll_seconds *= PACE
                 app.connection.lock_keeper.ask_seconds *= PACE
                 app.connection.longest_nap_seconds *= PACE
