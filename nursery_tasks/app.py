@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
@@ -15,6 +15,8 @@ from anyio import get_current_task
 from .brokers.gateway import Gateway
 from .brokers.protocol import Broker
 from .brokers.url import DEFAULT_URL, default_url, redacted, with_store
+from .channels.facade import Channels
+from .channels.protocol import Channel
 from .client import Connection, Job, JobGroup, JobHandle, Jobs, Queues
 from .client.broadcast import Broadcast, Per, send_broadcast
 from .client.cancelling import CANCEL_WAIT_SECONDS
@@ -66,11 +68,13 @@ class App(Declarations):
         errors: Exception classes of yours that come back as themselves.
         owner_lease: How long the jobs that this program awaits live on when it is killed, in seconds or as a timedelta
             (default 15, at least 0.5): the broker hears from it each third of this.
+        channels: Doors to the outside by name, as URLs: `{"rabbit": "amqp://host", "cache": "redis://host"}`.
 
     Attributes:
         sync: The blocking twin of all this, for programs without an event loop.
         jobs: What has been submitted, by whomever: listed, cancelled, run again, deleted.
         queues: The queues: listed, paused, purged, made and deleted.
+        channels: The doors to the outside: messages are sent to them, and they are looked at.
 
     Raises:
         InvalidOptions: A setting makes no sense.
@@ -87,6 +91,7 @@ class App(Declarations):
         require_workers: bool = False,
         errors: Iterable[type[BaseException]] = (),
         owner_lease: Duration = OWNER_LEASE_SECONDS,
+        channels: Mapping[str, str | Channel] | None = None,
     ) -> None:
         _check_url(url)
         if not 0 < max_payload_bytes <= HARD_PAYLOAD_BYTES:
@@ -114,6 +119,7 @@ class App(Declarations):
         )
         self.jobs = Jobs(lambda: self.connection.calls, self._cancel_jobs, _undo_id_of)
         self.queues = Queues(lambda: self.connection.calls, self.registry.queues)
+        self.channels = Channels(channels, self.queues)
         self._require_workers = require_workers
         self._owner_lease_seconds = owner_lease_seconds
         self._brokers = SharedBroker(self.url)
@@ -395,7 +401,7 @@ class App(Declarations):
                 require_workers=self._require_workers,
                 owner_lease_seconds=self._owner_lease_seconds,
             )
-            async with connection.serving():
+            async with connection.serving(), self.channels.opened():
                 self._connection = connection
                 try:
                     yield

@@ -311,6 +311,16 @@ class InvalidBrokerUrl(NurseryTasksError, ValueError):
         super().__init__(f"broker URL {self.url!r}: {problem}" + (f"; expected {expected}" if expected else ""))
 
 
+class InvalidChannelUrl(InvalidBrokerUrl):
+    """A channel's URL cannot be understood, or what it needs is not installed. Neither holds what may be a password."""
+
+    def __init__(self, url: str, problem: str) -> None:
+        self.url, self.problem = redacted(url), problem
+        NurseryTasksError.__init__(
+            self, f"channel URL {self.url!r}: {problem}; expected amqp://host/vhost, redis://host:6379/0 or https://host/path"
+        )
+
+
 class BrokerError(NurseryTasksError):
     """The base of what can go wrong with a broker.
 

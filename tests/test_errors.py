@@ -28,6 +28,7 @@ from nursery_tasks.errors import (
     InvalidArguments,
     InvalidBatchResult,
     InvalidBrokerUrl,
+    InvalidChannelUrl,
     InvalidCron,
     InvalidOptions,
     JobCancelled,
@@ -234,6 +235,11 @@ MESSAGES: list[tuple[Callable[[], NurseryTasksError], str]] = [
         lambda: QueueFull("mail", 1000),
         "queue 'mail' is full: 1,000 jobs wait there, as many as its max_length allows; `await task.enqueue(...)` waits for "
         "room, more workers make some: `nursery-tasks run module:app --queues mail`",
+    ),
+    (
+        lambda: InvalidChannelUrl("ftp://me:secret@h", "ftp: names no channel"),
+        "channel URL 'ftp://me:***@h': ftp: names no channel; expected amqp://host/vhost, redis://host:6379/0 or "
+        "https://host/path",
     ),
     (
         lambda: ChannelUnavailable("amqp://h", "it does not answer"),

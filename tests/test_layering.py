@@ -103,10 +103,15 @@ ROOMS: dict[str, Room] = {
     "task": room("errors model events current registry resources client", libraries="anyio"),
     # The half of an app that needs no broker.
     "declaring": room("errors model scheduling registry resources taskclass client task"),
+    # Doors to the outside that have nothing but messages. (brokers.amqp and brokers.redis: their ways to a server)
+    "channels": room(
+        "shown errors model forks loop log_throttle brokers.amqp brokers.redis brokers.protocol",
+        libraries="anyio msgspec redis aiormq pamqp httpx",
+    ),
     "shared_broker": room("errors forks program brokers.protocol brokers.url", libraries="anyio"),  # and what opens one
     "app": room(
         "errors model events forks scheduling brokers.protocol brokers.gateway brokers.url program client declaring "
-        "shared_broker",
+        "shared_broker channels",
         libraries="anyio",
     ),
     # (registry: to find functions elsewhere)
@@ -115,10 +120,6 @@ ROOMS: dict[str, Room] = {
         "loop log_throttle shared_leases forks program _version errors model events current brokers.protocol "
         "brokers.gateway brokers.needed registry execution scheduling",
         libraries="anyio msgspec",
-    ),
-    # Doors to the outside that have nothing but messages. (brokers.amqp: its connection, on the driver's own loop)
-    "channels": room(
-        "shown errors model forks loop log_throttle brokers.amqp brokers.protocol", libraries="anyio msgspec redis aiormq pamqp"
     ),
     # The leases that a worker process has, in memory that outlives it: the worker writes, the supervisor reads.
     "shared_leases": room(libraries="msgspec"),
@@ -139,8 +140,8 @@ ROOMS: dict[str, Room] = {
         libraries="anyio msgspec trio hypothesis",
     ),
     "cli": room(  # (brokers.url and brokers.server: a server's users belong to no app)
-        "__init__ _version shown errors model events forks loop current brokers.server brokers.url client app supervisor "
-        "worker workflows observability",
+        "__init__ _version shown errors model events forks loop current brokers.server brokers.url channels client app "
+        "supervisor worker workflows observability",
         libraries="anyio msgspec typer rich",
     ),
     "__main__": room("cli"),

@@ -69,6 +69,15 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class Peeks(Protocol):
+    """What a channel may be able to do beside."""
+
+    async def peek(self, place: str, limit: int) -> Sequence[ChannelMessage]:
+        """Return messages that wait, the next one first, and leave them there. Raises as `Channel.send` does."""
+        ...
+
+
+@runtime_checkable
 class Channel(Protocol):
     """A door to the outside.
 

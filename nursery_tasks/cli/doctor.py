@@ -93,7 +93,8 @@ async def _look_inside(app: App) -> list[Finding]:
         try:
             _ = app.connection.gateway.admin
         except NotSupported as missing:
-            return [*await _guarded(_look_at_server, app), Finding(Level.OK, "jobs", "cannot be listed", missing.step)]
+            server = await _guarded(_look_at_server, app)
+            return [*server, Finding(Level.OK, "jobs", "cannot be listed", missing.step), *await _look_at_channels(app)]
         for look in _LOOKS:
             findings += await _guarded(look, app)
     return findings
@@ -103,6 +104,15 @@ async def _look_at_server(app: App) -> list[Finding]:
     """Look at a broker that knows nothing of its jobs."""
     facts = ", ".join(f"{name} {fact}" for name, fact in (await app.describe_broker()).items())
     return [Finding(Level.OK, "broker", f"{app.shown_url} can be used"), Finding(Level.OK, "storage", facts)]
+
+
+async def _look_at_channels(app: App) -> list[Finding]:
+    return [
+        Finding(Level.OK, f"channel {state.name}", f"{state.url}: {state.text}")
+        if state.up
+        else Finding(Level.PROBLEM, f"channel {state.name}", f"{state.url}: {state.text}", "its stages wait until it is back")
+        for state in await app.channels.check()
+    ]
 
 
 async def _guarded(look: Callable[[App], Awaitable[list[Finding]]], app: App) -> list[Finding]:
@@ -249,6 +259,7 @@ _LOOKS: Final = (
     look_at_schedules,
     _look_at_limits,
     _look_at_dead,
+    _look_at_channels,
 )
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from .. import App
+from ..channels import ChannelMessage
 from ..errors import NotSupported
 from ..model.listing import ServerMessage
 from ..model.options import check_name, check_queue
@@ -23,7 +24,9 @@ _MOST: Final = 1_000  # messages in one look: they are all out of the queue whil
 _SHOWN: Final = 200  # characters of a body, for people
 _OURS: Final = "nursery-tasks.job"
 
-QueueArgument = Annotated[str, typer.Argument(help="The queue's name among the jobs.")]
+QueueArgument = Annotated[
+    str, typer.Argument(help="The queue's name among the jobs, or CHANNEL:PLACE for one of the app's channels.")
+]
 
 
 def peek(
@@ -34,11 +37,11 @@ def peek(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Show messages that wait at a RabbitMQ server, the next one first, and leave them there.
+    """Show messages that wait at a RabbitMQ server, or in a channel, the next one first, and leave them there.
 
     While it looks no worker gets them; afterwards they count as redelivered. What a worker has fetched is not shown.
     """
-    check_queue("QUEUE", queue)
+    _check_place(queue)
     found = run_until_signal(_peek, find_app(broker, app), queue, limit)
     if as_json:
         write_json([_data(message) for message in found])
@@ -55,9 +58,27 @@ def peek(
 async def _peek(app: App, queue: str, limit: int) -> list[ServerMessage]:
     async with app:
         try:
+            if ":" in queue:
+                return [_from_channel(message) for message in await app.channels.peek(queue, limit)]
             return await app.queues.peek(queue, limit)
         except NotSupported as error:
             raise Trouble(str(error), f"nursery-tasks jobs --queue {queue} shows them") from None
+
+
+def _check_place(queue: str) -> None:
+    if ":" not in queue:
+        check_queue("QUEUE", queue)
+
+
+def _from_channel(message: ChannelMessage) -> ServerMessage:
+    return ServerMessage(
+        body=message.body,
+        id=message.id,
+        headers=dict(message.headers),
+        content_type=message.content_type,
+        reply_to=message.reply_to,
+        correlation_id=message.correlation_id,
+    )
 
 
 def _data(message: ServerMessage) -> dict[str, Any]:
@@ -99,11 +120,12 @@ def send(
     """Send a message to a queue as another program would: JSON with a task, or anything for the queue's raw task.
 
     Through RabbitMQ, or into the inbox of Redis or SQLite. Prints the id of its job, which is made when a worker
-    gets it; nursery-tasks call submits one at once.
+    gets it; nursery-tasks call submits one at once. CHANNEL:PLACE is a place of one of the app's channels, and what is
+    printed then is the id of the message.
     """
-    check_queue("QUEUE", queue)
+    _check_place(queue)
     for option, name in (("--id", message_id), ("--reply-to", reply_to)):
-        if name is not None:
+        if name is not None and ":" not in queue:
             check_name(option, name)
     facts = {"id": message_id, "reply_to": reply_to, "correlation_id": correlation_id, "content_type": content_type}
     sent = run_until_signal(_send, find_app(broker, app), queue, _read_body(body, file), facts)
@@ -114,10 +136,10 @@ def send(
     return OK
 
 
-async def _send(app: App, queue: str, body: bytes, facts: dict[str, str | None]) -> str:
+async def _send(app: App, queue: str, body: bytes, facts: dict[str, Any]) -> str:
     async with app:
         try:
-            return await app.queues.send(queue, body, **facts)
+            return await app.channels.send(queue, body, **facts)
         except NotSupported as error:
             raise Trouble(str(error), f"nursery-tasks call TASK ARGS... --queue {queue} submits a job") from None
 

@@ -170,6 +170,7 @@ class Queues:
         reply_to: str | None = None,
         correlation_id: str | None = None,
         content_type: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> str:
         """Send a message to a queue as another program would, and return its id. A job is made of it when a worker gets it.
 
@@ -192,6 +193,7 @@ class Queues:
             reply_to=reply_to,
             correlation_id=correlation_id,
             content_type=content_type,
+            headers=dict(headers or {}),
         )
         calls = self._calls()
         return await calls(postbox_of(calls.broker).send_message, check_queue("name", name), message)

@@ -1,0 +1,82 @@
+"""From a URL to a channel. Each kind is imported only when it is asked for.
+
+Other packages bring channels of their own in the entry point group `nursery_tasks.channels`:
+
+    [project.entry-points."nursery_tasks.channels"]
+    toy = "toy_channel:open_toy"
+
+The name is the scheme of its URLs, and what it points to is called with a URL and returns a channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+from typing import Final
+from urllib.parse import urlsplit
+
+from ..errors import InvalidBrokerUrl, InvalidChannelUrl, NurseryTasksError
+from ..forks import imports_late
+from .protocol import Channel
+
+GROUP: Final = "nursery_tasks.channels"
+
+
+def check_channel_url(url: str) -> str:
+    """Return a URL whose scheme is that of a channel; its driver is not looked for.
+
+    Raises:
+        InvalidChannelUrl: There is no such channel.
+    """
+    try:
+        scheme = urlsplit(url).scheme
+    except ValueError:
+        raise InvalidChannelUrl(
+            url, "it cannot be taken apart; are there special characters in its user or password?"
+        ) from None
+    if scheme not in entry_points(group=GROUP).names:
+        raise InvalidChannelUrl(url, f"{scheme}: names no channel" if scheme else "it has no scheme")
+    return url
+
+
+def open_channel(url: str) -> Channel:
+    """Make the channel that *url* names; it connects when it is first used.
+
+    Raises:
+        InvalidChannelUrl: The URL makes no sense, or what it needs is not installed.
+    """
+    scheme = urlsplit(check_channel_url(url)).scheme
+    with _in_our_words(url), imports_late():
+        return _installed(scheme, url)
+
+
+def _installed(scheme: str, url: str) -> Channel:
+    point, *others = {point.value: point for point in entry_points(group=GROUP, name=scheme)}.values()
+    if others:
+        raise InvalidChannelUrl(url, f"{scheme}: is brought by {len(others) + 1} packages; uninstall all but one")
+    try:
+        channel = point.load()(url)
+    except NurseryTasksError:
+        raise
+    except Exception as error:
+        raise InvalidChannelUrl(url, f"{point.value} has failed: {type(error).__name__}: {error}") from error
+    if not isinstance(channel, Channel):
+        raise InvalidChannelUrl(url, f"{point.value} returned no channel but {channel!r}")
+    return channel
+
+
+@contextmanager
+def _in_our_words(url: str) -> Generator[None, None, None]:
+    """Say of a channel what the code that it shares with a broker says of that one, and what to install."""
+    try:
+        yield
+    except InvalidChannelUrl:
+        raise
+    except InvalidBrokerUrl as error:
+        raise InvalidChannelUrl(url, error.problem) from None
+    except ModuleNotFoundError as error:
+        wanted = {"redis": "redis[hiredis]", "aiormq": "aiormq", "pamqp": "aiormq", "httpx": "httpx"}.get(error.name or "")
+        if wanted is None:
+            raise
+        raise InvalidChannelUrl(url, f"the package {error.name} is not installed; pip install '{wanted}'") from None
