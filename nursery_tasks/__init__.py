@@ -32,6 +32,7 @@ from .model.limits import Concurrency as Concurrency
 from .model.limits import OrderingKey as OrderingKey
 from .model.limits import RateLimit as RateLimit
 from .model.queue import Queue as Queue
+from .model.reject import Reject as Reject
 from .model.retry import Backoff as Backoff
 from .model.retry import Retry as Retry
 from .model.states import JobState as JobState
@@ -53,6 +54,7 @@ from .workflows import step as step
 from .workflows import wait_for_event as wait_for_event
 
 if TYPE_CHECKING:
+    from .builtin_tasks import Builtins as Builtins
     from .client.schedule_info import ScheduleInfo as ScheduleInfo
     from .client.schedule_info import ScheduleState as ScheduleState
     from .client.schedules import Schedules as Schedules
@@ -68,6 +70,7 @@ __all__ = [
     "Batch",
     "BatchedJob",
     "Broadcast",
+    "Builtins",
     "CancelAnswer",
     "ChildJob",
     "CompletedRun",
@@ -90,6 +93,7 @@ __all__ = [
     "QueueInfo",
     "Queues",
     "RateLimit",
+    "Reject",
     "Retry",
     "RetryAnswer",
     "ScheduleInfo",
@@ -121,7 +125,11 @@ __all__ = [
 if not TYPE_CHECKING:  # a type checker would take any name for one of these
 
     def __getattr__(name: str) -> object:
-        """Load what is of schedules when it is used: most programs have none."""
+        """Load what most programs have none of when it is used."""
+        if name == "Builtins":
+            from .builtin_tasks import Builtins
+
+            return Builtins
         if name in ("any_of", "at", "cron", "every", "sun"):
             from . import scheduling
 

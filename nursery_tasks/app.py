@@ -41,6 +41,7 @@ from .program import check_can_be_reached, check_is_guarded
 from .shared_broker import SharedBroker
 
 if TYPE_CHECKING:
+    from .builtin_tasks import Builtins
     from .client.schedules import Schedules
     from .scheduling.schedule import Definition
     from .worker import Worker, WorkerOptions
@@ -69,6 +70,8 @@ class App(Declarations):
         owner_lease: How long the jobs that this program awaits live on when it is killed, in seconds or as a timedelta
             (default 15, at least 0.5): the broker hears from it each third of this.
         channels: Doors to the outside by name, as URLs: `{"rabbit": "amqp://host", "cache": "redis://host"}`.
+        builtins: Have the ready-made tasks `noop`, `sleep`, `worker_info`, `execute.path` and `execute.python`; a `Builtins`
+            says what the last two may do.
 
     Attributes:
         sync: The blocking twin of all this, for programs without an event loop.
@@ -92,6 +95,7 @@ class App(Declarations):
         errors: Iterable[type[BaseException]] = (),
         owner_lease: Duration = OWNER_LEASE_SECONDS,
         channels: Mapping[str, str | Channel] | None = None,
+        builtins: bool | Builtins = False,
     ) -> None:
         _check_url(url)
         if not 0 < max_payload_bytes <= HARD_PAYLOAD_BYTES:
@@ -129,6 +133,10 @@ class App(Declarations):
         self._parents: list[object] = []  # what a forked child has inherited
         for cls in errors:
             self.error(cls)
+        if builtins:
+            from .builtin_tasks import register_builtins  # late: most programs have none
+
+            register_builtins(self, builtins)
         renew_in_children(self, App._forked)
 
     def __repr__(self) -> str:

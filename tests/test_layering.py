@@ -130,8 +130,12 @@ ROOMS: dict[str, Room] = {
     "observability": room("shown errors model events current", libraries="opentelemetry prometheus_client"),
     # The package's __init__: the public names, and nothing that would make importing them slow.
     "__init__": room(
-        "_version errors model scheduling events current shell resources taskclass registry client task app execution workflows"
+        "_version errors model scheduling events current shell resources taskclass registry client task app execution "
+        "workflows builtin_tasks"
     ),
+    # (late from `app`: what most programs never have)
+    "builtin_tasks": room("_version errors model current shell app", libraries="anyio"),
+    "limited_python": room(),  # a program of its own
     "demo": room("__init__", libraries="anyio"),  # an app like a user's
     # These two work with the public names. `testing` ships without pytest; trio is for its virtual clock.
     "testing": room(
@@ -167,6 +171,7 @@ LATE = [
     Late("task", "attempt_local", "execution", "running here is a method of a task; a producer never loads what runs them"),
     Late("declaring", "_make_durable", "workflows", "what makes a function durable is built on tasks and handles"),
     Late("app", None, "workflows", "what workflows are made of is built on apps, which declare and serve them"),
+    Late("app", "__init__", "builtin_tasks", "ready-made tasks are tasks like others; most apps have none", typed=True),
     Late("app", "open_worker", "worker", "embedding is a method of App; a producer never loads the worker", typed=True),
 ]
 

@@ -10,7 +10,7 @@ The first rule that fits decides:
    clean-up may have lasted. What is delivered at most once has started, so it cannot go back: it is dead, and says why.
 5. Time limits are judged by the clock, whatever came out: who swallowed a timeout has not succeeded. Of the timeout and the
    caller's deadline the one that was over first counts.
-6. What is left is the handler's own: a value, or an error, after which the retry rule is asked.
+6. What is left is the handler's own: a value, or an error, after which the retry rule is asked unless it is a `Reject`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ..errors import JobTimedOut
 from ..model.again import decide_retry
 from ..model.outcome import GIVEN_BACK, LEASE_LOST, TIMED_OUT
 from ..model.reasons import DEADLINE_OVER
+from ..model.reject import reject_reason
 from ..model.retry import Retry, RetryRule, told_by
 
 WORKER_STOPS: Final = "the worker stops"
@@ -86,6 +87,12 @@ class TryAgain(msgspec.Struct, frozen=True):
     wait_seconds: float
 
 
+class PutAside(msgspec.Struct, frozen=True):
+    """The handler has rejected its job: it is dead."""
+
+    reason: str
+
+
 class Cancel(msgspec.Struct, frozen=True):
     """The job is cancelled; *error* is what the handler's clean-up raised, if it did."""
 
@@ -115,7 +122,7 @@ class Ignore(msgspec.Struct, frozen=True):
     """Nothing is left to be said."""
 
 
-Verdict = Succeed | Fail | TryAgain | Cancel | Release | Bury | MarkUnresponsive | Ignore
+Verdict = Succeed | Fail | TryAgain | PutAside | Cancel | Release | Bury | MarkUnresponsive | Ignore
 
 _SUCCEED: Final = Succeed()
 
@@ -177,6 +184,9 @@ def _late(end: AttemptEnd, fraction: float) -> Verdict:
 
 
 def _failed(end: AttemptEnd, error: BaseException, fraction: float, reason: str | None = None) -> Verdict:
+    rejected = reject_reason(error)
+    if rejected is not None:
+        return PutAside(rejected)
     again = None if end.once else decide_retry(error, end.attempt, end.rule, fraction)
     if again is not None:
         return TryAgain(error, again.wait_seconds)

@@ -21,7 +21,7 @@ from ..model.reasons import once_over
 from ..model.reply import pack_error
 from ..model.states import JobState
 from ..registry import TaskSpec
-from .ending import Bury, Cancel, Fail, Ignore, MarkUnresponsive, Release, Succeed, TryAgain, Verdict
+from .ending import Bury, Cancel, Fail, Ignore, MarkUnresponsive, PutAside, Release, Succeed, TryAgain, Verdict
 from .foreign import pack_answer
 from .in_flight import InFlightJob
 from .settler import Settler
@@ -64,6 +64,8 @@ class Reporter:
                 self.finish(job, JobState.FAILED, error=failure, reason=reason, attempt=attempt, began_at=began_at)
             case TryAgain(error, wait_seconds):
                 self._try_again(job, self.describe(error), wait_seconds, began_at)
+            case PutAside(reason):
+                self.finish(job, JobState.DEAD, reason=reason, attempt=attempt, began_at=began_at)
             case Cancel(reason, error):
                 own = None if error is None else self.describe(error)
                 self.finish(job, JobState.CANCELLED, reason=reason, error=own, attempt=attempt, began_at=began_at)
