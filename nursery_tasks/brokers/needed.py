@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from ..errors import NotSupported
-from .parts import Admin, Limits, Locks, Parking, Replies, Schedules
+from .parts import Admin, Limits, Locks, Outbox, Parking, Replies, Schedules, States
 from .protocol import Broker
 from .server import Postbox, Queues
 
@@ -30,6 +30,16 @@ def locks_of(broker: Broker) -> Locks:
 def replies_of(broker: Broker) -> Replies:
     """Return the answers to other programs."""
     return _needed(broker, broker.replies, "replies to other programs")
+
+
+def outbox_of(broker: Broker) -> Outbox:
+    """Return what is to be sent."""
+    return _needed(broker, broker.outbox, "messages to other places, sent after the outcome is stored")
+
+
+def states_of(broker: Broker) -> States:
+    """Return the values that are kept under a name."""
+    return _needed(broker, broker.states, "values that are kept under a name")
 
 
 def parking_of(broker: Broker) -> Parking:

@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 
 from ..model.delivery import Receipt
 from ..model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, WorkerRecord
+from ..model.outgoing import OutboxRecord, Outgoing, StateRecord, StateRow
 from ..model.schedule import ScheduleChange, ScheduleLook, ScheduleRow
 from ..model.states import JobState
 from .common.subscription import Listener
@@ -115,6 +116,75 @@ class Replies(Protocol):
 
     def take_replies(self, name: str, limit: int) -> list[bytes]:
         """Take up to *limit* replies out of a list, the oldest first, as other programs do."""
+        ...
+
+
+@runtime_checkable
+class Outbox(Protocol):
+    """Messages that wait until somebody has sent them, in a line for each destination. None is ever dropped for its age, or
+    because they are many.
+
+    A broker that has this stores the `outgoing` of a `Finished`. Several may look into one line at a time; who sends, `Locks`
+    decide. Somebody who only believes to have the lock can send what was sent before, and drops no more than he has sent.
+    """
+
+    def put_outgoing(self, items: Sequence[Outgoing]) -> None:
+        """Store messages at the ends of their lines, all in one step, and hint at `outgoing`. Durable when it returns.
+
+        An error may come after it was done; who puts them again may have put them twice.
+
+        Raises:
+            InvalidOptions, PayloadTooLarge: One of them is none that a broker keeps; nothing was stored.
+        """
+        ...
+
+    def next_outgoing(self, destination: str, limit: int) -> list[tuple[int, bytes]]:
+        """Look at the oldest of a line: their positions and bodies, at most *limit* and about `BATCH_BYTES`, at least one.
+
+        Positions are above 0 and grow along the line, and none is ever given twice, also after the line was empty. What is
+        stored later never stands before what somebody has seen.
+        """
+        ...
+
+    def drop_outgoing(self, destination: str, up_to_position: int) -> int:
+        """Drop what stands at this position and before it, because it was sent; return how many. Durable when it returns."""
+        ...
+
+    def list_outboxes(self, limit: int, after: str = "") -> list[OutboxRecord]:
+        """List at most *limit* destinations for which something waits, those greater than *after*, by code points."""
+        ...
+
+
+@runtime_checkable
+class States(Protocol):
+    """Small values that are kept under a name until somebody deletes them, and changed by compare-and-set."""
+
+    def get_state(self, name: str) -> StateRow | None:
+        """Return a value with its version; None: there is none."""
+        ...
+
+    def put_state(self, name: str, version: int, body: bytes, outgoing: Sequence[Outgoing] = ()) -> int:
+        """Store a value, and messages as `Outbox.put_outgoing` does, in one step, if the version is still *version*.
+
+        Args:
+            version: From which it was made; 0: there must be no value of this name.
+            outgoing: Only a broker with `outbox` is given any.
+
+        Returns:
+            The new version, above 0; 0: the version is another one, and nothing was done. Durable when it returns. An error may
+            come after it was done; then the next look shows that.
+
+        Raises:
+            InvalidOptions, PayloadTooLarge: It is none that a broker keeps.
+        """
+        ...
+
+    def delete_state(self, name: str, version: int) -> bool:
+        """Delete a value, if this is its version; False: it is not, or there is none."""
+        ...
+
+    def list_states(self, prefix: str, limit: int, after: str = "") -> list[StateRecord]:
+        """List at most *limit* values whose names begin with *prefix* and are greater than *after*, by code points."""
         ...
 
 

@@ -27,7 +27,7 @@ from ..model.delivery import (
 )
 from .common.subscription import Emit as Emit
 from .common.subscription import Listener as Listener
-from .parts import Admin, Facts, Limits, Locks, Parking, Prefetch, Replies, Schedules
+from .parts import Admin, Facts, Limits, Locks, Outbox, Parking, Prefetch, Replies, Schedules, States
 from .server import Postbox, Queues
 
 REPLIES_KEPT = 10_000  # for each name; then the oldest goes
@@ -78,6 +78,8 @@ class Broker(Protocol):
     limits: Limits | None = None
     locks: Locks | None = None
     replies: Replies | None = None
+    outbox: Outbox | None = None
+    states: States | None = None
     parking: Parking | None = None
     prefetch: Prefetch | None = None
     schedules: Schedules | None = None
@@ -147,6 +149,8 @@ class Broker(Protocol):
 
         The reply of a `Finished` goes to its list in the same step: never without the outcome, and never twice. A list keeps
         the newest `REPLIES_KEPT`, each for `REPLY_SECONDS`, or as long as its last one. A broker without `replies` drops them.
+        Its outgoing messages are put at the ends of their lines in the outbox, in the same way, and stay until they are dropped
+        there.
 
         In the same step as a `Finished`, `Retried` or `Released`, the jobs that have not ended and whose owner is this
         delivery's token are cancelled, as by `cancel(ids, OWNER_ENDED)`. In that of a `Finished` so are those whose owner is

@@ -14,6 +14,7 @@ import msgspec
 
 from .limits import Limit
 from .options import DEAD_TTL_SECONDS, MAX_CRASHES, RESULT_TTL_SECONDS
+from .outgoing import Outgoing
 from .states import JobState
 from .windows import Window
 
@@ -183,19 +184,27 @@ class Unresponsive(msgspec.Struct, frozen=True, gc=False):
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
-    """An answer to another program, in the words of `model/reply.py`: *to* names the list or queue that it reads."""
+    """An answer to another program, in the words of `model/reply.py`: *to* names the list or queue that it reads.
+
+    Nobody may ever read it, so it is kept for a while only. What has to arrive is `Outgoing`, and this package sends it.
+    """
 
     to: str
     body: bytes
 
 
 class Finished(msgspec.Struct, frozen=True, gc=False):
-    """The job has ended. *outcome* is packed by `codec.pack_outcome`; *reply* goes out in the same step, or not at all."""
+    """The job has ended. *outcome* is packed by `codec.pack_outcome`.
+
+    *reply* and *outgoing* are put where they go out from in the same step, or not at all. Only a broker with `outbox` is given
+    any *outgoing*.
+    """
 
     delivery: Delivery
     state: JobState
     outcome: bytes
     reply: Reply | None = None
+    outgoing: tuple[Outgoing, ...] = ()
 
 
 class Retried(msgspec.Struct, frozen=True, gc=False):
@@ -284,7 +293,7 @@ class Swept(msgspec.Struct, frozen=True, gc=False):
     next_schedule_seconds: float | None = None
 
 
-Topic = Literal["work", "due", "cancel", "change", "outcome", "lock", "schedule"]
+Topic = Literal["work", "due", "cancel", "change", "outcome", "lock", "schedule", "outgoing"]
 
 
 class Hint(msgspec.Struct, frozen=True):
@@ -293,8 +302,10 @@ class Hint(msgspec.Struct, frozen=True):
     Attributes:
         topic: `work`: jobs became ready, or a limit has room for some that wait; `due`: a job was scheduled, or waits for a
             rate; `cancel`: a cancel was asked for; `change`: jobs were started, have said how far they are,
-            or wait again; `outcome`: jobs ended; `lock`: somebody may have it now; `schedule`: it was changed.
-        names: Queues for work and due, job ids for cancel, change and outcome, locks, schedules. Empty: look at everything.
+            or wait again; `outcome`: jobs ended; `lock`: somebody may have it now; `schedule`: it was changed; `outgoing`:
+            something is to be sent.
+        names: Queues for work and due, job ids for cancel, change and outcome, locks, schedules, destinations. Empty: look at
+            everything.
     """
 
     topic: Topic

@@ -86,6 +86,8 @@ class FaultyBroker(Broker):
         self.limits = self._watched(broker.limits)
         self.locks = self._watched(broker.locks)
         self.replies = self._watched(broker.replies)
+        self.outbox = self._watched(broker.outbox)
+        self.states = self._watched(broker.states)
         self.parking = self._watched(broker.parking)
         self.prefetch = self._watched(broker.prefetch)
         self.schedules = self._watched(broker.schedules)

@@ -7,7 +7,7 @@ forgotten, a sweep without a bound.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import count
 from threading import Barrier, BrokenBarrierError
@@ -19,7 +19,7 @@ from nursery_tasks.brokers.common.atomic_calls import AtomicCall
 from nursery_tasks.brokers.common.hints import Hints
 from nursery_tasks.brokers.memory import MemoryBroker
 from nursery_tasks.brokers.memory.admin import MemoryAdmin
-from nursery_tasks.brokers.memory.parts import MemoryLocks, MemorySchedules
+from nursery_tasks.brokers.memory.parts import MemoryLocks, MemoryOutbox, MemorySchedules, MemoryStates
 from nursery_tasks.brokers.memory.state import MemoryState
 from nursery_tasks.brokers.protocol import OWNED_GRACE_SECONDS, SHARE_STEP, receipts_of
 from nursery_tasks.brokers.rules.gates import Gates
@@ -28,9 +28,11 @@ from nursery_tasks.brokers.rules.locks import LockTable
 from nursery_tasks.brokers.rules.machine import StateMachine
 from nursery_tasks.brokers.rules.moves import Moves
 from nursery_tasks.brokers.rules.order import JobOrder
+from nursery_tasks.brokers.rules.outbox import OutboxLines
 from nursery_tasks.brokers.rules.owners import Owners
 from nursery_tasks.brokers.rules.schedules import ScheduleTable
 from nursery_tasks.brokers.rules.shares import Shares
+from nursery_tasks.brokers.rules.states import StateTable
 from nursery_tasks.brokers.rules.sweeping import Sweeps
 from nursery_tasks.brokers.rules.table import JobTable
 from nursery_tasks.brokers.rules.windows import Windows
@@ -54,6 +56,7 @@ from nursery_tasks.model.delivery import (
 )
 from nursery_tasks.model.limits import Limit
 from nursery_tasks.model.listing import JobFilter, JobRecord
+from nursery_tasks.model.outgoing import BATCH_BYTES, OutboxRecord, Outgoing, StateRecord, StateRow
 from nursery_tasks.model.reasons import OWNER_ENDED, OWNER_GONE, pack_expired
 from nursery_tasks.model.schedule import ScheduleChange, ScheduleLook, ScheduleRow
 from nursery_tasks.model.states import ENDED, WAITING, JobState
@@ -72,7 +75,10 @@ RULES = {
     "locks": LockTable,
     "schedules": ScheduleTable,
     "windows": Windows,
+    "outbox": OutboxLines,
+    "states": StateTable,
 }
+PARTS = (MemoryAdmin, MemoryLocks, MemorySchedules, MemoryOutbox, MemoryStates)
 
 
 def mutant(cls: type[Any]) -> type[MemoryBroker]:
@@ -80,7 +86,7 @@ def mutant(cls: type[Any]) -> type[MemoryBroker]:
     if issubclass(cls, MemoryBroker):
         broker = cls
     else:
-        broker = with_part(cls) if issubclass(cls, MemoryAdmin | MemoryLocks | MemorySchedules) else with_rule(cls)
+        broker = with_part(cls) if issubclass(cls, PARTS) else with_rule(cls)
     MUTANTS.append(broker)
     return broker
 
@@ -92,6 +98,10 @@ def with_part(part: type[Any]) -> type[MemoryBroker]:
             self.admin = part(self._calls, self._state)
         elif issubclass(part, MemorySchedules):
             self.schedules = part(self._calls, self._state.schedules, self._machine)
+        elif issubclass(part, MemoryOutbox):
+            self.outbox = part(self._calls, self._state.outbox)
+        elif issubclass(part, MemoryStates):
+            self.states = part(self._calls, self._state.states, self._state.outbox)
         else:
             self.locks = part(self._calls, self._state.locks)
 
@@ -1872,3 +1882,320 @@ class RequeuedJobsLoseTheirTurn(Moves):
         if job is not None and job.rank is not None:
             job.rank += 1_000_000
         return super().requeue(job_id, now, hints)
+
+
+# --- outgoing messages -----------------------------------------------------------------------------
+
+
+class _Sending(StateMachine):
+    """Gives other messages to the outbox than an outcome says."""
+
+    def change(self, item: Finished) -> Finished:
+        raise NotImplementedError
+
+    def settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
+        return super().settle_one(self.change(settlement) if isinstance(settlement, Finished) else settlement, now, hints)
+
+
+@mutant
+class OutcomesSendNothing(_Sending):
+    def change(self, item: Finished) -> Finished:
+        return msgspec.structs.replace(item, outgoing=())
+
+
+@mutant
+class OutcomesSendTheirFirstMessageOnly(_Sending):
+    def change(self, item: Finished) -> Finished:
+        return msgspec.structs.replace(item, outgoing=item.outgoing[:1])
+
+
+@mutant
+class OnlySuccessesSend(_Sending):
+    def change(self, item: Finished) -> Finished:
+        return item if item.state is JobState.SUCCEEDED else msgspec.structs.replace(item, outgoing=())
+
+
+@mutant
+class EmptyMessagesAreLeftOut(_Sending):
+    def change(self, item: Finished) -> Finished:
+        return msgspec.structs.replace(item, outgoing=tuple(each for each in item.outgoing if each.body))
+
+
+@mutant
+class RepliesWinOverMessages(_Sending):
+    def change(self, item: Finished) -> Finished:
+        return item if item.reply is None else msgspec.structs.replace(item, outgoing=())
+
+
+@mutant
+class StaleOutcomesSend(StateMachine):
+    def settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
+        done = super().settle_one(settlement, now, hints)
+        if not done and isinstance(settlement, Finished) and self._outbox is not None:
+            self._outbox.add(settlement.outgoing, now, hints)
+        return done
+
+
+@mutant
+class OutcomesSendBeforeOthersOfTheCall(MemoryBroker):
+    def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        sent = [each for item in reversed(settlements) if isinstance(item, Finished) for each in item.outgoing]
+        if len(settlements) < 2 or not sent:
+            return super().settle(settlements)
+        answers = super().settle(
+            [msgspec.structs.replace(item, outgoing=()) if isinstance(item, Finished) else item for item in settlements]
+        )
+        if all(answers):
+            self.outbox.put_outgoing(sent)
+        return answers
+
+
+@mutant
+class OneLineForAllDestinations(OutboxLines):
+    def add(self, items: Iterable[Outgoing], now: float, hints: Hints) -> None:
+        super().add([msgspec.structs.replace(item, destination="a") for item in items], now, hints)
+
+
+@mutant
+class TheNewestComeFirst(OutboxLines):
+    def first(self, destination: str, limit: int) -> list[tuple[int, bytes]]:
+        return super().first(destination, 1_000)[::-1][:limit]
+
+
+@mutant
+class LooksTakeMessages(OutboxLines):
+    def first(self, destination: str, limit: int) -> list[tuple[int, bytes]]:
+        found = super().first(destination, limit)
+        if found:
+            self.drop(destination, found[-1][0])
+        return found
+
+
+@mutant
+class LooksAtMessagesHaveNoLimit(OutboxLines):
+    def first(self, destination: str, limit: int) -> list[tuple[int, bytes]]:
+        return super().first(destination, max(limit, 100))
+
+
+@mutant
+class LooksReturnAllBytes(OutboxLines):
+    def first(self, destination: str, limit: int) -> list[tuple[int, bytes]]:
+        return [(position, body) for position, _, body in list(self._lines.get(destination, ()))[:limit]]
+
+
+@mutant
+class LargeMessagesBlockTheirLine(OutboxLines):
+    def first(self, destination: str, limit: int) -> list[tuple[int, bytes]]:
+        found = super().first(destination, limit)
+        return found if found and len(found[0][1]) <= BATCH_BYTES else []
+
+
+@mutant
+class PositionsCountPerLine(OutboxLines):
+    def add(self, items: Iterable[Outgoing], now: float, hints: Hints) -> None:
+        for item in items:
+            line = self._lines.get(item.destination)
+            self._positions = count(line[-1][0] + 1 if line else 1)
+            super().add([item], now, hints)
+
+
+@mutant
+class DroppingTakesTheWholeLine(OutboxLines):
+    def drop(self, destination: str, up_to: int) -> int:
+        found = [position for position, _, _ in self._lines.get(destination, ()) if position <= up_to]
+        super().drop(destination, 1_000_000)
+        return len(found)
+
+
+@mutant
+class DroppingLeavesTheLast(OutboxLines):
+    def drop(self, destination: str, up_to: int) -> int:
+        return super().drop(destination, up_to - 1)
+
+
+@mutant
+class DroppingTakesOfAllLines(OutboxLines):
+    def drop(self, destination: str, up_to: int) -> int:
+        return sum([OutboxLines.drop(self, name, up_to) for name in list(self._lines)])
+
+
+@mutant
+class ALineKeepsTheNewestTwo(OutboxLines):
+    def add(self, items: Iterable[Outgoing], now: float, hints: Hints) -> None:
+        super().add(items, now, hints)
+        for line in self._lines.values():
+            while len(line) > 2:
+                line.popleft()
+
+
+@mutant
+class MessagesAge(MemoryBroker):
+    def sweep(self, limit: int) -> Swept:
+        swept = super().sweep(limit)
+        for record in self.outbox.list_outboxes(1_000):
+            if record.age_seconds > 86_400:
+                self._state.outbox.drop(record.destination, 1_000_000)
+        return swept
+
+
+@mutant
+class MessagesAreDroppedWithTheirJobs(MemoryBroker):
+    def sweep(self, limit: int) -> Swept:
+        swept = super().sweep(limit)
+        if swept.dropped:
+            self._state.outbox._lines.clear()
+        return swept
+
+
+@mutant
+class MessagesAreNotTold(OutboxLines):
+    def add(self, items: Iterable[Outgoing], now: float, hints: Hints) -> None:
+        super().add(items, now, Hints())
+
+
+@mutant
+class OutboxesAreListedAsTheyCame(OutboxLines):
+    def records(self, limit: int, after: str, now: float) -> list[OutboxRecord]:
+        names = list(self._lines)
+        found = {record.destination: record for record in super().records(1_000, "", now)}
+        return [found[name] for name in names if name > after][: max(limit, 0)]
+
+
+@mutant
+class OutboxesTellTheNewest(OutboxLines):
+    def records(self, limit: int, after: str, now: float) -> list[OutboxRecord]:
+        return [
+            msgspec.structs.replace(record, oldest_at=(at := self._lines[record.destination][-1][1]), age_seconds=now - at)
+            for record in super().records(limit, after, now)
+        ]
+
+
+@mutant
+class EmptyOutboxesAreListed(OutboxLines):
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: dict[str, float] = {}
+
+    def add(self, items: Iterable[Outgoing], now: float, hints: Hints) -> None:
+        super().add(items, now, hints)
+        self._known |= dict.fromkeys(self._lines, now)
+
+    def records(self, limit: int, after: str, now: float) -> list[OutboxRecord]:
+        empty = [OutboxRecord(name, 0, at, now - at) for name, at in self._known.items() if name not in self._lines]
+        return sorted([*super().records(limit, after, now), *empty], key=lambda record: record.destination)[: max(limit, 0)]
+
+
+@mutant
+class HalfOfAPutStands(MemoryOutbox):
+    def put_outgoing(self, items: Sequence[Outgoing]) -> None:
+        for item in items:
+            super().put_outgoing([item])
+
+
+# --- states ----------------------------------------------------------------------------------------
+
+
+@mutant
+class StatesAreOverwritten(StateTable):
+    def put(self, name: str, version: int, body: bytes) -> int:
+        row = self.get(name)
+        return super().put(name, 0 if row is None else row.version, body)
+
+
+@mutant
+class StateZeroIsAnyVersion(StateTable):
+    def put(self, name: str, version: int, body: bytes) -> int:
+        row = self.get(name)
+        return super().put(name, row.version if row is not None and not version else version, body)
+
+
+@mutant
+class StatesCountTheirVersions(StateTable):
+    def put(self, name: str, version: int, body: bytes) -> int:
+        self._versions = count(version + 1)
+        return super().put(name, version, body)
+
+
+@mutant
+class StatesAreDeletedByName(StateTable):
+    def delete(self, name: str, version: int) -> bool:
+        row = self.get(name)
+        return row is not None and super().delete(name, row.version)
+
+
+@mutant
+class DeletedStatesAreEmpty(StateTable):
+    def delete(self, name: str, version: int) -> bool:
+        return super().put(name, version, b"") > 0 if version else False
+
+
+@mutant
+class PrefixesAreIgnored(StateTable):
+    def records(self, prefix: str, limit: int, after: str) -> list[StateRecord]:
+        return super().records("", limit, after)
+
+
+@mutant
+class PrefixesAreWholeNames(StateTable):
+    def records(self, prefix: str, limit: int, after: str) -> list[StateRecord]:
+        return [record for record in super().records(prefix, limit, after) if record.name == prefix or not prefix]
+
+
+@mutant
+class ListsOfStatesHaveNoLimit(StateTable):
+    def records(self, prefix: str, limit: int, after: str) -> list[StateRecord]:
+        return super().records(prefix, 1_000, after)
+
+
+@mutant
+class PagesOfStatesOverlap(StateTable):
+    def records(self, prefix: str, limit: int, after: str) -> list[StateRecord]:
+        return super().records(prefix, limit, after[:-1])
+
+
+@mutant
+class NamesOfStatesAreCutShort(StateTable):
+    def put(self, name: str, version: int, body: bytes) -> int:
+        return super().put(name[:150], version, body)
+
+    def get(self, name: str) -> StateRow | None:
+        return super().get(name[:150])
+
+
+@mutant
+class ChangesOfStatesSendNothing(MemoryStates):
+    def put_state(self, name: str, version: int, body: bytes, outgoing: Sequence[Outgoing] = ()) -> int:
+        return super().put_state(name, version, body)
+
+
+@mutant
+class StaleChangesOfStatesSend(MemoryStates):
+    def put_state(self, name: str, version: int, body: bytes, outgoing: Sequence[Outgoing] = ()) -> int:
+        new = super().put_state(name, version, body, outgoing)
+        if not new:
+            self._outbox.add(outgoing, self._calls.clock(), Hints())
+        return new
+
+
+@mutant
+class BadMessagesAreSeenTooLate(MemoryStates):
+    def put_state(self, name: str, version: int, body: bytes, outgoing: Sequence[Outgoing] = ()) -> int:
+        super().put_state(name, version, body)
+        return super().put_state(name, version, body, outgoing)
+
+
+@mutant
+class ChangesOfStatesAreTwoSteps(MemoryStates):
+    """Look, let others look, and only then change."""
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self._others = Barrier(2)
+
+    def put_state(self, name: str, version: int, body: bytes, outgoing: Sequence[Outgoing] = ()) -> int:
+        if version != (row.version if (row := self.get_state(name)) else 0):
+            return super().put_state(name, version, body, outgoing)
+        with suppress(BrokenBarrierError):
+            self._others.wait(0.01)
+        self._others.reset()
+        return super().put_state(name, row.version if (row := self.get_state(name)) else 0, body, outgoing)

@@ -113,6 +113,7 @@ MESSAGES = frozenset(
         "hints",
         "lease",
         "order",
+        "outbox",
         "parked jobs",
         "queues",
         "release and retry",
@@ -132,15 +133,17 @@ SCRIPTS = frozenset(
         "lease",
         "limits",
         "locks",
+        "outbox",
         "queues",
         "schedules",
         "schedules that fire",
+        "states",
         "workflows",
     }
 )
 
 IN_MEMORY: frozenset[Ability] = MemoryBroker.features | {
-    *(Part.ADMIN, Part.LIMITS, Part.LOCKS, Part.REPLIES, Part.PARKING, Part.SCHEDULES)
+    *(Part.ADMIN, Part.LIMITS, Part.LOCKS, Part.REPLIES, Part.OUTBOX, Part.STATES, Part.PARKING, Part.SCHEDULES)
 }
 STORED: frozenset[Ability] = IN_MEMORY | {Feature.DURABLE, Feature.SHARED, Part.FACTS, Part.POSTBOX}
 AT_A_SERVER: frozenset[Ability] = frozenset({Part.REPLIES, Part.FACTS, Part.POSTBOX, Part.QUEUES, Part.PREFETCH})

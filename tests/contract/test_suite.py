@@ -49,8 +49,10 @@ def test_a_report_names_what_was_left_out_and_why() -> None:
         Feature.WINDOWS,
         Part.LIMITS,
         Part.LOCKS,
+        Part.OUTBOX,
         Part.PARKING,
         Part.SCHEDULES,
+        Part.STATES,
     }
     assert "the broker has no durable storage" in str(report)
     assert str(report).endswith(f"{len(report.kept)} kept, 0 broken, {len(report.left_out)} left out")

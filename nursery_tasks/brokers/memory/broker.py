@@ -14,7 +14,7 @@ from ..common.atomic_calls import AtomicCall, AtomicCalls
 from ..protocol import Broker, Emit, Feature, Listener, receipts_of
 from ..rules.machine import check_ends
 from .admin import MemoryAdmin
-from .parts import MemoryLimits, MemoryLocks, MemoryParking, MemoryReplies, MemorySchedules
+from .parts import MemoryLimits, MemoryLocks, MemoryOutbox, MemoryParking, MemoryReplies, MemorySchedules, MemoryStates
 from .state import MemoryState
 
 _BEGAN: Final = time.time() - time.monotonic()
@@ -48,6 +48,8 @@ class MemoryBroker(Broker):
         self.limits = MemoryLimits(self._calls, self._state.gates)
         self.locks = MemoryLocks(self._calls, self._state.locks)
         self.replies = MemoryReplies(self._calls, self._state.replies)
+        self.outbox = MemoryOutbox(self._calls, self._state.outbox)
+        self.states = MemoryStates(self._calls, self._state.states, self._state.outbox)
         self.parking = MemoryParking(self._calls, self._state.claims)
         self.schedules = MemorySchedules(self._calls, self._state.schedules, self._machine)
 

@@ -1,4 +1,4 @@
-"""The parts of the memory broker that are one rule each: locks, limits, replies, schedules, and what is parked."""
+"""The parts of the memory broker that are one rule each: locks, limits, replies, schedules, states, what is parked, or sent."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from itertools import islice
 
 from ...model.delivery import Receipt
 from ...model.listing import LimitRecord, LockRecord
+from ...model.outgoing import OutboxRecord, Outgoing, StateRecord, StateRow, check_outgoing, check_state
 from ...model.schedule import ScheduleChange, ScheduleLook, ScheduleRow
 from ..common.atomic_calls import AtomicCall, AtomicCalls
 from ..protocol import receipts_of
@@ -14,8 +15,10 @@ from ..rules.claims import Claims
 from ..rules.gates import Gates
 from ..rules.locks import LockTable
 from ..rules.machine import StateMachine
+from ..rules.outbox import OutboxLines
 from ..rules.replies import ReplyLists
 from ..rules.schedules import ScheduleTable
+from ..rules.states import StateTable
 
 
 class MemoryLocks:
@@ -66,6 +69,58 @@ class MemoryReplies:
     def take_replies(self, name: str, limit: int) -> list[bytes]:
         with AtomicCall(self._calls) as call:
             return self._replies.take(name, limit, call.now)
+
+
+class MemoryOutbox:
+    """The calls of `Outbox`."""
+
+    def __init__(self, calls: AtomicCalls, outbox: OutboxLines) -> None:
+        self._calls, self._outbox = calls, outbox
+
+    def put_outgoing(self, items: Sequence[Outgoing]) -> None:
+        check_outgoing(items)
+        with AtomicCall(self._calls) as call:
+            self._outbox.add(items, call.now, call.hints)
+
+    def next_outgoing(self, destination: str, limit: int) -> list[tuple[int, bytes]]:
+        with AtomicCall(self._calls):
+            return self._outbox.first(destination, limit)
+
+    def drop_outgoing(self, destination: str, up_to_position: int) -> int:
+        with AtomicCall(self._calls):
+            return self._outbox.drop(destination, up_to_position)
+
+    def list_outboxes(self, limit: int, after: str = "") -> list[OutboxRecord]:
+        with AtomicCall(self._calls) as call:
+            return self._outbox.records(limit, after, call.now)
+
+
+class MemoryStates:
+    """The calls of `States`."""
+
+    def __init__(self, calls: AtomicCalls, states: StateTable, outbox: OutboxLines) -> None:
+        self._calls, self._states, self._outbox = calls, states, outbox
+
+    def get_state(self, name: str) -> StateRow | None:
+        with AtomicCall(self._calls):
+            return self._states.get(name)
+
+    def put_state(self, name: str, version: int, body: bytes, outgoing: Sequence[Outgoing] = ()) -> int:
+        check_state(name, body)
+        check_outgoing(outgoing)
+        with AtomicCall(self._calls) as call:
+            new = self._states.put(name, version, body)
+            if new:
+                self._outbox.add(outgoing, call.now, call.hints)
+            return new
+
+    def delete_state(self, name: str, version: int) -> bool:
+        with AtomicCall(self._calls):
+            return self._states.delete(name, version)
+
+    def list_states(self, prefix: str, limit: int, after: str = "") -> list[StateRecord]:
+        with AtomicCall(self._calls):
+            return self._states.records(prefix, limit, after)
 
 
 class MemoryParking:

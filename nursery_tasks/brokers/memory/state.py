@@ -13,10 +13,12 @@ from ..rules.locks import LockTable
 from ..rules.machine import StateMachine
 from ..rules.moves import Moves
 from ..rules.order import JobOrder
+from ..rules.outbox import OutboxLines
 from ..rules.owners import Owners
 from ..rules.replies import ReplyLists
 from ..rules.schedules import ScheduleTable
 from ..rules.shares import Shares
+from ..rules.states import StateTable
 from ..rules.sweeping import Sweeps
 from ..rules.table import JobTable
 from ..rules.windows import Windows
@@ -25,7 +27,7 @@ _new_token = partial(token_bytes, 16)
 
 
 class MemoryState:
-    """All jobs, locks, replies and schedules of one broker.
+    """All jobs, locks, replies, outgoing messages, states and schedules of one broker.
 
     Args:
         spare_seconds: See `Sweeps`.
@@ -47,6 +49,8 @@ class MemoryState:
         locks: type[LockTable] = LockTable,
         schedules: type[ScheduleTable] = ScheduleTable,
         windows: type[Windows] = Windows,
+        outbox: type[OutboxLines] = OutboxLines,
+        states: type[StateTable] = StateTable,
         spare_seconds: float = KEPT_SECONDS,
     ) -> None:
         self.gates = gates()
@@ -57,7 +61,9 @@ class MemoryState:
         self.owners = owners(self.moves, self.leases)
         self.replies = ReplyLists()
         self.windows = windows()
-        self.machine = machine(self.owners, self.replies, self.windows)
+        self.outbox = outbox()
+        self.states = states()
+        self.machine = machine(self.owners, self.replies, self.windows, self.outbox)
         self.claims = claims(self.order, self.moves, _new_token)
         self.sweeps = sweeps(self.order, self.owners, spare_seconds)
         self.locks = locks()

@@ -37,6 +37,7 @@ from .layout import TOKEN_BYTES, decode_any, encode, pack_jobs
 from .link import Link
 from .locks import RedisLocks
 from .mail import RedisPostbox, RedisReplies
+from .outgoing import RedisOutbox, RedisStates
 from .parking import RedisParking
 from .records import to_deliveries, to_receipts, to_seconds, to_stored
 from .running import Scripts
@@ -91,6 +92,8 @@ class RedisBroker(Broker):
         self.limits = RedisLimits(scripts)
         self.locks = RedisLocks(scripts)
         self.replies = RedisReplies(link)
+        self.outbox = RedisOutbox(scripts)
+        self.states = RedisStates(scripts)
         self.parking = parking = RedisParking(scripts)
         self._pack = parking.pack
         self.facts = RedisFacts(link)
@@ -128,7 +131,7 @@ class RedisBroker(Broker):
         kinds: list[str] = []
         delays: dict[int, float] = {}
         values: list[bytes] = []
-        replies: list[Any] = []
+        sent: list[Any] = []
         for place, item in enumerate(settlements, 1):
             kind, body, delay = _say(item)
             kinds.append(kind)
@@ -137,8 +140,10 @@ class RedisBroker(Broker):
             if delay:
                 delays[place] = delay
             if isinstance(item, Finished) and item.reply is not None:
-                replies += (place, item.reply.to, item.reply.body)
-        answers = self._run("settle", "".join(kinds), encode(delays) if delays else _EMPTY, *values, *replies)
+                sent += (place, item.reply.to, item.reply.body)
+            if isinstance(item, Finished) and item.outgoing:
+                sent += [part for each in item.outgoing for part in (-place, each.destination, each.body)]
+        answers = self._run("settle", "".join(kinds), encode(delays) if delays else _EMPTY, *values, *sent)
         for item, answer in zip(settlements, answers, strict=True):
             if answer == _UNANSWERED and isinstance(item, Finished) and item.reply is not None:
                 _log.warning("no answer is put into %r: that key is no list", item.reply.to)

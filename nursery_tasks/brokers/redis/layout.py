@@ -28,7 +28,8 @@ All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says
     in:<queue>       LIST    messages of other programs; a claim takes them from its left and makes jobs of them
     raw:<queue>      LIST    what is no message, likewise
     out:<name>       LIST    replies to other programs, which take them from its left; it has a time to live
-    seq              STRING  the last n, token of a lock and version of a schedule; it stays, too
+    seq              STRING  the last n, token of a lock, version of a schedule or state, and place of an outgoing message; it
+                             stays, too
 
     line:<gate>      ZSET    n of ready jobs that stand at a gate, scored as in `ready`; of an ordering key, by their turns
     open:<queue>     ZSET    gates of the queue that may have room, scored with the score of their first, or a lower one
@@ -55,6 +56,13 @@ All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says
     schedule:<name>  HASH    v: the version; a: when somebody has to look at it, empty: not by itself; b: the body
     schedules        ZSET    names of schedules, all scored 0: the listing, by code points
     looks            ZSET    names of those that are looked at, scored with the moment
+
+    outgoing:<destination>  STREAM  messages that wait until somebody has sent them; their ids are numbers of `seq`, and -0
+                             behind them; a: when it was stored; b: the body
+    outboxes         ZSET    destinations for which something waits, all scored 0: the listing
+
+    state:<name>     HASH    a small value; v: the version; b: the body
+    states           ZSET    names of states, all scored 0: the listing, by code points
 
     hint:<topic>     channel msgpack, a list of names: see `Hint`; or, from another program, one name
 

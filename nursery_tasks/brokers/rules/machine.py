@@ -27,6 +27,7 @@ from ...model.states import ENDED, JobState
 from ...model.windows import Window
 from ..common.hints import Hints
 from .job import Job
+from .outbox import OutboxLines
 from .owners import Owners
 from .replies import ReplyLists
 from .windows import Windows
@@ -48,12 +49,19 @@ class StateMachine:
 
     Args:
         replies: Takes the replies of what has finished; None: they are somebody else's.
+        outbox: Takes what has finished sends out; None: nothing does.
         windows: Of submissions that belong together in time; None: nobody submits any.
     """
 
-    def __init__(self, owners: Owners, replies: ReplyLists | None = None, windows: Windows | None = None) -> None:
+    def __init__(
+        self,
+        owners: Owners,
+        replies: ReplyLists | None = None,
+        windows: Windows | None = None,
+        outbox: OutboxLines | None = None,
+    ) -> None:
         self.owners, self.moves, self.table = owners, owners.moves, owners.table
-        self._replies = replies
+        self._replies, self._outbox = replies, outbox
         self.windows = Windows() if windows is None else windows
 
     def submit(self, jobs: Sequence[Submission], now: float, hints: Hints) -> list[Receipt | QueueFull]:
@@ -168,6 +176,8 @@ class StateMachine:
             self.moves.end(job, "finish", settlement.state, settlement.outcome, now, hints)
             if settlement.reply is not None and self._replies is not None:
                 self._replies.add(settlement.reply, now)
+            if settlement.outgoing and self._outbox is not None:
+                self._outbox.add(settlement.outgoing, now, hints)
         elif isinstance(settlement, Retried):
             self.count_attempt(job)
             job.outcome = settlement.failure

@@ -37,10 +37,12 @@ from .listing import SqliteLimits, find_outcomes
 from .locking import SqliteLocks
 from .maintenance import Maintenance
 from .outbox import SqliteReplies
+from .outgoing import SqliteOutbox
 from .owning import hold_leases
 from .parking import SqliteParking, claim_with_parked, is_any_parked
 from .schedules import SqliteSchedules
 from .settling import check_settlements, needs_disk, settle_jobs
+from .states import SqliteStates
 from .submitting import check_room, submit_jobs
 from .sweeping import add_what_is_next, is_anything_to_do, sweep_jobs
 from .wakeup import Audience
@@ -95,6 +97,8 @@ class SqliteBroker(Broker):
         self.postbox = SqlitePostbox(database)
         self._maintenance = Maintenance(database)
         self.schedules = SqliteSchedules(database, self._audience, self._maintenance.after_write)
+        self.outbox = SqliteOutbox(database, self._audience, self._maintenance.after_write)
+        self.states = SqliteStates(database, self._audience, self._maintenance.after_write)
         self._backlog = False  # whether the last claim got all it wanted; any thread writes it, a wrong value costs a look
 
     @classmethod

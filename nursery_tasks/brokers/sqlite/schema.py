@@ -6,6 +6,9 @@
     worker(name, until, record)    the last heartbeat of each worker, as JSON
     inbox(seq, queue, body, raw)   what other programs put in; a claim or a sweep makes jobs of it
     outbox(seq, name, body, at)    replies to them; they take them out
+    outgoing(seq, destination, ..) messages that wait until somebody has sent them; no number is given twice
+    outlet(destination, count)     how many of them there are for each destination, while there are any; triggers count
+    state(name, version, body)     small values under a name
     gate(id, queue, ...)           where ready jobs stand in line for a limit: see `brokers/rules/gates.py`; while any do
     held(name, seq, stays)         the jobs of each limit that workers hold, if it counts what is held; stays 1: the one that
                                    has the turn of an ordering key, until it has ended
@@ -16,7 +19,7 @@
     lock(name, place, ...)         who stands in line for a lock; the first has it, once there is a token
     schedule(name, version, ...)   what is to be submitted when; `at`: when somebody has to look at it, NULL: not by itself
     meta(name, value)              `clock`: the latest moment that any process has seen, against clocks that are set back;
-                                   `token`: the last one of a lock; `schedule`: the last version of any schedule
+                                   `token`: the last one of a lock; `schedule`, `state`: the last version of any
     jobs                           a view of `job` with words for states and readable times, for people
 
 Columns of `job`. Moments are epoch seconds on the broker's clock.
@@ -72,7 +75,7 @@ from ..common.states import STATES
 from ..protocol import CRASH_STEP
 
 APPLICATION_ID: Final = 0x4E755461  # "NuTa" in the file's header, so that `file` and this broker know whose it is
-SCHEMA_VERSION: Final = 6
+SCHEMA_VERSION: Final = 7
 
 SCHEDULED, READY, CLAIMED, STARTED, SUCCEEDED, FAILED, CANCELLED, EXPIRED, DEAD = range(len(STATES))
 
@@ -218,6 +221,19 @@ _SCHEDULES: Final = """
 CREATE TABLE schedule (name TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, at REAL, body BLOB NOT NULL);
 CREATE INDEX schedule_at ON schedule(at, name) WHERE at IS NOT NULL;
 """
+_OUTGOING: Final = """
+CREATE TABLE outgoing (seq INTEGER PRIMARY KEY AUTOINCREMENT, destination TEXT NOT NULL, at REAL NOT NULL, body BLOB NOT NULL);
+CREATE INDEX outgoing_destination ON outgoing(destination, seq);
+CREATE TABLE outlet (destination TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TRIGGER outgoing_comes AFTER INSERT ON outgoing BEGIN
+    INSERT INTO outlet (destination, count) VALUES (new.destination, 1) ON CONFLICT DO UPDATE SET count = count + 1;
+END;
+CREATE TRIGGER outgoing_goes AFTER DELETE ON outgoing BEGIN
+    UPDATE outlet SET count = count - 1 WHERE destination = old.destination;
+    DELETE FROM outlet WHERE destination = old.destination AND count <= 0;
+END;
+CREATE TABLE state (name TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, body BLOB NOT NULL);
+"""
 _STAMP: Final = f"PRAGMA user_version = {SCHEMA_VERSION};"
 TABLES: Final = f"""
 CREATE TABLE job (
@@ -282,6 +298,7 @@ PRAGMA application_id = {APPLICATION_ID};
 {_FAIR}
 {_VIEW}
 {_SCHEDULES}
+{_OUTGOING}
 {_STAMP}
 """
 
@@ -314,6 +331,9 @@ DROP VIEW jobs;
 {_WINDOWS}
 {_BOUNDS}
 {_FAIR}
+"""
+_TO_7: Final = f"""
+{_OUTGOING}
 {_STAMP}
 """
 _NO_LINES: Final = """
@@ -354,9 +374,11 @@ ALTER TABLE job ADD COLUMN tags TEXT;
 {_TO_4}
 {_TO_5}
 {_TO_6}
+{_TO_7}
 """,
-    2: f"{_TO_3}{_TO_4}{_TO_5}{_TO_6}",
-    3: f"{_TO_4}{_TO_5}{_TO_6}",
-    4: f"{_FROM_4}{_TO_6}",
-    5: f"{_FROM_5}{_TO_6}",
+    2: f"{_TO_3}{_TO_4}{_TO_5}{_TO_6}{_TO_7}",
+    3: f"{_TO_4}{_TO_5}{_TO_6}{_TO_7}",
+    4: f"{_FROM_4}{_TO_6}{_TO_7}",
+    5: f"{_FROM_5}{_TO_6}{_TO_7}",
+    6: _TO_7,
 }

@@ -20,6 +20,7 @@ from ..common.states import NUMBERS
 from .cancelling import tell_openings
 from .database import begin_again
 from .outbox import put_replies
+from .outgoing import put_outgoing
 from .owning import cancel_owned, is_any_owner_a_job, is_anything_owned, let_jobs_go
 from .schema import CANCELLED, CLAIMED, DEAD, FAILED, HELD, READY, SCHEDULED, STARTED
 from .statements import BatchStatement, execute, fetch
@@ -177,6 +178,9 @@ def _finish(cursor: apsw.Cursor, now: float, group: Sequence[Finished], hints: H
     fitted = _FINISH.run(cursor, rows, now) == len(rows)
     if fitted:
         put_replies(cursor, now, [item.reply for item in group if item.reply is not None])
+        outgoing = [each for item in group for each in item.outgoing]
+        if outgoing:
+            put_outgoing(cursor, now, outgoing, hints)
         hints.add_all("outcome", [item.delivery.id for item in group])
     return fitted
 

@@ -35,6 +35,7 @@ LETTERS: Final[dict[Topic, str]] = {
     "outcome": "o",
     "lock": "l",
     "schedule": "s",
+    "outgoing": "u",
 }
 TOPICS: Final[dict[str, Topic]] = {letter: topic for topic, letter in LETTERS.items()}
 

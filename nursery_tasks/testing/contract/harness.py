@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol, TypeAlias
 
-from ...brokers.parts import Admin, Facts, Limits, Locks, Parking, Prefetch, Replies, Schedules
+from ...brokers.parts import Admin, Facts, Limits, Locks, Outbox, Parking, Prefetch, Replies, Schedules, States
 from ...brokers.protocol import Broker, Feature
 from ...brokers.server import Postbox, Queues
 
@@ -19,6 +19,8 @@ class Part(StrEnum):
     LIMITS = "limits"
     LOCKS = "locks"
     REPLIES = "replies"
+    OUTBOX = "outbox"
+    STATES = "states"
     PARKING = "parking"
     PREFETCH = "prefetch"
     FACTS = "facts"
@@ -32,6 +34,8 @@ PROTOCOLS: Final[dict[Part, type]] = {
     Part.LIMITS: Limits,
     Part.LOCKS: Locks,
     Part.REPLIES: Replies,
+    Part.OUTBOX: Outbox,
+    Part.STATES: States,
     Part.PARKING: Parking,
     Part.PREFETCH: Prefetch,
     Part.FACTS: Facts,

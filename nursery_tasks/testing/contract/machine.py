@@ -29,10 +29,12 @@ from ...brokers.protocol import Feature
 from ...model.delivery import LeaseState, Receipt, Submission
 from ...model.limits import Limit
 from ...model.listing import JobFilter, WorkerRecord
+from ...model.outgoing import Outgoing
 from ...model.schedule import ScheduleChange
 from ...model.states import ENDED, HELD, MOVES, WAITING, JobState
 from .harness import ContractHarness, Part
 from .samples import (
+    OUTGOING,
     OWNERS,
     QUEUES,
     Plan,
@@ -201,6 +203,13 @@ class BrokerMachine(RuleBasedStateMachine):
             self.fire(plan, batch)
             self.twins.look_at_schedules(limit)
             self.claim(queues, limit, 15.0)
+
+    @rule(items=st.sampled_from(OUTGOING), destination=st.sampled_from(["o1", "o2"]), limit=limits)
+    def use_the_outbox(self, items: tuple[Outgoing, ...], destination: str, limit: int) -> None:
+        """Put messages into the outbox, and take some out as if they were sent."""
+        if Part.OUTBOX in self.twins.abilities:
+            self.twins.put_outgoing(items)
+            self.twins.send_outgoing(destination, limit)
 
     @rule(wanted=filters, limit=limits, after=which_ids, newest_first=st.booleans(), worker=worker_records, ttl=leases)
     def look_around(
@@ -446,7 +455,8 @@ class BrokerMachine(RuleBasedStateMachine):
     def _possible(self, word: Word) -> Word:
         abilities = self.twins.abilities
         park = word.park if Part.PARKING in abilities else None
-        return Word(word.kind, word.delay_seconds if Feature.DELAYS in abilities else 0.0, word.state, park)
+        sends = word.sends if Part.OUTBOX in abilities else ()
+        return Word(word.kind, word.delay_seconds if Feature.DELAYS in abilities else 0.0, word.state, park, sends)
 
     def _pick(self, pick: tuple[bool, int]) -> list[Pair]:
         """Return one delivery, if there is any."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ...model.delivery import Delivery, Finished, Progressed, Released, Retried, Settlement, Started, Submission, Unresponsive
 from ...model.limits import Limit
 from ...model.listing import JobFilter, WorkerRecord
+from ...model.outgoing import Outgoing
 from ...model.states import ENDED, JobState
 from ...model.windows import Window
 from .steps import packed
@@ -37,6 +38,7 @@ NAMES = ["t1", "t2@1"]
 LOCKS = ["l1", "l2"]
 LOCKERS = [b"h1", b"h2", b"h3"]
 SCHEDULES = ["s1", "é 2", "😀"]
+OUTGOING = ((Outgoing("o1", b"x"),), (Outgoing("o2", b""), Outgoing("o1", b"y"), Outgoing("o2", b"z")))
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Word:
     delay_seconds: float
     state: JobState
     park: str | None = None
+    sends: tuple[Outgoing, ...] = ()
 
     def __call__(self, delivery: Delivery) -> Settlement:
         match self.kind:
@@ -77,7 +80,7 @@ class Word:
             case "unresponsive":
                 return Unresponsive(delivery)
             case "finish":
-                return Finished(delivery, self.state, packed(self.state, attempt=delivery.attempt))
+                return Finished(delivery, self.state, packed(self.state, attempt=delivery.attempt), outgoing=self.sends)
             case "retry":
                 return Retried(delivery, self.delay_seconds, packed(JobState.FAILED, attempt=delivery.attempt))
             case "release":
@@ -106,6 +109,7 @@ words = st.builds(
     delay_seconds=delays,
     state=st.sampled_from(sorted(ENDED)),
     park=st.sampled_from([None, *NAMES]),
+    sends=st.sampled_from([(), (), *OUTGOING]),
 )
 turns = st.sampled_from(TURNS)
 several_limits = st.lists(st.sampled_from(LIMITS), min_size=1, max_size=3, unique_by=lambda limit: limit.name).map(tuple)

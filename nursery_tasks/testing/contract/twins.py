@@ -12,12 +12,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from ...brokers.memory import MemoryBroker
-from ...brokers.needed import admin_of, limits_of, locks_of, schedules_of
+from ...brokers.needed import admin_of, limits_of, locks_of, outbox_of, schedules_of
 from ...brokers.parts import Admin
 from ...brokers.protocol import Broker
 from ...errors import QueueFull
 from ...model.delivery import CancelAnswer, Delivery, Receipt, Renewal, Settlement, Stored, Submission, Swept
 from ...model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, WorkerRecord
+from ...model.outgoing import OutboxRecord, Outgoing
 from ...model.schedule import ScheduleChange, ScheduleLook, ScheduleRow
 from ...model.states import JobState
 from .harness import ContractHarness, Part
@@ -156,6 +157,21 @@ class Twins:
         )
         return _compare("fire", ours, theirs)
 
+    def put_outgoing(self, items: Sequence[Outgoing]) -> None:
+        self._same("put_outgoing", lambda broker: outbox_of(broker).put_outgoing(items))
+
+    def send_outgoing(self, destination: str, limit: int) -> list[bytes]:
+        """Take what is to be sent, as a forwarder does: look, and then drop what was seen."""
+
+        def send(broker: Broker) -> list[bytes]:
+            found = outbox_of(broker).next_outgoing(destination, limit)
+            dropped = outbox_of(broker).drop_outgoing(destination, found[-1][0] if found else 0)
+            if dropped != len(found):
+                raise AssertionError(f"{dropped} were dropped up to the last of {found}")
+            return [body for _, body in found]
+
+        return self._same("next_outgoing", send)
+
     # --- looks ------------------------------------------------------------------------------------
 
     def jobs(
@@ -200,6 +216,9 @@ class Twins:
 
         return self._same("look_at_schedules", look)
 
+    def outboxes(self) -> list[OutboxRecord]:
+        return self._same("list_outboxes", lambda broker: outbox_of(broker).list_outboxes(100))
+
     def compare_all(self, ids: Sequence[str]) -> None:
         """Compare everything that can be seen of the two; *ids* are those that were ever submitted."""
         self.outcomes(ids)
@@ -215,6 +234,8 @@ class Twins:
             self.locks()
         if Part.SCHEDULES in self.abilities:
             self.schedules()
+        if Part.OUTBOX in self.abilities:
+            self.outboxes()
 
     def _same(self, call: str, make: Callable[[Broker], T]) -> T:
         return _compare(call, make(self.oracle), make(self._subject))

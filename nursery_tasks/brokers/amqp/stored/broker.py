@@ -97,6 +97,7 @@ class StoredBroker(Broker):
         self._work = WorkMessages(transport, self._missed)
         self._claiming = Claiming(store, transport, self._work, self._missed, self._held)
         self.limits, self.locks, self.parking = store.limits, store.locks, store.parking
+        self.outbox, self.states = store.outbox, store.states
         self.queues = AmqpQueues(self.name, transport)
         if store.admin is not None:
             self.admin = StoredAdmin(store.admin, transport, self._work.publish)

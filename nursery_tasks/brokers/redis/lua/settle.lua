@@ -1,9 +1,11 @@
 -- ARGV: now, kinds, delays, then for each settlement the token and a body (progress, outcome, failure, the name under which it
--- is parked, or nothing), then for each reply the place of its settlement, its list and its body.
+-- is parked, or nothing), then for each reply the place of its settlement, its list and its body; for each outgoing message the
+-- same, with the place below 0.
 -- kinds: a letter for each: S started, P progressed, U unresponsive, 4 to 8 finished in this state, R retried, r retried
 -- without a failure to show, L released. delays: msgpack, place in the batch -> seconds, where it is not 0.
 -- Returns 1 or 0 for each; 2: it is stored, and its reply is not.
 
+-- include sending.lua
 -- End a job that would come back, and whose start was its last.
 local function bury(job)
     finish_ours(job, job.s[CANCEL] and CANCELLED or DEAD)
@@ -11,6 +13,12 @@ end
 
 local kinds, delays, answers, given_back, ended = ARGV[2], decode(ARGV[3]), {}, {}, {}
 
+local last = 3 + 2 * #kinds
+for i = last + 1, #ARGV, 3 do
+    if tonumber(ARGV[i]) < 0 and not is_line(ARGV[i + 1]) then
+        return not_a_line(ARGV[i + 1])
+    end
+end
 for i = 1, #kinds do
     local token, body, kind = ARGV[2 + 2 * i], ARGV[3 + 2 * i], string.sub(kinds, i, i)
     local job = load(string.sub(token, 17))
@@ -56,8 +64,11 @@ for i = 1, #kinds do
     end
 end
 flush()
-for i = 4 + 2 * #kinds, #ARGV, 3 do
-    if answers[tonumber(ARGV[i])] == 1 then
+for i = last + 1, #ARGV, 3 do
+    local place = tonumber(ARGV[i])
+    if place < 0 and answers[-place] > 0 then
+        put_outgoing(ARGV[i + 1], ARGV[i + 2])
+    elseif answers[place] == 1 then
         local key = P .. 'out:' .. ARGV[i + 1]
         local kept = redis.pcall('RPUSH', key, ARGV[i + 2]) -- not `call`: somebody may have made another thing of this key
         if type(kept) == 'number' then
@@ -66,7 +77,7 @@ for i = 4 + 2 * #kinds, #ARGV, 3 do
             end
             call('EXPIRE', key, REPLY_SECONDS)
         else
-            answers[tonumber(ARGV[i])] = 2
+            answers[place] = 2
         end
     end
 end

@@ -1,0 +1,18 @@
+-- ARGV: now, where the list begins, prefix, limit
+-- Returns the last name that it has looked at, empty at the end; then for each state its name, version and size.
+
+local limit = tonumber(ARGV[4])
+local found = call('ZRANGEBYLEX', P .. 'states', ARGV[2], '[' .. ARGV[3] .. '\255', 'LIMIT', 0, limit)
+local answer = { #found == limit and found[limit] or '' }
+for _, name in ipairs(found) do
+    local key = P .. 'state:' .. name
+    local version = call('HGET', key, 'v')
+    if version then
+        answer[#answer + 1] = name
+        answer[#answer + 1] = version
+        answer[#answer + 1] = call('HSTRLEN', key, 'b')
+    else -- somebody has deleted the key by hand
+        call('ZREM', P .. 'states', name)
+    end
+end
+return answer
