@@ -23,6 +23,9 @@ from .protocol import Channel
 GROUP: Final = "nursery_tasks.channels"
 
 
+_REDIS: Final = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+
+
 def check_channel_url(url: str) -> str:
     """Return a URL whose scheme is that of a channel; its driver is not looked for.
 
@@ -35,7 +38,7 @@ def check_channel_url(url: str) -> str:
         raise InvalidChannelUrl(
             url, "it cannot be taken apart; are there special characters in its user or password?"
         ) from None
-    if scheme not in entry_points(group=GROUP).names:
+    if scheme not in _REDIS and scheme not in entry_points(group=GROUP).names:
         raise InvalidChannelUrl(url, f"{scheme}: names no channel" if scheme else "it has no scheme")
     return url
 
@@ -43,11 +46,17 @@ def check_channel_url(url: str) -> str:
 def open_channel(url: str) -> Channel:
     """Make the channel that *url* names; it connects when it is first used.
 
+    `redis://` and its relatives are lists. Any other scheme is that of a channel that an installed package brings.
+
     Raises:
         InvalidChannelUrl: The URL makes no sense, or what it needs is not installed.
     """
     scheme = urlsplit(check_channel_url(url)).scheme
     with _in_our_words(url), imports_late():
+        if scheme in _REDIS:
+            from .redis import RedisChannel
+
+            return RedisChannel(url)
         return _installed(scheme, url)
 
 

@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ...errors import InvalidBrokerUrl
-from .cluster import NODE_SECONDS, ClusterRoute, slot_of
+from .cluster import NODE_SECONDS, ClusterRoute, hashed_part, slot_of
 from .layout import DEFAULT_PREFIX, PREFIX
 from .route import Direct, Open, Place, Route
 from .sentinel import SENTINEL_SECONDS, SentinelRoute
@@ -52,8 +52,10 @@ class Address:
     cluster: bool = False
 
 
-def read_address(url: str, options: Mapping[str, str], name: str) -> Address:
+def read_address(url: str, options: Mapping[str, str], name: str, *, slot_of_key: str | None = None) -> Address:
     """Read a URL; *options* are its query, *name* is the URL without the password.
+
+    In a Cluster it leads to the slot of the prefix, or of *slot_of_key*.
 
     The scheme is `redis`, `rediss` (TLS) or `unix`; or one of the first two with `+sentinel` or `+cluster`, and then several
     hosts may be named.
@@ -61,13 +63,14 @@ def read_address(url: str, options: Mapping[str, str], name: str) -> Address:
     Raises:
         InvalidBrokerUrl: It makes no sense.
     """
-    return _Reader(url, options, name).read()
+    return _Reader(url, options, name, slot_of_key).read()
 
 
 class _Reader:
     """One URL while it is read."""
 
-    def __init__(self, url: str, options: Mapping[str, str], name: str) -> None:
+    def __init__(self, url: str, options: Mapping[str, str], name: str, slot_of_key: str | None = None) -> None:
+        self.slot_of_key = slot_of_key
         self.parts: SplitResult = urlsplit(url)
         self.options = options
         self.name = name
@@ -131,7 +134,12 @@ class _Reader:
             if path not in ("", "0"):
                 raise self._wrong(f"a Cluster has no database {path!r}, only 0")
             node = self._opener(_quickly(how, NODE_SECONDS))
-            return ClusterRoute(self._places(6379), slot_of(prefix), node, self._opener(how))
+            return ClusterRoute(
+                self._places(6379),
+                slot_of(prefix if self.slot_of_key is None else hashed_part(self.slot_of_key)),
+                node,
+                self._opener(how),
+            )
         places = self._places(6379)
         if len(places) > 1:
             raise self._wrong("it names several hosts; a Cluster is redis+cluster://, Sentinels are redis+sentinel://")

@@ -31,6 +31,13 @@ def slot_of(prefix: str) -> int:
     return crc_hqx(prefix.encode(), 0) % _SLOTS
 
 
+def hashed_part(key: str) -> str:
+    """Return what of a key the slot is made of: what stands in its first braces, else all of it."""
+    begin = key.find("{")
+    end = key.find("}", begin + 1)
+    return key[begin + 1 : end] if 0 <= begin < end - 1 else key
+
+
 class ClusterRoute:
     """The way to the owner of a slot.
 

@@ -8,7 +8,7 @@ from anyio import Event, create_task_group
 
 from ...errors import ChannelUnavailable
 from .harness import Away, ChannelHarness, ChannelTopic, Need
-from .steps import expect, expect_equal, receive, receive_when_back, take, texts
+from .steps import expect, expect_equal, receive, receive_when_back, send_when_back, take, texts
 
 topic = ChannelTopic("away")
 
@@ -34,7 +34,7 @@ async def calls_say_that_it_is_away(harness: ChannelHarness) -> None:
         else:
             raise AssertionError(f"{what} has returned while the channel was away")
     await away_of(harness).start()
-    await channel.send(place, texts("after"))
+    await send_when_back(channel, place, "after")
     async with harness.open_source(place) as source:
         expect_equal(await take(source, 2), ["before", "after"], "what was sent before and after")
 
@@ -66,7 +66,7 @@ async def a_source_comes_back(harness: ChannelHarness) -> None:
             await away_of(harness).stop()
             await told.wait()
             await away_of(harness).start()
-            await channel.send(place, texts("after"))
+            await send_when_back(channel, place, "after")
     expect_equal(found, ["after"], "what came then")
 
 
@@ -94,7 +94,7 @@ async def nothing_is_lost_on_the_way(harness: ChannelHarness) -> None:
             expect(all(each.came_again for each in again), "came_again is not said of what came again")
             await source.accept(again)
     async with harness.open_source(place) as source:
-        await channel.send(place, texts("the mark"))
+        await send_when_back(channel, place, "the mark")
         expect_equal(await take(source, 1), ["the mark"], "what is left, and the mark behind it")
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from anyio import sleep
+
 from ...channels import Channel, ChannelMessage, Received, Source
 from ...errors import ChannelUnavailable
 
@@ -46,6 +48,15 @@ async def expect_left(source: Source, channel: Channel, place: str, *left: str) 
     await channel.send(place, texts("the mark"))
     found = await take(source, len(left) + 1)
     expect_equal(sorted(found), sorted([*left, "the mark"]), "what is left, and the mark behind it")
+
+
+async def send_when_back(channel: Channel, place: str, body: str) -> None:
+    """Send a message over a channel that has come back; it may find out only now that an old connection is dead."""
+    while True:
+        try:
+            return await channel.send(place, texts(body))
+        except ChannelUnavailable:
+            await sleep(0.01)
 
 
 async def receive_when_back(source: Source, count: int) -> list[Received]:
