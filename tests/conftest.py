@@ -1,9 +1,11 @@
 """What all tests share: the event loops that they run on."""
 
 import asyncio
+import compileall
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -39,21 +41,35 @@ if sys.version_info >= (3, 12):
     BACKENDS.append(pytest.param(("asyncio", {"loop_factory": eager_loop}), id="asyncio-eager"))
 
 
+PACKAGE = Path(__file__).parents[1] / "nursery_tasks"
 PROCESSES_PER_CORE = 2  # with three the cores are hardly busier, and each test waits longer for its turn
 MOST_PROCESSES = 16  # each of them reads all tests and starts servers of its own
 
 
-def pytest_configure() -> None:
-    """Prepare what the programs that tests start inherit: the place of temporary files, and signals that work.
+def pytest_configure(config: pytest.Config) -> None:
+    """Prepare what the programs that tests start inherit: bytecode, the place of temporary files, and signals that work.
 
     Also where all of this runs in the background, with `&` or `nohup`: what is ignored here would be ignored there, too. A
     handler is not inherited.
     """
+    _keep_bytecode(config)
     move_into_memory()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda number, frame: None)
+
+
+def _keep_bytecode(config: pytest.Config) -> None:
+    """Have the package and the tests compiled once and not by each process, also where the surroundings say otherwise.
+
+    To compile the package takes as long as all else that a program does to start, and tests start hundreds. These write none
+    of their own: Python may take a module that a test has just written again for the old one.
+    """
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(PACKAGE, quiet=2)
+    sys.dont_write_bytecode = False
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 
 
 def pytest_unconfigure() -> None:
@@ -69,9 +85,10 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what `make quick` runs, and as thinned most of what a test on each broker would show again on each loop.
 
-    A broker that blocks is called in threads, and which loop is outside makes little difference to that. In memory each test
-    runs on each loop; on SQLite on asyncio and Trio; on a server on one of the two, chosen by the test's name so that both have
-    their half there, and those about owned jobs on both.
+    AnyIO drives uvloop and a loop with eager tasks as it drives asyncio's own: in memory each test runs on asyncio and Trio,
+    and every third one on each of the others. A broker that blocks is called in threads, and which loop is outside makes little
+    difference to that: there each test runs on asyncio or on Trio, chosen by its name so that both have their half, and those
+    about owned jobs on both.
     """
     for item in items:
         if isinstance(item, pytest.Function) and hasattr(item, "callspec") and _is_shown_elsewhere(item):
@@ -81,19 +98,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 _ON_A_SERVER = ("amqp", "redis")
+_WITH_A_SERVER = {"redis_broker", "rabbit_broker"}  # folders whose tests start one, on whatever broker
+_LIKE_ASYNCIO = ("uvloop", "asyncio-eager")
 
 
 def _is_shown_elsewhere(item: pytest.Function) -> bool:
     words = set(item.callspec.id.split("-"))
     loop = next((backend.id for backend in BACKENDS if backend.values[0] is item.callspec.params.get("anyio_backend")), None)
-    place = next((number for number, name in enumerate(_ON_A_SERVER) if name in words), None)
-    if loop is None or (place is None and "sqlite" not in words):
+    blocks = bool(words & {"sqlite", *_ON_A_SERVER}) or item.path.parent.name in _WITH_A_SERVER
+    if loop is None:
         return False
-    if loop not in ("asyncio", "trio"):
-        return True
-    if place is None or "owned" in item.path.parts:
-        return False
-    return loop != ("asyncio", "trio")[(crc32(item.originalname.encode()) + place) % 2]
+    if loop in _LIKE_ASYNCIO:
+        return blocks or crc32(item.nodeid.encode()) % 3 != _LIKE_ASYNCIO.index(loop)
+    return blocks and "owned" not in item.path.parts and loop != ("asyncio", "trio")[_number(item, words) % 2]
+
+
+def _number(item: pytest.Function, words: set[str]) -> int:
+    """Return a number by which a test has its loop: another on one server than on the other, and independent on SQLite."""
+    number = crc32(item.originalname.encode())
+    place = next((place for place, name in enumerate(_ON_A_SERVER) if name in words), None)
+    return number >> 1 if place is None else number + place
 
 
 _QUICK = {"model", "app", "worker", "flows", "workflows", "testing"}

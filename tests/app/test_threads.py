@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import pytest
-from anyio import Event, create_task_group, fail_after, move_on_after
+from anyio import CancelScope, Event, create_task_group, fail_after, move_on_after
 from anyio.lowlevel import checkpoint
 from support import DEADLINE, until
 
@@ -82,17 +82,20 @@ async def test_a_call_that_is_given_up_does_not_hold_up_the_next() -> None:
 async def test_who_gives_up_the_wait_for_a_thread_lets_the_next_one_have_it() -> None:
     threads, let_go = Threads(1), threading.Event()
     answers: list[int] = []
+    patience = CancelScope()
 
-    async def make(number: int, seconds: float) -> None:
-        with move_on_after(seconds):
+    async def make(number: int, scope: CancelScope) -> None:
+        with scope:
             answers.append(await make_call(threads, lambda: number))
 
     with fail_after(DEADLINE):
         async with create_task_group() as group:
             group.start_soon(make_call, threads, let_go.wait, DEADLINE)
             await checkpoint()
-            group.start_soon(make, 1, 0.01)
-            group.start_soon(make, 2, DEADLINE)
+            group.start_soon(make, 1, patience)
+            group.start_soon(make, 2, CancelScope())
+            await until(lambda: len(threads._waiting) == 2)
+            patience.cancel()
             await until(lambda: len(threads._waiting) == 1)
             let_go.set()
     assert answers == [2]

@@ -203,7 +203,7 @@ def test_a_broker_answers_as_the_memory_broker_does_in_many_more_cases(name: str
         DebounceExpiresAsItsFirst,
         FailureIsShownAsOutcome,
         LastInFirstOut,
-        LostOwnersDoNotWait,
+        pytest.param(LostOwnersDoNotWait, marks=pytest.mark.thinned),  # it takes hundreds of runs; the suite finds it too
         LostOwnersWaitForEver,
         NeighboursAreBlamed,
         OwnersKeepWhatIsRepeated,
@@ -211,7 +211,7 @@ def test_a_broker_answers_as_the_memory_broker_does_in_many_more_cases(name: str
         RemovalsBringNoJobs,
         ThrottleEndsWithItsJob,
         VersionsAreNotCompared,
-        VersionsCountPerRow,
+        pytest.param(VersionsCountPerRow, marks=pytest.mark.thinned),  # likewise
     ],
     ids=lambda cls: cls.__name__,
 )

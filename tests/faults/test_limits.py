@@ -21,6 +21,11 @@ from .test_kill import DEADLINE, until
 pytestmark = pytest.mark.timeout(150)  # ten seconds of a rate, or a lease; and three programs that start on a busy machine
 
 BACKENDS = ("asyncio", "trio", "uvloop")  # one worker on each
+SHORT_LEASE = """
+import nursery_tasks.worker.options
+
+nursery_tasks.worker.options.LEASE_SECONDS = 5.0  # instead of 15: those who were killed are waited for
+"""
 MODULE = """
 import os
 import time
@@ -81,7 +86,7 @@ class Crew:
     def __init__(self, folder: Path, url: str, module: str = MODULE) -> None:
         self.folder, self.log = folder, folder / "log"
         self.environment = {**os.environ, "NURSERY_TASKS_BROKER": url, "LOG": str(self.log), "NO_COLOR": "1"}
-        (folder / "limited.py").write_text(module)
+        (folder / "limited.py").write_text(SHORT_LEASE + module)
         names: dict[str, object] = {"__name__": "limited"}
         exec(compile(module.replace("App()", f"App({url!r})"), "limited.py", "exec"), names)
         self.app = cast("App", names["app"])
