@@ -224,6 +224,7 @@ async def test_a_worker_that_is_cut_off_alone_stops_its_handlers_before_another_
                 proxy.refuse()
                 proxy.cut_all()
                 assert await beside.handle(job.id).result() == "beside, 1 left"
+            proxy.refuse(False)  # or else the worker waits for its broker as long as it may when it stops
 
 
 @pytest.mark.parametrize("backend", LOOPS)

@@ -116,7 +116,7 @@ def test_each_change_of_a_known_zone(zone: str) -> None:
 
 
 def test_a_change_of_each_kind_that_a_zone_has() -> None:
-    """A kind: how far the clock leaps, to what time, and how far from the hour of UTC. The soak has each change of each zone."""
+    """A kind: how far the clock leaps, to what time, how far from the hour of UTC. The soak has each change of each zone."""
     alike = dict[tuple[object, object, object], Change]()
     for zone, moment in sample():
         before, after = (_offset(zone, moment + each) for each in (-HOUR, timedelta()))
