@@ -43,7 +43,7 @@ from nursery_tasks.testing.contract.machine import BrokerMachine
 SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much]  # a shared machine; and a step may find nothing to do
 
 QUICK = settings(
-    max_examples=100, stateful_step_count=40, derandomize=True, database=None, deadline=None, suppress_health_check=SLOW
+    max_examples=60, stateful_step_count=40, derandomize=True, database=None, deadline=None, suppress_health_check=SLOW
 )
 SOAK = settings(
     max_examples=int(os.environ.get("NURSERY_TASKS_EXAMPLES", "3000")),
