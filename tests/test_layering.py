@@ -50,7 +50,7 @@ ROOMS: dict[str, Room] = {
     "scheduling": room("errors model", libraries="msgspec astral", never=f"{CLOCK_OR_DICE} {LOOPS} threading"),
     "events": room("errors model", libraries="msgspec", never=LOOPS),
     "forks": room(never=LOOPS),  # what a forked child inherits and must not act on
-    "loop": room("errors forks", libraries="anyio"),  # what AnyIO has no name for
+    "loop": room("errors forks", libraries="anyio trio"),  # what AnyIO has no name for; trio late, for its clock
     # Programs that a handler starts. Any AnyIO program can use it: it knows nothing of apps, and a job only to ask for its end.
     "shell": room("errors model loop current forks", libraries="anyio"),
     # What a handler asks about itself; handlers run in any room.

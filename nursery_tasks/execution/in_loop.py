@@ -7,7 +7,7 @@ a microsecond where a child of its own would cost twenty.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextvars import Context, copy_context
 from typing import Any
 
@@ -15,16 +15,16 @@ from ..current import CurrentJob, set_current
 from ..forks import ChildAwaits, end_child, generation
 
 
-async def call_in_loop(
+def call_in_loop(
     function: Callable[..., Coroutine[Any, Any, Any]], args: Sequence[Any], kwargs: dict[str, Any], job: CurrentJob
-) -> Any:
-    """Call *function* and await it, with *job* as the current job."""
+) -> Awaitable[Any]:
+    """Call *function* with *job* as the current job; to be awaited at once. (No coroutine: it would be one more per job.)"""
     context = copy_context()
     context.run(set_current, job)
     coroutine = context.run(function, *args, **kwargs)
     if job.context is not None:
         job.context.coroutine = coroutine  # its stack is shown when it does not end
-    return await _Driven(coroutine, context, ends_children=job.worker is not None)
+    return _Driven(coroutine, context, ends_children=job.worker is not None)
 
 
 class _Driven:

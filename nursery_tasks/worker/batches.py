@@ -13,7 +13,7 @@ from ..current import BatchedJob, CurrentJob
 from ..events import EventKind
 from ..model.failure import Failure
 from ..model.states import JobState
-from .attempt import end_of, run_attempt
+from .attempt import Attempts, NativeCancels
 from .attempt_context import LocalContext
 from .batch import InFlightBatch
 from .batch_ending import ends_of
@@ -47,6 +47,7 @@ class BatchRunner:
         self,
         starter: Starter,
         executors: Executors,
+        attempts: Attempts,
         settler: Settler,
         reporter: Reporter,
         settings: WorkerSettings,
@@ -58,6 +59,7 @@ class BatchRunner:
     ) -> None:
         self._starter = starter
         self._executors = executors
+        self._attempts = attempts
         self._settler = settler
         self._reporter = reporter
         self._settings = settings
@@ -68,18 +70,21 @@ class BatchRunner:
         self._now = now
         collecting.on_left = starter.settle_cancelled
 
-    async def take(self, job: InFlightJob, call: Call) -> None:
+    async def take(self, job: InFlightJob, call: Call, native_cancels: NativeCancels) -> None:
         """Collect a job, and run its batch when that is full.
 
         One that may have killed its workers is run alone, so that the guilty one is found, and its neighbours are not charged.
         """
         if job.delivery.lapses >= ALONE_LAPSES:
-            await self.run(self._collecting.add_alone(job, call))
+            await self.run(self._collecting.add_alone(job, call), native_cancels)
         elif (batch := self._collecting.add(job, call)) is not None:
-            await self.run(batch)
+            await self.run(batch, native_cancels)
 
-    async def run(self, batch: InFlightBatch) -> None:
+    async def run(self, batch: InFlightBatch, native_cancels: NativeCancels) -> None:
         """Run one batch, and settle or release each of its jobs.
+
+        Args:
+            native_cancels: Of the child that this is called in.
 
         Cancellation:
             They are given back.
@@ -87,7 +92,7 @@ class BatchRunner:
         suspect = any(job.delivery.crashes >= SUSPECT_CRASHES for job in batch.members)
         try:
             async with self._starter.alone(batch.members[0]) if suspect else nullcontext():
-                await self._reserve_and_call(batch)
+                await self._reserve_and_call(batch, native_cancels)
         except get_cancelled_exc_class():
             self.give_back(batch)
             raise
@@ -99,19 +104,19 @@ class BatchRunner:
             for job in batch.members:
                 self._fail_around(job, error)
 
-    async def _reserve_and_call(self, batch: InFlightBatch) -> None:
+    async def _reserve_and_call(self, batch: InFlightBatch, native_cancels: NativeCancels) -> None:
         self._drop_settled(batch)
         if not batch.members:
             return
         call = batch.make_call()
         if not self._executors.limits(call):
-            await self._start_and_call(batch, self._executors.call)
+            await self._start_and_call(batch, self._executors.call, native_cancels)
             return
         batch.expires_deadline = batch.latest_start
         async with self._executors.reserved(batch, call) as execute:
-            await self._start_and_call(batch, execute)
+            await self._start_and_call(batch, execute, native_cancels)
 
-    async def _start_and_call(self, batch: InFlightBatch, execute: Execute) -> None:
+    async def _start_and_call(self, batch: InFlightBatch, execute: Execute, native_cancels: NativeCancels) -> None:
         promised = [job for job in batch.members if _is_stored_before(job)]
         if promised:
             await self._settler.store_starts(promised)
@@ -125,7 +130,7 @@ class BatchRunner:
         call = self._begin(batch, began_at)
         with self._collecting.running(batch):
             current = self._current_job(batch, call)
-            end = await run_attempt(batch, call, current, execute=execute, owns_signals=self._settings.owns_signals)
+            end = await self._attempts.run(batch, call, current, execute, native_cancels)
         batch.scope = batch.context = batch.call = None
         interrupted = self._report(batch, end)
         self._on_ended(began, end.now, len(batch.members), interrupted)
@@ -188,7 +193,7 @@ class BatchRunner:
         assert batch.call is not None  # its handler runs
         for job in batch.members:
             self._reporter.tell(job, EventKind.UNRESPONSIVE, attempt=job.delivery.attempt, detail=detail)
-        end = end_of(batch, batch.call, given_up=True)
+        end = self._attempts.end_of(batch, batch.call, given_up=True)
         for job, own in zip(batch.members, ends_of(end, batch.members), strict=True):
             verdict = decide_ending(own, self._settings.fraction())
             if isinstance(verdict, Fail):

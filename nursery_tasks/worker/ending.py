@@ -124,7 +124,7 @@ class Ignore(msgspec.Struct, frozen=True):
 
 Verdict = Succeed | Fail | TryAgain | PutAside | Cancel | Release | Bury | MarkUnresponsive | Ignore
 
-_SUCCEED: Final = Succeed()
+SUCCEED: Final = Succeed()  # the only one
 
 
 class StrayCancellation(RuntimeError):
@@ -155,7 +155,7 @@ def decide_ending(end: AttemptEnd, fraction: float) -> Verdict:
     if error is not None:
         return _failed(end, _stray(error) if end.is_cancellation else error, fraction)
     # Caught, although nobody has cancelled it and no time is over: not the handler's doing.
-    return Cancel(end.cancel_reason) if end.caught else _SUCCEED
+    return Cancel(end.cancel_reason) if end.caught else SUCCEED
 
 
 def _given_up(end: AttemptEnd) -> Verdict:

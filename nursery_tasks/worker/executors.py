@@ -100,14 +100,14 @@ class Executors:
             return payload
         return job.delivery.payload if call.payload is None else call.payload
 
-    async def call(self, call: Call, current: CurrentJob) -> Any:
-        """Call a handler that needs no reserved place."""
+    def call(self, call: Call, current: CurrentJob) -> Awaitable[Any]:
+        """Call a handler that needs no reserved place; to be awaited at once."""
         function = call.spec.function
         if call.spec.kind == "loop":
-            return await call_in_loop(function, call.args, call.kwargs, current)
+            return call_in_loop(function, call.args, call.kwargs, current)
         if self._threads is None:
-            return await call_in_loop(_as_async(function), call.args, call.kwargs, current)
-        return await call_in_thread(function, call.args, call.kwargs, current, self._threads)
+            return call_in_loop(_as_async(function), call.args, call.kwargs, current)
+        return call_in_thread(function, call.args, call.kwargs, current, self._threads)
 
     def _describe(self, call: Call, current: CurrentJob) -> Work:
         """Return what another process or interpreter needs to know of a job."""

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from anyio import current_time, get_cancelled_exc_class
+from anyio import get_cancelled_exc_class
 
 from ..brokers.protocol import Feature
 from ..current import CurrentJob
 from ..events import EventKind, Events
+from ..loop.direct import loop_clock
 from ..model.failure import Failure
 from ..model.options import KINDS
 from ..model.states import JobState
 from ..registry import HERE, Registry
-from .attempt import end_of, run_attempt
+from .attempt import Attempts, NativeCancels
 from .attempt_context import LocalContext
 from .batch import InFlightBatch
 from .batches import BatchRunner
 from .collecting import Collecting
-from .ending import WORKER_STOPS, Bury, Fail, Release, decide_ending
+from .ending import SUCCEED, WORKER_STOPS, Bury, Fail, Release, decide_ending
 from .executors import Execute, Executors
 from .hand_over import HandOver
 from .in_flight import InFlightJob
@@ -64,7 +65,8 @@ class Runner:
         self.batched = 0  # of these, attempts in batches
         self.interrupted = 0  # attempts that were cancelled because the worker stops; their jobs are given back, or dead
         self.seconds_per_job: float | None = None  # moving average, with decoding, for intake's prefetch
-        self.last_ended = current_time()  # when the latest attempt was over, on the loop's clock
+        self._clock = loop_clock()
+        self.last_ended = self._clock()  # when the latest attempt was over, on the loop's clock
         preparer = Preparer(
             registry,
             limit_bytes,
@@ -83,9 +85,11 @@ class Runner:
         self._now = now
         self._starter = Starter(preparer, settler, self.reporter, events, is_late)
         self.executors = Executors(registry, settings, limit_bytes)
+        self._attempts = Attempts(owns_signals=settings.owns_signals)
         self._batches = BatchRunner(
             self._starter,
             self.executors,
+            self._attempts,
             settler,
             self.reporter,
             settings,
@@ -96,13 +100,16 @@ class Runner:
             now,
         )
 
-    async def run(self, job: InFlightJob) -> None:
+    async def run(self, job: InFlightJob, native_cancels: NativeCancels) -> None:
         """Run one delivery, and settle or release it: one of the two, once, or else its lease runs out.
+
+        Args:
+            native_cancels: Of the child that this is called in.
 
         What is not the handler may run code of the user's, too (decoders, encoders, `__str__`), and that may do anything.
         """
         try:
-            await self._run(job)
+            await self._run(job, native_cancels)
         except get_cancelled_exc_class():
             raise
         except BaseException as error:
@@ -114,53 +121,61 @@ class Runner:
             failure = Failure(type(error).__name__, f"raised around the handler of {job.delivery.task!a}, not inside it")
             self.reporter.finish(job, JobState.FAILED, error=failure, attempt=job.delivery.attempt)
 
-    async def _run(self, job: InFlightJob) -> None:
-        began = current_time()  # asked twice per job and passed on: it costs as much as encoding an outcome
+    async def _run(self, job: InFlightJob, native_cancels: NativeCancels) -> None:
+        began = self._clock()
         if isinstance(job, InFlightBatch):
-            await self._batches.run(job)
+            await self._batches.run(job, native_cancels)
             return
         call = self._starter.prepared(job, began)
         if call is None:
             return
         if call.spec.batch is not None:
             self.last_ended = began  # collecting is no attempt, and lets the others run now and then all the same
-            await self._batches.take(job, call)
+            await self._batches.take(job, call, native_cancels)
             return
         # A durable workflow waits for jobs that may be suspects, too.
         if job.delivery.crashes >= SUSPECT_CRASHES and not call.spec.durable:
             async with self._starter.alone(job):
-                await self._reserve_and_call(job, call, began)
+                await self._reserve_and_call(job, call, began, native_cancels)
         else:
-            await self._reserve_and_call(job, call, began)
+            await self._reserve_and_call(job, call, began, native_cancels)
 
-    async def _reserve_and_call(self, job: InFlightJob, call: Call, began: float) -> None:
-        if not self.executors.limits(call):
-            await self._start_and_call(job, call, began, self.executors.call)
-            return
+    def _reserve_and_call(
+        self, job: InFlightJob, call: Call, began: float, native_cancels: NativeCancels
+    ) -> Coroutine[Any, Any, None]:
+        if self.executors.limits(call):
+            return self._call_in_place(job, call, native_cancels)
+        return self._start_and_call(job, call, began, self.executors.call, native_cancels)
+
+    async def _call_in_place(self, job: InFlightJob, call: Call, native_cancels: NativeCancels) -> None:
         async with self.executors.reserved(job, call) as execute:  # its place first: waiting for it is no part of the attempt
-            now = current_time()
+            now = self._clock()
             if self._starter.settled_meanwhile(job, now) or self._starter.settled_too_late(job, call, now):
                 return
-            await self._start_and_call(job, call, now, execute)
+            await self._start_and_call(job, call, now, execute, native_cancels)
 
-    async def _start_and_call(self, job: InFlightJob, call: Call, began: float, execute: Execute) -> None:
+    async def _start_and_call(
+        self, job: InFlightJob, call: Call, began: float, execute: Execute, native_cancels: NativeCancels
+    ) -> None:
         is_stored = call.once or job.delivery.lapses > 0
         if is_stored:
             await self._settler.store_starts([job])
             if job.cancelled:  # while its start was being stored
                 self._starter.settle_cancelled(job)
                 return
-            began = current_time()
-        began_at = self._now()
+            began = self._clock()
+        job.began_at = began_at = self._now()
         self._starter.begin(job, began, is_stored=is_stored)
         current = self._current_job(job, call)
-        job.began_at, job.call = began_at, call
-        end = await run_attempt(job, call, current, execute=execute, owns_signals=self._settings.owns_signals)
+        job.call = call
+        end = await self._attempts.run(job, call, current, execute, native_cancels)
         job.scope = None
-        job.note_running(running=False)
+        if job.shared_leases is not None:
+            job.note_running(running=False)
         job.context = job.call = None  # they refer to each other: the cycle collector would cost a third of a short job
         verdict = decide_ending(end, self._fraction())
-        self._note_ended(began, end.now, 1, isinstance(verdict, Release | Bury) and verdict.interrupted)
+        is_interrupted = verdict is not SUCCEED and isinstance(verdict, Release | Bury) and verdict.interrupted
+        self._note_ended(began, end.now, 1, is_interrupted)
         self.reporter.report(job, call.spec, verdict, end.value, began_at)
 
     def _current_job(self, job: InFlightJob, call: Call) -> CurrentJob:
@@ -205,7 +220,7 @@ class Runner:
         call = job.call
         assert call is not None  # its handler runs
         self.reporter.tell(job, EventKind.UNRESPONSIVE, attempt=job.delivery.attempt, detail=detail)
-        verdict = decide_ending(end_of(job, call, given_up=True), self._fraction())
+        verdict = decide_ending(self._attempts.end_of(job, call, given_up=True), self._fraction())
         if isinstance(verdict, Fail):
             verdict.error.add_note(f"{detail}, and the job is not tried again: it may still be running")
         self.reporter.report(job, call.spec, verdict, None, job.began_at)

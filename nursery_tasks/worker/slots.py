@@ -11,6 +11,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from anyio.lowlevel import checkpoint
 
 from ..loop.deadline import CallDeadline
+from .attempt import NativeCancels
 from .attempt_context import LocalContext
 from .collecting import Collecting
 from .drain import Drain
@@ -114,13 +115,13 @@ class Slots:
 
     async def _slot(self) -> None:
         """Run deliveries until the hand-over does not need this child any more."""
-        last_wait = current_time()
+        last_wait, native_cancels = current_time(), NativeCancels()
         while (job := await self._hand_over.take()) is not None:
             if self._limits is not None and not self._may_begin(self._limits, job):
                 continue
             self._presence.changed()
             try:
-                await self._runner.run(job)
+                await self._runner.run(job, native_cancels)
             except BaseException:  # cancelled before the attempt began, or Ctrl-C in the middle of it
                 if not job.ended:
                     self._runner.give_back(job)
