@@ -85,7 +85,8 @@ class Speech(io.TextIOBase):
 
     def on_event(self, event: JobEvent) -> None:
         """Hear that an attempt is over: its last line may lack an end."""
-        if event.kind not in _GOES_ON:
+        # Nearly always no line has begun anywhere. Whose attempt is over prints no more, so this needs no lock.
+        if self._begun and event.kind not in _GOES_ON:
             self.finish(event.job_id)
 
     def finish(self, name: str) -> None:

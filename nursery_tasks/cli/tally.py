@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from ..events import EventKind, JobEvent
 
-ENDS = (EventKind.SUCCEEDED, EventKind.FAILED, EventKind.CANCELLED, EventKind.EXPIRED, EventKind.DEAD)
+_GOES_ON: Final = (EventKind.QUEUED, EventKind.PROGRESS)  # neither begins an attempt nor ends one
+ENDS: Final = (EventKind.SUCCEEDED, EventKind.FAILED, EventKind.CANCELLED, EventKind.EXPIRED, EventKind.DEAD)
 
 
 @dataclass(slots=True)
@@ -38,15 +39,17 @@ class Tally:
         tally = self.tasks.get(event.task)
         if tally is None:
             tally = self.tasks[event.task] = TaskTally()
-        tally.counts[event.kind] += 1
-        if event.kind is EventKind.STARTED:
+        kind, seconds = event.kind, event.seconds
+        tally.counts[kind] += 1
+        if kind is EventKind.STARTED:
             self.running[event.job_id] = event.task
-        elif event.kind not in (EventKind.QUEUED, EventKind.PROGRESS):
+        elif kind not in _GOES_ON:
             self.running.pop(event.job_id, None)
-        if event.seconds is not None:
+        if seconds is not None:
             tally.timed += 1
-            tally.seconds += event.seconds
-            tally.longest = max(tally.longest, event.seconds)
+            tally.seconds += seconds
+            if seconds > tally.longest:
+                tally.longest = seconds
 
     def total(self) -> Counter[EventKind]:
         """Add the counts of all tasks."""

@@ -91,9 +91,10 @@ class Connection:
                     self.waiter.close(BrokerClosed(self.gateway.broker.name))
                     self.watchers.close(BrokerClosed(self.gateway.broker.name))
 
-    def now(self) -> float:
-        """Return the moment in the world, in epoch seconds."""
-        return self.submitter.encoder.now()
+    @property
+    def now(self) -> Callable[[], float]:
+        """The clock of the world, which says epoch seconds; a worker, which asks it for every job, keeps it."""
+        return self.submitter.encoder.now
 
     def nap_until(self, moment: float) -> float:
         """Return how long to sleep now on the way to a moment of `now`; 0 once it has come."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
@@ -19,12 +19,14 @@ from ..model.options import MAX_PROGRESS_BYTES
 from ..model.outcome import NOTHING, Outcome
 from ..model.reasons import once_over
 from ..model.reply import pack_error
-from ..model.states import JobState
+from ..model.states import ENDED, JobState
 from ..registry import TaskSpec
 from .ending import Bury, Cancel, Fail, Ignore, MarkUnresponsive, PutAside, Release, Succeed, TryAgain, Verdict
 from .foreign import pack_answer
 from .in_flight import InFlightJob
 from .settler import Settler
+
+_ENDS: Final = {state: EventKind(state) for state in ENDED}  # the event of each end: to look for it costs as much as to tell it
 
 _log = logging.getLogger("nursery_tasks.worker")
 
@@ -128,6 +130,7 @@ class Reporter:
             attempt, began_at: The last attempt, if one began.
             answer: What another program gets, where one waits; None: the outcome in its words.
         """
+        ended_at = self._now()
         outcome = Outcome(
             state=state,
             value=NOTHING if value is None else Raw(value),
@@ -136,7 +139,7 @@ class Reporter:
             attempt=attempt,
             worker=self._worker,
             started_at=began_at,
-            ended_at=self._now(),
+            ended_at=ended_at,
         )
         form = self._codec.form if value is not None else "json"
         address = job.address
@@ -146,7 +149,7 @@ class Reporter:
         self._settler.settle(job, Finished(job.delivery, state, pack_outcome(outcome, form), reply))
         if self._events.listeners:
             detail = reason or (f"{error.type}: {error.text}" if error else None)
-            self.tell(job, EventKind(state), attempt=attempt, detail=detail, began_at=began_at, failure=error)
+            self.tell(job, _ENDS[state], attempt=attempt, detail=detail, began_at=began_at, failure=error, at=ended_at)
 
     def report_progress(self, job: InFlightJob, value: Any) -> None:
         """Say how far a handler is; from any thread.
@@ -178,11 +181,12 @@ class Reporter:
         wait_seconds: float | None = None,
         began_at: float | None = None,
         failure: Failure | None = None,
+        at: float | None = None,
     ) -> None:
-        """Tell the listeners, if there are any."""
+        """Tell the listeners, if there are any; *at*: when it happened, in epoch seconds; None: now."""
         if not self._events.listeners:
             return
-        delivery, now = job.delivery, self._now()
+        delivery, now = job.delivery, self._now() if at is None else at
         self._events.emit(
             JobEvent(
                 kind=kind,

@@ -51,7 +51,7 @@ class Starter:
         step = self._preparer.prepare(delivery, now, job.since)
         if isinstance(step, Call):
             job.address = step.address
-            return None if self.settled_too_late(job, step, now) else step
+            return None if step.deadline is not None and self.settled_too_late(job, step, now) else step
         if isinstance(step, ReleaseUnstarted):
             self._settler.release(job, step.delay_seconds, step.park)
             wait_seconds = step.delay_seconds if step.park is None else None
@@ -95,12 +95,17 @@ class Starter:
             self._reporter.finish(job, JobState.CANCELLED, reason=job.cancel_reason)
 
     def begin(self, job: InFlightJob, began: float, *, is_stored: bool) -> None:
-        """Note that an attempt begins; *began* is on the loop's clock. *is_stored*: the broker knows it already."""
-        job.note_running(running=True)
+        """Note that an attempt begins; *began* is on the loop's clock, `job.began_at` in the world.
+
+        Args:
+            is_stored: The broker knows it already.
+        """
+        if job.shared_leases is not None:
+            job.note_running(running=True)
         if not is_stored:
             self._settler.mark_started(job, began)
         if self._events.listeners:
-            self._reporter.tell(job, EventKind.STARTED, attempt=job.delivery.attempt)
+            self._reporter.tell(job, EventKind.STARTED, attempt=job.delivery.attempt, at=job.began_at)
 
     @asynccontextmanager
     async def alone(self, job: InFlightJob) -> AsyncGenerator[None, None]:
