@@ -149,7 +149,7 @@ class TaskSignature:
             if not args:
                 return args, kwargs
             return [
-                value if wanted in _AS_IS else self._convert(position, value, wanted, codec)
+                value if type(value) is wanted or wanted in _AS_IS else self._convert(position, value, wanted, codec)
                 for position, (value, wanted) in enumerate(zip(args, self._plain_wanted, strict=False))
             ], kwargs
         bound = self._bind(args, kwargs)

@@ -23,6 +23,8 @@ def encode_result(spec: TaskSpec, value: Any, codec: Codec, limit_bytes: int) ->
     Raises:
         NotSerializable, PayloadTooLarge: It cannot travel.
     """
+    if value is None:  # what most handlers return
+        return codec.nothing
     if type(value) is Encoded:
         return value.body
     what = f"the result of {spec.name}"

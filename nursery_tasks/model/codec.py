@@ -28,6 +28,7 @@ from .unions import Either, workable
 Format = Literal["json", "msgpack"]
 FORMATS: Final = ("json", "msgpack")
 
+_MSGPACK: Final = b"\x80"  # from here on, the first byte of a map
 _NOT_FINITE = re.compile(
     rb"\xcb[\x7f\xff][\xf0-\xff]"
 )  # how the floats that JSON lacks begin in msgpack; text may look like it
@@ -58,6 +59,9 @@ class Codec:
     Args:
         form: What is written; both are read.
         types: Classes that msgspec does not know.
+
+    Attributes:
+        nothing: What None becomes.
     """
 
     def __init__(self, form: Format = "json", types: tuple[CustomType, ...] = ()) -> None:
@@ -66,6 +70,7 @@ class Codec:
         self.form: Format = form
         self._types = {check_custom(custom).cls: custom for custom in types}
         module = msgspec.json if form == "json" else msgspec.msgpack
+        self.nothing: bytes = module.encode(None)
         self._encode: Callable[[object], bytes] = module.Encoder(enc_hook=self._to_plain).encode
         self._as_json: Callable[[object], bytes] = msgspec.json.Encoder(enc_hook=self._to_plain).encode
         self._to_fixed = msgspec.json.Encoder(enc_hook=self._to_plain, order="deterministic").encode
@@ -148,7 +153,7 @@ class Codec:
             Undecodable: It is no message, or one of a newer major version.
         """
         try:
-            message = self._from_json(body) if sniff(body) == "json" else self._from_msgpack(body)
+            message = self._from_json(body) if body[:1] < _MSGPACK else self._from_msgpack(body)  # see `sniff`
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             version = _version_of(body)  # fields may have other types in a newer one
             raise Undecodable(_too_new(version) if version > VERSION else f"not a message: {error}") from None
@@ -253,7 +258,7 @@ def _nearest(types: Mapping[Any, T], cls: Any) -> T | None:
 
 def sniff(body: bytes) -> Format:
     """Tell the format of a map by its first byte."""
-    return "msgpack" if body[:1] >= b"\x80" else "json"
+    return "msgpack" if body[:1] >= _MSGPACK else "json"
 
 
 def _with_checked_headers(message: Message) -> Message:

@@ -29,14 +29,15 @@ _log = logging.getLogger("nursery_tasks.worker")
 
 
 class Aside:
-    """What is tried again by itself, a moment later."""
+    """What is tried again by itself, a moment later.
+
+    Attributes:
+        waiting: (when, on the loop's clock; ...), in order of time.
+    """
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[float, InFlightJob, Settlement]] = []  # (when, on the loop's clock; ...), in order of time
+        self.waiting: list[tuple[float, InFlightJob, Settlement]] = []
         self._said: dict[str, float] = {}  # job -> when that was last logged
-
-    def __len__(self) -> int:
-        return len(self._waiting)
 
     def put(self, job: InFlightJob, settlement: Settlement, error: BrokerError) -> None:
         job_id, now = job.delivery.id, current_time()
@@ -44,23 +45,23 @@ class Aside:
         if job_id not in self._said:
             self._said[job_id] = now
             _log.warning("cannot store what became of job %s, and go on trying: %s", job_id, error)
-        self._waiting.append((now + PAUSE_SECONDS, job, settlement))
+        self.waiting.append((now + PAUSE_SECONDS, job, settlement))
 
     @property
     def entries(self) -> list[tuple[InFlightJob, Settlement]]:
         """All of it, in order of time."""
-        return [(job, settlement) for _, job, settlement in self._waiting]
+        return [(job, settlement) for _, job, settlement in self.waiting]
 
     @property
     def pause_seconds(self) -> float | None:
         """How long until one is to be tried again; None: there is none."""
-        return max(0.0, self._waiting[0][0] - current_time()) if self._waiting else None
+        return max(0.0, self.waiting[0][0] - current_time()) if self.waiting else None
 
     def take(self) -> list[tuple[InFlightJob, Settlement]]:
         """Take those whose time has come."""
         now = current_time()
-        taken = [(job, settlement) for at, job, settlement in self._waiting if at <= now]
-        self._waiting = self._waiting[len(taken) :]
+        taken = [(job, settlement) for at, job, settlement in self.waiting if at <= now]
+        self.waiting = self.waiting[len(taken) :]
         return taken
 
 

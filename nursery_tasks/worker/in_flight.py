@@ -171,12 +171,13 @@ class InFlightJobs:
 
     def add(self, deliveries: Iterable[Delivery], lease_from: float, now: float) -> list[InFlightJob]:
         """Enter what was claimed."""
-        jobs = [InFlightJob(delivery, lease_from, now, self.on_told) for delivery in deliveries]
+        on_told, known = self.on_told, self._jobs
+        jobs = [InFlightJob(delivery, lease_from, now, on_told) for delivery in deliveries]
         for job in jobs:
-            before = self._jobs.get(job.delivery.id)
-            if before is not None:  # its lease was over, and this worker is the next one, too
-                before.refuse()
-            self._jobs[job.delivery.id] = job
+            job_id = job.delivery.id
+            if job_id in known:  # its lease was over, and this worker is the next one, too
+                known[job_id].refuse()
+            known[job_id] = job
         if self._shared_leases is not None:
             for job in jobs:
                 job.shared_leases = self._shared_leases
@@ -185,8 +186,9 @@ class InFlightJobs:
 
     def remove(self, job: InFlightJob) -> None:
         """Take one out: settled, released or lost. Another delivery of the same job stays."""
-        if self._jobs.get(job.delivery.id) is job:
-            del self._jobs[job.delivery.id]
+        job_id = job.delivery.id
+        if self._jobs.get(job_id) is job:
+            del self._jobs[job_id]
         if job.shared_leases is not None:
             job.shared_leases.remove(job.place)
             job.shared_leases = None

@@ -82,7 +82,7 @@ class LeaseKeeper:
 
     def is_late(self, job: InFlightJob) -> bool:
         """Say whether a lease is too old for a start: this process may have been stopped for long."""
-        return self._age(job) >= self._fence_seconds
+        return self._clock() - job.lease_from >= self._fence_seconds
 
     def renew_on_loop(self) -> None:
         """Renew what is due, where that is done on the loop; also before a sweep, which may come first after a long block."""

@@ -123,8 +123,8 @@ class Preparer:
         Args:
             now, since: This moment and that of the claim, on the loop's clock.
         """
-        size = len(delivery.payload)
-        if size > self._limit_bytes:
+        if len(delivery.payload) > self._limit_bytes:
+            size = len(delivery.payload)
             return MarkDead(f"oversize: {size:,} bytes, this app's max_payload_bytes is {self._limit_bytes:,}")
         raw = raw_task(self._registry, delivery) if delivery.raw else None
         if raw is not None:
@@ -140,36 +140,28 @@ class Preparer:
         if spec is None:
             released = self._release(delivery, message.task, f"no task is named {message.task!r} here", now)
             return released or MarkDead(unknown_for(message.task), address)
-        once = self._is_once(delivery, spec, message)
+        once = _is_once(delivery, spec, message)
         if once and self._had_started(delivery):
             return MarkDead(once_over(LOST_OR_GIVEN_BACK), address)
         args: Any = message.args
         kwargs = message.kwargs
-        is_of_ours = message.fingerprint in (None, spec.signature.fingerprint)
         try:
             if spec.kind in self._converts:
                 args, kwargs = spec.signature.convert(message.args, message.kwargs, self._registry.codec)
-            elif is_of_ours and spec.batch is None:
+            elif _is_of_ours(message, spec) and spec.batch is None:
                 spec.signature.check(args, kwargs)
             else:  # where it runs, nobody could release it, or tell one job of a batch from the others
                 spec.signature.convert(message.args, message.kwargs, self._registry.codec)
         except InvalidArguments as error:
             name = version_of(spec.name, message.fingerprint or "")
-            released = (
-                None if is_of_ours else self._release(delivery, name, f"made for another version of the task: {error}", now)
-            )
+            why = f"made for another version of the task: {error}"
+            released = None if _is_of_ours(message, spec) else self._release(delivery, name, why, now)
             return released or FailUnstarted(error, address)
         defaults = spec.options
         timeout = defaults.timeout_seconds if message.timeout is None else message.timeout or None
         deadline = None if message.remaining is None else deadline_of(message.remaining, delivery, since)
         retry = None if once else message.retry or defaults.retry
         return Call(spec, message, args, kwargs, timeout, retry, deadline, None, address, once)
-
-    def _is_once(self, delivery: Delivery, spec: TaskSpec, message: Message) -> bool:
-        """Whether the handler is started at most once: as the submission says, and for programs that have not seen the task."""
-        if delivery.once or message.once is not None:
-            return delivery.once or message.once is True
-        return spec.options.delivery == AT_MOST_ONCE
 
     def _had_started(self, delivery: Delivery) -> bool:
         """Whether it may have started before. Of what the submission says so the broker knows; else the count tells."""
@@ -202,7 +194,7 @@ class Preparer:
         try:
             message = raw_message(spec, read_body(body, spec.raw), head)
             address = address_of(message, delivery)
-            if (once := self._is_once(delivery, spec, message)) and self._had_started(delivery):
+            if (once := _is_once(delivery, spec, message)) and self._had_started(delivery):
                 return MarkDead(once_over(LOST_OR_GIVEN_BACK), address)
             args, kwargs = spec.signature.convert(message.args, {}, codec)
             if spec.kind in AWAY:
@@ -227,6 +219,18 @@ class Preparer:
             del self._first_seen[next(iter(self._first_seen))]
         least, most = UNKNOWN_PAUSES
         return ReleaseUnstarted(min(max(least, waited * UNKNOWN_PAUSE_PART), most), why)
+
+
+def _is_once(delivery: Delivery, spec: TaskSpec, message: Message) -> bool:
+    """Whether the handler is started at most once: as the submission says, and for programs that have not seen the task."""
+    if delivery.once or message.once is not None:
+        return delivery.once or message.once is True
+    return spec.options.delivery == AT_MOST_ONCE
+
+
+def _is_of_ours(message: Message, spec: TaskSpec) -> bool:
+    """Whether the arguments are for the function as it is here, as far as the message says."""
+    return message.fingerprint in (None, spec.signature.fingerprint)
 
 
 def unknown_for(task: str) -> str:

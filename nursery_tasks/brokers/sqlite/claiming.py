@@ -100,23 +100,23 @@ def read_marked(cursor: apsw.Cursor, now: float, order: dict[str, int], token: b
     found = _MARKED.fetch(cursor, until, token)
     found.sort(key=lambda row: (order[row[3]], row[0], row[1]))
     return [
-        Delivery(
-            id=job_id,
-            queue=queue,
-            task=task,
-            payload=payload,
-            token=token + b"%d" % seq,
-            attempt=attempts + 1,
-            crashes=crashes,
-            lapses=lapses,
-            expires_in_seconds=None if expires is None or attempts or crashes else expires - now,
-            age_seconds=max(0.0, now - created),
-            owned=flags & 1 > 0,
-            waited_seconds=max(0.0, now - due),
-            raw=flags & 2 > 0,
-            parked=parked,
-            address=seq,
-            once=flags & 4 > 0,
+        Delivery(  # by position, for every job: by name it takes twice as long
+            job_id,
+            queue,
+            task,
+            payload,
+            token + b"%d" % seq,
+            attempts + 1,
+            crashes,
+            lapses,
+            None if expires is None or attempts or crashes else expires - now,
+            now - created if now > created else 0.0,
+            flags & 1 > 0,
+            now - due if now > due else 0.0,
+            flags & 2 > 0,
+            parked,
+            seq,
+            flags & 4 > 0,
         )
         for _, seq, job_id, queue, task, attempts, crashes, lapses, expires, due, created, flags, parked, payload in found
     ]
