@@ -37,7 +37,7 @@ from .model.delivery import CancelAnswer
 from .model.duration import Duration, to_optional_seconds, to_seconds
 from .model.listing import LimitRecord, LockRecord, WorkerRecord
 from .model.options import HARD_PAYLOAD_BYTES, JobOptions, check_name
-from .program import check_can_be_reached, check_is_guarded
+from .program import check_can_be_reached, check_is_guarded, module_of_caller
 from .shared_broker import SharedBroker
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ class App(Declarations):
         jobs: What has been submitted, by whomever: listed, cancelled, run again, deleted.
         queues: The queues: listed, paused, purged, made and deleted.
         channels: The doors to the outside: messages are sent to them, and they are looked at.
+        home: The module in which it was made: the schedules that it declares are stored with that.
 
     Raises:
         InvalidOptions: A setting makes no sense.
@@ -101,7 +102,7 @@ class App(Declarations):
         if not 0 < max_payload_bytes <= HARD_PAYLOAD_BYTES:
             raise InvalidOptions("max_payload_bytes", max_payload_bytes, f"1 to {HARD_PAYLOAD_BYTES:,} bytes")
         owner_lease_seconds = to_seconds("owner_lease", owner_lease, at_least=0.5)
-        self.url = url or default_url()
+        self.url, self.home = url or default_url(), module_of_caller()
         if store is not None:
             self.url = with_store(self.url, store)
         super().__init__(codec)
@@ -447,7 +448,7 @@ class App(Declarations):
         """Return the declared schedules as a worker puts them. Raises as `Job.to_template` does."""
         broker, encoder = self.connection.gateway.broker, self.connection.submitter.encoder
         return {
-            name: declared.to_definition(lambda job: encoder.encode_template(broker, job))
+            name: declared.to_definition(lambda job: encoder.encode_template(broker, job), self.home)
             for name, declared in self.declared_schedules.items()
         }
 

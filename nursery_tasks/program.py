@@ -10,6 +10,8 @@ import resource
 import sys
 from functools import cache
 from importlib import import_module
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from .errors import MainNotGuarded, NotSupported
@@ -22,6 +24,23 @@ class _Process:
 def become_host() -> None:
     """Note that this process runs handlers for a worker."""
     _Process.is_host = True
+
+
+def module_of_caller() -> str:
+    """Return the name of the module outside this package that called into it; where that is the program itself, by its file."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and _is_ours(name := str(frame.f_globals.get("__name__", ""))):
+        frame = frame.f_back
+    if frame is None:
+        return ""
+    if name not in ("__main__", "__mp_main__"):
+        return name
+    spec, file = frame.f_globals.get("__spec__"), frame.f_globals.get("__file__")
+    return str(spec.name).removesuffix(".__main__") if spec is not None else Path(file).stem if file else ""
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] == __package__
 
 
 def check_is_guarded(call: str) -> None:

@@ -45,6 +45,7 @@ class ScheduleInfo(msgspec.Struct, frozen=True, kw_only=True):
         last_job: The id of its last job, while there is one.
         last_state: What is known of that job; None: nothing any more.
         declared: It stands in the code of an app, whose workers put it.
+        home: The module in which that app is made; empty: it was put by an older version, or stands in no code.
     """
 
     name: str
@@ -66,6 +67,7 @@ class ScheduleInfo(msgspec.Struct, frozen=True, kw_only=True):
     last_job: str | None = None
     last_state: JobState | None = None
     declared: bool = False
+    home: str = ""
     _payload: bytes = b""
 
     @property
@@ -116,6 +118,7 @@ def info_of_schedule(row: ScheduleRow, now: datetime, last_state: JobState | Non
         last_job=history.last_job,
         last_state=last_state,
         declared=definition.declared,
+        home=definition.home,
         _payload=job.payload,
     )
 

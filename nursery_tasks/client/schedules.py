@@ -22,6 +22,7 @@ from ..model.delivery import Submission
 from ..model.duration import Duration
 from ..model.options import check_name
 from ..model.schedule import MAX_SCHEDULE_NAME, ScheduleChange, ScheduleRow
+from ..scheduling.deciding import KNOWN
 from ..scheduling.moments import EPOCH, MICROSECOND, of_epoch, to_utc
 from ..scheduling.policies import Policies, policies
 from ..scheduling.runs import job_of_run
@@ -35,6 +36,7 @@ from .schedule_info import ScheduleInfo, info_of_schedule, schedule_of
 PAGE: Final = 500
 TRIES: Final = 50  # of a change, while others change the same schedule
 BACKFILL_MOST: Final = 10_000  # slots in one call
+MOST_UNFINISHED: Final = 2 * KNOWN  # a schedule is paused long before
 MOST_NOTE: Final = 1000  # characters
 _CHUNK: Final = 500
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")  # which UTF-8 cannot hold
@@ -50,9 +52,9 @@ class DeclaredSchedule:
     timing: Timing
     policies: Policies
 
-    def to_definition(self, template: Callable[[Job[Any]], Submission]) -> Definition:
+    def to_definition(self, template: Callable[[Job[Any]], Submission], home: str) -> Definition:
         """Encode it. Raises as `Job.to_template` does."""
-        return Definition(template(self.job), self.timing, self.policies, declared=True)
+        return Definition(template(self.job), self.timing, self.policies, declared=True, home=home)
 
 
 class Schedules(Generic[Handle]):
@@ -138,7 +140,7 @@ class Schedules(Generic[Handle]):
         slot, found = None if history.paused else history.next_slot, builtins.list[datetime]()
         while slot is not None and len(found) < count:
             found.append(times.due_at(name, slot))
-            slot = times.next_after(slot, history.runs + len(found))
+            slot = times.next_after(slot, history.slots_run + len(found))
         return found
 
     async def pause(self, name: str, note: str = "") -> ScheduleInfo:
@@ -179,7 +181,8 @@ class Schedules(Generic[Handle]):
     async def run_now(self, name: str) -> Handle:
         """Submit a run by hand, whatever runs already, and return a handle on its job.
 
-        It waits for the earlier one where runs may not overlap: `overlap` is anything but `allow`.
+        It waits for the earlier one where runs may not overlap: `overlap` is anything but `allow`. It is none of those that a
+        `limit` allows: somebody wants it besides.
 
         Raises:
             UnknownSchedule: There is none of this name.
@@ -190,8 +193,9 @@ class Schedules(Generic[Handle]):
             schedule = _there(name, old)
             history = schedule.history
             ids[:] = [self._new_id()]
-            unfinished = (*history.unfinished, *ids)[-PAGE:]
-            after = replace(history, runs=history.runs + 1, last_slot=None, last_job=ids[0], unfinished=unfinished)
+            unfinished = (*history.unfinished, *ids)[-MOST_UNFINISHED:]
+            counts = {"runs": history.runs + 1, "by_hand": history.by_hand + 1}
+            after = replace(history, **counts, last_slot=None, last_job=ids[0], unfinished=unfinished)
             return Schedule(schedule.definition, after)
 
         def jobs(schedule: Schedule) -> tuple[Submission, ...]:

@@ -15,7 +15,7 @@ from .schedule import History, Schedule, run_id
 from .slots import Slots
 
 AT_ONCE: Final = 100  # slots in one step
-KNOWN: Final = 100  # unfinished runs that are remembered
+KNOWN: Final = 1_000  # unfinished runs that are watched; each step stores them
 _FAILURES: Final = frozenset({JobState.FAILED, JobState.DEAD})
 
 
@@ -50,6 +50,8 @@ def decide(name: str, schedule: Schedule, now: datetime, here_since: datetime, o
     failed = _failed(outcomes) if policies.pause_on_failure else None
     if failed is not None:
         return Step(replace(history, paused=True, note=f"the run {failed[0]} is {failed[1]}"))
+    if policies.pause_on_failure and len(history.unfinished) >= KNOWN:
+        return Step(replace(history, paused=True, note=f"{len(history.unfinished):,} runs have not ended, too many to watch"))
     slots = Slots(name, timing, first)
     chosen: list[datetime] = []
     going_on: datetime | None = None
@@ -57,12 +59,12 @@ def decide(name: str, schedule: Schedule, now: datetime, here_since: datetime, o
         if len(chosen) == AT_ONCE:
             going_on = slot
             break
-        if timing.limit is not None and history.runs + len(chosen) >= timing.limit:
+        if timing.limit is not None and history.slots_run + len(chosen) >= timing.limit:
             break
         chosen.append(slot)
     following = going_on if going_on is not None else slots.first_due_after(now)
     step = _with_runs(name, policies.overlap, history, chosen, watched=policies.pause_on_failure)
-    if timing.limit is not None and step.history.runs >= timing.limit:
+    if timing.limit is not None and step.history.slots_run >= timing.limit:
         following = None
     return Step(replace(step.history, next_slot=following, error=""), step.slots, step.cancelled)
 
@@ -82,7 +84,7 @@ def _with_runs(name: str, overlap: str, history: History, slots: list[datetime],
             running.append(run_id(name, slot))
     if not run:
         return Step(replace(history, skipped=history.skipped + len(slots)))
-    remembered = tuple(running[-KNOWN:]) if watched or overlap not in ("allow", "queue_all") else ()
+    remembered = tuple(running) if watched or overlap not in ("allow", "queue_all") else ()
     after = replace(
         history,
         runs=history.runs + len(run),

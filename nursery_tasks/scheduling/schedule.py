@@ -23,12 +23,14 @@ class Definition(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     Attributes:
         job: The job of each run; its id is empty.
         declared: It stands in the code of an app, whose workers put it when they start.
+        home: The module of that app, by which the schedules of several apps on one broker are told apart.
     """
 
     job: Submission
     timing: Timing
     policies: Policies = Policies()
     declared: bool = False
+    home: str = ""
 
 
 class History(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -40,6 +42,7 @@ class History(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
         note: Why it is paused.
         error: Why nobody can run it; empty: somebody can.
         runs: How many jobs were submitted for its slots, and by hand.
+        by_hand: How many of these by hand.
         skipped: How many slots have no run because an earlier one had not ended.
         last_slot: The last slot that has a run; None: there is none, or it was by hand.
         last_job: The id of the last job.
@@ -51,10 +54,16 @@ class History(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
     note: str = ""
     error: str = ""
     runs: int = 0
+    by_hand: int = 0
     skipped: int = 0
     last_slot: datetime | None = None
     last_job: str | None = None
     unfinished: tuple[str, ...] = ()
+
+    @property
+    def slots_run(self) -> int:
+        """How many slots have a run: what a limit counts."""
+        return self.runs - self.by_hand
 
 
 class Schedule(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -117,9 +126,9 @@ def redefine(schedule: Schedule, definition: Definition, now: datetime) -> Sched
     history, timing = msgspec.structs.replace(schedule.history, error=""), definition.timing
     if timing != schedule.definition.timing:
         slot, since = history.next_slot, now
-        if slot is not None and slot <= now and timing.next_after(slot - MICROSECOND, history.runs) == slot:
+        if slot is not None and slot <= now and timing.next_after(slot - MICROSECOND, history.slots_run) == slot:
             since = slot - MICROSECOND
-        history = msgspec.structs.replace(history, next_slot=timing.next_after(since, history.runs))
+        history = msgspec.structs.replace(history, next_slot=timing.next_after(since, history.slots_run))
     return Schedule(definition, history)
 
 
@@ -135,7 +144,7 @@ def resume(schedule: Schedule, now: datetime) -> Schedule:
     """
     history = msgspec.structs.replace(schedule.history, paused=False, note="", error="")
     if schedule.history.paused:
-        following = schedule.definition.timing.next_after(now, history.runs)
+        following = schedule.definition.timing.next_after(now, history.slots_run)
         history = msgspec.structs.replace(history, next_slot=following)
     return Schedule(schedule.definition, history)
 

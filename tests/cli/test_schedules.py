@@ -42,16 +42,23 @@ def greet(shell: Shell, name: str = "Ada") -> Job[Any]:
     return shell.app.job("greet", name)
 
 
-def put(shell: Shell, name: str, when: object, history: dict[str, Any] | None = None, **policies: Any) -> None:
+def put(
+    shell: Shell,
+    name: str,
+    when: object,
+    history: dict[str, Any] | None = None,
+    definition: dict[str, Any] | None = None,
+    **policies: Any,
+) -> None:
     """Put a schedule, and what has come of it."""
     shell.app.sync.schedules.put(name, greet(shell), when, **policies)
-    if history is None:
+    if history is None and definition is None:
         return
     part = schedules_of(shell.app.sync.broker())
     [row] = part.find_schedules([name])
     assert row is not None
     schedule = read_schedule(row.body)
-    schedule = Schedule(schedule.definition, replace(schedule.history, **history))
+    schedule = Schedule(replace(schedule.definition, **definition or {}), replace(schedule.history, **history or {}))
     assert part.fire(ScheduleChange(name, row.version, schedule.look_at(name), schedule.to_body())) is not None
 
 
@@ -172,6 +179,7 @@ def test_json_has_all_of_it_and_moments_in_utc(shell: Shell) -> None:
         "skipped": 0,
         "last_job": None,
         "declared": False,
+        "home": "",
         "state": "late",
         "last_state": None,
         "next_slot": "2020-03-01T02:00:00+00:00",
@@ -423,18 +431,23 @@ def test_what_stands_in_no_code_any_more_is_pruned(shell: Shell) -> None:
     shell.write("tasks_here.py", module + DECLARING + 'app.schedule("gone", greet.job("Ada"), every(hours=100))\n')
     worker = shell.worker("--json")
     put(shell, "by_hand", every(hours=100))
+    put(shell, "theirs", every(hours=100), definition={"declared": True, "home": "billing"})
+    assert "the code of an app (billing), whose workers put it" in shell("schedules", "show", "theirs").out
+    assert data(shell("schedules", "show", "kept", "--json"))["home"] == "tasks_here"
     shell.write("tasks_here.py", module + DECLARING)
     assert shell("schedules", "remove", "--prune").error_lines == [
         "error: --prune compares with the code of an app, and none is named",
         "  nursery-tasks schedules remove --prune --app module:app",
     ]
+    others = "other apps than tasks_here have declared theirs: to delete one, name it"
     asked = shell("schedules", "remove", "--prune", "--app", "tasks_here:app")
-    assert asked.error_lines[0] == "error: this deletes 1 schedule, gone"
+    assert asked.error_lines[:2] == [others, "error: this deletes 1 schedule, gone"]
     pruned = shell("schedules", "remove", "--prune", "--app", "tasks_here:app", "--yes")
-    assert (pruned.code, pruned.out, pruned.err) == (0, "gone removed\n", "")
+    assert (pruned.code, pruned.out, pruned.error_lines) == (0, "gone removed\n", [others])
     again = shell("schedules", "remove", "--prune", "--app", "tasks_here:app", "--yes")
-    assert again.err == "nothing to remove: each schedule that came from code stands in that of this app\n"
-    assert [each["name"] for each in data(shell("schedules", "--json"))] == ["by_hand", "kept"]
+    nothing = "nothing to remove: each schedule that came from the code of this app still stands there"
+    assert again.error_lines == [others, nothing]
+    assert [each["name"] for each in data(shell("schedules", "--json"))] == ["by_hand", "kept", "theirs"]
     removed = shell("schedules", "remove", "kept", "--yes")
     assert removed.err == "kept came from an app's code: while it stands there, the next worker that starts puts it again\n"
     assert worker.process.poll() is None

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from nursery_tasks import any_of, at, cron, every
 from nursery_tasks.model.delivery import Stored, Submission
 from nursery_tasks.model.states import JobState
-from nursery_tasks.scheduling.deciding import AT_ONCE, Step, decide
+from nursery_tasks.scheduling.deciding import AT_ONCE, KNOWN, Step, decide
 from nursery_tasks.scheduling.policies import policies
 from nursery_tasks.scheduling.schedule import (
     WATCH_SECONDS,
@@ -173,6 +173,30 @@ def test_a_run_that_failed_pauses_the_schedule(state: JobState) -> None:
     assert step.slots == ()
     assert (step.history.paused, step.history.note) == (True, f"the run {job_id} is {state}")
     assert after(schedule, step).look_at("beat") is None
+
+
+def test_the_oldest_of_many_runs_is_watched_and_when_there_are_too_many_nothing_more_is_run() -> None:
+    schedule = schedule_of(pause_on_failure=True)
+    for number in range(1, KNOWN + 1):
+        running = unfinished(*schedule.history.unfinished)
+        schedule = after(schedule, decided(schedule, seconds(number), outcomes=running))
+    running = unfinished(*schedule.history.unfinished)
+    assert len(running) == KNOWN
+    oldest = run_id("beat", seconds(1))
+    failed = decided(schedule, seconds(KNOWN + 1), outcomes={**running, oldest: Stored(JobState.FAILED, b"")})
+    assert failed.history.note == f"the run {oldest} is failed"
+    full = decided(schedule, seconds(KNOWN + 1), outcomes=running)
+    assert (full.slots, full.history.paused, full.history.note) == ((), True, "1,000 runs have not ended, too many to watch")
+    assert full.history.unfinished == tuple(running)
+
+
+def test_runs_by_hand_are_none_of_those_that_a_limit_allows() -> None:
+    schedule = schedule_of(limit=2)
+    by_hand = Schedule(schedule.definition, replace(schedule.history, runs=5, by_hand=5))
+    first = decided(by_hand, seconds(1))
+    assert (first.slots, first.history.runs, first.history.next_slot) == ((seconds(1),), 6, seconds(2))
+    last = decided(after(by_hand, first), seconds(2))
+    assert (last.slots, last.history.runs, last.history.next_slot) == ((seconds(2),), 7, None)
 
 
 @pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.CANCELLED, JobState.EXPIRED])

@@ -181,8 +181,12 @@ def test_pause_resume_run_now_next_backfill_and_remove() -> None:
             assert await app.schedules.next("nightly") == []
             await anyio.sleep(10 * DAY)
             assert await (await app.schedules.run_now("nightly")).result() == "all"
+            by_hand = await app.schedules.get("nightly")
+            assert by_hand is not None
+            assert by_hand.runs == 4
             resumed = await app.schedules.resume("nightly")
             assert resumed.next_slot == BEGIN + timedelta(days=13, hours=2)
+            assert len(await app.schedules.next("nightly", 200)) == 100 - 3
             await anyio.sleep(1 * DAY)
             days = [BEGIN + timedelta(days=day, hours=2) for day in range(14)]
             assert slots == [*days[:3], None, days[13]]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _PLAIN = (
     "name", "task", "queue", "args", "kwargs", "spec", "words", "note", "error", "overlap", "catch_up", "pause_on_failure",
-    "runs", "skipped", "last_job", "declared",
+    "runs", "skipped", "last_job", "declared", "home",
 )  # fmt: skip
 
 
@@ -75,7 +75,8 @@ def facts_of(info: ScheduleInfo, now: datetime) -> list[tuple[str, str]]:
     ]
     if info.pause_on_failure:
         facts.append(("on failure", "paused"))
-    facts.append(("stands in", "the code of an app, whose workers put it" if info.declared else "the broker only"))
+    code = f"the code of an app ({info.home})" if info.home else "the code of an app"
+    facts.append(("stands in", f"{code}, whose workers put it" if info.declared else "the broker only"))
     return [(name, value) for name, value in facts if value]
 
 

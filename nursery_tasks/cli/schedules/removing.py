@@ -29,8 +29,8 @@ def remove(
 ) -> int:
     """Delete schedules; their jobs go on. One that stands in an app's code comes back when a worker of it starts.
 
-    With --prune: what is stored as declared, and does not stand in the code of --app. Where several apps share a broker, give
-    names instead: what one of them declares does not stand in the code of another.
+    With --prune: what workers of --app have put, and does not stand in its code any more. An app is known by the module in
+    which it is made; what other apps on the broker declare stays.
     """
     if bool(names) == prune:
         raise Trouble("it wants either names, or --prune", "see nursery-tasks schedules list", code=USAGE)
@@ -53,7 +53,11 @@ async def _choose(app: App, names: list[str]) -> list[str]:
                 raise await unknown(app, name)
     if names:
         return list(dict.fromkeys(names))
-    return [name for name, info in stored.items() if info.declared and name not in app.declared_schedules]
+    left = [name for name, info in stored.items() if info.declared and name not in app.declared_schedules]
+    foreign = [name for name in left if stored[name].home != app.home]
+    if foreign:
+        note(f"other apps than {app.home or 'this one'} have declared {', '.join(foreign)}: to delete one, name it")
+    return [name for name in left if name not in foreign]
 
 
 async def _remove(app: App, names: list[str], as_json: bool) -> int:
@@ -68,5 +72,5 @@ async def _remove(app: App, names: list[str], as_json: bool) -> int:
         if name in declared and (not app.registry.tasks or name in app.declared_schedules):
             note(f"{name} came from an app's code: while it stands there, the next worker that starts puts it again")
     if not removed:
-        note("nothing to remove: each schedule that came from code stands in that of this app")
+        note("nothing to remove: each schedule that came from the code of this app still stands there")
     return OK
