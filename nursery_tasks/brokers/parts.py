@@ -241,6 +241,10 @@ class Schedules(Protocol):
         """
         ...
 
+    def change_schedules(self, changes: Sequence[ScheduleChange]) -> list[bool]:
+        """Make changes without jobs, each as `fire` makes it and whatever becomes of the others. False: it was not made."""
+        ...
+
 
 @runtime_checkable
 class Facts(Protocol):

@@ -46,18 +46,11 @@ class Firing:
 
         What the broker refuses is left out, with a line in the log: the others go on.
         """
-        schedules, wanted = schedules_of(self._gateway.broker), dict(definitions)
+        schedules, wanted = schedules_of(self._gateway.broker), list(definitions)
         while wanted:
-            rows = await self._gateway.call(schedules.find_schedules, list(wanted))
-            for (name, definition), row in zip(list(wanted.items()), rows, strict=True):
-                try:
-                    if not await self._put(name, definition, row, now):
-                        continue
-                except BrokerError as error:
-                    if not error.refused:
-                        raise
-                    _log.error("schedule %s cannot be put: %s", name, error)
-                del wanted[name]
+            rows = await self._gateway.call(schedules.find_schedules, wanted)
+            changes = [self._change_to(name, definitions[name], row, now) for name, row in zip(wanted, rows, strict=True)]
+            wanted = await self._change_all([change for change in changes if change is not None])
 
     async def handle(self, row: ScheduleRow, now: datetime, here_since: datetime) -> bool:
         """Do what is due about one schedule. False: nothing for now, it is left to others.
@@ -91,20 +84,35 @@ class Firing:
             self._tell(row.name, schedule, step)
         return True
 
-    async def _put(self, name: str, definition: Definition, row: ScheduleRow | None, now: datetime) -> bool:
-        """Put one schedule, where it is not there as it should be. False: somebody has changed it meanwhile."""
+    def _change_to(self, name: str, definition: Definition, row: ScheduleRow | None, now: datetime) -> ScheduleChange | None:
+        """Make the change by which a schedule is there as it should be. None: it is."""
         if row is None:
             new = begin(definition, now)
-            return await self._fire(name, 0, new, new.next_look(name, now))
+            return ScheduleChange(name, 0, new.next_look(name, now), new.to_body())
         schedule = self._read(row)
         if schedule is None:  # of a newer version, whose workers look after it
-            return True
+            return None
         due = schedule.look_at(name)
         is_put_off = due is not None and (row.look_at is None or row.look_at > due)
         if schedule.definition == definition and not schedule.history.error and not is_put_off:
-            return True
+            return None
         new = redefine(schedule, definition, now)
-        return await self._fire(name, row.version, new, new.next_look(name, now))
+        return ScheduleChange(name, row.version, new.next_look(name, now), new.to_body())
+
+    async def _change_all(self, changes: Sequence[ScheduleChange]) -> list[str]:
+        """Change schedules in one call. Returns the names of those that somebody else has changed meanwhile."""
+        if not changes:
+            return []
+        try:
+            done = await self._gateway.call(schedules_of(self._gateway.broker).change_schedules, changes)
+        except BrokerError as error:
+            if not error.refused:
+                raise
+            if len(changes) > 1:  # the one that is refused must hold up no other
+                return [name for change in changes for name in await self._change_all([change])]
+            _log.error("schedule %s cannot be put: %s", changes[0].name, error)
+            return []
+        return [change.name for change, made in zip(changes, done, strict=True) if not made]
 
     def _read(self, row: ScheduleRow) -> Schedule | None:
         try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
+from itertools import islice
 from typing import Final
 
 from anyio import CapacityLimiter, Event, create_task_group, current_time, move_on_after
@@ -28,6 +29,7 @@ from .backoff import Outage
 from .firing import Firing
 from .services import BEAT_SECONDS
 
+PUT_AT_ONCE: Final = 200  # declared schedules in one call, before the next look at what is due
 LOOKS: Final = 200  # schedules in one look, beside those that were left to others: they stay the most overdue of all
 AT_ONCE: Final = 6  # calls to the broker for different schedules, side by side; a file syncs once for all of them
 LEFT_SECONDS: Final = 0.5  # before another look at what is left to others
@@ -60,6 +62,7 @@ class Ticker:
         self._firing = Firing(gateway, registry, now)
         self.outage = Outage("run schedules", fraction)
         self._here_since: datetime | None = None
+        self._to_put: dict[str, Definition] = {}
         self._next_at = math.inf
         self._left = 0  # schedules of the last look that were left to others
         self._wake = Event()
@@ -79,10 +82,13 @@ class Ticker:
         """Run what is due until cancelled. Nothing is done where the broker has no schedules."""
         if self._gateway.broker.schedules is None:
             return
-        await self._insist(self._put_declared)
+        await self._insist(self._begin)
         while True:
             self._wake = Event()
+            await self._insist(self._put_declared)
             await self._insist(self._tick)
+            if self._to_put:
+                continue
             with move_on_after(max(0.0, self._next_at - current_time())):
                 await self._wake.wait()
 
@@ -96,11 +102,18 @@ class Ticker:
                 self.outage.over()
                 return
 
-    async def _put_declared(self) -> None:
+    async def _begin(self) -> None:
         look = await self._gateway.call(schedules_of(self._gateway.broker).look_at_schedules, 0)
-        if self._here_since is None:
-            self._here_since = _LONG_AGO if await self._is_anybody_there(look.now) else of_epoch(look.now)
-        await self._firing.put(self._declared(), of_epoch(look.now))
+        self._here_since = _LONG_AGO if await self._is_anybody_there(look.now) else of_epoch(look.now)
+        self._to_put = dict(self._declared())
+
+    async def _put_declared(self) -> None:
+        """Put some of the schedules that the app declares; however many these are, what is due does not wait for all."""
+        some = dict(islice(self._to_put.items(), PUT_AT_ONCE))
+        if some:
+            look = await self._gateway.call(schedules_of(self._gateway.broker).look_at_schedules, 0)
+            await self._firing.put(some, of_epoch(look.now))
+            self._to_put = {name: each for name, each in self._to_put.items() if name not in some}
 
     async def _is_anybody_there(self, now: float) -> bool:
         """Look for other workers: what is due is not missed while one of them may be about to run it."""

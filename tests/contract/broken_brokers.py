@@ -1453,6 +1453,23 @@ class KnownIdsStopTheChange(MemorySchedules):
 
 
 @mutant
+class OneStaleChangeStopsAll(MemorySchedules):
+    def change_schedules(self, changes: Sequence[ScheduleChange]) -> list[bool]:
+        rows = self.find_schedules([change.name for change in changes])
+        fresh = [change.version == (0 if row is None else row.version) for change, row in zip(changes, rows, strict=True)]
+        return super().change_schedules(changes) if all(fresh) else [False] * len(changes)
+
+
+@mutant
+class ManyChangesAreNotCompared(MemorySchedules):
+    def change_schedules(self, changes: Sequence[ScheduleChange]) -> list[bool]:
+        rows = [self.find_schedules([change.name])[0] for change in changes]
+        versions = [0 if row is None else row.version for row in rows]
+        current = [msgspec.structs.replace(one, version=each) for one, each in zip(changes, versions, strict=True)]
+        return super().change_schedules(current)
+
+
+@mutant
 class VersionsAreComparedTooEarly(MemorySchedules):
     """Look, let others look, and only then change."""
 

@@ -123,11 +123,11 @@ async def test_one_whose_jobs_the_broker_refuses_is_broken_and_the_others_go_on(
 async def test_a_declared_one_that_the_broker_refuses_holds_up_no_other(memory_app: App, faulty: FaultyBroker) -> None:
     beats = Beats(memory_app)
 
-    def refuse(args: tuple[ScheduleChange, ...]) -> None:
-        if args[0].name == "refused":
+    def refuse(args: tuple[list[ScheduleChange], ...]) -> None:
+        if "refused" in [change.name for change in args[0]]:
             raise BrokerRefused("a broker", "it is too large")
 
-    faulty.before("fire", refuse)
+    faulty.before("change_schedules", refuse)
     memory_app.schedule("refused", beats.task.job(), every(OFTEN))
     memory_app.schedule("beat", beats.task.job(), every(OFTEN))
     async with working(memory_app):

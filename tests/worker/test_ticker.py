@@ -16,6 +16,7 @@ from nursery_tasks.errors import InvalidOptions, NotSupported, UnknownSchedule
 from nursery_tasks.model.schedule import ScheduleChange
 from nursery_tasks.scheduling.deciding import KNOWN
 from nursery_tasks.testing import FaultyBroker
+from nursery_tasks.worker.ticker import PUT_AT_ONCE
 
 OFTEN = timedelta(milliseconds=100)
 
@@ -63,6 +64,27 @@ async def test_each_slot_of_a_declared_schedule_runs_once(app: App) -> None:
     assert info is not None
     assert (info.state, info.declared, info.runs >= 5) == (ScheduleState.ACTIVE, True, True)
     assert info.last_job == f"beat@{info.last_slot.isoformat().removesuffix('+00:00')}Z" if info.last_slot else False
+
+
+async def test_thousands_are_put_in_few_calls_and_what_is_due_does_not_wait_for_all(
+    memory_app: App, faulty: FaultyBroker
+) -> None:
+    runs, calls, put_when_first_run = Runs(memory_app, "b"), list[int](), list[int]()
+    faulty.before("change_schedules", lambda args: calls.append(len(args[0])))
+    faulty.before("fire", lambda args: put_when_first_run.append(sum(calls)))
+    moment = datetime.now(UTC) + timedelta(milliseconds=50)
+    async with memory_app:
+        await memory_app.schedules.put("b", runs.task.job(), at(moment))
+    await until(lambda: datetime.now(UTC) > moment)
+    put_when_first_run.clear()
+    for number in range(1_000):
+        memory_app.schedule(f"many-{number}", runs.task.job(), cron("0 2 29 2 *"))
+    async with working(memory_app):
+        await until(lambda: sum(calls) == 1_000)
+        await runs.wait(1)
+        assert len(await memory_app.schedules.list()) == 1_001
+    assert max(calls) == PUT_AT_ONCE
+    assert put_when_first_run == [PUT_AT_ONCE]
 
 
 async def test_a_decorator_declares_one_and_a_def_sees_its_slot(app: App) -> None:

@@ -158,3 +158,7 @@ class MemorySchedules:
                 return None
             answers = self._machine.submit(change.jobs, call.now, call.hints)
         return receipts_of(answers)
+
+    def change_schedules(self, changes: Sequence[ScheduleChange]) -> list[bool]:
+        with AtomicCall(self._calls) as call:
+            return [self._schedules.change(change, call.hints) for change in changes]

@@ -43,7 +43,15 @@ class RedisSchedules:
         return ScheduleLook(float(now), to_schedules(fields), to_seconds(next_seconds))
 
     def fire(self, change: ScheduleChange) -> list[Receipt] | None:
-        look_at = "" if change.look_at is None else repr(change.look_at)
-        body = (0, b"") if change.body is None else (1, change.body)
-        answers = self._run("fire", change.name, change.version, look_at, *body, *pack_jobs(change.jobs))
+        answers = self._run("fire", *_pack(change), *pack_jobs(change.jobs))
         return None if answers is None else to_receipts(change.jobs, answers)
+
+    def change_schedules(self, changes: Sequence[ScheduleChange]) -> list[bool]:
+        self._link.check_usable()
+        packed = [value for change in changes for value in _pack(change)]
+        return [bool(done) for done in self._run("reschedule", *packed)] if packed else []
+
+
+def _pack(change: ScheduleChange) -> tuple[str, int, str, int, bytes]:
+    look_at = "" if change.look_at is None else repr(change.look_at)
+    return change.name, change.version, look_at, int(change.body is not None), change.body or b""

@@ -73,6 +73,15 @@ class SqliteSchedules:
         self._after_write(1 + len(change.jobs))
         return None if answers is None else receipts_of(answers)
 
+    def change_schedules(self, changes: Sequence[ScheduleChange]) -> list[bool]:
+        check_room(self._database)
+        if not changes:
+            return []
+        answers, hints = self._database.write(lambda cursor, now: _change_all(cursor, changes), durable=True, essential=False)
+        self._audience.tell(hints)
+        self._after_write(len(changes))
+        return answers
+
 
 def _is_current(cursor: apsw.Cursor, change: ScheduleChange) -> bool:
     return (fetch_value(cursor, _VERSION, change.name) or 0) == change.version
@@ -88,6 +97,14 @@ def _fire(cursor: apsw.Cursor, now: float, change: ScheduleChange) -> tuple[list
         begin_again(cursor)
         return None, Hints()
     hints.add("schedule", change.name)
+    return answers, hints
+
+
+def _change_all(cursor: apsw.Cursor, changes: Sequence[ScheduleChange]) -> tuple[list[bool], Hints]:
+    answers, hints = [_change(cursor, change) for change in changes], Hints()
+    for change, done in zip(changes, answers, strict=True):
+        if done:
+            hints.add("schedule", change.name)
     return answers, hints
 
 

@@ -103,6 +103,34 @@ def schedules_are_listed_in_pages(harness: ContractHarness) -> None:
 
 
 @topic.check()
+def several_are_changed_at_once(harness: ContractHarness) -> None:
+    """Several changes in one call are made or not made each by itself, and their hints and looks are as those of one."""
+    broker = harness.open()
+    schedules = schedules_of(broker)
+    old, gone = put(broker, "old", 5.0), put(broker, "gone", 5.0)
+    ear = Ear(harness, broker, "schedule")
+    changes = [
+        ScheduleChange("stale", 7, 5.0, b"never"),
+        ScheduleChange("new", 0, 7.0, b"one"),
+        ScheduleChange("gone", gone),
+        ScheduleChange("old", old, None, b"two"),
+        ScheduleChange("new", 0, 5.0, b"too late"),
+    ]
+    expect_equal(schedules.change_schedules(changes), [False, True, True, True, False], "which of the changes were made")
+    for name in ("new", "gone", "old"):
+        ear.wait_for("schedule", name, "a change among others")
+    ear.listener.close()
+    rows = schedules.list_schedules(10)
+    found = [(row.name, row.look_at, row.body) for row in rows]
+    expect_equal(found, [("new", 7.0, b"one"), ("old", None, b"two")], "the schedules")
+    expect(rows[1].version not in (old, gone) and rows[0].version != rows[1].version, f"the versions are old ones: {rows}")
+    expect_equal(schedules.change_schedules([]), [], "the answer to no changes")
+    many = [ScheduleChange(f"many-{number:03}", 0, 5.0, b"body") for number in range(200)]
+    expect_equal(schedules.change_schedules(many), [True] * 200, "which of 200 changes were made")
+    expect_equal(len(schedules.list_schedules(1_000)), 202, "how many schedules there are")
+
+
+@topic.check()
 def names_and_bodies_are_free(harness: ContractHarness) -> None:
     """Names of up to 150 characters of any kind, and bodies of any bytes up to the greatest, are kept, changed and removed."""
     broker = harness.open()

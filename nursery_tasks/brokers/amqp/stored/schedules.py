@@ -33,6 +33,9 @@ class StoredSchedules:
         receipts = store.fire(change)
         return None if receipts is None else self._work.publish_new(change.jobs, receipts)
 
+    def change_schedules(self, changes: Sequence[ScheduleChange]) -> list[bool]:
+        return self._store.change_schedules(changes)
+
     @property
     def _store(self) -> Schedules:
         self._transport.check_usable()
