@@ -175,9 +175,8 @@ class Lines:
         if self.tally.tasks:
             self._write(f"\n{format_summary(self.tally)}")
         total = sum(self.tally.total()[kind] for kind in ENDS)
-        back = interrupted - unstored.interrupted
-        given_back = f"; {plural(back, 'job')} given back to the queue" if back else ""
-        more = given_back + format_unstored(len(unstored.ended), len(unstored.given_back))
+        more = format_interrupted(interrupted - unstored.interrupted, self.tally.lost)
+        more += format_unstored(len(unstored.ended), len(unstored.given_back))
         self._write(f"stopped after {duration(seconds)}: {plural(total, 'job')} ended here{more}\n")
 
     def _note(self, text: str) -> None:
@@ -240,6 +239,13 @@ class JsonLines:
             )
             + "\n"
         )
+
+
+def format_interrupted(interrupted: int, lost: int) -> str:
+    """Say what became of jobs that were interrupted, as the end of a sentence; nothing when there are none."""
+    back = max(0, interrupted - lost)
+    text = f"; {plural(back, 'job')} given back to the queue" if back else ""
+    return f"{text}; {plural(lost, 'job')} cut short and dead, as delivered at most once" if lost else text
 
 
 def format_unstored(ended: int, given_back: int) -> str:

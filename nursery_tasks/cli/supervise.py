@@ -23,7 +23,7 @@ from .. import __version__
 from ..observability.logging import duration
 from ..shown import visible_json
 from ..supervisor import Invitation, Member, Output, Supervisor
-from .display import Facts, format_summary, format_unstored
+from .display import Facts, format_interrupted, format_summary, format_unstored
 from .leaving import SIGNALS, leave_at_once
 from .output import clock_time, format_facts, has_colour, note, plural, visible
 from .serve import CLEAN_UP_SECONDS, NEXT_SIGNAL_SECONDS, STORE_SECONDS
@@ -106,9 +106,8 @@ class LinesBoard:
         if self.tally.tasks:
             self._write(f"\n{format_summary(self.tally)}")
         total = sum(self.tally.total()[kind] for kind in ENDS)
-        back = max(0, supervisor.interrupted - supervisor.not_given_back)
-        given_back = f"; {plural(back, 'job')} given back to the queue" if back else ""
-        more = given_back + format_unstored(supervisor.not_stored, supervisor.not_given_back)
+        more = format_interrupted(supervisor.interrupted - supervisor.not_given_back, self.tally.lost)
+        more += format_unstored(supervisor.not_stored, supervisor.not_given_back)
         self._write(f"stopped after {duration(seconds)}: {plural(total, 'job')} ended here{more}\n")
 
     def _facts(self, facts: Facts) -> Facts:

@@ -7,16 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ..events import EventKind, JobEvent
+from ..model.reasons import WORKER_STOPS, once_over
 
+_LOST: Final = once_over(WORKER_STOPS)
 _GOES_ON: Final = (EventKind.QUEUED, EventKind.PROGRESS)  # neither begins an attempt nor ends one
 ENDS: Final = (EventKind.SUCCEEDED, EventKind.FAILED, EventKind.CANCELLED, EventKind.EXPIRED, EventKind.DEAD)
 
 
 @dataclass(slots=True)
 class TaskTally:
-    """The counts of one task; durations are of attempts that ended here."""
+    """The counts of one task; durations are of attempts that ended here. *lost*: dead, as the worker stopped in the middle."""
 
     counts: Counter[EventKind] = field(default_factory=Counter[EventKind])
+    lost: int = 0
     timed: int = 0
     seconds: float = 0.0
     longest: float = 0.0
@@ -41,6 +44,8 @@ class Tally:
             tally = self.tasks[event.task] = TaskTally()
         kind, seconds = event.kind, event.seconds
         tally.counts[kind] += 1
+        if kind is EventKind.DEAD:
+            tally.lost += event.detail == _LOST
         if kind is EventKind.STARTED:
             self.running[event.job_id] = event.task
         elif kind not in _GOES_ON:
@@ -55,18 +60,24 @@ class Tally:
         """Add the counts of all tasks."""
         return sum((tally.counts for tally in self.tasks.values()), Counter[EventKind]())
 
+    @property
+    def lost(self) -> int:
+        """How many jobs are dead because they are delivered at most once, and the worker has stopped in the middle of them."""
+        return sum(task.lost for task in self.tasks.values())
+
     def parts(self) -> dict[str, Any]:
         """Return the counts for another tally."""
         return {
-            name: [{str(kind): count for kind, count in task.counts.items()}, task.timed, task.seconds, task.longest]
+            name: [{str(kind): count for kind, count in task.counts.items()}, task.timed, task.seconds, task.longest, task.lost]
             for name, task in self.tasks.items()
         }
 
     def add_parts(self, parts: dict[str, Any]) -> None:
         """Add what `parts()` of another tally gave."""
-        for name, (counts, timed, seconds, longest) in parts.items():
+        for name, (counts, timed, seconds, longest, lost) in parts.items():
             task = self.tasks.setdefault(name, TaskTally())
             task.counts.update({EventKind(kind): count for kind, count in counts.items()})
+            task.lost += lost
             task.timed += timed
             task.seconds += seconds
             task.longest = max(task.longest, longest)

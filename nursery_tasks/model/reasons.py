@@ -14,6 +14,7 @@ from .states import JobState
 
 NOT_STARTED_IN_TIME: Final = "no worker started it in time"
 DEADLINE_OVER: Final = "the deadline of its caller is over"
+WORKER_STOPS: Final = "the worker stops"
 OWNER_GONE: Final = "its owner is gone"  # an owner's lease ran out, or was let go
 OWNER_ENDED: Final = "the job that awaited it has ended"  # or has lost its lease, or was given back
 

@@ -12,13 +12,14 @@ from anyio import current_time, get_cancelled_exc_class
 from ..current import BatchedJob, CurrentJob
 from ..events import EventKind
 from ..model.failure import Failure
+from ..model.reasons import WORKER_STOPS
 from ..model.states import JobState
 from .attempt import Attempts, NativeCancels
 from .attempt_context import LocalContext
 from .batch import InFlightBatch
 from .batch_ending import ends_of
 from .collecting import Collecting
-from .ending import WORKER_STOPS, AttemptEnd, Bury, Fail, Release, decide_ending
+from .ending import AttemptEnd, Bury, Fail, Release, decide_ending
 from .executors import Execute, Executors
 from .hand_over import HandOver
 from .in_flight import InFlightJob

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from anyio import CancelScope, Event, current_time
 
-from .ending import WORKER_STOPS
+from ..model.reasons import WORKER_STOPS
 
 
 class Drain:

@@ -22,11 +22,9 @@ import msgspec
 from ..errors import JobTimedOut
 from ..model.again import decide_retry
 from ..model.outcome import GIVEN_BACK, LEASE_LOST, TIMED_OUT
-from ..model.reasons import DEADLINE_OVER
+from ..model.reasons import DEADLINE_OVER, WORKER_STOPS
 from ..model.reject import reject_reason
 from ..model.retry import Retry, RetryRule, told_by
-
-WORKER_STOPS: Final = "the worker stops"
 
 
 class AttemptEnd(msgspec.Struct, frozen=True):  # made for every job: a frozen dataclass takes several times as long

@@ -15,6 +15,7 @@ from ..events import EventKind, Events
 from ..loop.direct import loop_clock
 from ..model.failure import Failure
 from ..model.options import KINDS
+from ..model.reasons import WORKER_STOPS
 from ..model.states import JobState
 from ..registry import HERE, Registry
 from .attempt import Attempts, NativeCancels
@@ -22,7 +23,7 @@ from .attempt_context import LocalContext
 from .batch import InFlightBatch
 from .batches import BatchRunner
 from .collecting import Collecting
-from .ending import SUCCEED, WORKER_STOPS, Bury, Fail, Release, decide_ending
+from .ending import SUCCEED, Bury, Fail, Release, decide_ending
 from .executors import Execute, Executors
 from .hand_over import HandOver
 from .in_flight import InFlightJob

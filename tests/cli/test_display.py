@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
-from nursery_tasks.cli.display import DENSE_PER_SECOND, JsonLines, Lines
+from nursery_tasks.cli.display import DENSE_PER_SECOND, JsonLines, Lines, format_interrupted
 from nursery_tasks.cli.output import format_facts, format_table
 from nursery_tasks.cli.run import parse_queues
+from nursery_tasks.cli.tally import Tally
 from nursery_tasks.cli.trouble import Trouble, as_trouble
 from nursery_tasks.errors import BrokerUnavailable, InvalidOptions
 from nursery_tasks.events import EventKind, JobEvent
+from nursery_tasks.model.reasons import WORKER_STOPS, once_over
 from nursery_tasks.observability.logging import duration, in_words, log_events, to_json, write_json_lines
 from nursery_tasks.worker import Unstored
 
@@ -94,6 +96,20 @@ def test_the_summary_has_a_row_per_task_and_only_the_columns_that_say_something(
         "late           -        1     -        -",
         "stopped after 1 min 01 s: 3 jobs ended here; 2 jobs given back to the queue",
     ]
+
+
+def test_what_was_cut_short_and_is_delivered_at_most_once_was_not_given_back() -> None:
+    out = io.StringIO()
+    lines = Lines(out, ["pay"])
+    lines.on_event(event(EventKind.DEAD, task="pay", detail=once_over(WORKER_STOPS)))
+    lines.on_event(event(EventKind.DEAD, task="pay", detail="its worker died 3 times"))
+    lines.ended(3, 2, Unstored(), 1.0)
+    dead = "1 job cut short and dead, as delivered at most once"
+    assert out.getvalue().splitlines()[-1] == f"stopped after 1 s: 2 jobs ended here; 1 job given back to the queue; {dead}"
+    crew = Tally()
+    crew.add_parts(lines.tally.parts())
+    assert crew.lost == 1
+    assert format_interrupted(1, crew.lost) == f"; {dead}"
 
 
 def test_json_lines_are_one_object_each() -> None:

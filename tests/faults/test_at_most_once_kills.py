@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from nursery_tasks import JobState
-from nursery_tasks.model.reasons import LOST_OR_GIVEN_BACK, once_over
-from nursery_tasks.worker.ending import WORKER_STOPS
+from nursery_tasks.model.reasons import LOST_OR_GIVEN_BACK, WORKER_STOPS, once_over
 
 from .test_kill import DEADLINE, until
 from .test_limits import Crew, crew_on
@@ -113,3 +112,5 @@ def test_what_was_lost_with_a_lone_worker_is_dead_after_its_lease_and_the_rest_r
     stopped.send_signal(signal.SIGINT)  # the second one cancels what runs
     outcome = cut.outcome(timeout=DEADLINE)
     assert (outcome.state, outcome.reason) == (JobState.DEAD, once_over(WORKER_STOPS))
+    assert stopped.stdout is not None
+    assert "; 1 job cut short and dead, as delivered at most once\n" in stopped.stdout.read()

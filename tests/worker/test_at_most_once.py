@@ -16,9 +16,8 @@ from nursery_tasks.errors import InvalidOptions, JobDead, NotSupported
 from nursery_tasks.events import EventKind
 from nursery_tasks.model.delivery import Started
 from nursery_tasks.model.outcome import LEASE_LOST
-from nursery_tasks.model.reasons import LOST_OR_GIVEN_BACK, once_over
+from nursery_tasks.model.reasons import LOST_OR_GIVEN_BACK, WORKER_STOPS, once_over
 from nursery_tasks.testing import FaultyBroker
-from nursery_tasks.worker.ending import WORKER_STOPS
 
 
 async def reason_of(handle: JobHandle[Any]) -> str | None:
