@@ -81,7 +81,7 @@ class BatchedJob(msgspec.Struct, frozen=True):
     """One of the jobs for which the function of a batch task was called.
 
     Attributes:
-        id, attempt, parent, tags, headers: As in `CurrentJob`.
+        id, attempt, parent, tags, headers, slot: As in `CurrentJob`.
     """
 
     id: str
@@ -89,6 +89,7 @@ class BatchedJob(msgspec.Struct, frozen=True):
     parent: str | None = None
     tags: tuple[str, ...] = ()
     headers: dict[str, str] = {}
+    slot: datetime | None = None
 
 
 class CurrentJob(msgspec.Struct, frozen=True, kw_only=True):  # made for every job: a frozen dataclass takes ten times as long

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
 from .. import Task
+from ..model.options import AT_MOST_ONCE
 from ..model.retry import RetryRule
 from ..observability.logging import duration
 from .loading import load_app
@@ -33,15 +35,15 @@ def tasks(
             task.spec.options.queue,
             _timeout(task.spec.options.timeout_seconds, asked=task.spec.kind == "thread"),
             _retry(task.spec.options.retry),
-            ", ".join(map(repr, task.spec.options.keyed)) or "-",
+            ", ".join(_flow(task)) or "-",
             task.spec.doc,
         ]
         for task in found
     ]
     write_table(
-        ["task", "runs in", "queue", "timeout", "retry", "limits", "what it does"],
+        ["task", "runs in", "queue", "timeout", "retry", "flow", "what it does"],
         rows,
-        fold=["task", "limits", "what it does"],
+        fold=["task", "flow", "what it does"],
     )
     return OK
 
@@ -62,6 +64,9 @@ def _data(task: Task[Any, Any]) -> dict[str, Any]:
         "retry": None if rule is None else {"attempts": rule.attempts, "on": rule.on, "never": rule.never},
         "priority": spec.options.priority,
         "limits": [repr(limit) for limit in spec.options.limits],
+        "ordering_key": None if spec.options.ordering_key is None else repr(spec.options.ordering_key),
+        "delivery": str(spec.options.delivery),
+        "batch": None if spec.batch is None else {"size": spec.batch.size, "wait": spec.batch.wait_seconds},
         "debounce": None if spec.options.debounce is None else repr(spec.options.debounce),
         "throttle": None if spec.options.throttle is None else repr(spec.options.throttle),
     }
@@ -69,6 +74,16 @@ def _data(task: Task[Any, Any]) -> dict[str, Any]:
 
 def _parameter(parameter: inspect.Parameter) -> dict[str, Any]:
     return {"name": parameter.name, "text": str(parameter), "required": parameter.default is parameter.empty}
+
+
+def _flow(task: Task[Any, Any]) -> Iterator[str]:
+    """Say what else decides when its jobs run, and how many of them are one call."""
+    spec = task.spec
+    if spec.batch is not None:
+        yield f"Batch({spec.batch.size:,}, wait={spec.batch.wait_seconds:g})"
+    yield from map(repr, spec.options.keyed)
+    if spec.options.delivery == AT_MOST_ONCE:
+        yield "at most once"
 
 
 def _timeout(seconds: float | None, *, asked: bool) -> str:

@@ -170,6 +170,7 @@ class BatchRunner:
             parent=first.parent,
             tags=first.tags,
             headers=dict(first.headers),
+            slot=first.slot,
             state=self._state,
             batch=tuple(jobs),
             _report=lambda value: self._report_progress(batch, value),
@@ -235,4 +236,11 @@ def _shown(job: InFlightJob) -> BatchedJob:
     call = job.call
     assert call is not None  # its batch begins
     message = call.message
-    return BatchedJob(job.delivery.id, job.delivery.attempt, message.parent, message.tags or (), message.headers or {})
+    return BatchedJob(
+        job.delivery.id,
+        job.delivery.attempt,
+        message.parent,
+        message.tags or (),
+        message.headers or {},
+        message.slot,
+    )

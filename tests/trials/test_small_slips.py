@@ -28,6 +28,17 @@ async def index() -> None: ...
 async def mail(user: str) -> None: ...
 """
 
+FLOWING = """
+from nursery_tasks import App, Batch
+app = App("sqlite:///jobs.db")
+@app.task(batch=Batch(1000, wait=0.5))
+async def index(numbers: list[int]) -> None: ...
+@app.task(ordering_key="{user}")
+async def save(user: str) -> None: ...
+@app.task(delivery="at_most_once")
+async def pay() -> None: ...
+"""
+
 
 def test_call_with_an_app_knows_its_tasks(shell: Shell) -> None:
     ended = shell("call", "gret", "Ada", "--app", "tasks_here", "--no-wait")
@@ -50,6 +61,17 @@ def test_tasks_shows_what_belongs_together_in_time(shell: Shell) -> None:
         ("Debounce(2, most=9)", None),
         (None, "Throttle(60, key='{user}')"),
     ]
+
+
+def test_tasks_shows_batches_turns_and_what_starts_once(shell: Shell) -> None:
+    shell.write("flowing.py", FLOWING)
+    shown = shell("tasks", "--app", "flowing").out
+    for word in ("Batch(1,000, wait=0.5)", "OrderingKey('{user}')", "at most once"):
+        assert word in " ".join(shown.split())
+    listed = {task["name"]: task for task in json.loads(shell("tasks", "--app", "flowing", "--json").out)}
+    assert listed["index"]["batch"] == {"size": 1000, "wait": 0.5}
+    assert listed["save"]["ordering_key"] == "OrderingKey('{user}')"
+    assert [listed[name]["delivery"] for name in ("pay", "save")] == ["at_most_once", "at_least_once"]
 
 
 @pytest.mark.parametrize(

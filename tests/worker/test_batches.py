@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from anyio import CancelScope, create_task_group, current_time, fail_after
 from support import DEADLINE, Gate, History, depth, states, unchecked, until, until_state, working
 
-from nursery_tasks import App, Batch, JobState, Retry, check_cancelled, current_job
+from nursery_tasks import App, Batch, JobState, Retry, at, check_cancelled, current_job
 from nursery_tasks.errors import InvalidArguments, InvalidBatchResult, JobCancelled, JobTimedOut
 from nursery_tasks.events import EventKind
 from nursery_tasks.model.delivery import CancelAnswer
@@ -60,6 +61,25 @@ async def test_a_batch_that_does_not_get_full_begins_when_its_time_has_come(app:
         assert [await handle for handle in handles] == [0, 2, 4]
         assert await double.run(numbers=5) == 10
     assert calls == [[0, 1, 2], [5]]
+
+
+async def test_runs_of_schedules_see_their_slots(memory_app: App) -> None:
+    seen: list[tuple[str, datetime | None]] = []
+    first: list[datetime | None] = []
+
+    @memory_app.task(batch=Batch(3, wait=LONG))
+    async def note(numbers: list[int]) -> None:
+        seen.extend((job.id, job.slot) for job in current_job().batch)
+        first.append(current_job().slot)
+
+    moment = datetime.now(UTC) + timedelta(milliseconds=50)
+    async with working(memory_app):
+        for number in range(2):
+            await memory_app.schedules.put(f"run-{number}", note.job(number), at(moment))
+        by_hand = await note.job(2).enqueue()
+        await by_hand
+    assert {job_id.partition("@")[0]: slot for job_id, slot in seen} == {"run-0": moment, "run-1": moment, by_hand.id: None}
+    assert first == [dict(seen)[seen[0][0]]]
 
 
 @IN_THE_LAB
