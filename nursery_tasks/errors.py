@@ -12,7 +12,7 @@ import signal
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
-from .shown import redacted, shortened, without_passwords
+from .shown import command_line, redacted, shortened, without_passwords
 
 
 class NurseryTasksError(Exception):
@@ -383,7 +383,7 @@ class QueueFull(BrokerError):
         self.queue, self.max_length = queue, max_length
         super().__init__(
             f"queue {queue!r} is full: {max_length:,} jobs wait there, as many as its max_length allows; `await "
-            f"task.enqueue(...)` waits for room, more workers make some: `nursery-tasks run module:app --queues {queue}`"
+            f"task.enqueue(...)` waits for room, more workers make some: `{command_line('run module:app --queues', queue)}`"
         )
 
 
@@ -550,7 +550,7 @@ class WorkflowChanged(JobError):
             job_id,
             task,
             f"{task} ({job_id}) was run again, and {problem}; its function has changed, or depends on something that is no "
-            f"recorded call: put that into step(...), or bring the old code back and run `nursery-tasks retry {job_id}`",
+            f"recorded call: put that into step(...), or bring the old code back and run `{command_line('retry', job_id)}`",
         )
 
 
@@ -595,5 +595,5 @@ class JobDead(JobError):
         super().__init__(
             job_id,
             task,
-            f"{task} ({job_id}) is dead: {reason or 'no reason given'}; `nursery-tasks retry {job_id}` runs it again",
+            f"{task} ({job_id}) is dead: {reason or 'no reason given'}; `{command_line('retry', job_id)}` runs it again",
         )

@@ -1,4 +1,5 @@
-"""How text that came from elsewhere is shown to a person: URLs without their passwords, and nothing that a terminal obeys.
+"""How text that came from elsewhere is shown to a person: URLs without their passwords, nothing that a terminal obeys, and names
+in commands as a shell takes them.
 
 Two rules, and both err on the side of showing less. What may be a password is hidden also where the URL does not parse, which
 is when it is shown in an error. What a job, a message or a name says is plain text where a person reads it: no escape
@@ -8,6 +9,7 @@ sequence, no line of its own, no change of the reading direction.
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Final
 from urllib.parse import quote, unquote
 
@@ -29,6 +31,17 @@ _OBEYED: Final = (
 )
 _UNSEEN: Final = re.compile(f"[{_OBEYED}\n\t]")
 _UNSEEN_IN_LINES: Final = re.compile(f"[{_OBEYED}]")
+
+
+def command_line(command: str, *names: str) -> str:
+    """Return a command of ours that a person may copy into a shell. Names may have quotes and spaces, or begin with a dash.
+
+    Args:
+        command: As it stands, from the word after `nursery-tasks` on; where the last word is an option, a name is its value.
+    """
+    is_value, is_dashed = command.rpartition(" ")[2].startswith("--"), any(name.startswith("-") for name in names)
+    link = " " if not is_dashed else "=" if is_value else " -- "
+    return f"nursery-tasks {command}{link}{shlex.join(names)}"
 
 
 def redacted(url: str) -> str:

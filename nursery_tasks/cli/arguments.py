@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any, cast
 
+from ..shown import command_line
 from .loading import names_app
 from .trouble import USAGE, Trouble
 
@@ -21,7 +23,7 @@ def check_no_app(task: str, args: list[str], app: str | None, command: str) -> N
     """Explain where the app belongs, to who wrote it in the task's place as for `run`. A task's name may have a colon, too."""
     if app is None and names_app(task):
         shown = args[0] if args else "TASK"
-        step = f"nursery-tasks {command} {shown} ... --app {task}"
+        step = command_line(f"{command} {shlex.quote(shown)} ... --app", task)
         raise Trouble(f"{task!r} is an app, and a task's name stands here", step, code=USAGE)
 
 

@@ -12,6 +12,7 @@ from ..client.unserved import AGAIN_SECONDS, why_waiting
 from ..errors import BrokerError, WaitTimedOut
 from ..model.outcome import Outcome
 from ..model.states import JobState
+from ..shown import command_line
 from .output import note, write_json
 from .records import error_data, short_type
 from .trouble import FAILED, OK, Trouble, Verbosity, one_line
@@ -83,6 +84,6 @@ def _tell_failure(handle: JobHandle[Any], outcome: Outcome) -> None:
     what = f"{handle.task} {outcome.state}" + (f": {outcome.reason}" if outcome.reason else "")
     if error is not None:
         raise Trouble(
-            f"{what}: {short_type(error.type)}: {error.text}", where, f"nursery-tasks jobs {handle.id} shows the traceback"
+            f"{what}: {short_type(error.type)}: {error.text}", where, f"{command_line('jobs', handle.id)} shows the traceback"
         )
     raise Trouble(what, where)

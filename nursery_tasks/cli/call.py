@@ -11,6 +11,7 @@ from .. import App, Job, JobHandle
 from ..errors import WaitTimedOut
 from ..model.delivery import CancelAnswer
 from ..model.options import GivenOptions
+from ..shown import command_line
 from .arguments import check_no_app, read_argument, read_kwargs
 from .awaiting import show_end, wait_for_end
 from .broker import find_app
@@ -101,5 +102,5 @@ async def _let_go(handle: JobHandle[Any]) -> str:
         return "the job was there before this call, and goes on"
     answer = await handle.cancel(_GONE, wait=_CANCEL_SECONDS)
     if answer is CancelAnswer.REQUESTED:
-        return f"it was asked to stop and still runs; see nursery-tasks jobs {handle.id}"
+        return f"it was asked to stop and still runs; see {command_line('jobs', handle.id)}"
     return "it was cancelled" if answer is CancelAnswer.CANCELLED else "it has just ended by itself"

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol, TextIO
 from ..current import CurrentJob
 from ..events import EventKind, JobEvent
 from ..observability.logging import duration, in_words, to_json
-from ..shown import visible_json, visible_lines
+from ..shown import command_line, visible_json, visible_lines
 from ..worker import Unstored
 from .ids import short_id
 from .output import DIM, GREEN, RED, RESET, YELLOW, clock_time, format_facts, format_table, has_colour, note, plural, visible
@@ -148,7 +148,7 @@ class Lines:
         self._write(self._line(event))
         if event.remote_traceback and not self._verbose and not self._has_failed:
             self._has_failed = True
-            self._note(f"-v shows tracebacks here; nursery-tasks jobs {short_id(event.job_id)} shows that of this job")
+            self._note(f"-v shows tracebacks here; {command_line('jobs', short_id(event.job_id))} shows that of this job")
 
     def tick(self) -> None:
         second, self._second = self._second, Counter()

@@ -17,6 +17,7 @@ from ..errors import NotSupported
 from ..model.listing import WorkerRecord
 from ..model.states import HELD, JobState
 from ..observability.logging import duration
+from ..shown import command_line
 from .broker import ask, find_app, missing_file
 from .findings import RUN, Finding, Level, is_gone
 from .ids import each_job
@@ -218,9 +219,11 @@ async def _look_at_queue(app: App, record: QueueInfo, served: set[str]) -> Findi
     if oldest:
         text += f"; the oldest waits for {duration(waited)}"
     if record.paused:
-        return Finding(Level.WARNING, what, f"paused; {text}", f"nursery-tasks queues --resume {record.name}")
+        return Finding(Level.WARNING, what, f"paused; {text}", command_line("queues --resume", record.name))
     if oldest and record.name not in served:
-        return Finding(Level.WARNING, what, f"{text}; no worker serves it", f"{RUN} --queues {record.name}")
+        return Finding(
+            Level.WARNING, what, f"{text}; no worker serves it", command_line("run module:app --queues", record.name)
+        )
     if oldest and oldest[0].waits_for:
         return Finding(Level.OK, what, f"{text}, for its limit {oldest[0].waits_for}")
     if waited > _LONG_WAIT_SECONDS:

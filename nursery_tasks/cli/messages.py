@@ -13,6 +13,7 @@ from ..channels import ChannelMessage
 from ..errors import NotSupported
 from ..model.listing import ServerMessage
 from ..model.options import check_name, check_queue
+from ..shown import command_line
 from .broker import find_app
 from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
@@ -62,7 +63,7 @@ async def _peek(app: App, queue: str, limit: int) -> list[ServerMessage]:
                 return [_from_channel(message) for message in await app.channels.peek(queue, limit)]
             return await app.queues.peek(queue, limit)
         except NotSupported as error:
-            raise Trouble(str(error), f"nursery-tasks jobs --queue {queue} shows them") from None
+            raise Trouble(str(error), f"{command_line('jobs --queue', queue)} shows them") from None
 
 
 def _check_place(queue: str) -> None:
@@ -141,7 +142,7 @@ async def _send(app: App, queue: str, body: bytes, facts: dict[str, Any]) -> str
         try:
             return await app.channels.send(queue, body, **facts)
         except NotSupported as error:
-            raise Trouble(str(error), f"nursery-tasks call TASK ARGS... --queue {queue} submits a job") from None
+            raise Trouble(str(error), f"{command_line('call TASK ARGS... --queue', queue)} submits a job") from None
 
 
 def _read_body(body: str | None, file: Path | None) -> bytes:

@@ -13,6 +13,7 @@ import typer
 from ..brokers.server import Users
 from ..brokers.url import open_users
 from ..errors import NotSupported
+from ..shown import command_line
 from .broker import find_app
 from .changing import confirm
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
@@ -75,7 +76,7 @@ def add_user(
     """
     server = _users(broker, app)
     server.add_user(user, _read_password(user, password_env), tag or [])
-    note(f"user {user!r} added, who may do nothing yet: nursery-tasks rabbitmq set-permissions {user} ...")
+    note(f"user {user!r} added, who may do nothing yet: {command_line('rabbitmq set-permissions', user)} ...")
     return OK
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from ..errors import BrokerRefused, InvalidOptions, NurseryTasksError, QueueFull
 from ..model.retry import members_of
-from ..shown import visible, without_passwords
+from ..shown import command_line, visible, without_passwords
 from .output import note
 
 LINES: Final = 3
@@ -71,9 +71,8 @@ def as_trouble(error: BaseException) -> Trouble:
         return Trouble(str(error), code=USAGE)
     if isinstance(error, QueueFull):
         full = f"queue {error.queue!r} is full: {error.max_length:,} jobs wait there, as many as its max_length allows"
-        return Trouble(
-            full, "nothing was submitted", f"more workers make room: nursery-tasks run module:app --queues {error.queue}"
-        )
+        step = f"more workers make room: {command_line('run module:app --queues', error.queue)}"
+        return Trouble(full, "nothing was submitted", step)
     if isinstance(error, BrokerRefused):
         return Trouble(*filter(None, (f"{error.broker}: {error.problem}", error.step)))
     if isinstance(error, NurseryTasksError):

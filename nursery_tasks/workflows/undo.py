@@ -24,6 +24,7 @@ from ..model.codec import sniff
 from ..model.failure import Failure, describe_safely, rebuild_error
 from ..model.options import DEAD_TTL_SECONDS
 from ..model.states import JobState
+from ..shown import command_line
 from .data import Undo, options_from_data, options_to_data
 from .names import hash_of
 from .outages import until_answered
@@ -82,7 +83,7 @@ class Undoing:
         assert outcome is not None
         assert stored.outcome is not None
         if outcome.state is not JobState.SUCCEEDED:
-            return f"it was not undone, see `nursery-tasks tree {self._handle.id}`: {outcome.reason or outcome.state}"
+            return f"it was not undone, see `{command_line('tree', self._handle.id)}`: {outcome.reason or outcome.state}"
         problems: list[str] = self._recording.codec.decode_value(outcome.value, sniff(stored.outcome), list[str])
         return f"not all was undone: {'; '.join(problems)}" if problems else "what it had done was undone"
 

@@ -11,6 +11,7 @@ from pamqp import commands
 
 from ...errors import BrokerRefused
 from ...model.listing import ServerMessage, TransportQueue
+from ...shown import command_line
 from ..common.foreign import id_of
 from .management import Api, quoted, read_queue
 from .publishing import OutgoingMessage
@@ -101,7 +102,7 @@ class AmqpQueues:
             raise BrokerRefused(
                 self._name,
                 f"there is no queue {topology.name!r}",
-                f"nursery-tasks queues --create {queue}, or a worker, makes it",
+                f"{command_line('queues --create', queue)}, or a worker, makes it",
             )
         return found
 

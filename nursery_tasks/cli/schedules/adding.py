@@ -9,6 +9,7 @@ import typer
 
 from ... import App, Job
 from ...model.options import GivenOptions
+from ...shown import command_line
 from ..arguments import check_no_app, read_argument, read_kwargs
 from ..broker import find_app
 from ..loops import run_until_signal
@@ -16,7 +17,7 @@ from ..options import AppOption, BrokerOption, JsonOption, VerboseOption
 from ..trouble import USAGE, Trouble
 from .changing import tell
 from .moments import parse_duration, parse_moment, parse_optional_moment
-from .naming import NameArgument, command_about
+from .naming import NameArgument
 from .records import next_run
 
 
@@ -90,7 +91,7 @@ async def _add(app: App, name: str, job: Job[Any], spec: object, policies: dict[
     async with app:
         known = None if replace else await app.schedules.get(name)
         if known is not None:
-            step = f"another name; or --replace to change it, see {command_about(name, 'show')}"
+            step = f"another name; or --replace to change it, see {command_line('schedules show', name)}"
             raise Trouble(f"there is a schedule {name!r} already: {known.task}, {known.words}", step)
         info = await app.schedules.put(name, job, spec, **policies)
     if info.next_run is None:

@@ -9,6 +9,7 @@ import typer
 from anyio import get_cancelled_exc_class
 
 from ... import App
+from ...shown import command_line
 from ..awaiting import show_end, wait_for_end
 from ..broker import find_app
 from ..loops import run_until_signal
@@ -16,7 +17,7 @@ from ..options import AppOption, BrokerOption, JsonOption, VerboseOption
 from ..output import note, plural, write_json, write_line
 from ..trouble import OK
 from .moments import parse_moment
-from .naming import NameArgument, command_about, naming_near
+from .naming import NameArgument, naming_near
 from .records import next_run, schedule_data
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def pause(
 async def _pause(app: App, name: str, why: str, as_json: bool) -> int:
     async with app, naming_near(app):
         info = await app.schedules.pause(name, why)
-    return tell(info, f"{name} is paused; to go on: {command_about(name, 'resume')}", as_json)
+    return tell(info, f"{name} is paused; to go on: {command_line('schedules resume', name)}", as_json)
 
 
 def resume(
@@ -94,7 +95,7 @@ async def _run(app: App, name: str, wait: bool, as_json: bool) -> int:
             try:
                 outcome = await wait_for_end(app, handle, None)
             except get_cancelled_exc_class():
-                note(f"the run goes on: nursery-tasks jobs {handle.id}")
+                note(f"the run goes on: {command_line('jobs', handle.id)}")
                 raise
             return await show_end(app, handle, outcome, as_json)
     if as_json:

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from ... import App
+from ...shown import command_line
 from ..findings import RUN, Finding, Level, is_gone
 from ..output import plural
 from .moments import distance, moment_with_distance
-from .naming import command_about
 
 if TYPE_CHECKING:
     from ... import ScheduleInfo
@@ -45,7 +45,7 @@ def _soonest(found: list[ScheduleInfo]) -> tuple[datetime, str]:
 
 
 def _broken(info: ScheduleInfo) -> Finding:
-    step = f"start a worker whose code fits, or {command_about(info.name, 'remove')}"
+    step = f"start a worker whose code fits, or {command_line('schedules remove', info.name)}"
     return Finding(Level.PROBLEM, f"schedule {info.name}", f"broken: {info.error}", step)
 
 
@@ -67,4 +67,4 @@ async def _step_for_late(app: App) -> str:
 
 def _paused(info: ScheduleInfo) -> Finding:
     why = f": {info.note}" if info.note else ""
-    return Finding(Level.WARNING, f"schedule {info.name}", f"paused{why}", command_about(info.name, "resume"))
+    return Finding(Level.WARNING, f"schedule {info.name}", f"paused{why}", command_line("schedules resume", info.name))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from difflib import get_close_matches
@@ -18,11 +17,6 @@ _NAMES_SHOWN: Final = 5
 _LIKE_ENOUGH: Final = 0.5  # of 1
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
-
-
-def command_about(name: str, command: str) -> str:
-    """Return the command line that does it to a schedule, as a shell takes it: names may have quotes, or begin with a dash."""
-    return f"nursery-tasks schedules {command} {'-- ' if name.startswith('-') else ''}{shlex.quote(name)}"
 
 
 @asynccontextmanager
