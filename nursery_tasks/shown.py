@@ -1,5 +1,5 @@
-"""How text that came from elsewhere is shown to a person: URLs without their passwords, nothing that a terminal obeys, and names
-in commands as a shell takes them.
+"""How text that came from elsewhere is shown to a person: URLs without their passwords, nothing that a terminal obeys, and
+names in commands as a shell takes them.
 
 Two rules, and both err on the side of showing less. What may be a password is hidden also where the URL does not parse, which
 is when it is shown in an error. What a job, a message or a name says is plain text where a person reads it: no escape

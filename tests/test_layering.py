@@ -79,7 +79,7 @@ ROOMS: dict[str, Room] = {
         never=LOOPS,
     ),
     "brokers.amqp": room(  # its driver only knows asyncio; it gets its store from whoever opens it
-        "errors model forks brokers.protocol brokers.needed brokers.parts brokers.rules brokers.common",
+        "shown errors model forks brokers.protocol brokers.needed brokers.parts brokers.rules brokers.common",
         libraries="msgspec aiormq pamqp",
     ),
     "brokers.installed": room("shown errors forks brokers.protocol"),  # brokers that other packages bring
@@ -126,7 +126,9 @@ ROOMS: dict[str, Room] = {
     # Worker processes from outside: command lines, pipes and ends; it knows neither apps nor jobs.
     "supervisor": room("errors model loop shared_leases", libraries="anyio msgspec"),
     # (msgspec is for the records that a flow travels as.)
-    "workflows": room("loop errors model events current brokers.protocol registry client task app", libraries="anyio msgspec"),
+    "workflows": room(
+        "loop shown errors model events current brokers.protocol registry client task app", libraries="anyio msgspec"
+    ),
     "observability": room("shown errors model events current", libraries="opentelemetry prometheus_client"),
     # The package's __init__: the public names, and nothing that would make importing them slow.
     "__init__": room(

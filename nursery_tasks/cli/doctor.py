@@ -221,9 +221,8 @@ async def _look_at_queue(app: App, record: QueueInfo, served: set[str]) -> Findi
     if record.paused:
         return Finding(Level.WARNING, what, f"paused; {text}", command_line("queues --resume", record.name))
     if oldest and record.name not in served:
-        return Finding(
-            Level.WARNING, what, f"{text}; no worker serves it", command_line("run module:app --queues", record.name)
-        )
+        step = command_line("run module:app --queues", record.name)
+        return Finding(Level.WARNING, what, f"{text}; no worker serves it", step)
     if oldest and oldest[0].waits_for:
         return Finding(Level.OK, what, f"{text}, for its limit {oldest[0].waits_for}")
     if waited > _LONG_WAIT_SECONDS:
