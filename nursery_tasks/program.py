@@ -6,6 +6,7 @@ there what the program does, from submitting its jobs twice to starting processe
 
 from __future__ import annotations
 
+import inspect
 import resource
 import sys
 from functools import cache
@@ -28,19 +29,19 @@ def become_host() -> None:
 
 def module_of_caller() -> str:
     """Return the name of the module outside this package that called into it; where that is the program itself, by its file."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and _is_ours(name := str(frame.f_globals.get("__name__", ""))):
+    frame = inspect.currentframe()
+    while frame is not None and _module_of(frame).partition(".")[0] == __package__:
         frame = frame.f_back
     if frame is None:
         return ""
+    name, spec, file = _module_of(frame), frame.f_globals.get("__spec__"), frame.f_globals.get("__file__")
     if name not in ("__main__", "__mp_main__"):
         return name
-    spec, file = frame.f_globals.get("__spec__"), frame.f_globals.get("__file__")
     return str(spec.name).removesuffix(".__main__") if spec is not None else Path(file).stem if file else ""
 
 
-def _is_ours(module: str) -> bool:
-    return module.partition(".")[0] == __package__
+def _module_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
 
 
 def check_is_guarded(call: str) -> None:
