@@ -23,6 +23,7 @@ from .protocol import Channel
 GROUP: Final = "nursery_tasks.channels"
 
 
+_AMQP: Final = ("amqp", "amqps")
 _REDIS: Final = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 
 
@@ -38,7 +39,7 @@ def check_channel_url(url: str) -> str:
         raise InvalidChannelUrl(
             url, "it cannot be taken apart; are there special characters in its user or password?"
         ) from None
-    if scheme not in _REDIS and scheme not in entry_points(group=GROUP).names:
+    if scheme not in (*_REDIS, *_AMQP) and scheme not in entry_points(group=GROUP).names:
         raise InvalidChannelUrl(url, f"{scheme}: names no channel" if scheme else "it has no scheme")
     return url
 
@@ -46,7 +47,8 @@ def check_channel_url(url: str) -> str:
 def open_channel(url: str) -> Channel:
     """Make the channel that *url* names; it connects when it is first used.
 
-    `redis://` and its relatives are lists. Any other scheme is that of a channel that an installed package brings.
+    `redis://` and its relatives are lists; `amqp://` and `amqps://` are queues and exchanges. Any other scheme is that of a
+    channel that an installed package brings.
 
     Raises:
         InvalidChannelUrl: The URL makes no sense, or what it needs is not installed.
@@ -57,6 +59,10 @@ def open_channel(url: str) -> Channel:
             from .redis import RedisChannel
 
             return RedisChannel(url)
+        if scheme in _AMQP:
+            from .amqp import AmqpChannel
+
+            return AmqpChannel(url)
         return _installed(scheme, url)
 
 

@@ -107,16 +107,10 @@ class DropsTheType(Changing):
         return msgspec.structs.replace(message, content_type=None)
 
 
-@caught_by("absent_is_not_empty")
+@caught_by("absent_stays_absent")
 class InventsAnId(Changing):
     def change(self, message: ChannelMessage) -> ChannelMessage:
         return msgspec.structs.replace(message, id=message.id or "made up")
-
-
-@caught_by("absent_is_not_empty")
-class EmptyIsAbsent(Changing):
-    def change(self, message: ChannelMessage) -> ChannelMessage:
-        return msgspec.structs.replace(message, correlation_id=message.correlation_id or None)
 
 
 @caught_by("odd_headers")

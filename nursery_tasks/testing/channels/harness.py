@@ -42,6 +42,7 @@ class ChannelHarness:
     Attributes:
         opener: Makes a channel. What it makes when it is called again is another client of the same server.
         keeps: The fields of a message beside its body that arrive as they were sent.
+        makes_ids: A message that is sent without an id gets one.
         prepare: Makes a place ready to be sent to and read from; None: none need be made ready.
         away: Takes the server away and brings it back; None: those checks are left out.
         impossible: Names of places that there cannot be.
@@ -53,6 +54,7 @@ class ChannelHarness:
 
     opener: Callable[[], Channel]
     keeps: frozenset[str] = FIELDS
+    makes_ids: bool = False
     prepare: Callable[[str], Awaitable[None]] | None = None
     away: Away | None = None
     impossible: Sequence[str] = ()

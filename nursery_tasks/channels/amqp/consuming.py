@@ -1,0 +1,161 @@
+"""One queue that is consumed, on an AMQP channel of its own: what goes wrong there ends no other. On the portal's loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from aiormq.abc import AbstractChannel
+from aiormq.exceptions import ChannelNotFoundEntity
+
+from ...brokers.amqp.connection import Connection
+from ...brokers.amqp.deliveries import DeliveredMessage, DeliveryTags
+from ...brokers.amqp.errors import DriverError
+from ...brokers.amqp.portal import LinkLost, guarded
+from ...brokers.amqp.publishing import Declared, to_bytes
+from ...brokers.amqp.topology import QueueTopology
+from ...errors import BrokerError, BrokerUnavailable
+from ..pauses import Pauses
+
+PREFETCH_MOST = 65_535
+
+
+class Consumption:
+    """Consumes a queue, again and again, until `end`.
+
+    Args:
+        makes: Whether to make the queue when it is missing.
+        on_message: Called with each message.
+        on_change: Called with None when messages can come, and with what is wrong when they cannot; what came before is void.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        topology: QueueTopology,
+        prefetch: int,
+        *,
+        makes: bool,
+        seconds: float,
+        on_message: Callable[[DeliveredMessage], None],
+        on_change: Callable[[BaseException | None], None],
+    ) -> None:
+        self._connection, self._topology, self._makes, self._seconds = connection, topology, makes, seconds
+        self._prefetch = min(topology.prefetch or prefetch, prefetch, PREFETCH_MOST)
+        self._on_message, self._on_change = on_message, on_change
+        self._over, self._cancelled = asyncio.Event(), asyncio.Event()
+        self._tags = DeliveryTags()
+        self._generation = 0
+        self._channel: AbstractChannel | None = None
+        self._ended = asyncio.Event()
+
+    async def serve(self) -> None:
+        """Consume until `end`."""
+        pauses = Pauses()
+        try:
+            while not self._over.is_set():
+                try:
+                    await self._consume(pauses)
+                except (BrokerError, *DriverError) as error:
+                    self._on_change(error)
+                finally:
+                    self._tags.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._over.wait(), pauses.next_seconds())
+        finally:
+            self._ended.set()
+
+    async def end(self) -> None:
+        """Stop; what was not acknowledged goes back."""
+        self._over.set()
+        await self._ended.wait()
+
+    async def settle(self, delivered: Sequence[tuple[int, int]], *, ack: bool) -> None:
+        """Acknowledge messages, or give them back, and return when the server has heard it.
+
+        Args:
+            delivered: The generation and the tag of each.
+
+        Raises:
+            BrokerUnavailable: It was away since they came.
+        """
+        channel: Any = self._channel
+        if channel is None or any(generation != self._generation for generation, _ in delivered):
+            raise BrokerUnavailable("", "it was away since these were received; they come again")
+        (self._tags.ack if ack else self._tags.nack)([tag for _, tag in delivered])
+        frames = self._tags.frames()
+        try:
+            if frames:
+                await channel.write_queue.put(to_bytes(channel, frames))
+                await channel.basic_cancel("nobody")  # any call that is answered: acknowledgements are not
+        except BaseException:  # unknown what it has heard: let it have all of them back
+            self._cancelled.set()
+            raise
+
+    async def _consume(self, pauses: Pauses) -> None:
+        await self._connection.channel(at_once=True)
+        await guarded(self._find(), self._seconds)
+        async with self._connection.scratch() as channel:
+            self._generation += 1
+            self._cancelled.clear()
+            channel.on_consumer_cancel_callbacks.add(lambda _: self._cancelled.set())
+            await guarded(self._begin(channel, self._generation), self._seconds)
+            self._channel = channel
+            pauses.worked()
+            self._on_change(None)
+            try:
+                lost = await self._wait(channel)
+            finally:
+                self._channel = None
+        if lost:
+            self._on_change(lost)
+
+    async def _find(self) -> None:
+        """See to it that there is the queue. One that is there is used as it is, whatever its kind.
+
+        Raises:
+            aiormq.ChannelNotFoundEntity: It is missing, and not to be made.
+        """
+        try:
+            async with self._connection.scratch() as channel:
+                await channel.queue_declare(self._topology.name, passive=True)
+        except ChannelNotFoundEntity:
+            if not self._makes:
+                raise
+            await Declared().declare(self._topology, self._connection)
+
+    async def _begin(self, channel: AbstractChannel, generation: int) -> None:
+        async def on_message(message: Any) -> None:
+            delivery = message.delivery
+            self._tags.arrived(delivery.delivery_tag)
+            self._on_message(
+                DeliveredMessage(
+                    self._topology.name,
+                    delivery.delivery_tag,
+                    generation,
+                    time.monotonic(),
+                    message.body,
+                    message.header.properties,
+                    bool(delivery.redelivered),
+                )
+            )
+
+        await channel.basic_qos(prefetch_count=self._prefetch)
+        await channel.basic_consume(self._topology.name, on_message)
+
+    async def _wait(self, channel: Any) -> BaseException | None:
+        """Wait until it is over, or the server has ended it; returns what has."""
+        over, cancelled = asyncio.ensure_future(self._over.wait()), asyncio.ensure_future(self._cancelled.wait())
+        closing: asyncio.Future[Any] = channel.closing
+        try:
+            await asyncio.wait({over, cancelled, closing}, return_when=asyncio.FIRST_COMPLETED)
+            if self._over.is_set():
+                return None
+            problem = closing.exception() if closing.done() and not closing.cancelled() else None
+            return problem or LinkLost("the server has ended it")
+        finally:
+            for sign in (over, cancelled, closing):
+                sign.cancel()
