@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from ..errors import NotSupported
-from .parts import Admin, Limits, Locks, Outbox, Parking, Replies, Schedules, States
+from .parts import Admin, EventLog, Limits, Locks, Outbox, Parking, Replies, Schedules, States
 from .protocol import Broker
 from .server import Postbox, Queues
 
@@ -50,6 +50,11 @@ def parking_of(broker: Broker) -> Parking:
 def schedules_of(broker: Broker) -> Schedules:
     """Return the schedules."""
     return _needed(broker, broker.schedules, "schedules")
+
+
+def event_log_of(broker: Broker) -> EventLog:
+    """Return the log of events."""
+    return _needed(broker, broker.event_log, "a log of events, which App(event_log=...) asks for")
 
 
 def queues_of(broker: Broker) -> Queues:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import Protocol, runtime_checkable
 
 from ..model.delivery import Receipt
+from ..model.event_log import EventBatch, LogPage
 from ..model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, WorkerRecord
 from ..model.outgoing import OutboxRecord, Outgoing, StateRecord, StateRow
 from ..model.schedule import ScheduleChange, ScheduleLook, ScheduleRow
@@ -243,6 +244,31 @@ class Schedules(Protocol):
 
     def change_schedules(self, changes: Sequence[ScheduleChange]) -> list[bool]:
         """Make changes without jobs, each as `fire` makes it and whatever becomes of the others. False: it was not made."""
+        ...
+
+
+@runtime_checkable
+class EventLog(Protocol):
+    """A log of what happened to jobs, for whoever follows it; the broker keeps batches and never looks into them."""
+
+    def append(self, batch: EventBatch, keep_seconds: float, most: int) -> bool:
+        """Put a batch at the end of the log, and hint at `log`. False: it is there already, or was, and nothing was done.
+
+        A batch is there when its writer has appended one with this sequence or a later one: so an append whose answer was lost
+        may be repeated. A writer that was quiet for `WRITER_SECONDS` may be forgotten. Events get the numbers that follow, also
+        after all before them were dropped.
+
+        Batches that are older than *keep_seconds*, or whose events are all older than the newest *most*, are dropped, the
+        oldest first and a bounded number in each call. What was appended need not be on the disk when this returns.
+        """
+        ...
+
+    def read(self, after: int, limit: int) -> LogPage:
+        """Return at most *limit* batches that hold events numbered above *after*.
+
+        The oldest first; a batch comes whole, also where only its last events are above *after*. What the page says of the log
+        is not older than its batches.
+        """
         ...
 
 

@@ -27,7 +27,7 @@ from ..model.delivery import (
 )
 from .common.subscription import Emit as Emit
 from .common.subscription import Listener as Listener
-from .parts import Admin, Facts, Limits, Locks, Outbox, Parking, Prefetch, Replies, Schedules, States
+from .parts import Admin, EventLog, Facts, Limits, Locks, Outbox, Parking, Prefetch, Replies, Schedules, States
 from .server import Postbox, Queues
 
 REPLIES_KEPT = 10_000  # for each name; then the oldest goes
@@ -83,6 +83,7 @@ class Broker(Protocol):
     parking: Parking | None = None
     prefetch: Prefetch | None = None
     schedules: Schedules | None = None
+    event_log: EventLog | None = None
     facts: Facts | None = None
     queues: Queues | None = None
     postbox: Postbox | None = None

@@ -293,7 +293,7 @@ class Swept(msgspec.Struct, frozen=True, gc=False):
     next_schedule_seconds: float | None = None
 
 
-Topic = Literal["work", "due", "cancel", "change", "outcome", "lock", "schedule", "outgoing"]
+Topic = Literal["work", "due", "cancel", "change", "outcome", "lock", "schedule", "outgoing", "log"]
 
 
 class Hint(msgspec.Struct, frozen=True):
@@ -303,7 +303,7 @@ class Hint(msgspec.Struct, frozen=True):
         topic: `work`: jobs became ready, or a limit has room for some that wait; `due`: a job was scheduled, or waits for a
             rate; `cancel`: a cancel was asked for; `change`: jobs were started, have said how far they are,
             or wait again; `outcome`: jobs ended; `lock`: somebody may have it now; `schedule`: it was changed; `outgoing`:
-            something is to be sent.
+            something is to be sent; `log`: events were appended.
         names: Queues for work and due, job ids for cancel, change and outcome, locks, schedules, destinations. Empty: look at
             everything.
     """

@@ -91,6 +91,7 @@ class FaultyBroker(Broker):
         self.parking = self._watched(broker.parking)
         self.prefetch = self._watched(broker.prefetch)
         self.schedules = self._watched(broker.schedules)
+        self.event_log = self._watched(broker.event_log)
         self.facts = self._watched(broker.facts)
         self.queues = self._watched(broker.queues)
         self.postbox = self._watched(broker.postbox)

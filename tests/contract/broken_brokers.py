@@ -22,6 +22,7 @@ from nursery_tasks.brokers.memory.admin import MemoryAdmin
 from nursery_tasks.brokers.memory.parts import MemoryLocks, MemoryOutbox, MemorySchedules, MemoryStates
 from nursery_tasks.brokers.memory.state import MemoryState
 from nursery_tasks.brokers.protocol import OWNED_GRACE_SECONDS, SHARE_STEP, receipts_of
+from nursery_tasks.brokers.rules.event_log import EventLogTable
 from nursery_tasks.brokers.rules.gates import Gates
 from nursery_tasks.brokers.rules.job import Gate, Job
 from nursery_tasks.brokers.rules.locks import LockTable
@@ -54,6 +55,7 @@ from nursery_tasks.model.delivery import (
     Swept,
     Unresponsive,
 )
+from nursery_tasks.model.event_log import EventBatch, LogPage
 from nursery_tasks.model.limits import Limit
 from nursery_tasks.model.listing import JobFilter, JobRecord
 from nursery_tasks.model.outgoing import BATCH_BYTES, OutboxRecord, Outgoing, StateRecord, StateRow
@@ -77,6 +79,7 @@ RULES = {
     "windows": Windows,
     "outbox": OutboxLines,
     "states": StateTable,
+    "event_log": EventLogTable,
 }
 PARTS = (MemoryAdmin, MemoryLocks, MemorySchedules, MemoryOutbox, MemoryStates)
 
@@ -1266,6 +1269,92 @@ class CrashesCostNoPlace(_WithPlaces):
 @mutant
 class CrashedJobsGoToTheEndForEver(_WithPlaces):
     behind = staticmethod(lambda job: 1_000_000)
+
+
+# --- the log of events -----------------------------------------------------------------------------
+
+
+@mutant
+class AppendsAreNotCompared(EventLogTable):
+    def append(self, batch: EventBatch, keep_seconds: float, most: int, now: float, hints: Hints) -> bool:
+        self._writers.pop(batch.writer, None)
+        return super().append(batch, keep_seconds, most, now, hints)
+
+
+@mutant
+class OnlyTheLastAppendIsCompared(EventLogTable):
+    def append(self, batch: EventBatch, keep_seconds: float, most: int, now: float, hints: Hints) -> bool:
+        known = any((each.writer, each.sequence) == (batch.writer, batch.sequence) for each in self._batches)
+        self._writers.pop(batch.writer, None)
+        return not known and super().append(batch, keep_seconds, most, now, hints)
+
+
+@mutant
+class AllWritersCountTogether(EventLogTable):
+    def append(self, batch: EventBatch, keep_seconds: float, most: int, now: float, hints: Hints) -> bool:
+        batch = msgspec.structs.replace(batch, writer="all")
+        return super().append(batch, keep_seconds, most, now, hints)
+
+
+@mutant
+class TheLogGrowsByCount(EventLogTable):
+    def trim(self, before: float, up_to: int) -> None:
+        super().trim(before, 0)
+
+
+@mutant
+class TheLogGrowsByAge(EventLogTable):
+    def trim(self, before: float, up_to: int) -> None:
+        super().trim(0.0, up_to)
+
+
+@mutant
+class HalfABatchIsDroppedWhole(EventLogTable):
+    def trim(self, before: float, up_to: int) -> None:
+        while self._batches and self._batches[0].number <= up_to:
+            self._batches.popleft()
+        super().trim(before, 0)
+
+
+@mutant
+class NumbersBeginAgainAfterATrim(EventLogTable):
+    def trim(self, before: float, up_to: int) -> None:
+        had = len(self._batches)
+        super().trim(before, up_to)
+        if len(self._batches) < had:
+            self._last = sum(batch.count for batch in self._batches)
+
+
+@mutant
+class AppendsAreNotTold(EventLogTable):
+    def append(self, batch: EventBatch, keep_seconds: float, most: int, now: float, hints: Hints) -> bool:
+        return super().append(batch, keep_seconds, most, now, Hints())
+
+
+@mutant
+class PagesBeginWithWholeBatches(EventLogTable):
+    def read(self, after: int, limit: int) -> LogPage:
+        page = super().read(after, limit)
+        return msgspec.structs.replace(page, batches=[batch for batch in page.batches if batch.number > after])
+
+
+@mutant
+class PagesHaveNoLimit(EventLogTable):
+    def read(self, after: int, limit: int) -> LogPage:
+        return super().read(after, 1_000_000)
+
+
+@mutant
+class PagesShowTheNewestFirst(EventLogTable):
+    def read(self, after: int, limit: int) -> LogPage:
+        page = super().read(after, limit)
+        return msgspec.structs.replace(page, batches=page.batches[::-1])
+
+
+@mutant
+class TheFirstEventIsTheFirstEver(EventLogTable):
+    def read(self, after: int, limit: int) -> LogPage:
+        return msgspec.structs.replace(super().read(after, limit), first=1)
 
 
 # --- schedules -------------------------------------------------------------------------------------

@@ -128,6 +128,7 @@ SCRIPTS = frozenset(
         "close and keep",
         "delay",
         "deliver",
+        "event log",
         "foreign",
         "hints",
         "lease",
@@ -143,7 +144,8 @@ SCRIPTS = frozenset(
 )
 
 IN_MEMORY: frozenset[Ability] = MemoryBroker.features | {
-    *(Part.ADMIN, Part.LIMITS, Part.LOCKS, Part.REPLIES, Part.OUTBOX, Part.STATES, Part.PARKING, Part.SCHEDULES)
+    *(Part.ADMIN, Part.LIMITS, Part.LOCKS, Part.REPLIES, Part.OUTBOX, Part.STATES, Part.PARKING, Part.SCHEDULES),
+    Part.EVENT_LOG,
 }
 STORED: frozenset[Ability] = IN_MEMORY | {Feature.DURABLE, Feature.SHARED, Part.FACTS, Part.POSTBOX}
 AT_A_SERVER: frozenset[Ability] = frozenset({Part.REPLIES, Part.FACTS, Part.POSTBOX, Part.QUEUES, Part.PREFETCH})

@@ -14,7 +14,16 @@ from ..common.atomic_calls import AtomicCall, AtomicCalls
 from ..protocol import Broker, Emit, Feature, Listener, receipts_of
 from ..rules.machine import check_ends
 from .admin import MemoryAdmin
-from .parts import MemoryLimits, MemoryLocks, MemoryOutbox, MemoryParking, MemoryReplies, MemorySchedules, MemoryStates
+from .parts import (
+    MemoryEventLog,
+    MemoryLimits,
+    MemoryLocks,
+    MemoryOutbox,
+    MemoryParking,
+    MemoryReplies,
+    MemorySchedules,
+    MemoryStates,
+)
 from .state import MemoryState
 
 _BEGAN: Final = time.time() - time.monotonic()
@@ -52,6 +61,7 @@ class MemoryBroker(Broker):
         self.states = MemoryStates(self._calls, self._state.states, self._state.outbox)
         self.parking = MemoryParking(self._calls, self._state.claims)
         self.schedules = MemorySchedules(self._calls, self._state.schedules, self._machine)
+        self.event_log = MemoryEventLog(self._calls, self._state.event_log)
 
     def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
         with AtomicCall(self._calls) as call:

@@ -1,4 +1,4 @@
-"""The parts of the memory broker that are one rule each: locks, limits, replies, schedules, states, what is parked, or sent."""
+"""The parts of the memory broker that are one rule each: locks, limits, schedules, states, events, what is parked, or sent."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Collection, Sequence
 from itertools import islice
 
 from ...model.delivery import Receipt
+from ...model.event_log import EventBatch, LogPage
 from ...model.listing import LimitRecord, LockRecord
 from ...model.outgoing import OutboxRecord, Outgoing, StateRecord, StateRow, check_outgoing, check_state
 from ...model.schedule import ScheduleChange, ScheduleLook, ScheduleRow
 from ..common.atomic_calls import AtomicCall, AtomicCalls
 from ..protocol import receipts_of
 from ..rules.claims import Claims
+from ..rules.event_log import EventLogTable
 from ..rules.gates import Gates
 from ..rules.locks import LockTable
 from ..rules.machine import StateMachine
@@ -132,6 +134,21 @@ class MemoryParking:
     def is_parked(self, queues: Sequence[str], names: Collection[str]) -> bool:
         with AtomicCall(self._calls):
             return self._claims.is_parked(queues, names)
+
+
+class MemoryEventLog:
+    """The calls of `EventLog`."""
+
+    def __init__(self, calls: AtomicCalls, log: EventLogTable) -> None:
+        self._calls, self._log = calls, log
+
+    def append(self, batch: EventBatch, keep_seconds: float, most: int) -> bool:
+        with AtomicCall(self._calls) as call:
+            return self._log.append(batch, keep_seconds, most, call.now, call.hints)
+
+    def read(self, after: int, limit: int) -> LogPage:
+        with AtomicCall(self._calls):
+            return self._log.read(after, max(limit, 0))
 
 
 class MemorySchedules:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from secrets import token_bytes
+from secrets import token_bytes, token_hex
 
 from ...model.delivery import KEPT_SECONDS
 from ..rules.claims import Claims
+from ..rules.event_log import EventLogTable
 from ..rules.gates import Gates
 from ..rules.leases import OwnerLeases
 from ..rules.locks import LockTable
@@ -51,6 +52,7 @@ class MemoryState:
         windows: type[Windows] = Windows,
         outbox: type[OutboxLines] = OutboxLines,
         states: type[StateTable] = StateTable,
+        event_log: type[EventLogTable] = EventLogTable,
         spare_seconds: float = KEPT_SECONDS,
     ) -> None:
         self.gates = gates()
@@ -68,3 +70,4 @@ class MemoryState:
         self.sweeps = sweeps(self.order, self.owners, spare_seconds)
         self.locks = locks()
         self.schedules = schedules()
+        self.event_log = event_log(token_hex(4))

@@ -31,6 +31,7 @@ from ..protocol import Broker, Emit, Feature, Listener
 from .address import Address, read_address
 from .admin import RedisAdmin, RedisLimits
 from .checks import check_server
+from .event_log import RedisEventLog
 from .facts import RedisFacts
 from .hints import Audience
 from .layout import TOKEN_BYTES, decode_any, encode, pack_jobs
@@ -99,6 +100,7 @@ class RedisBroker(Broker):
         self.facts = RedisFacts(link)
         self.postbox = RedisPostbox(link)
         self.schedules = RedisSchedules(scripts)
+        self.event_log = RedisEventLog(scripts)
 
     @classmethod
     def from_options(

@@ -64,6 +64,12 @@ All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says
     state:<name>     HASH    a small value; v: the version; b: the body
     states           ZSET    names of states, all scored 0: the listing, by code points
 
+    events           STREAM  the log of events, if an app keeps one, an entry for each batch: see `model.event_log`; its name
+                             is the number of the batch's first event; c: how many there are, t: when it was appended,
+                             w and s: the writer and its sequence, b: the events
+    event_log        HASH    id: that of the log; last: the number of the last event
+    events:<writer>  STRING  the sequence of the last event of a process that appends to it; it has a time to live
+
     hint:<topic>     channel msgpack, a list of names: see `Hint`; or, from another program, one name
 
 A gate is where the jobs of one queue stand in line that wait for the same limit under the same rule: the rule, a space, the

@@ -16,7 +16,7 @@ from ..common.states import NUMBERS
 from ..protocol import CLAIM_LOOKS, CRASH_STEP, OWNED_GRACE_SECONDS, PARKED_LOOKS, REPLIES_KEPT, REPLY_SECONDS, SHARE_STEP
 
 # While the server has no memory left (`maxmemory`), new jobs are refused, and those that exist go on to their end.
-_NEEDS_MEMORY: Final = frozenset({"submit", "fire", "reschedule", "beat", "put"})
+_NEEDS_MEMORY: Final = frozenset({"submit", "fire", "reschedule", "beat", "put", "append"})
 # What somebody relies on when the call has returned; with `?replicas=` it waits for them.
 _PROMISES: Final = frozenset({"submit", "fire", "reschedule", "settle", "cancel", "requeue", "lock", "put"})
 _ALLOW: Final = "#!lua flags=allow-oom\n"  # since 7.0; before that the server refuses what writes
@@ -26,6 +26,7 @@ _NAMES: Final = (
     *("parked", "limits", "lock", "relock", "unlock", "locks"),
     *("fire", "reschedule", "look", "schedule", "schedules"),
     *("put", "next", "drop", "outboxes", "states", "forget"),
+    *("append", "read"),
 )
 _INCLUDE: Final = re.compile(r"^-- include (\w+\.lua)\n", re.MULTILINE)  # a line that stands for the text of a piece
 

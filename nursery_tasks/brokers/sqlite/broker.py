@@ -31,6 +31,7 @@ from .claiming import claim_jobs, look, renew_leases
 from .connection import BUSY_SECONDS, Synchronous
 from .database import Database
 from .describing import SqliteFacts
+from .event_log import SqliteEventLog
 from .inbox import SqlitePostbox, inbox_has_mail, read_inbox, store_inbox
 from .limiting import claim_in_order
 from .listing import SqliteLimits, find_outcomes
@@ -95,6 +96,7 @@ class SqliteBroker(Broker):
         self.parking = SqliteParking(database)
         self.facts = SqliteFacts(database)
         self.postbox = SqlitePostbox(database)
+        self.event_log = SqliteEventLog(database, self._audience)
         self._maintenance = Maintenance(database)
         self.schedules = SqliteSchedules(database, self._audience, self._maintenance.after_write)
         self.outbox = SqliteOutbox(database, self._audience, self._maintenance.after_write)

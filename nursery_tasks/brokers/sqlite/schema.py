@@ -18,8 +18,11 @@
     share(queue, ..., finish)      the finish of each share's last job, until the virtual time has reached that
     lock(name, place, ...)         who stands in line for a lock; the first has it, once there is a token
     schedule(name, version, ...)   what is to be submitted when; `at`: when somebody has to look at it, NULL: not by itself
+    event_batch(number, ...)       the log of events, if an app keeps one: see `model.event_log`
+    event_writer(name, ...)        how far each process has come that appends to it, and when it last did
     meta(name, value)              `clock`: the latest moment that any process has seen, against clocks that are set back;
-                                   `token`: the last one of a lock; `schedule`, `state`: the last version of any
+                                   `token`: the last one of a lock; `schedule`, `state`: the last version of any;
+                                   `event_log`: the id of the log of events; `events`: the number of the last one
     jobs                           a view of `job` with words for states and readable times, for people
 
 Columns of `job`. Moments are epoch seconds on the broker's clock.
@@ -75,7 +78,7 @@ from ..common.states import STATES
 from ..protocol import CRASH_STEP
 
 APPLICATION_ID: Final = 0x4E755461  # "NuTa" in the file's header, so that `file` and this broker know whose it is
-SCHEMA_VERSION: Final = 7
+SCHEMA_VERSION: Final = 8
 
 SCHEDULED, READY, CLAIMED, STARTED, SUCCEEDED, FAILED, CANCELLED, EXPIRED, DEAD = range(len(STATES))
 
@@ -234,6 +237,13 @@ CREATE TRIGGER outgoing_goes AFTER DELETE ON outgoing BEGIN
 END;
 CREATE TABLE state (name TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, body BLOB NOT NULL);
 """
+_EVENTS: Final = """
+CREATE TABLE event_batch (
+    number INTEGER PRIMARY KEY, count INTEGER NOT NULL, at REAL NOT NULL, writer TEXT NOT NULL, sequence INTEGER NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE TABLE event_writer (name TEXT PRIMARY KEY, sequence INTEGER NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
+"""
 _STAMP: Final = f"PRAGMA user_version = {SCHEMA_VERSION};"
 TABLES: Final = f"""
 CREATE TABLE job (
@@ -299,6 +309,7 @@ PRAGMA application_id = {APPLICATION_ID};
 {_VIEW}
 {_SCHEDULES}
 {_OUTGOING}
+{_EVENTS}
 {_STAMP}
 """
 
@@ -332,8 +343,9 @@ DROP VIEW jobs;
 {_BOUNDS}
 {_FAIR}
 """
-_TO_7: Final = f"""
-{_OUTGOING}
+_TO_7: Final = _OUTGOING
+_TO_8: Final = f"""
+{_EVENTS}
 {_STAMP}
 """
 _NO_LINES: Final = """
@@ -374,11 +386,12 @@ ALTER TABLE job ADD COLUMN tags TEXT;
 {_TO_4}
 {_TO_5}
 {_TO_6}
-{_TO_7}
+{_TO_7}{_TO_8}
 """,
-    2: f"{_TO_3}{_TO_4}{_TO_5}{_TO_6}{_TO_7}",
-    3: f"{_TO_4}{_TO_5}{_TO_6}{_TO_7}",
-    4: f"{_FROM_4}{_TO_6}{_TO_7}",
-    5: f"{_FROM_5}{_TO_6}{_TO_7}",
-    6: _TO_7,
+    2: f"{_TO_3}{_TO_4}{_TO_5}{_TO_6}{_TO_7}{_TO_8}",
+    3: f"{_TO_4}{_TO_5}{_TO_6}{_TO_7}{_TO_8}",
+    4: f"{_FROM_4}{_TO_6}{_TO_7}{_TO_8}",
+    5: f"{_FROM_5}{_TO_6}{_TO_7}{_TO_8}",
+    6: f"{_TO_7}{_TO_8}",
+    7: _TO_8,
 }

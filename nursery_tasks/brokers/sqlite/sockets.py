@@ -36,6 +36,7 @@ LETTERS: Final[dict[Topic, str]] = {
     "lock": "l",
     "schedule": "s",
     "outgoing": "u",
+    "log": "e",
 }
 TOPICS: Final[dict[str, Topic]] = {letter: topic for topic, letter in LETTERS.items()}
 

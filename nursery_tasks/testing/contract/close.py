@@ -8,6 +8,7 @@ from collections.abc import Callable
 from ...brokers.protocol import Broker, Feature
 from ...errors import BrokerClosed
 from ...model.delivery import CancelAnswer, LeaseState, Renewal, Started
+from ...model.event_log import EventBatch
 from ...model.listing import JobFilter
 from ...model.schedule import ScheduleChange
 from ...model.states import JobState
@@ -82,6 +83,9 @@ def nothing_after_close(harness: ContractHarness) -> None:
         calls["find_schedules"] = lambda: schedules.find_schedules(["a"])
         calls["look_at_schedules"] = lambda: schedules.look_at_schedules(10)
         calls["fire"] = lambda: schedules.fire(ScheduleChange("a", 0, None, b"", (job("c"),)))
+    if (log := broker.event_log) is not None:
+        calls["append"] = lambda: log.append(EventBatch(writer="w", sequence=1, count=1, body=b""), 60.0, 10)
+        calls["read"] = lambda: log.read(0, 10)
     for name, call in calls.items():
         try:
             call()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol, TypeAlias
 
-from ...brokers.parts import Admin, Facts, Limits, Locks, Outbox, Parking, Prefetch, Replies, Schedules, States
+from ...brokers.parts import Admin, EventLog, Facts, Limits, Locks, Outbox, Parking, Prefetch, Replies, Schedules, States
 from ...brokers.protocol import Broker, Feature
 from ...brokers.server import Postbox, Queues
 
@@ -27,6 +27,7 @@ class Part(StrEnum):
     QUEUES = "queues"
     POSTBOX = "postbox"
     SCHEDULES = "schedules"
+    EVENT_LOG = "event_log"
 
 
 PROTOCOLS: Final[dict[Part, type]] = {
@@ -42,6 +43,7 @@ PROTOCOLS: Final[dict[Part, type]] = {
     Part.QUEUES: Queues,
     Part.POSTBOX: Postbox,
     Part.SCHEDULES: Schedules,
+    Part.EVENT_LOG: EventLog,
 }
 
 Ability: TypeAlias = "Feature | Part"

@@ -97,7 +97,7 @@ class StoredBroker(Broker):
         self._work = WorkMessages(transport, self._missed)
         self._claiming = Claiming(store, transport, self._work, self._missed, self._held)
         self.limits, self.locks, self.parking = store.limits, store.locks, store.parking
-        self.outbox, self.states = store.outbox, store.states
+        self.outbox, self.states, self.event_log = store.outbox, store.states, store.event_log
         self.queues = AmqpQueues(self.name, transport)
         if store.admin is not None:
             self.admin = StoredAdmin(store.admin, transport, self._work.publish)
