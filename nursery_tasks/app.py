@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 from anyio import get_current_task
 
 from .brokers.gateway import Gateway
+from .brokers.needed import event_log_of
 from .brokers.protocol import Broker
 from .brokers.url import DEFAULT_URL, default_url, redacted, with_store
 from .channels.facade import Channels
@@ -21,11 +22,14 @@ from .client import Connection, Job, JobGroup, JobHandle, Jobs, Queues
 from .client.broadcast import Broadcast, Per, send_broadcast
 from .client.cancelling import CANCEL_WAIT_SECONDS
 from .client.choosing import check_task
+from .client.following import EventStream, follow
 from .client.group import check_limit
 from .client.hooks import HookDecorator, Hooks
 from .client.lock_lease import Lock
 from .client.lock_request import LOCK_LEASE_SECONDS, MIN_LOCK_LEASE_SECONDS
 from .client.locks import hold_lock
+from .client.log_reader import Since
+from .client.log_writer import EVENT_LOG_MOST, LogWriter, check_most
 from .client.owner_lease import OWNER_LEASE_SECONDS
 from .client.sync import SyncClient
 from .declaring import Declarations
@@ -67,6 +71,9 @@ class App(Declarations):
         node: This machine's name, for `.options(local=True)`; default: NURSERY_TASKS_NODE, else the host's name.
         require_workers: Let submitting raise `NoWorkers` when no live worker serves the queue.
         errors: Exception classes of yours that come back as themselves.
+        event_log: How long the broker keeps what happens to jobs, for `follow`: in seconds or as a timedelta, at least 1; None:
+            this program tells it nothing.
+        event_log_most: How many events it keeps at most (default 1 000 000).
         owner_lease: How long the jobs that this program awaits live on when it is killed, in seconds or as a timedelta
             (default 15, at least 0.5): the broker hears from it each third of this.
         channels: Doors to the outside by name, as URLs: `{"rabbit": "amqp://host", "cache": "redis://host"}`.
@@ -97,6 +104,8 @@ class App(Declarations):
         owner_lease: Duration = OWNER_LEASE_SECONDS,
         channels: Mapping[str, str | Channel] | None = None,
         builtins: bool | Builtins = False,
+        event_log: Duration | None = None,
+        event_log_most: int = EVENT_LOG_MOST,
     ) -> None:
         _check_url(url)
         if not 0 < max_payload_bytes <= HARD_PAYLOAD_BYTES:
@@ -108,6 +117,7 @@ class App(Declarations):
         super().__init__(codec)
         self.events = Events()
         self.hooks = Hooks(self.events)
+        self._log = self._make_log(to_optional_seconds("event_log", event_log, at_least=1.0), event_log_most)
         self.node = node or os.environ.get("NURSERY_TASKS_NODE") or socket.gethostname()
         self.max_payload_bytes = max_payload_bytes
         self.sync = SyncClient(
@@ -350,6 +360,29 @@ class App(Declarations):
         """
         return HookDecorator(self.hooks, to_event_filter(kinds, task, job), once=once)
 
+    def follow(
+        self, *, job: str | None = None, task: str | None = None, kinds: Iterable[str] = (), since: Since = "now"
+    ) -> AbstractAsyncContextManager[EventStream]:
+        """Read the log of events, of all programs on the broker that have an `event_log`: what was, and then what happens.
+
+            async with app.follow(task="mail.*", kinds=["ended"], since="start") as events:
+                async for event in events:
+                    print(event.kind, event.job_id, event.cursor)
+
+        It goes on through outages of the broker, and misses nothing that was appended. Where something is missing all the same,
+        an event of the kind `gap` stands in its place, whatever was chosen.
+
+        Args:
+            job, task, kinds: As for `on`.
+            since: `now`, `start`, a datetime, or the cursor of an event: what comes after it.
+
+        Raises:
+            InvalidOptions: One of them makes no sense.
+            CursorLost: What follows the cursor is not all there any more.
+            NotSupported: The broker keeps no events.
+        """
+        return follow(self.connection.gateway, to_event_filter(kinds, task, job), since)
+
     # --- living ----------------------------------------------------------------------------------------------------------
 
     @property
@@ -405,6 +438,7 @@ class App(Declarations):
                 Gateway(broker),
                 self.events,
                 self.hooks,
+                self._log,
                 node=self.node,
                 limit_bytes=self.max_payload_bytes,
                 require_workers=self._require_workers,
@@ -415,7 +449,7 @@ class App(Declarations):
                 try:
                     yield
                 finally:
-                    await self.hooks.finish()  # while they may still use the connection
+                    await connection.finish()
                     self._connection = None
 
     @contextmanager
@@ -455,12 +489,25 @@ class App(Declarations):
     def _sync_broker(self) -> Broker:
         check_is_guarded("app.sync was used")
         check_can_be_reached(self.shown_url, not self._brokers.blocking)
-        return self._brokers.keep()
+        broker = self._brokers.keep()
+        if self._log is not None:
+            event_log_of(broker)
+        return broker
+
+    def _make_log(self, keep_seconds: float | None, most: int) -> LogWriter | None:
+        check_most("event_log_most", most)
+        if keep_seconds is None:
+            return None
+        log = LogWriter(keep_seconds, most, lambda: self._brokers.current())
+        self.events.subscribe(log.note)
+        return log
 
     async def _cancel_jobs(self, ids: Sequence[str], reason: str | None, wait_seconds: float) -> Iterable[CancelAnswer]:
         return await self.connection.cancel_jobs(ids, reason, wait_seconds)
 
     def _close_sync(self) -> None:
+        if self._log is not None and self._connection is None:
+            self._log.close()
         self._brokers.let_go()
 
 

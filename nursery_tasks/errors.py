@@ -193,6 +193,17 @@ class LockLost(NurseryTasksError, RuntimeError):
         )
 
 
+class CursorLost(NurseryTasksError, LookupError):
+    """What follows a cursor is not all in the log of events any more."""
+
+    def __init__(self, cursor: str, why: str) -> None:
+        self.cursor, self.why = cursor, why
+        super().__init__(
+            f"the log of events cannot be read from {cursor!r} on: {why}; since='start' reads all that there is, "
+            "and App(event_log=...) keeps it for longer"
+        )
+
+
 class WouldBlockLoop(NurseryTasksError, RuntimeError):
     """A call that waits was made in the thread of an event loop, which would stand still, and with it all that runs there."""
 

@@ -40,7 +40,7 @@ ENDED: Final = frozenset(
 )  # how a job ends; `ended` for short, where kinds are chosen
 
 
-class JobEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class JobEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """One thing that happened to one job.
 
     Attributes:

@@ -10,8 +10,8 @@ from typing import Final, TypeVar
 from anyio import CancelScope, CapacityLimiter, move_on_after, to_thread
 
 from .brokers.protocol import Broker
-from .brokers.url import open_broker
-from .errors import NotSupported
+from .brokers.url import open_broker, redacted
+from .errors import BrokerClosed, NotSupported
 from .forks import renew_in_children
 from .program import check_is_guarded
 
@@ -84,6 +84,17 @@ class SharedBroker:
             broker = self._open()
             self._kept = True
             return broker
+
+    def current(self) -> Broker:
+        """Return the broker that is open.
+
+        Raises:
+            BrokerClosed: None is.
+        """
+        broker = self._broker
+        if broker is None:
+            raise BrokerClosed(redacted(self._url))
+        return broker
 
     def release(self) -> None:
         """Close the broker, unless somebody else needs it."""

@@ -21,6 +21,7 @@ from nursery_tasks.errors import (
     ChannelError,
     ChannelRefused,
     ChannelUnavailable,
+    CursorLost,
     DuplicateTask,
     EventTimedOut,
     FunctionNotFound,
@@ -76,6 +77,7 @@ MESSAGES: list[tuple[Callable[[], NurseryTasksError], str]] = [
         "the lock 'door' was not free within 2.5 s; `nursery-tasks doctor` shows who waits, wait=None waits for ever",
     ),
     (
+        lambda: CursorLost("5f-7", "the oldest event that is kept comes 3 after it"),
         lambda: LockLost("door", 7),
         "the lock 'door' (token 7) was lost: its lease could not be renewed in time, and others may have it; let the storage "
         "refuse older tokens, or give the lock a longer lease",

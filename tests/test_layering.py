@@ -110,8 +110,8 @@ ROOMS: dict[str, Room] = {
     ),
     "shared_broker": room("errors forks program brokers.protocol brokers.url", libraries="anyio"),  # and what opens one
     "app": room(
-        "errors model events forks scheduling brokers.protocol brokers.gateway brokers.url program client declaring "
-        "shared_broker channels",
+        "errors model events forks scheduling brokers.protocol brokers.needed brokers.gateway brokers.url "
+        "program client declaring shared_broker channels",
         libraries="anyio",
     ),
     # (registry: to find functions elsewhere)

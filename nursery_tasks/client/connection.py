@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 from anyio import CancelScope, current_effective_deadline, move_on_after
 
 from ..brokers.gateway import Gateway
+from ..brokers.needed import event_log_of
 from ..current import slot_released
 from ..errors import BrokerClosed, BrokerError, NotSupported
 from ..events import Events
@@ -21,6 +22,7 @@ from .handle import JobHandle
 from .hooks import Hooks
 from .job import Job, check_jobs
 from .lock_lease import LockKeeper
+from .log_writer import LogWriter
 from .owned import LEAST_NAP_SECONDS, LISTING_SECONDS, OwnedJobs, wait_cancelled
 from .owner_lease import OWNER_LEASE_SECONDS, OwnerLease
 from .ports import Connected, Unsent, recorder_on
@@ -42,6 +44,7 @@ class Connection:
         gateway: Gateway,
         events: Events,
         hooks: Hooks,
+        log: LogWriter | None,
         *,
         node: str,
         limit_bytes: int,
@@ -54,6 +57,7 @@ class Connection:
         self.lock_keeper = LockKeeper(lambda: gateway.broker)
         self.owner = OwnerLease(lambda: gateway.broker, owner_lease_seconds)
         self.hooks = hooks
+        self.log = log
         self.thread = threading.get_ident()  # where the event loop runs
         self.submitter = Submitter(
             gateway, Encoder(events, node=node, limit_bytes=limit_bytes, require_workers=require_workers)
@@ -69,9 +73,11 @@ class Connection:
 
     @asynccontextmanager
     async def serving(self) -> AsyncGenerator[None, None]:
-        """Serve who waits, who watches and who hears of events while the context is open; owns a nursery of three children."""
+        """Serve who waits, who watches and who hears of events while the context is open; owns a nursery of four children."""
         # Shielded: callers that are cancelled from outside of the app still wait here until the jobs they own have ended.
-        serving, watching, hooking = (CancelScope(shield=True) for _ in range(3))
+        serving, watching, hooking, logging = scopes = [CancelScope(shield=True) for _ in range(4)]
+        if self.log is not None:
+            event_log_of(self.gateway.broker)
         with closing(self.gateway):
             async with (
                 open_unwrapped_group() as services,
@@ -81,11 +87,13 @@ class Connection:
                 services.start_soon(_serve, watching, self.watchers.serve, name="watchers")
                 self.hooks.begin()
                 services.start_soon(_serve, hooking, self.hooks.serve, name="hooks")
+                if self.log is not None and not self.gateway.broker.blocking:
+                    services.start_soon(_serve, logging, self.log.serve, name="event log")
                 try:
                     yield
                 finally:
                     self.gateway.deadline.end_after(LEAVE_SECONDS)
-                    for scope in (serving, watching, hooking):
+                    for scope in scopes:
                         scope.cancel()
                     await self._let_go()
                     self.waiter.close(BrokerClosed(self.gateway.broker.name))
@@ -100,6 +108,12 @@ class Connection:
         """Return how long to sleep now on the way to a moment of `now`; 0 once it has come."""
         left = moment - self.now()
         return max(LEAST_NAP_SECONDS, min(left, self.longest_nap_seconds)) if left > 0 else 0.0
+
+    async def finish(self) -> None:
+        """Wait until the hooks and the log have what has happened; bounded. It comes before the close: they use this."""
+        await self.hooks.finish()
+        if self.log is not None:
+            await self.log.finish()
 
     async def _let_go(self) -> None:
         """Cancel what is still awaited by coroutines outside of the app's scope: nobody can hear of it any more."""

@@ -28,7 +28,7 @@ from ..errors import (
     QueueFull,
     WaitTimedOut,
 )
-from ..events import Events
+from ..events import Events, to_event_filter
 from ..loop.from_thread import call_on_loop, check_may_block
 from ..model.delivery import CancelAnswer, Receipt, Stored, Submission
 from ..model.duration import Duration, to_optional_seconds, to_seconds
@@ -42,6 +42,7 @@ from .connection import ConnectedApp, Connection
 from .job import Job, check_job, check_jobs
 from .lock_lease import Lock, LockKeeper
 from .lock_request import LOCK_LEASE_SECONDS, MIN_LOCK_LEASE_SECONDS
+from .log_reader import Since
 from .owned import DISOWN_SECONDS
 from .owner_lease import ABANDONED, OWNER_LEASE_SECONDS, OwnerLease, own
 from .results import ended_at_deadline, result_of
@@ -49,6 +50,7 @@ from .room import Answer, answers_of
 from .submitting import Encoder, check_served, chunks
 from .sync_admin import SyncJobs, SyncQueues
 from .sync_connection import SyncConnection
+from .sync_following import SyncEventStream
 from .sync_handle import SyncJobHandle
 from .sync_locks import hold_lock_here
 from .sync_room import push
@@ -234,6 +236,27 @@ class SyncClient:
         seconds = to_seconds("lease", lease, at_least=MIN_LOCK_LEASE_SECONDS)
         with hold_lock_here(self.broker(), self._lock_keeper, name, seconds, to_optional_seconds("wait", wait)) as lock:
             yield lock
+
+    def follow(
+        self,
+        *,
+        job: str | None = None,
+        task: str | None = None,
+        kinds: Iterable[str] = (),
+        since: Since = "now",
+        timeout: Duration | None = None,
+    ) -> SyncEventStream:
+        """Read the log of events: `with app.sync.follow() as events: for event in events: ...`. See `App.follow`.
+
+        Args:
+            timeout: After how long without an event the iteration ends; None: never.
+
+        Raises:
+            WouldBlockLoop: An event loop runs in this thread.
+        """
+        check_may_block("app.sync.follow()", "async with app.follow(...)")
+        seconds = to_optional_seconds("timeout", timeout)
+        return SyncEventStream(self.broker(), to_event_filter(kinds, task, job), since, seconds)
 
     def handle(self, job_id: str, task: str | None = None) -> SyncJobHandle[Any]:
         """Make a handle from an id. See `App.handle`."""

@@ -1,0 +1,211 @@
+"""Appends the events of this process to the log in the broker, if the app keeps one.
+
+What happens is put into a buffer, and a thread of its own takes it from there, a batch at a time: so an outcome never waits for
+the log. While the broker is away the batch at hand is sent again until it is known to be there, and what happens meanwhile
+waits behind it. The broker knows how far each writer has come, so a batch whose answer was lost is not there twice.
+
+A broker in memory is called on the loop, by a child of the open connection: a thread would live in another time than a test's.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from secrets import token_hex
+from typing import Final
+
+import msgspec
+from anyio import CancelScope, CapacityLimiter, Event, to_thread
+from anyio.lowlevel import checkpoint
+
+from ..brokers.needed import event_log_of
+from ..brokers.protocol import Broker
+from ..errors import BrokerClosed, BrokerError, InvalidOptions
+from ..events import EventKind, JobEvent
+from ..forks import renew_in_children
+from ..log_throttle import LogThrottle
+from ..loop.threadsafe import loop_run_soon
+from ..model.event_log import EventBatch
+
+EVENT_LOG_MOST: Final = 1_000_000  # events that are kept
+GATHER_SECONDS: Final = 0.03  # that the first event of a batch waits for others
+BATCH: Final = 500  # events at most
+BUFFER: Final = 50_000  # events that wait while the broker is away
+PAUSES: Final = (0.05, 1.0)  # seconds between two tries then: at first, and at most
+FINISH_SECONDS: Final = 1.0  # for what is not appended when the app is left, or the program ends
+TRACEBACK: Final = 2_000  # characters of one that are kept, from its end; all of it is in the job's outcome
+
+_log = logging.getLogger("nursery_tasks.events")
+_encode: Final = msgspec.msgpack.Encoder().encode
+
+
+class LogWriter:
+    """One process's way into the log.
+
+    Args:
+        keep_seconds, most: How long, and how many events, the log keeps.
+        broker: Called for the broker, in the thread.
+
+    Attributes:
+        dropped: How many events are missing in the log: too many waited. The log has a gap in their place.
+    """
+
+    def __init__(self, keep_seconds: float, most: int, broker: Callable[[], Broker]) -> None:
+        self.dropped = 0
+        self._keep_seconds, self._most, self._broker = keep_seconds, most, broker
+        self._away = LogThrottle(_log)
+        self._begin()
+        renew_in_children(self, LogWriter._begin)
+
+    def _begin(self) -> None:
+        """Begin as a writer of which the broker knows nothing; also in a forked child, where no thread is."""
+        self._writer = token_hex(8)
+        self._next = 1  # the number of the next event
+        self._waiting: deque[JobEvent] = deque()
+        self._lost = 0  # events that are missing behind those that wait
+        self._is_awake = False
+        self._thread: threading.Thread | None = None
+        self._news = threading.Event()
+        self._wake_loop: Callable[[], object] | None = None
+        self._finish_by: float | None = None
+
+    def note(self, event: JobEvent) -> None:
+        """Take note of an event; from any thread, and at once."""
+        waiting = self._waiting
+        if len(waiting) >= BUFFER:
+            self._lost += 1
+            self.dropped += 1
+            return
+        waiting.append(event)
+        if not self._is_awake:
+            self._is_awake = True
+            self._wake()
+
+    async def serve(self) -> None:
+        """Append what happens, on the loop, until cancelled; for a broker that does not block."""
+        thread, run_soon = threading.get_ident(), loop_run_soon()
+        changed = Event()
+
+        def wake() -> None:
+            if threading.get_ident() == thread:
+                changed.set()
+            else:
+                run_soon(lambda: changed.set())
+
+        self._wake_loop = wake
+        try:
+            while True:
+                if not self._waiting:
+                    await changed.wait()
+                changed = Event()
+                await checkpoint()  # what else happens in this turn of the loop goes along
+                self._is_awake = False
+                self._flush()
+        finally:
+            self._flush()
+            self._wake_loop = None
+
+    async def finish(self) -> None:
+        """Wait until all is appended; bounded. A later event begins anew."""
+        thread = self._thread
+        if thread is not None:
+            self._tell_to_end()
+            with CancelScope(shield=True):  # the thread ends by itself in time
+                await to_thread.run_sync(thread.join, FINISH_SECONDS + 1.0, limiter=CapacityLimiter(1))
+            self._ended()
+
+    def close(self) -> None:
+        """Do the same, and block."""
+        thread = self._thread
+        if thread is not None:
+            self._tell_to_end()
+            thread.join(FINISH_SECONDS + 1.0)
+            self._ended()
+
+    def _wake(self) -> None:
+        if self._wake_loop is not None:
+            self._wake_loop()
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="nursery-tasks event log", daemon=True)
+            self._thread.start()
+            atexit.register(self.close)
+        self._news.set()
+
+    def _tell_to_end(self) -> None:
+        self._finish_by = time.monotonic() + FINISH_SECONDS
+        self._news.set()
+
+    def _ended(self) -> None:
+        atexit.unregister(self.close)
+        self._thread, self._finish_by = None, None
+        if left := len(self._waiting) + self._lost:
+            self.dropped += len(self._waiting)
+            self._waiting.clear()
+            self._lost = 0
+            _log.warning("%s events are not in the log: the broker did not take them in time", left)
+
+    def _run(self) -> None:
+        """Append what happens, in a thread of its own, until told to end."""
+        while self._finish_by is None:
+            self._news.wait()
+            self._news.clear()
+            if self._finish_by is None:
+                time.sleep(GATHER_SECONDS)
+            self._is_awake = False
+            try:
+                self._flush()
+            except BrokerClosed:  # what comes now is after the end
+                self._thread = None
+                self._waiting.clear()
+                return
+
+    def _flush(self) -> None:
+        while self._waiting or self._lost:
+            events = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
+            if self._lost and not self._waiting:
+                lost, self._lost = self._lost, 0
+                events.append(_gap(lost))
+            body = _encode([_shortened(event) for event in events])
+            batch = EventBatch(writer=self._writer, sequence=self._next, count=len(events), body=body)
+            self._next += len(events)
+            if not self._append(batch):
+                self._lost += batch.count
+                return
+
+    def _append(self, batch: EventBatch) -> bool:
+        """Append a batch, however long it takes; False: there is no time left."""
+        pause, most = PAUSES
+        while True:
+            try:
+                event_log_of(self._broker()).append(batch, self._keep_seconds, self._most)
+                return True
+            except BrokerClosed:
+                raise
+            except BrokerError as error:
+                self._away.log("the log of events has to wait: %s", error)
+            if self._finish_by is not None and time.monotonic() + pause > self._finish_by:
+                return False
+            time.sleep(pause)
+            pause = most if self._finish_by is None and pause * 2 > most else min(pause * 2, most)
+
+
+def check_most(option: str, given: object) -> None:
+    """Check how many events are to be kept."""
+    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+        raise InvalidOptions(option, given, "a number of events, 1 or more")
+
+
+def _gap(lost: int) -> JobEvent:
+    detail = f"{lost:,} events of one process are missing here: too many waited while the broker was away"
+    return JobEvent(kind=EventKind.GAP, job_id="", task="", queue="", at=time.time(), detail=detail)
+
+
+def _shortened(event: JobEvent) -> JobEvent:
+    if len(event.remote_traceback) <= TRACEBACK:
+        return event
+    return msgspec.structs.replace(event, remote_traceback=event.remote_traceback[-TRACEBACK:])
