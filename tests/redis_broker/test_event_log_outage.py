@@ -76,8 +76,8 @@ async def test_no_event_is_missing_after_three_seconds_without_the_server(server
                 again = [await anext(events) for _ in range(len(seen) - len(seen) // 3 - 1)]
     assert again == seen[len(seen) // 3 + 1 :]
     counts = Counter((event.job_id, event.kind) for event in seen)
-    # What a claim has taken whose answer was lost comes back with its lease, and has not run here. And a submission whose answer
-    # was lost is repeated by its id, and stores nothing: nobody tells that the first one did.
+    # What a claim has taken whose answer was lost comes back with its lease, and has not run here. And a submission whose
+    # answer was lost is repeated by its id, and stores nothing: nobody tells that the first one did.
     whole = ran[: ran.index(last) + 1]
     assert len(whole) > 300
     missing = [(job_id, kind) for job_id in whole for kind in KINDS if counts[job_id, kind] == 0]
