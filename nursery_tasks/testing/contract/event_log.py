@@ -52,7 +52,7 @@ def an_empty_log_has_nothing(harness: ContractHarness) -> None:
     broker = harness.open()
     for after in (0, 7):
         page = page_of(broker, after)
-        expect_equal((page.first, page.last, page.batches), (1, 0, []), f"an empty log after event {after}")
+        expect_equal((page.first, page.last, page.batches), (1, 0, list[EventBatch]()), f"an empty log after event {after}")
 
 
 @topic.check()
