@@ -118,7 +118,7 @@ ROOMS: dict[str, Room] = {
     "execution": room("loop errors model forks current program registry", libraries="anyio msgspec"),
     "worker": room(
         "loop log_throttle shared_leases forks program _version errors model events current brokers.protocol "
-        "brokers.gateway brokers.needed registry execution scheduling",
+        "brokers.gateway brokers.needed registry execution scheduling channels",
         libraries="anyio msgspec",
     ),
     # The leases that a worker process has, in memory that outlives it: the worker writes, the supervisor reads.

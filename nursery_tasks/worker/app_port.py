@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from ..brokers.gateway import Gateway
+from ..channels.protocol import Channel
 from ..events import Events
 from ..registry import Registry
 from ..scheduling.schedule import Definition
@@ -47,6 +48,11 @@ class WorkerApp(Protocol):
     @property
     def lifespans(self) -> Mapping[str, Callable[[Mapping[str, Any]], AbstractAsyncContextManager[Any]]]:
         """The worker's resources, by name, in the order in which they are opened; each is given those before it."""
+        ...
+
+    @property
+    def channels(self) -> Mapping[str, Channel]:
+        """The doors to the outside, by name."""
         ...
 
     def schedule_definitions(self) -> Mapping[str, Definition]:

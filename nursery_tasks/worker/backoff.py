@@ -53,10 +53,10 @@ class Outage:
         self._hurried = False
         self._hurry = Event()
 
-    async def wait(self, error: Exception) -> None:
-        """Sleep before the next try."""
+    async def wait(self, error: Exception, at_least: float = 0.0) -> None:
+        """Sleep before the next try, for so many seconds at least, unless there is no time for it."""
         now = self._failed_at = current_time()
-        self._pause = next_pause(self._pause, self._fraction())
+        self._pause = max(next_pause(self._pause, self._fraction()), at_least)
         if self._since is None:
             self._since, self._is_said = now, False
         if now - self._said_at >= SAY_AGAIN_SECONDS:

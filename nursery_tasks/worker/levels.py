@@ -1,6 +1,6 @@
 """The nurseries of a worker, from the outside in.
 
-    services                outlive the attempts: settler, lease keeper, sweeper, cancel watch, presence
+    services                outlive the attempts: settler, forwarder, lease keeper, sweeper, cancel watch, presence
     └─ resources            the app's lifespans
        └─ slots 1..n        long-lived children; each runs one attempt at a time
           └─ intake         claims; cancelled first. Beside it stands who hands over the batches whose time has come
@@ -27,6 +27,7 @@ from ..model.delivery import Topic
 from .app_port import WorkerApp
 from .drain import Drain
 from .exits import exits_contained
+from .forwarder import Forwarder
 from .options import WorkerSettings
 from .services import Sweeper
 from .settler import Settler
@@ -64,6 +65,7 @@ class Levels:
         deadline: CallDeadline,
         drain: Drain,
         settler: Settler,
+        forwarder: Forwarder,
         sweeper: Sweeper,
         slots: Slots,
         state: dict[str, Any],
@@ -77,6 +79,7 @@ class Levels:
         self._deadline = deadline
         self._drain = drain
         self._settler = settler
+        self._forwarder = forwarder
         self._sweeper = sweeper
         self._slots = slots
         self._state = state
@@ -128,9 +131,11 @@ class Levels:
                 try:
                     with self._drain.storing():
                         await self._settler.flush()
+                        await self._forwarder.finish()
                 finally:
                     with move_on_after(FLUSH_SECONDS, shield=True):
                         await self._settler.flush()
+                        await self._forwarder.finish()
                     self._deadline.end_after(GOODBYE_SECONDS)
                     for scope in scopes:
                         scope.cancel()

@@ -26,6 +26,7 @@ from .batch import InFlightBatch
 from .collecting import Collecting
 from .dead_leases import DeadLeases
 from .drain import Drain
+from .forwarder import Forwarder
 from .hand_over import HandOver
 from .in_flight import InFlightJobs
 from .intake import Intake
@@ -115,8 +116,11 @@ class Worker:
             pace=settings.pace,
             on_swept=lambda swept: self._ticker.on_swept(swept.next_schedule_seconds),
         )
+        self._forwarder = Forwarder(self._gateway, app.channels, app.registry, fraction=fraction, pace=settings.pace)
         self._dead_leases = DeadLeases(self._gateway, lambda: self._sweeper.on_due("due", set()))
-        introduce([self._intake.outage, self._sweeper.outage, self._settler.outage, self._ticker.outage])
+        introduce(
+            [self._intake.outage, self._sweeper.outage, self._settler.outage, self._ticker.outage, self._forwarder.outage]
+        )
         self._watchdog = Watchdog(
             self._in_flight, self._runner.give_up, self._on_slots_lost, settings.cleanup_seconds, pace=settings.pace
         )
@@ -145,12 +149,14 @@ class Worker:
             self._presence.serve,
             self._runner.executors.serve,
             *([self._ticker.serve] if settings.schedules else []),
+            *([self._forwarder.serve] if settings.jobs else []),
         )
         topics: dict[Topic, OnHint] = {
             "work": self._on_work,
             "due": self._sweeper.on_due,
             "cancel": self._cancels.on_cancel,
             "schedule": self._ticker.on_schedule,
+            "outgoing": self._forwarder.on_outgoing,
         }
         self._levels = Levels(
             app,
@@ -159,6 +165,7 @@ class Worker:
             deadline,
             self._drain,
             self._settler,
+            self._forwarder,
             self._sweeper,
             self._slots,
             state,
