@@ -24,6 +24,7 @@ from .ids import each_job
 from .limits import limit_text
 from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
+from .outboxes import look_at_outboxes
 from .output import GREEN, RED, RESET, YELLOW, has_colour, plural, visible, write_json, write_line
 from .schedules.health import look_at_schedules
 from .trouble import FAILED, OK, as_trouble
@@ -262,6 +263,7 @@ _LOOKS: Final = (
     _look_at_limits,
     _look_at_dead,
     _look_at_channels,
+    look_at_outboxes,
 )
 
 

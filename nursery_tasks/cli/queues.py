@@ -18,6 +18,7 @@ from .broker import find_app
 from .limits import limit_text
 from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
+from .outboxes import list_outboxes, outbox_text
 from .output import note, write_json, write_line, write_table
 from .records import queue_data
 from .trouble import OK, USAGE, Trouble
@@ -39,7 +40,8 @@ def queues(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Show how many jobs of each queue are in which state. A paused queue takes jobs and gives none. Below: limits in use.
+    """Show how many jobs of each queue are in which state. A paused queue takes jobs and gives none. Below: limits in use,
+    and messages that wait to be sent to channels.
 
     With RabbitMQ also the messages at the server, where queues can be created ahead of their workers, and deleted.
     """
@@ -78,6 +80,7 @@ async def _queues(app: App, changes: Changes, as_json: bool) -> int:
                 raise
             found = []  # what was asked for is done; which queues are left the server does not say
         limits = await app.limits(_LIMITS_SHOWN)
+        outboxes = await list_outboxes(app)
     if as_json:
         write_json([queue_data(info) for info in found])
     elif found or changes.delete:
@@ -91,6 +94,8 @@ async def _queues(app: App, changes: Changes, as_json: bool) -> int:
             _write_messages(messages)
         for limit in limits:
             note(f"limit {limit_text(limit, time.time())}")
+        for outbox in outboxes:
+            note(f"outbox {outbox.destination}: {outbox_text(outbox)}")
     else:
         note("no queues: nothing was submitted yet")
     return OK

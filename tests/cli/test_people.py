@@ -8,6 +8,8 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from nursery_tasks import JobState
 from nursery_tasks.brokers.sqlite import SqliteBroker
 from nursery_tasks.model.delivery import Started, Unresponsive
 from nursery_tasks.model.listing import WorkerRecord
+from nursery_tasks.model.outgoing import Outgoing
 from nursery_tasks.testing.contract.steps import claim_one, job, settle, submit
 
 
@@ -454,6 +457,21 @@ def test_doctor_finds_what_waits_for_nobody(worked: Shell) -> None:
     shown = worked("doctor").out
     assert "-> nursery-tasks queues --resume default" in shown
     assert "-> nursery-tasks jobs --state failed" in shown
+
+
+def test_doctor_finds_messages_that_do_not_leave(worked: Shell) -> None:
+    broker = SqliteBroker(worked.directory / "jobs.db")
+    broker.outbox.put_outgoing([Outgoing("rabbit:orders", b"1"), Outgoing("rabbit:orders", b"2")])
+    broker.close()
+    with closing(sqlite3.connect(worked.directory / "jobs.db")) as file:
+        file.execute("UPDATE outgoing SET at = at - 300")
+        file.commit()
+    level, text = findings(worked("doctor", "--json"))["outbox rabbit:orders"]
+    assert (level, text.startswith("2 messages to send, the oldest waits for ")) == ("warning", True)
+    assert "outbox rabbit:orders: 2 messages to send" in worked("queues").err
+    worked.worker("--json")
+    steps = {each["what"]: each["step"] for each in data(worked("doctor", "--json"))["findings"]}
+    assert "channels={'rabbit': URL}" in steps["outbox rabbit:orders"]
 
 
 def test_doctor_finds_workers_alive_and_dead(shell: Shell) -> None:
