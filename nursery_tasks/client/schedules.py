@@ -26,7 +26,7 @@ from ..scheduling.deciding import KNOWN
 from ..scheduling.moments import EPOCH, MICROSECOND, of_epoch, to_utc
 from ..scheduling.policies import Policies, policies
 from ..scheduling.runs import job_of_run
-from ..scheduling.schedule import Definition, Schedule, begin, pause, redefine, resume, run_id
+from ..scheduling.schedule import Definition, Schedule, begin, check_size, pause, redefine, resume, run_id
 from ..scheduling.timing import Timing, timing
 from .calls import Calls
 from .choosing import check_count
@@ -102,6 +102,7 @@ class Schedules(Generic[Handle]):
 
         Raises:
             InvalidOptions: A value makes no sense.
+            PayloadTooLarge: With the arguments of its job it has more than 1 MiB.
             NotSupported: The broker keeps no schedules.
             BrokerUnavailable: The broker did not answer; whether it is stored is unknown, and repeating it is safe.
         """
@@ -111,7 +112,9 @@ class Schedules(Generic[Handle]):
         definition = Definition(self._template(job), times, policies(overlap, catch_up, pause_on_failure))
 
         def change(old: Schedule | None, now: datetime) -> Schedule:
-            return begin(definition, now) if old is None else redefine(old, definition, now)
+            new = begin(definition, now) if old is None else redefine(old, definition, now)
+            check_size(name, new)
+            return new
 
         return await self._change(name, change)
 

@@ -7,8 +7,10 @@ from typing import Final
 
 import msgspec
 
+from ..errors import PayloadTooLarge
 from ..model.delivery import Submission
 from ..model.limits import Concurrency, Limit
+from ..model.schedule import MAX_SCHEDULE_BYTES
 from .moments import MICROSECOND
 from .policies import Policies
 from .timing import Timing
@@ -110,6 +112,17 @@ def read_schedule(body: bytes) -> Schedule:
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(Schedule)
+
+
+def check_size(name: str, schedule: Schedule) -> None:
+    """Check that a schedule can be stored.
+
+    Raises:
+        PayloadTooLarge: It is too large, which the arguments of its job are to blame for.
+    """
+    size = len(schedule.to_body())
+    if size > MAX_SCHEDULE_BYTES:
+        raise PayloadTooLarge(f"the schedule {name!r}", size, MAX_SCHEDULE_BYTES, fixed=True)
 
 
 def begin(definition: Definition, now: datetime) -> Schedule:

@@ -11,7 +11,7 @@ import msgspec
 
 from ..brokers.gateway import Gateway
 from ..brokers.needed import schedules_of
-from ..errors import BrokerError, InvalidArguments, NotSerializable
+from ..errors import BrokerError, InvalidArguments, NotSerializable, PayloadTooLarge
 from ..log_throttle import LogThrottle
 from ..model.codec import Undecodable
 from ..model.delivery import Stored, Submission
@@ -19,7 +19,7 @@ from ..model.schedule import ScheduleChange, ScheduleRow
 from ..registry import Registry
 from ..scheduling.deciding import Step, decide
 from ..scheduling.runs import job_of_run
-from ..scheduling.schedule import Definition, Schedule, UnreadableSchedule, begin, read_schedule, redefine, run_id
+from ..scheduling.schedule import Definition, Schedule, UnreadableSchedule, begin, check_size, read_schedule, redefine, run_id
 
 UNKNOWN_SECONDS: Final = 5.0  # for a worker that knows the task, before others say that nobody does
 BROKEN_SECONDS: Final = 30.0  # between two looks at what cannot be run
@@ -87,8 +87,7 @@ class Firing:
     def _change_to(self, name: str, definition: Definition, row: ScheduleRow | None, now: datetime) -> ScheduleChange | None:
         """Make the change by which a schedule is there as it should be. None: it is."""
         if row is None:
-            new = begin(definition, now)
-            return ScheduleChange(name, 0, new.next_look(name, now), new.to_body())
+            return _put(name, 0, begin(definition, now), now)
         schedule = self._read(row)
         if schedule is None:  # of a newer version, whose workers look after it
             return None
@@ -96,8 +95,7 @@ class Firing:
         is_put_off = due is not None and (row.look_at is None or row.look_at > due)
         if schedule.definition == definition and not schedule.history.error and not is_put_off:
             return None
-        new = redefine(schedule, definition, now)
-        return ScheduleChange(name, row.version, new.next_look(name, now), new.to_body())
+        return _put(name, row.version, redefine(schedule, definition, now), now)
 
     async def _change_all(self, changes: Sequence[ScheduleChange]) -> list[str]:
         """Change schedules in one call. Returns the names of those that somebody else has changed meanwhile."""
@@ -172,6 +170,16 @@ class Firing:
         skipped = step.history.skipped - before.history.skipped
         if skipped:
             _log.info("schedule %s: %d of its slots without a run, as an earlier run has not ended", name, skipped)
+
+
+def _put(name: str, version: int, schedule: Schedule, now: datetime) -> ScheduleChange | None:
+    """Make the change that puts a schedule; None: no broker could take it."""
+    try:
+        check_size(name, schedule)
+    except PayloadTooLarge as error:
+        _log.error("schedule %s cannot be put: %s", name, error)
+        return None
+    return ScheduleChange(name, version, schedule.next_look(name, now), schedule.to_body())
 
 
 def _is_left_over(row: ScheduleRow, now: datetime) -> bool:

@@ -116,12 +116,13 @@ class Ticker:
             self._to_put = {name: each for name, each in self._to_put.items() if name not in some}
 
     async def _is_anybody_there(self, now: float) -> bool:
-        """Look for other workers: what is due is not missed while one of them may be about to run it."""
+        """Look for others that run schedules: what is due is not missed while one of them may be about to run it."""
         admin = self._gateway.broker.admin
         if admin is None:
             return False
         workers = await self._gateway.call(admin.list_workers)
-        return any(worker.name != self._name and now - worker.seen_at < ALIVE_SECONDS for worker in workers)
+        tickers = (worker for worker in workers if worker.schedules and worker.name != self._name)
+        return any(now - worker.seen_at < ALIVE_SECONDS for worker in tickers)
 
     async def _tick(self) -> None:
         look = await self._gateway.call(schedules_of(self._gateway.broker).look_at_schedules, LOOKS + self._left)

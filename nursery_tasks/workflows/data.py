@@ -98,10 +98,10 @@ def options_to_data(task: str, options: JobOptions, own: JobOptions | None) -> O
     Raises:
         InvalidOptions: There are limits, an ordering key, or a debounce or throttle, other than the task's own.
     """
-    if options.ordering_key is not None and (own is None or options.ordering_key != own.ordering_key):
+    if _is_other("ordering_key", options, own):
         expected = f"that of {task} itself, or no flow that is enqueued: one that is given by options() cannot travel in it"
         raise InvalidOptions("ordering_key", options.ordering_key, expected)
-    if options.limits and (own is None or options.limits != own.limits):
+    if _is_other("limits", options, own):
         expected = f"those of {task} itself, or no flow that is enqueued: limits given by options() cannot travel in it"
         raise InvalidOptions("limits", options.limits, expected)
     in_time, of_task = options.keyed_in_time, None if own is None else own.keyed_in_time
@@ -113,6 +113,12 @@ def options_to_data(task: str, options: JobOptions, own: JobOptions | None) -> O
     given["changed"], given["headers"] = tuple(sorted(options.changed)), dict(options.headers)
     data = OptionsData(**given)
     return None if data == OptionsData() else data
+
+
+def _is_other(name: str, options: JobOptions, own: JobOptions | None) -> bool:
+    """Say whether an option was given, also as nothing, and is another than the task's own."""
+    value = getattr(options, name)
+    return bool(name in options.changed or value) and (own is None or value != getattr(own, name))
 
 
 def options_from_data(data: OptionsData | None, own: JobOptions | None) -> JobOptions:

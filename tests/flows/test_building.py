@@ -109,6 +109,10 @@ async def test_what_workers_cannot_run_is_refused_before_anything_is_sent(memory
     def shout(n: int) -> str:
         return str(n)
 
+    @memory_app.task(limits=Concurrency(2), ordering_key="{n}")
+    async def limited(n: int) -> int:
+        return n
+
     async with memory_app:
         with pytest.raises(NotAJob, match=r"got the plain function shout; pass a task: write @app\.task above shout; of plain"):
             await sequence(double, shout).enqueue(1)
@@ -118,6 +122,10 @@ async def test_what_workers_cannot_run_is_refused_before_anything_is_sent(memory
             await sequence(double, other).enqueue(1)
         with pytest.raises(InvalidOptions, match="expected those of double itself, or no flow that is enqueued"):
             await sequence(double.options(limits=Concurrency(1))).enqueue(1)
+        with pytest.raises(InvalidOptions, match=r"limits=\(\): expected those of limited itself"):
+            await sequence(limited.options(limits=[])).enqueue(1)
+        with pytest.raises(InvalidOptions, match="ordering_key=None: expected that of limited itself"):
+            await sequence(limited.options(ordering_key=None)).enqueue(1)
         with pytest.raises(InvalidOptions, match=r"throttle=Throttle\(2\): expected that of double itself"):
             await sequence(double.options(throttle=Throttle(2))).enqueue(1)
         assert states(memory_app) == {}

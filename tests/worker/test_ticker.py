@@ -8,12 +8,13 @@ from itertools import pairwise
 
 import anyio
 import pytest
-from support import DEADLINE, until, working
+from support import DEADLINE, admin, until, working
 
 from nursery_tasks import App, JobState, ScheduleState, at, cron, current_job, every
 from nursery_tasks.brokers.memory import MemoryBroker
-from nursery_tasks.errors import InvalidOptions, NotSupported, UnknownSchedule
-from nursery_tasks.model.schedule import ScheduleChange
+from nursery_tasks.errors import InvalidOptions, NotSupported, PayloadTooLarge, UnknownSchedule
+from nursery_tasks.model.listing import WorkerRecord
+from nursery_tasks.model.schedule import MAX_SCHEDULE_BYTES, ScheduleChange
 from nursery_tasks.scheduling.deciding import KNOWN
 from nursery_tasks.testing import FaultyBroker
 from nursery_tasks.worker.ticker import PUT_AT_ONCE
@@ -286,6 +287,19 @@ async def test_changes_side_by_side_are_all_done(app: App) -> None:
     assert info.runs == 10 <= KNOWN
 
 
+async def test_what_is_too_large_to_be_kept_is_refused_and_holds_up_no_other(memory_app: App) -> None:
+    memory_app.max_payload_bytes = 2 * MAX_SCHEDULE_BYTES
+    runs = Runs(memory_app)
+    large = memory_app.job("elsewhere", "x" * MAX_SCHEDULE_BYTES)
+    memory_app.schedule("large", large, every(OFTEN))
+    memory_app.schedule("beat", runs.task.job(), every(OFTEN))
+    async with working(memory_app):
+        with pytest.raises(PayloadTooLarge, match=r"the schedule 'big' has 1,048,\d+ bytes, the limit is 1,048,576; pass"):
+            await memory_app.schedules.put("big", large, every(OFTEN))
+        await runs.wait(1)
+        assert [info.name for info in await memory_app.schedules.list()] == ["beat"]
+
+
 async def test_unknown_names_and_jobs_that_cannot_be_scheduled_are_refused(app: App) -> None:
     runs = Runs(app)
     async with app:
@@ -336,14 +350,29 @@ async def test_a_schedule_that_cannot_be_read_is_left_alone(app: App) -> None:
 async def test_a_worker_that_comes_beside_others_counts_nothing_as_missed_that_they_are_about_to_run(app: App) -> None:
     runs = Runs(app)
     app.schedule("beat", runs.task.job(), every(OFTEN), catch_up="none")
-    async with working(app, schedules=False):  # it is there, and slow
+    async with working(app, schedules=False):
         async with app.open_worker(jobs=False):
             await runs.wait(2)
         gone = len(runs.slots)
         await anyio.sleep(0.5)
+        admin(app).beat(WorkerRecord(name="slow", node="here", pid=1), 60.0)  # it is there, and runs nothing yet
         async with app.open_worker(jobs=False):
             await runs.wait(gone + 8)
     assert without_gaps(runs.slots)
+
+
+async def test_a_worker_that_runs_no_schedules_is_nobody_who_could_have_run_them(app: App) -> None:
+    runs = Runs(app)
+    app.schedule("beat", runs.task.job(), every(OFTEN), catch_up="none")
+    async with working(app, schedules=False):
+        async with app.open_worker(jobs=False):
+            await runs.wait(2)
+        gone = datetime.now(UTC)
+        await anyio.sleep(0.5)
+        back = datetime.now(UTC)
+        async with app.open_worker(jobs=False):
+            await runs.wait(len(runs.slots) + 3)
+    assert not [slot for slot in runs.slots if gone <= slot < back]
 
 
 async def test_what_was_due_while_nobody_was_there_is_missed(app: App) -> None:
