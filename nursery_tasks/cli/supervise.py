@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -24,7 +24,7 @@ from ..observability.logging import duration
 from ..shown import visible_json
 from ..supervisor import Invitation, Member, Output, Supervisor
 from .display import Facts, format_interrupted, format_summary, format_unstored
-from .leaving import SIGNALS, leave_at_once
+from .leaving import SIGNALS, hangups, leave_at_once
 from .output import clock_time, format_facts, has_colour, note, plural, visible
 from .serve import CLEAN_UP_SECONDS, NEXT_SIGNAL_SECONDS, STORE_SECONDS
 from .tally import ENDS, Tally
@@ -171,12 +171,14 @@ class Stages:
     async def watch(self, signals: AsyncIterator[signal.Signals]) -> None:
         """Act on signals until cancelled."""
         async for number in signals:
-            if number == signal.SIGHUP:
-                self._board.say("restarting", "replacing the workers, one after the other")
-                self._supervisor.restart()
-            elif not self._stage or current_time() - self._handled_at >= NEXT_SIGNAL_SECONDS:
+            if not self._stage or current_time() - self._handled_at >= NEXT_SIGNAL_SECONDS:
                 self._next(number)
                 self._handled_at = current_time()
+
+    def hang_up(self) -> None:
+        """Act on a SIGHUP where no terminal can have sent it."""
+        self._board.say("restarting", "replacing the workers, one after the other")
+        self._supervisor.restart()
 
     def _next(self, number: signal.Signals) -> None:
         self._stage += 1
@@ -213,9 +215,10 @@ async def serve_crew(crew: Crew) -> int:
         colour=has_colour(sys.stdout),
     )
     began, code = time.monotonic(), FAILED
-    with open_signal_receiver(*SIGNALS, *([] if _has_terminal() else [signal.SIGHUP])) as signals:
+    stages = Stages(supervisor, board, crew.drain_seconds)
+    with open_signal_receiver(*SIGNALS) as signals, nullcontext() if _has_terminal() else hangups(stages.hang_up):
         async with create_task_group() as around:
-            around.start_soon(Stages(supervisor, board, crew.drain_seconds).watch, signals, name="signals")
+            around.start_soon(stages.watch, signals, name="signals")
             code = await supervisor.run()
             around.cancel_scope.cancel()
         if supervisor.hopeless is None:

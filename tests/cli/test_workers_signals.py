@@ -210,6 +210,7 @@ def test_a_hangup_without_a_terminal_replaces_the_workers_in_turn(shell: Shell) 
     assert job.result(1) == "Hello, Ada"
     assert shell.app.sync.enqueue(shell.app.job("add", 1, 2)).result(10) == 3
     crew.send(signal.SIGTERM)
+    eventually(lambda: crew.running.process.poll() is not None or crew.send(signal.SIGHUP))  # until the very end
     assert crew.end() == 0
     order = [
         (event["event"], event["worker"]) for event in crew.events() if event["event"] in ("worker-started", "worker-draining")
