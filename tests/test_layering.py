@@ -106,7 +106,7 @@ ROOMS: dict[str, Room] = {
     # Doors to the outside that have nothing but messages. (brokers.amqp and brokers.redis: their ways to a server)
     "channels": room(
         "shown errors model forks loop log_throttle brokers.amqp brokers.redis brokers.protocol",
-        libraries="anyio msgspec redis aiormq pamqp httpx",
+        libraries="anyio msgspec redis aiormq pamqp h11",
     ),
     "shared_broker": room("errors forks program brokers.protocol brokers.url", libraries="anyio"),  # and what opens one
     "app": room(

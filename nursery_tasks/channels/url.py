@@ -24,6 +24,7 @@ GROUP: Final = "nursery_tasks.channels"
 
 
 _AMQP: Final = ("amqp", "amqps")
+_HTTP: Final = ("http", "https")
 _REDIS: Final = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 
 
@@ -39,7 +40,7 @@ def check_channel_url(url: str) -> str:
         raise InvalidChannelUrl(
             url, "it cannot be taken apart; are there special characters in its user or password?"
         ) from None
-    if scheme not in (*_REDIS, *_AMQP) and scheme not in entry_points(group=GROUP).names:
+    if scheme not in (*_REDIS, *_AMQP, *_HTTP) and scheme not in entry_points(group=GROUP).names:
         raise InvalidChannelUrl(url, f"{scheme}: names no channel" if scheme else "it has no scheme")
     return url
 
@@ -47,8 +48,8 @@ def check_channel_url(url: str) -> str:
 def open_channel(url: str) -> Channel:
     """Make the channel that *url* names; it connects when it is first used.
 
-    `redis://` and its relatives are lists; `amqp://` and `amqps://` are queues and exchanges. Any other scheme is that of a
-    channel that an installed package brings.
+    `redis://` and its relatives are lists; `amqp://` and `amqps://` are queues and exchanges, and
+    `http://` and `https://` are webhooks. Any other scheme is that of a channel that an installed package brings.
 
     Raises:
         InvalidChannelUrl: The URL makes no sense, or what it needs is not installed.
@@ -63,6 +64,10 @@ def open_channel(url: str) -> Channel:
             from .amqp import AmqpChannel
 
             return AmqpChannel(url)
+        if scheme in _HTTP:
+            from .http import HttpChannel
+
+            return HttpChannel(url)
         return _installed(scheme, url)
 
 
@@ -91,7 +96,7 @@ def _in_our_words(url: str) -> Generator[None, None, None]:
     except InvalidBrokerUrl as error:
         raise InvalidChannelUrl(url, error.problem) from None
     except ModuleNotFoundError as error:
-        wanted = {"redis": "redis[hiredis]", "aiormq": "aiormq", "pamqp": "aiormq", "httpx": "httpx"}.get(error.name or "")
+        wanted = {"redis": "redis[hiredis]", "aiormq": "aiormq", "pamqp": "aiormq", "h11": "h11"}.get(error.name or "")
         if wanted is None:
             raise
         raise InvalidChannelUrl(url, f"the package {error.name} is not installed; pip install '{wanted}'") from None
