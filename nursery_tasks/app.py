@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from .builtin_tasks import Builtins
     from .client.schedules import Schedules
     from .scheduling.schedule import Definition
+    from .web.door import Door
+    from .web.settings import DoorOptions
     from .worker import Worker, WorkerOptions
 
 R = TypeVar("R")
@@ -477,6 +479,20 @@ class App(Declarations):
 
         register_flows(self)
         return open_worker(self, **options)
+
+    def asgi(self, **options: Unpack[DoorOptions]) -> Door:
+        """Make an ASGI app of this one, to serve or to mount: submit, wait, look, change; see `DoorOptions`.
+
+        Without tokens it answers only programs on this machine. Where it is served itself, it opens this app; where it is
+        mounted, the program around it does.
+
+        Raises:
+            MissingPackage: The extra `web` is not installed.
+            InvalidOptions: An option makes no sense.
+        """
+        from .web import make_door  # late: nothing of it is loaded unless somebody asks for it
+
+        return make_door(self, **options)
 
     def schedule_definitions(self) -> dict[str, Definition]:
         """Return the declared schedules as a worker puts them. Raises as `Job.to_template` does."""

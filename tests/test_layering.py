@@ -139,15 +139,18 @@ ROOMS: dict[str, Room] = {
     "builtin_tasks": room("_version errors model current shell app", libraries="anyio"),
     "limited_python": room(),  # a program of its own
     "demo": room("__init__", libraries="anyio"),  # an app like a user's
-    # These two work with the public names. `testing` ships without pytest; trio is for its virtual clock.
+    # These three work with the public names. `testing` ships without pytest; trio is for its virtual clock.
     "testing": room(
         "__init__ errors model events current loop brokers.protocol brokers.needed brokers.parts brokers.server "
         "brokers.gateway brokers.url brokers.memory brokers.rules channels registry client task app execution worker workflows",
         libraries="anyio msgspec trio hypothesis",
     ),
+    "web": room(  # (h11: hypercorn's parser)
+        "__init__ errors model loop client", libraries="anyio msgspec starlette hypercorn h11"
+    ),
     "cli": room(  # (brokers.url and brokers.server: a server's users belong to no app)
         "__init__ _version shown errors model events forks loop current brokers.server brokers.url channels client app "
-        "supervisor worker workflows observability",
+        "supervisor worker workflows observability web",
         libraries="anyio msgspec typer rich",
     ),
     "__main__": room("cli"),
@@ -174,6 +177,7 @@ LATE = [
     Late("declaring", "_make_durable", "workflows", "what makes a function durable is built on tasks and handles"),
     Late("app", None, "workflows", "what workflows are made of is built on apps, which declare and serve them"),
     Late("app", "__init__", "builtin_tasks", "ready-made tasks are tasks like others; most apps have none", typed=True),
+    Late("app", "asgi", "web", "serving is a method of App; a program that serves nothing loads nothing of it", typed=True),
     Late("app", "open_worker", "worker", "embedding is a method of App; a producer never loads the worker", typed=True),
 ]
 

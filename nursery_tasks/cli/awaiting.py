@@ -8,13 +8,13 @@ from typing import Any
 from anyio import create_task_group, sleep
 
 from .. import App, JobHandle
+from ..client.data import error_data, short_type
 from ..client.unserved import AGAIN_SECONDS, why_waiting
 from ..errors import BrokerError, WaitTimedOut
 from ..model.outcome import Outcome
 from ..model.states import JobState
 from ..shown import command_line
 from .output import note, write_json
-from .records import error_data, short_type
 from .trouble import FAILED, OK, Trouble, Verbosity, one_line
 
 _HINT_SECONDS = (1.0, 2.0)  # how long to wait before looking whether anybody will run the job, and before the next look

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import App, JobInfo
+from ..client.data import job_data, short_type
 from ..errors import UnknownJob
 from ..model.states import JobState
 from ..observability.logging import duration
@@ -17,7 +18,6 @@ from .ids import find_ids, short_id
 from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
 from .output import ago, moment, note, shown_width, write_facts, write_json, write_table
-from .records import job_data, short_type
 from .trouble import OK, one_line
 
 _DETAIL_WIDTH = 60

@@ -17,6 +17,7 @@ from .changing import cancel, purge, retry
 from .demo import demo
 from .doctor import doctor
 from .graph import graph
+from .http import TOKENS_VARIABLE
 from .jobs import jobs
 from .messages import peek, send
 from .output import note, write_line
@@ -30,13 +31,14 @@ from .tick import tick
 from .tree import tree
 from .trouble import BY_SIGNAL, EXIT_CODES, FAILED, OK, USAGE, innermost, report
 from .usage import usage_lines
+from .web import web
 
 # typer brings its own copy of click, older versions the real one; both are reached from here.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 
 VARIABLES_BEGIN: Final = "NURSERY_TASKS_"
-VARIABLES: Final = ("NURSERY_TASKS_BROKER", "NURSERY_TASKS_NODE")
+VARIABLES: Final = ("NURSERY_TASKS_BROKER", "NURSERY_TASKS_NODE", TOKENS_VARIABLE)
 
 cli = typer.Typer(
     name="nursery-tasks",
@@ -69,7 +71,7 @@ def warn_of_variables() -> None:
     for name in sorted(os.environ):
         if name.startswith(VARIABLES_BEGIN) and name not in VARIABLES:
             close = get_close_matches(name, VARIABLES, n=1, cutoff=0.8)
-            meant = f"did you mean {close[0]}?" if close else f"there are {' and '.join(VARIABLES)}"
+            meant = f"did you mean {close[0]}?" if close else f"there are {', '.join(VARIABLES[:-1])} and {VARIABLES[-1]}"
             note(f"warning: nobody reads the environment variable {name}; {meant}")
 
 
@@ -93,6 +95,7 @@ _SHORT: dict[Callable[..., int], str] = {
 for _command, _short in _SHORT.items():
     cli.command(short_help=_short, epilog=EXIT_CODES if _command is run else None)(_command)
 cli.add_typer(schedules, name="schedules")
+cli.add_typer(web, name="web")
 cli.add_typer(rabbitmq, name="rabbitmq")
 
 

@@ -10,6 +10,7 @@ import typer
 
 from .. import App
 from ..channels import ChannelMessage
+from ..client.data import body_data
 from ..errors import NotSupported
 from ..model.listing import ServerMessage
 from ..model.options import check_name, check_queue
@@ -18,7 +19,6 @@ from .broker import find_app
 from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
 from .output import note, plural, write_facts, write_json, write_line
-from .records import body_data
 from .trouble import OK, USAGE, Trouble, one_line
 
 _MOST: Final = 1_000  # messages in one look: they are all out of the queue while it takes

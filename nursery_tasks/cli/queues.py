@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from .. import App, QueueInfo
+from ..client.data import queue_data
 from ..errors import BrokerUnreachable
 from ..model.listing import TransportQueue
 from ..model.options import check_queue
@@ -20,7 +21,6 @@ from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
 from .outboxes import list_outboxes, outbox_text
 from .output import note, write_json, write_line, write_table
-from .records import queue_data
 from .trouble import OK, USAGE, Trouble
 
 _LIMITS_SHOWN: Final = 50

@@ -8,7 +8,7 @@ import random
 import socket
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -23,6 +23,18 @@ from ..supervisor import Invitation, Membership
 from ..worker import Worker, WorkerOptions
 from .display import Display, Facts, JsonLines, Lines
 from .exits import Exits
+from .http import (
+    AnyTaskOption,
+    CertOption,
+    ClientCaOption,
+    HostOption,
+    Http,
+    HttpOption,
+    KeyOption,
+    RpcOption,
+    TokenFileOption,
+    http_of,
+)
 from .leaving import end_left_processes
 from .loading import LoadedApp, load_app
 from .loops import check_loop, run_on_loop
@@ -81,6 +93,14 @@ def run(
     no_schedules: Annotated[
         bool, typer.Option("--no-schedules", help="Run no schedules: other workers do, or `nursery-tasks tick`.")
     ] = False,
+    http: HttpOption = None,
+    http_token_file: TokenFileOption = None,
+    http_cert: CertOption = None,
+    http_key: KeyOption = None,
+    http_client_ca: ClientCaOption = None,
+    http_host: HostOption = None,
+    http_any_task: AnyTaskOption = False,
+    http_rpc: RpcOption = False,
     log_level: LogLevelOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -104,12 +124,24 @@ def run(
     }
     if processes is not None:
         options["processes"] = processes
+    answered = http_of(
+        http,
+        http_token_file,
+        http_cert,
+        http_key,
+        http_client_ca,
+        http_host,
+        http_any_task,
+        http_rpc,
+        reuse_port=member is not None,
+    )
     link = None if member is None else Membership(Invitation.read(member))
     if link is None and (workers > 1 or max_jobs is not None or memory_bytes is not None):
         group = check_name("--name", name) if name else f"{socket.gethostname()}-{os.getpid()}-{random.randrange(16**4):04x}"
         crew = Crew(context.obj, group, workers, drain, as_json, quiet)
         return run_on_loop(serve_crew, crew, backend=backend, uvloop=uvloop)
     how = Manner(backend, uvloop, drain, log_level, quiet=quiet, as_json=as_json, verbose=verbose, until_eof=until_eof)
+    how = replace(how, http=answered)
     if link is not None:
         options |= {"max_jobs": max_jobs, "max_memory": memory_bytes}
     return run_here(place, options, how, link)
@@ -127,6 +159,7 @@ class Manner:
     as_json: bool
     verbose: bool
     until_eof: bool = False
+    http: Http | None = None
 
 
 def run_here(place: str, options: WorkerOptions, how: Manner, link: Membership | None = None) -> int:
@@ -135,7 +168,7 @@ def run_here(place: str, options: WorkerOptions, how: Manner, link: Membership |
     Args:
         link: To the supervisor, if there is one.
     """
-    level = None if how.log_level is None else logging.getLevelNamesMapping()[how.log_level.upper()]
+    level = log_level_of(how.log_level)
     with ExitStack() as around:
         display: Display
         if how.as_json:
@@ -179,12 +212,18 @@ def run_here(place: str, options: WorkerOptions, how: Manner, link: Membership |
                 exits=exits,
                 until_eof=how.until_eof,
                 link=link,
+                http=how.http,
             )
 
         try:
             return run_on_loop(serve, backend=how.backend, uvloop=how.uvloop, exits=exits)
         finally:
             end_left_processes()
+
+
+def log_level_of(level: LogLevel | None) -> int | None:
+    """Return the number of a level; None: none was given."""
+    return None if level is None else logging.getLevelNamesMapping()[level.upper()]
 
 
 def parse_queues(text: str | None) -> dict[str, int] | None:

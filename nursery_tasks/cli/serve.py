@@ -21,8 +21,8 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, suppress
-from typing import Final
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, suppress
+from typing import TYPE_CHECKING, Final
 
 from anyio import CancelScope, Event, create_task_group, current_time, open_signal_receiver, sleep, wait_readable
 
@@ -33,10 +33,14 @@ from ..supervisor import CANCEL, DRAIN, LOST, RECYCLE_CODE, Membership, read_los
 from ..worker import Unstored, Worker, WorkerOptions
 from .display import Display
 from .exits import Exits
+from .http import Http
 from .leaving import SIGNALS, LastResort, Watchdog, ending_signals, hangups, leave, leave_at_once
 from .output import note, plural
 from .streams import abandon_dead
 from .trouble import INTERRUPTED, OK, UNSTORED, WEDGED
+
+if TYPE_CHECKING:
+    from ..web.serving import ServedDoor
 
 NEXT_SIGNAL_SECONDS: Final = 0.5  # a signal that comes sooner belongs to the one before
 CLEAN_UP_SECONDS: Final = 5.0  # what a cancelled attempt may take to end
@@ -185,6 +189,7 @@ async def serve_worker(
     exits: Exits,
     until_eof: bool = False,
     link: Membership | None = None,
+    http: Http | None = None,
 ) -> int:
     """Run a worker until a signal ends it; returns the exit code.
 
@@ -194,6 +199,7 @@ async def serve_worker(
         until_eof: Also drain when standard input ends, which it does when a parent process dies.
         link: To the supervisor, if there is one. When that is gone nobody waits any more: what runs is cancelled, and given
             back at once.
+        http: Where it answers HTTP, if it does.
 
     Raises:
         Exception: The broker cannot be opened, a resource of the app failed, or the worker broke.
@@ -231,12 +237,19 @@ async def serve_worker(
                 owned: WorkerOptions = {
                     **options, "on_wedged": _on_wedged, "owns_signals": True, "on_recycle": on_recycle
                 }  # fmt: skip
-                async with app, app.open_worker(**owned) as worker:
+                async with app, app.open_worker(**owned) as worker, AsyncExitStack() as doors:
                     stages.working(worker)
+                    door = None if http is None else await doors.enter_async_context(_open_door(app, http))
                     announce(worker)
+                    if door is not None:
+                        display.say("http", f"answering at {door.url}")
                     around.start_soon(stages.wait_drained, worker, name="drained")
                     around.start_soon(stages.tell_drain_over, worker, name="drain")
                     await stages.stopping.wait()
+                    if door is not None:
+                        door.drain()
+                        await worker.wait_drained()  # what is awaited here may run here; until then 503 is answered
+                        await door.finish()
                 interrupted, unstored, recycling = worker.interrupted, worker.unstored, worker.recycling
             around.cancel_scope.cancel()
         code = UNSTORED if unstored else INTERRUPTED if interrupted else OK
@@ -247,6 +260,12 @@ async def serve_worker(
             counts = {"interrupted": interrupted, "not_stored": len(unstored.ended), "not_given_back": len(unstored.given_back)}
             link.report("ended", **counts, tally=display.tally.parts())
     return code
+
+
+def _open_door(app: App, http: Http) -> AbstractAsyncContextManager[ServedDoor]:
+    from ..web.serving import open_door  # late: most workers have none
+
+    return open_door(app, http.server, http.options)
 
 
 async def _tick(display: Display) -> None:

@@ -12,6 +12,7 @@ import typer
 from anyio import sleep
 
 from .. import App, JobInfo
+from ..client.data import job_data
 from ..errors import UnknownJob
 from ..model.states import JobState
 from ..observability.logging import duration
@@ -21,7 +22,6 @@ from .ids import each_job, find_ids
 from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
 from .output import DIM, GREEN, RED, RESET, YELLOW, ago, clock_time, has_colour, note, visible, write_json, write_line
-from .records import job_data
 from .trouble import OK
 
 MOST: Final = 2_000  # jobs that are drawn

@@ -78,7 +78,7 @@ def test_tasks_shows_batches_turns_and_what_starts_once(shell: Shell) -> None:
     ("name", "said"),
     [
         ("NURSERY_TASKS_BROKR", "did you mean NURSERY_TASKS_BROKER?"),
-        ("NURSERY_TASKS_COLOUR", "there are NURSERY_TASKS_BROKER and NURSERY_TASKS_NODE"),
+        ("NURSERY_TASKS_COLOUR", "there are NURSERY_TASKS_BROKER, NURSERY_TASKS_NODE and NURSERY_TASKS_HTTP_TOKENS"),
     ],
 )
 def test_a_variable_that_nobody_reads_is_told(

@@ -1,4 +1,4 @@
-"""Records of jobs and queues as plain data, for `--json` and for what people are shown."""
+"""Jobs and queues as plain data: for `--json`, for the HTTP door, and for what people are shown."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 
-from .. import JobInfo, QueueInfo
 from ..model.outcome import Outcome
 from ..model.states import JobState
+from .info import JobInfo
+from .queues import QueueInfo
 
 
 def job_data(record: JobInfo) -> dict[str, Any]:

@@ -1,0 +1,163 @@
+"""The door: one ASGI app. It looks who comes and how many there are, finds the handler, and turns errors into answers.
+
+    request                 in flight: counted, and cut short when the door is shut
+    ├─ guard                host, origin, token, rate: `guard.py`
+    └─ handler              `api/`: a few steps over the app's public calls
+
+It can be served in three ways: as a child of a worker, alone, and mounted in another program's app.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+from anyio import CancelScope, Event
+from starlette.requests import Request
+from starlette.routing import Router
+
+from .. import App
+from ..errors import AppAlreadyOpen
+from .bodies import HungUp
+from .call import Call
+from .guard import Guard
+from .operations import operations_of, to_routes
+from .problems import Problem, problem_of
+from .settings import DoorSettings
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+HEALTH: Final = ("/healthz", "/readyz")
+_HEADERS: Final = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+
+_log = logging.getLogger("nursery_tasks.http")
+
+
+class Door:
+    """An app, to be reached by HTTP; `app.asgi(...)` makes it.
+
+    Attributes:
+        app: Whose tasks and jobs these are.
+        settings: What it was made with.
+        draining: Set when no more requests are taken; streams end then.
+    """
+
+    def __init__(self, app: App, settings: DoorSettings) -> None:
+        self.app = app
+        self.settings = settings
+        self.draining = Event()
+        self._guard = Guard(settings)
+        self._operations = operations_of(settings)
+        self._router = Router(to_routes(self._operations))
+        self._in_flight: set[CancelScope] = set()
+        self._empty = Event()
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one request, or live along with the program that it is mounted in."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, _Reply(send))
+        else:
+            await send({"type": "websocket.close", "code": 1000})
+
+    def drain(self) -> None:
+        """Take no more requests: answer 503, and finish what is under way. Returns at once."""
+        self.draining.set()
+
+    async def wait_empty(self) -> None:
+        """Wait until nothing is under way."""
+        while self._in_flight:
+            self._empty = Event()
+            await self._empty.wait()
+
+    def cut_short(self) -> None:
+        """Cancel what is under way; it is answered with 503."""
+        self.drain()
+        for scope in tuple(self._in_flight):
+            scope.cancel()
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Open the app, unless it is open, and close it at the end."""
+        await receive()
+        try:
+            async with self.app:
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+                self.drain()
+        except AppAlreadyOpen:
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            self.drain()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _answer(self, scope: Message, receive: Receive, reply: _Reply) -> None:
+        began, caller, cutting = time.monotonic(), "-", CancelScope()
+        try:
+            with cutting:
+                request = Request(scope, receive)
+                is_health = request.url.path.removeprefix(scope.get("root_path", "")) in HEALTH
+                if not is_health:
+                    self._check_room()
+                    self._in_flight.add(cutting)
+                    who = await self._guard.check(request)
+                    caller = who.name
+                    scope["state"] = {**scope.get("state", {}), "call": Call(request, self.app, self, who)}
+                else:
+                    scope["state"] = {**scope.get("state", {}), "call": Call(request, self.app, self, None)}
+                scope["app"] = self
+                await self._router(scope, receive, reply.send)
+            if cutting.cancelled_caught and not reply.status:
+                await reply.problem(Problem(503, "draining", "the server stops"), scope, receive)
+        except HungUp:
+            pass
+        except Exception as error:
+            await self._answer_error(error, scope, receive, reply)
+        finally:
+            self._in_flight.discard(cutting)
+            if not self._in_flight:
+                self._empty.set()
+            _log.info(
+                "%s %s %s %d %.1f ms", caller, scope["method"], scope["path"], reply.status, (time.monotonic() - began) * 1e3
+            )
+
+    async def _answer_error(self, error: Exception, scope: Message, receive: Receive, reply: _Reply) -> None:
+        problem = problem_of(error)
+        if problem is None:
+            _log.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
+            problem = Problem(500, "fault", "something broke here; the log of the server has it")
+        if not reply.status:
+            await reply.problem(problem, scope, receive)
+
+    def _check_room(self) -> None:
+        if self.draining.is_set():
+            raise Problem(503, "draining", "the server stops", headers={"Connection": "close"})
+        if len(self._in_flight) >= self.settings.in_flight:
+            raise Problem(503, "busy", f"{self.settings.in_flight} requests are under way")
+
+
+class _Reply:
+    """What was sent so far, with the headers that all answers have.
+
+    Attributes:
+        status: Of the answer; 0: it has not begun.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self.status = 0
+        self._send = send
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the answer."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message.get("headers", []), *_HEADERS]
+        await self._send(message)
+
+    async def problem(self, problem: Problem, scope: Message, receive: Receive) -> None:
+        """Answer with a problem."""
+        await problem.to_response()(scope, receive, self.send)

@@ -1,0 +1,71 @@
+"""What can be asked for: each operation with its path, verb and handler. Routes and the OpenAPI document are made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from .call import Call
+from .settings import DoorSettings
+
+Handle = Callable[[Call], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One thing that can be asked for.
+
+    Attributes:
+        verb: What the caller must be allowed to do; None: everybody may ask.
+        name: Its `operationId`.
+        summary: In one line.
+        body: The type of its JSON body; None: it has none.
+        media_types: What else its body may be.
+        answers: Its statuses that are no problems, with what they mean.
+        query: The names of its query parameters, with their types.
+        waits: It heeds `Prefer: wait`.
+    """
+
+    method: str
+    path: str
+    verb: str | None
+    name: str
+    summary: str
+    handle: Handle
+    body: Any = None
+    media_types: tuple[str, ...] = ()
+    answers: tuple[tuple[int, str], ...] = ((200, "The answer"),)
+    query: tuple[tuple[str, type], ...] = ()
+    waits: bool = False
+
+
+def operations_of(settings: DoorSettings) -> list[Operation]:
+    """Return all that a door with these settings offers."""
+    from .api import jobs, tasks  # late: they name operations
+    from .health import OPERATIONS as HEALTH
+
+    return [*HEALTH, *tasks.OPERATIONS, *jobs.OPERATIONS]
+
+
+def to_routes(operations: Sequence[Operation]) -> list[Route]:
+    """Make one route for each path."""
+    paths: dict[str, dict[str, Operation]] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method] = operation
+    return [Route(path, _endpoint(methods), methods=list(methods)) for path, methods in paths.items()]
+
+
+def _endpoint(methods: dict[str, Operation]) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        operation = methods["GET" if request.method == "HEAD" else request.method]
+        call: Call = request.state.call
+        if operation.verb is not None:
+            call.check_may(operation.verb)
+        return await operation.handle(call)
+
+    return endpoint
