@@ -23,6 +23,8 @@ FOR_USERS = {
 CALLED_BY_OTHERS = {
     "filter": "logging",
     "after_task_step": "trio",
+    "mark_request": "hypercorn",
+    "spawn_app": "hypercorn",
     "teardown": "hypothesis",
     "writable": "io",
     "reconfigure": "whoever has replaced sys.stdout",

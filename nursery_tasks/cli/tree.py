@@ -5,26 +5,24 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 from anyio import sleep
 
 from .. import App, JobInfo
 from ..client.data import job_data
-from ..errors import UnknownJob
+from ..client.tree import MOST, Node, read_tree
 from ..model.states import JobState
 from ..observability.logging import duration
 from ..workflows import RECORDS
 from .broker import find_app
-from .ids import each_job, find_ids
+from .ids import find_ids
 from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
 from .output import DIM, GREEN, RED, RESET, YELLOW, ago, clock_time, has_colour, note, visible, write_json, write_line
 from .trouble import OK
 
-MOST: Final = 2_000  # jobs that are drawn
 FOLLOW_SECONDS: Final = 0.5
 _PART: Final = 8  # digits of an id
 
@@ -39,14 +37,6 @@ _MARKS: Final = {
     JobState.EXPIRED: ("⊘", DIM),
     JobState.DEAD: ("✘", RED),
 }
-
-
-@dataclass(slots=True)
-class Node:
-    """One job and what it has submitted, in the order of submission."""
-
-    record: JobInfo
-    children: list[Node] = field(default_factory=list["Node"])
 
 
 def tree(
@@ -69,7 +59,7 @@ async def _tree(app: App, given: str, follow: bool, running: bool, as_json: bool
     async with app:
         [job_id] = await find_ids(app, [given])
         if not follow:
-            top, left = await read_tree(app, job_id)
+            top, left = await read_tree(app.jobs, job_id)
             _write(top, left, running, as_json)
         elif as_json or not sys.stdout.isatty():
             await _follow_plainly(app, job_id, running, as_json)
@@ -82,7 +72,7 @@ async def _follow_plainly(app: App, job_id: str, running: bool, as_json: bool) -
     """Write the tree whenever it has changed: for a pipe."""
     before: object = None
     while True:
-        top, left = await read_tree(app, job_id)
+        top, left = await read_tree(app.jobs, job_id)
         states = [(node.record.id, node.record.state, node.record.attempts) for node in _all(top)]
         if states != before:
             _write(top, left, running, as_json)
@@ -100,7 +90,7 @@ async def _follow_live(app: App, job_id: str, running: bool) -> None:
 
     with Live(auto_refresh=False, vertical_overflow="crop") as live:
         while True:
-            top, left = await read_tree(app, job_id)
+            top, left = await read_tree(app.jobs, job_id)
             lines = [*draw(top, time.time(), has_colour(sys.stdout), running), *_more(left)]
             live.update(Text.from_ansi("\n".join(lines)), refresh=True)
             if top.record.state.ended:
@@ -110,7 +100,7 @@ async def _follow_live(app: App, job_id: str, running: bool) -> None:
 
 def _write(top: Node, left: int, running: bool, as_json: bool) -> None:
     if as_json:
-        write_json(_data(top))
+        write_json(top.to_data())
         return
     for line in draw(top, time.time(), has_colour(sys.stdout), running):
         write_line(line, painted=True)
@@ -120,31 +110,6 @@ def _write(top: Node, left: int, running: bool, as_json: bool) -> None:
 
 def _more(left: int) -> list[str]:
     return [f"only the first {MOST:,} jobs are drawn"] if left else []
-
-
-async def read_tree(app: App, job_id: str) -> tuple[Node, int]:
-    """Read a job and what is below it; returns it, and 1 when there is more than is drawn.
-
-    Raises:
-        UnknownJob: There is no such job.
-    """
-    record = await app.jobs.get(job_id)
-    if record is None:
-        raise UnknownJob(job_id)
-    top = Node(record)
-    level, count = [top], 1
-    while level:
-        below: list[Node] = []
-        for node in level:
-            after = node.record.cursor  # what it submitted comes after it
-            async for child in each_job(app, MOST - count + 1, parent=node.record.id, after=after):
-                if count >= MOST:
-                    return top, 1
-                count += 1
-                node.children.append(Node(child))
-            below += [child for child in node.children if child.record.attempts]  # who never ran submits nothing
-        level = below
-    return top, 0
 
 
 def draw(top: Node, now: float, colour: bool = False, running: bool = False) -> list[str]:
@@ -249,7 +214,3 @@ def _all(top: Node) -> Iterator[Node]:
     yield top
     for child in top.children:
         yield from _all(child)
-
-
-def _data(node: Node) -> dict[str, Any]:
-    return {**job_data(node.record), "children": [_data(child) for child in node.children]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -12,6 +12,15 @@ from ..model.outcome import Outcome
 from ..model.states import JobState
 from .info import JobInfo
 from .queues import QueueInfo
+
+if TYPE_CHECKING:
+    from .schedule_info import ScheduleInfo  # which most programs never load
+
+
+_PLAIN = (
+    "name", "task", "queue", "args", "kwargs", "spec", "words", "note", "error", "overlap", "catch_up", "pause_on_failure",
+    "runs", "skipped", "last_job", "declared", "home",
+)  # fmt: skip
 
 
 def job_data(record: JobInfo) -> dict[str, Any]:
@@ -107,3 +116,18 @@ def iso(at: float | None) -> str | None:
 def short_type(name: str) -> str:
     """Return the last part of an exception's qualified name: in one line the text is more important."""
     return name.rpartition(".")[2]
+
+
+def schedule_data(info: ScheduleInfo) -> dict[str, Any]:
+    """Return everything that is known of a schedule; moments are ISO 8601 in UTC."""
+    return {
+        **{name: getattr(info, name) for name in _PLAIN},
+        "state": str(info.state),
+        "last_state": None if info.last_state is None else str(info.last_state),
+        **{name: iso_of(getattr(info, name)) for name in ("next_run", "next_slot", "last_slot")},
+    }
+
+
+def iso_of(moment: datetime | None) -> str | None:
+    """Write a moment of a schedule for programs."""
+    return None if moment is None else moment.isoformat()

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 from urllib.parse import quote
 
 from starlette.requests import Request
 
-from .. import App
 from .bodies import JSON, check_media_type, decode_json, media_type_of, read_body
 from .callers import ANYBODY, Caller
 from .preferring import wait_seconds
 from .problems import Problem
-
-if TYPE_CHECKING:
-    from .door import Door
+from .state import DoorState
 
 T = TypeVar("T")
 
@@ -27,9 +24,9 @@ class Call:
         caller: Who calls; nobody in particular where only health is asked for.
     """
 
-    def __init__(self, request: Request, app: App, door: Door, caller: Caller | None) -> None:
+    def __init__(self, request: Request, door: DoorState, caller: Caller | None) -> None:
         self.request = request
-        self.app = app
+        self.app = door.app
         self.door = door
         self.caller = caller or ANYBODY
 
@@ -78,6 +75,11 @@ class Call:
     def wait_seconds(self) -> float | None:
         """How long the caller wants to wait; None: not at all."""
         return wait_seconds(self.request, self.door.settings.max_wait_seconds)
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """What the caller calls this request by, so that it can be repeated; None: nothing."""
+        return self.request.headers.get("idempotency-key")
 
     async def raw(self, *media_types: str, limit_bytes: int | None = None) -> bytes:
         """Read the body.

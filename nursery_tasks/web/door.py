@@ -22,10 +22,12 @@ from .. import App
 from ..errors import AppAlreadyOpen
 from .bodies import HungUp
 from .call import Call
+from .families import all_operations
 from .guard import Guard
-from .operations import operations_of, to_routes
+from .operations import to_routes
 from .problems import Problem, problem_of
 from .settings import DoorSettings
+from .state import DoorState
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -40,19 +42,14 @@ _log = logging.getLogger("nursery_tasks.http")
 class Door:
     """An app, to be reached by HTTP; `app.asgi(...)` makes it.
 
-    Attributes:
+    Args:
         app: Whose tasks and jobs these are.
-        settings: What it was made with.
-        draining: Set when no more requests are taken; streams end then.
     """
 
     def __init__(self, app: App, settings: DoorSettings) -> None:
-        self.app = app
-        self.settings = settings
-        self.draining = Event()
+        self._state = DoorState(app, settings)
         self._guard = Guard(settings)
-        self._operations = operations_of(settings)
-        self._router = Router(to_routes(self._operations))
+        self._router = Router(to_routes(all_operations()))
         self._in_flight: set[CancelScope] = set()
         self._empty = Event()
 
@@ -67,7 +64,7 @@ class Door:
 
     def drain(self) -> None:
         """Take no more requests: answer 503, and finish what is under way. Returns at once."""
-        self.draining.set()
+        self._state.draining.set()
 
     async def wait_empty(self) -> None:
         """Wait until nothing is under way."""
@@ -85,7 +82,7 @@ class Door:
         """Open the app, unless it is open, and close it at the end."""
         await receive()
         try:
-            async with self.app:
+            async with self._state.app:
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
                 self.drain()
@@ -106,9 +103,9 @@ class Door:
                     self._in_flight.add(cutting)
                     who = await self._guard.check(request)
                     caller = who.name
-                    scope["state"] = {**scope.get("state", {}), "call": Call(request, self.app, self, who)}
+                    scope["state"] = {**scope.get("state", {}), "call": Call(request, self._state, who)}
                 else:
-                    scope["state"] = {**scope.get("state", {}), "call": Call(request, self.app, self, None)}
+                    scope["state"] = {**scope.get("state", {}), "call": Call(request, self._state, None)}
                 scope["app"] = self
                 await self._router(scope, receive, reply.send)
             if cutting.cancelled_caught and not reply.status:
@@ -134,10 +131,10 @@ class Door:
             await reply.problem(problem, scope, receive)
 
     def _check_room(self) -> None:
-        if self.draining.is_set():
+        if self._state.draining.is_set():
             raise Problem(503, "draining", "the server stops", headers={"Connection": "close"})
-        if len(self._in_flight) >= self.settings.in_flight:
-            raise Problem(503, "busy", f"{self.settings.in_flight} requests are under way")
+        if len(self._in_flight) >= self._state.settings.in_flight:
+            raise Problem(503, "busy", f"{self._state.settings.in_flight} requests are under way")
 
 
 class _Reply:

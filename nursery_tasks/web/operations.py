@@ -11,7 +11,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from .call import Call
-from .settings import DoorSettings
 
 Handle = Callable[[Call], Awaitable[Response]]
 
@@ -42,14 +41,6 @@ class Operation:
     answers: tuple[tuple[int, str], ...] = ((200, "The answer"),)
     query: tuple[tuple[str, type], ...] = ()
     waits: bool = False
-
-
-def operations_of(settings: DoorSettings) -> list[Operation]:
-    """Return all that a door with these settings offers."""
-    from .api import jobs, tasks  # late: they name operations
-    from .health import OPERATIONS as HEALTH
-
-    return [*HEALTH, *tasks.OPERATIONS, *jobs.OPERATIONS]
 
 
 def to_routes(operations: Sequence[Operation]) -> list[Route]:

@@ -17,7 +17,8 @@ from support import memory_app, working
 
 from nursery_tasks import App, JobState, sleep, step, wait_for_event
 from nursery_tasks.brokers.sqlite import SqliteBroker
-from nursery_tasks.cli.tree import Node, draw, read_tree
+from nursery_tasks.cli.tree import draw
+from nursery_tasks.client.tree import Node, read_tree
 from nursery_tasks.testing.contract.steps import claim_one, job, settle, submit, succeeded
 
 __all__ = ["memory_app"]
@@ -37,7 +38,7 @@ async def look() -> int:
 async def standing(app: App, job_id: str) -> Node:
     """Return the tree once it stands."""
     while True:
-        top, left = await read_tree(app, job_id)
+        top, left = await read_tree(app.jobs, job_id)
         assert not left
         if sum("● leaf" in line for line in draw(top, time.time())) == 2 and len(top.children) == 8:
             return top
@@ -89,7 +90,7 @@ async def test_a_tree_shows_what_waits_for_what(url: str) -> None:
         [lower] = [below.record for child in tree.children if child.record.task == "branch" for below in child.children]
         assert await app.handle(lower.id).cancel("a node") == "cancelled"
         assert (await handle.outcome()).state is JobState.FAILED  # the group that awaited it
-        ended, _ = await read_tree(app, handle.id)
+        ended, _ = await read_tree(app.jobs, handle.id)
         assert "✘ top" in draw(ended, time.time())[0]
         assert [child.record.state for child in ended.children if not child.record.state.ended] == [JobState.SCHEDULED]
 
@@ -104,7 +105,7 @@ async def test_a_tree_shows_which_event_a_workflow_waits_for(memory_app: App) ->
             await wait_for_event("approve", timeout=3600 if place else None)
 
     async def first_line(said: str) -> None:
-        while not re.search(said, draw((await read_tree(app, handle.id))[0], time.time())[0]):  # noqa: ASYNC110 - as people do
+        while not re.search(said, draw((await read_tree(app.jobs, handle.id))[0], time.time())[0]):  # noqa: ASYNC110 - as people do
             await anyio.sleep(0.01)
 
     async with working(app):

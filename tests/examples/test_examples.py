@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 from rabbit_server import need_server, shared_server
@@ -40,12 +42,13 @@ WITH_RABBITMQ = {
     "rabbitmq": "order 7 was shipped at attempt 2\nand 100 more\norder 8 is cancelled\n",
     "amqp_client": 'q1 is answered with {"id":"q1","response":3}\nand the notes are [\'ONE\', \'TWO\']\n',
 }
+BY_HTTP = {"http_door"}
 LIBRARIES = {"toy_broker"}  # imported by the contract's tests
 SECONDS = 50
 
 
 def test_every_example_is_run_somewhere() -> None:
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*WITH_WORKER, *ALONE, *WITH_RABBITMQ, *LIBRARIES}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*WITH_WORKER, *ALONE, *WITH_RABBITMQ, *BY_HTTP, *LIBRARIES}
 
 
 @pytest.mark.parametrize("name", sorted(ALONE))
@@ -72,6 +75,29 @@ def test_an_example_runs_beside_a_worker(name: str, backend: str, tmp_path: Path
         assert WITH_WORKER[name] in run(tmp_path, f"{name}.py")
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_http_door_by_curl(backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(EXAMPLES / "http_door.py", tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv("DOOR", f"http://{address}")
+    with worker(tmp_path, "http_door:app", backend, "--http", address) as lines:
+        while "answering at" not in next(lines):
+            pass
+        said = subprocess.run(["sh", EXAMPLES / "http_door.sh"], capture_output=True, text=True, timeout=SECONDS, check=True)
+        assert said.stderr == ""
+        submitted, rendered, over, again, wrong, first, second, third, noted, looked = said.stdout.splitlines()
+        assert '"task":"add","queue":"default","created":true' in submitted
+        assert rendered == '"intro.mp4"'
+        assert '"status":504' in over
+        assert again == "77"
+        assert '"field":"b"' in wrong
+        assert [line[:13] for line in (first, third)] == ['{"status":202'] * 2
+        assert '"urn:nursery-tasks:unknown-task"' in second
+        assert noted == '"HELLO"'
+        assert looked.startswith('{"jobs":[{"id":')
+
+
 def environment(folder: Path) -> dict[str, str]:
     return {**os.environ, "NURSERY_TASKS_BROKER": f"sqlite:///{folder / 'jobs.db'}", "PYTHONWARNINGS": "error"}
 
@@ -85,12 +111,13 @@ def run(folder: Path, *command: str) -> str:
 
 
 @contextmanager
-def worker(folder: Path, target: str, backend: str) -> Generator[None, None, None]:
-    command = [sys.executable, "-m", "nursery_tasks", "run", target, "--backend", backend]
+def worker(folder: Path, target: str, backend: str, *options: str) -> Generator[IO[str], None, None]:
+    command = [sys.executable, "-m", "nursery_tasks", "run", target, "--backend", backend, *options]
     process = subprocess.Popen(command, cwd=folder, env=environment(folder), stdout=subprocess.PIPE, text=True)
     with process:
         try:
-            yield  # a job waits for its worker, so there is nothing to wait for here
+            assert process.stdout is not None
+            yield process.stdout  # a job waits for its worker, so there is nothing to wait for here
         finally:
             process.terminate()
             process.communicate(timeout=SECONDS)

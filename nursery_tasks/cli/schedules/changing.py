@@ -9,6 +9,7 @@ import typer
 from anyio import get_cancelled_exc_class
 
 from ... import App
+from ...client.data import schedule_data
 from ...shown import command_line
 from ..awaiting import show_end, wait_for_end
 from ..broker import find_app
@@ -18,7 +19,7 @@ from ..output import note, plural, write_json, write_line
 from ..trouble import OK
 from .moments import parse_moment
 from .naming import NameArgument, naming_near
-from .records import next_run, schedule_data
+from .records import next_run
 
 if TYPE_CHECKING:
     from ... import ScheduleInfo

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from ... import App
+from ...client.data import iso_of, schedule_data
 from ..broker import find_app
 from ..loops import run_until_signal
 from ..options import AppOption, BrokerOption, JsonOption, VerboseOption
@@ -15,7 +16,7 @@ from ..output import note, shown_width, write_facts, write_json, write_line, wri
 from ..trouble import OK
 from .moments import moment_with_distance
 from .naming import NameArgument, naming_near, unknown
-from .records import facts_of, iso, last_run, next_run, schedule_data, state_of
+from .records import facts_of, last_run, next_run, state_of
 
 if TYPE_CHECKING:
     from ... import ScheduleInfo
@@ -100,7 +101,7 @@ async def _next(app: App, name: str, count: int, as_json: bool) -> int:
         info = await app.schedules.get(name)
         due = await app.schedules.next(name, count)
     if as_json:
-        write_json([iso(moment) for moment in due])
+        write_json([iso_of(moment) for moment in due])
         return OK
     now = datetime.now(UTC)
     for moment in due:

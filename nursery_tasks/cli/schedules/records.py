@@ -4,33 +4,13 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..output import plural
 from .moments import moment_with_distance, near_moment
 
 if TYPE_CHECKING:
     from ... import ScheduleInfo
-
-_PLAIN = (
-    "name", "task", "queue", "args", "kwargs", "spec", "words", "note", "error", "overlap", "catch_up", "pause_on_failure",
-    "runs", "skipped", "last_job", "declared", "home",
-)  # fmt: skip
-
-
-def schedule_data(info: ScheduleInfo) -> dict[str, Any]:
-    """Return everything that is known of a schedule; moments are ISO 8601 in UTC."""
-    return {
-        **{name: getattr(info, name) for name in _PLAIN},
-        "state": str(info.state),
-        "last_state": None if info.last_state is None else str(info.last_state),
-        **{name: iso(getattr(info, name)) for name in ("next_run", "next_slot", "last_slot")},
-    }
-
-
-def iso(moment: datetime | None) -> str | None:
-    """Write a moment for programs."""
-    return None if moment is None else moment.isoformat()
 
 
 def next_run(info: ScheduleInfo, now: datetime) -> str:

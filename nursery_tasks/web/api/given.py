@@ -10,6 +10,7 @@ import msgspec
 from ...model.options import check_options
 
 Priority = Annotated[int, msgspec.Meta(ge=0, le=9)]
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
@@ -22,7 +23,7 @@ class GivenOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
     timeout: Seconds | msgspec.UnsetType | None = msgspec.UNSET
     retry: int | msgspec.UnsetType | None = msgspec.UNSET
     delay: Seconds | msgspec.UnsetType = msgspec.UNSET
-    at: Annotated[datetime, msgspec.Meta(tz=True)] | msgspec.UnsetType = msgspec.UNSET
+    at: Moment | msgspec.UnsetType = msgspec.UNSET
     expires: Seconds | msgspec.UnsetType | None = msgspec.UNSET
     result_ttl: Seconds | msgspec.UnsetType = msgspec.UNSET
     key: Name | msgspec.UnsetType | None = msgspec.UNSET

@@ -42,17 +42,17 @@ async def show_task(call: Call) -> Response:
 async def submit(call: Call) -> Response:
     """Submit a job, and return its id, or wait for its result."""
     name, given, seconds = call.path("name"), await call.json(Given), call.wait_seconds
-    job = to_job(call, name, given)
+    job = to_job(call, name, given, key=call.idempotency_key)
     if seconds is not None:
         return await run_owned(call, job, seconds)
     return await enqueue(call, job)
 
 
-def to_job(call: Call, name: str, given: Given, key: str | None = None) -> Job[Any]:
+def to_job(call: Call, name: str, given: Given, *, key: str | None) -> Job[Any]:
     """Make the job that was asked for, with its id.
 
     Args:
-        key: Instead of the request's header `Idempotency-Key`.
+        key: What the caller calls it by, see `id_of_key`; None: nothing.
 
     Raises:
         UnknownTask: This app has no such task, and the door does not take others.
@@ -69,7 +69,6 @@ def to_job(call: Call, name: str, given: Given, key: str | None = None) -> Job[A
     if spec is not None:
         spec.signature.convert(list(given.args), dict(given.kwargs), call.app.registry.codec)
     options = to_options(given.options)
-    key = key if key is not None else call.request.headers.get("idempotency-key")
     if key is not None:
         if "id" in options or not 0 < len(key) <= LONGEST_KEY:
             raise Problem(
