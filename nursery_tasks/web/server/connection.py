@@ -76,11 +76,6 @@ class Connection:
         self._resume: Callable[[], object] = lambda: None  # goes on with that
         self._is_gone = False  # the client has closed, or takes nothing
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether no request is being answered."""
-        return self._is_idle
-
     def close_idle(self) -> None:
         """Close it unless a request is being answered; that one is the last."""
         if self._is_idle:
