@@ -32,7 +32,6 @@ from .client.log_reader import Since
 from .client.log_writer import EVENT_LOG_MOST, LogWriter, check_most
 from .client.owner_lease import OWNER_LEASE_SECONDS
 from .client.sync import SyncClient
-from .declaring import Declarations
 from .errors import AppAlreadyOpen, AppNotOpen, InvalidOptions
 from .events import EventListener, Events, to_event_filter
 from .forks import renew_in_children
@@ -43,11 +42,13 @@ from .model.listing import LimitRecord, LockRecord, WorkerRecord
 from .model.options import HARD_PAYLOAD_BYTES, JobOptions, check_name
 from .program import check_can_be_reached, check_is_guarded, module_of_caller
 from .shared_broker import SharedBroker
+from .stages.declared import StageDeclarations
 
 if TYPE_CHECKING:
     from .builtin_tasks import Builtins
     from .client.schedules import Schedules
     from .scheduling.schedule import Definition
+    from .stages.serving import Stages
     from .web.door import Door
     from .web.settings import DoorOptions
     from .worker import Worker, WorkerOptions
@@ -58,7 +59,7 @@ MAX_PAYLOAD_BYTES = 1024 * 1024
 LISTED = 1_000  # limits, or locks, in one listing
 
 
-class App(Declarations):
+class App(StageDeclarations):
     """A set of tasks and the broker that their jobs go through.
 
     `async with app:` opens the connection; everything that submits or waits happens inside. Programs without an event loop use
@@ -143,6 +144,7 @@ class App(Declarations):
         self._connection: Connection | None = None
         self._open: AbstractAsyncContextManager[None] | None = None
         self._opened_by = 0  # the id of the task that has entered `async with app`
+        self._stages: Stages | None = None  # of the worker that was opened last
         self._parents: list[object] = []  # what a forked child has inherited
         for cls in errors:
             self.error(cls)
@@ -493,6 +495,47 @@ class App(Declarations):
         from .web import make_door  # late: nothing of it is loaded unless somebody asks for it
 
         return make_door(self, **options)
+
+    def make_stages(self, queues: Sequence[str], on_opened: Callable[[], None]) -> Stages | None:
+        """Return what a worker of these queues runs for the stages that are declared; None: nothing."""
+        if not self.publishers and not any(spec.stage for spec in self.registry.tasks.values()):
+            return None
+        from .stages.serving import Stages  # late: most apps have none
+
+        self._stages = Stages(self, self.channels, queues, self.publishers, self.collectors, on_opened)
+        return self._stages
+
+    async def run_pipeline(self, **options: Unpack[WorkerOptions]) -> None:
+        """Run a worker until the pipeline that the app's stages are has ended by itself. See `wait_pipeline`.
+
+            async with app:
+                await app.run_pipeline(slots=20)
+
+        Args:
+            options: See `open_worker`.
+
+        Cancellation:
+            Ends all stages: first what brings messages in, then what runs, last what sends. A later run goes on from there.
+        """
+        async with self.open_worker(**options):
+            await self.wait_pipeline()
+
+    async def wait_pipeline(self) -> None:
+        """Wait until the publishers are done, and all that they have sent has gone through; then the collectors flush.
+
+        A place of a server that no publisher of the app fills has ended when it is empty, and stays so for a second.
+
+        Raises:
+            PublisherFailed: A publisher has failed; what it had sent before has gone through.
+            AppNotOpen: No worker runs in this program.
+        """
+        from .stages.pipeline import PipelineEnd  # late: most apps have none
+
+        if self._stages is None:
+            if not self.publishers and not any(spec.stage for spec in self.registry.tasks.values()):
+                return
+            raise AppNotOpen("wait_pipeline(), which needs a worker with stages in this program,")
+        await PipelineEnd(self, self._stages).wait()
 
     def schedule_definitions(self) -> dict[str, Definition]:
         """Return the declared schedules as a worker puts them. Raises as `Job.to_template` does."""

@@ -27,6 +27,7 @@ from .taskclass import HasRun, read_class
 
 if TYPE_CHECKING:
     from .client.schedules import DeclaredSchedule
+    from .model.stage import Stage
     from .scheduling import AnySpec
     from .scheduling.policies import CatchUp, Overlap
 
@@ -108,7 +109,7 @@ class Declarations(ABC):
     @overload
     def task(self, /, *, batch: Batch, **given: Unpack[TaskOptions]) -> _BatchDecorator: ...
     @overload
-    def task(self, /, **given: Unpack[TaskOptions]) -> _Decorator: ...
+    def task(self, /, **given: Unpack[TaskOptions]) -> TaskDecorator: ...
     def task(self, function: Callable[..., Any] | None = None, /, **given: Any) -> Any:
         """Register a function as a task, with or without parentheses; or a class, as in `fetch = app.task(Fetch)`.
 
@@ -138,7 +139,7 @@ class Declarations(ABC):
         if function is not None:
             return self._register(function, dict(given))
         check_options(given, "task", (*TASK_ONLY, *SCHEDULE_ONLY))
-        decorator = _BatchDecorator if given.get("batch") is not None else _Decorator
+        decorator = _BatchDecorator if given.get("batch") is not None else TaskDecorator
         return decorator(lambda target: self._register(target, dict(given)))
 
     @overload
@@ -316,7 +317,7 @@ class Declarations(ABC):
             return Workflow(self, spec)
         return self._make_task(spec)
 
-    def _register(self, function: Callable[..., Any], given: dict[str, Any]) -> Task[Any, Any]:
+    def _register(self, function: Callable[..., Any], given: dict[str, Any], stage: Stage | None = None) -> Task[Any, Any]:
         _check_callable(function)
         if isinstance(function, type):
             function, of_class = read_class(function, _TASK_WORDS)
@@ -326,7 +327,7 @@ class Declarations(ABC):
         name, run_in, kill_after, raw, reply_to, batch = (given.pop(word, None) for word in TASK_ONLY)
         _check_signature(function)
         function = inject(function, self.lifespans, run_in)
-        spec = make_spec(function, name, run_in, options, kill_after, raw=raw, reply_to=reply_to, batch=batch)
+        spec = make_spec(function, name, run_in, options, kill_after, raw=raw, reply_to=reply_to, batch=batch, stage=stage)
         self._add(spec, given)
         task = self._make_task(spec)
         self._declare(task, schedule)
@@ -392,7 +393,7 @@ class Declarations(ABC):
             self.error(cls)
 
 
-class _Decorator:
+class TaskDecorator:
     """What `@app.task(...)` with parentheses gives: a decorator that is typed by what it gets."""
 
     def __init__(self, register: Callable[[Callable[..., Any]], Any]) -> None:

@@ -13,18 +13,20 @@ from typing import Any, Final, Literal
 from . import errors, program
 from .errors import DuplicateTask, InvalidOptions, UnknownTask
 from .model.batch import Batch
+from .model.channel_message import ChannelMessage
 from .model.codec import Codec, CustomType, Format
 from .model.duration import Duration, to_seconds
 from .model.failure import BUILTIN_ERRORS
 from .model.options import KILL_AFTER_SECONDS, KINDS, JobOptions, Kind, check_name
 from .model.queue import Queue
 from .model.retry import qualified_name
+from .model.stage import Stage
 from .signature import TaskSignature
 
 _log = logging.getLogger("nursery_tasks.registry")
 
 
-RawBody = Literal["bytes", "str", "json"]  # what a task makes of a body that another program has put in
+RawBody = Literal["bytes", "str", "json", "message"]  # what a task makes of a body that another program has put in
 
 
 def version_of(task: str, fingerprint: str) -> str:
@@ -49,6 +51,7 @@ class TaskSpec:
         raw: How it takes what is raw on its queue; None: it does not.
         reply_to: Where the answers to raw bodies go; None: nowhere.
         batch: One call gets the arguments of many jobs; None: each job is a call. `signature` is that of one job.
+        stage: Where its messages come from and go to, if it takes those of a channel.
     """
 
     name: str
@@ -63,6 +66,7 @@ class TaskSpec:
     raw: RawBody | None = None
     reply_to: str | None = None
     batch: Batch | None = None
+    stage: Stage | None = None
 
     @property
     def version(self) -> str:
@@ -211,6 +215,7 @@ def make_spec(
     raw: object = None,
     reply_to: object = None,
     batch: object = None,
+    stage: Stage | None = None,
 ) -> TaskSpec:
     """Describe a function as a task.
 
@@ -228,7 +233,7 @@ def make_spec(
         _check_timeout(task_name, kind, options.timeout_seconds)
     if not isinstance(batch, Batch | None):
         raise InvalidOptions("batch", batch, "Batch(100, wait=0.5), or None")
-    if batch is not None and raw:
+    if batch is not None and raw and stage is None:
         raise InvalidOptions("batch", batch, "no raw=True beside it: what other programs put in comes one by one")
     signature = TaskSignature(task_name, function, answers=raw is True, batch=batch is not None)
     for keyed in options.keyed:
@@ -256,6 +261,7 @@ def make_spec(
         raw=_raw_body(signature) if raw else None,
         reply_to=None if reply_to is None else check_name("reply_to", reply_to),
         batch=batch,
+        stage=stage,
     )
 
 
@@ -264,6 +270,8 @@ def _raw_body(signature: TaskSignature) -> RawBody:
     wanted = signature.wants_of_one()
     if wanted is bytes:
         return "bytes"
+    if wanted is ChannelMessage:
+        return "message"
     return "str" if wanted is str else "json"
 
 

@@ -108,10 +108,16 @@ ROOMS: dict[str, Room] = {
         "shown errors model forks loop log_throttle brokers.amqp brokers.redis brokers.protocol",
         libraries="anyio msgspec redis aiormq pamqp h11",
     ),
+    # Tasks that take and make messages, and what feeds them: built on the client, and run by a worker that does not know them.
+    "stages": room(
+        "errors model loop log_throttle current brokers.protocol brokers.needed brokers.gateway channels registry client task "
+        "declaring",
+        libraries="anyio msgspec",
+    ),
     "shared_broker": room("errors forks program brokers.protocol brokers.url", libraries="anyio"),  # and what opens one
     "app": room(
         "errors model events forks scheduling brokers.protocol brokers.needed brokers.gateway brokers.url "
-        "program client declaring shared_broker channels",
+        "program client declaring shared_broker channels stages",
         libraries="anyio",
     ),
     # (registry: to find functions elsewhere)

@@ -43,7 +43,7 @@ from .serve import serve_worker
 from .sizes import parse_bytes
 from .speaking import ObjectHandler, Speech, set_up_logging, speaking, take_stdout
 from .supervise import Crew, serve_crew
-from .trouble import Trouble
+from .trouble import USAGE, Trouble
 
 _SCHEDULES_SHOWN: Final = 5
 
@@ -101,6 +101,9 @@ def run(
     http_host: HostOption = None,
     http_any_task: AnyTaskOption = False,
     http_rpc: RpcOption = False,
+    until_done: Annotated[
+        bool, typer.Option("--until-done", help="End when the pipeline has: publishers are done, and all went through.")
+    ] = False,
     log_level: LogLevelOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -136,12 +139,17 @@ def run(
         reuse_port=member is not None,
     )
     link = None if member is None else Membership(Invitation.read(member))
-    if link is None and (workers > 1 or max_jobs is not None or memory_bytes is not None):
+    has_crew = workers > 1 or max_jobs is not None or memory_bytes is not None
+    if until_done and has_crew:
+        raise Trouble(
+            "--until-done goes with one worker process", "leave out --workers, --max-jobs and --max-memory", code=USAGE
+        )
+    if link is None and has_crew:
         group = check_name("--name", name) if name else f"{socket.gethostname()}-{os.getpid()}-{random.randrange(16**4):04x}"
         crew = Crew(context.obj, group, workers, drain, as_json, quiet)
         return run_on_loop(serve_crew, crew, backend=backend, uvloop=uvloop)
     how = Manner(backend, uvloop, drain, log_level, quiet=quiet, as_json=as_json, verbose=verbose, until_eof=until_eof)
-    how = replace(how, http=answered)
+    how = replace(how, http=answered, until_done=until_done)
     if link is not None:
         options |= {"max_jobs": max_jobs, "max_memory": memory_bytes}
     return run_here(place, options, how, link)
@@ -160,6 +168,7 @@ class Manner:
     verbose: bool
     until_eof: bool = False
     http: Http | None = None
+    until_done: bool = False
 
 
 def run_here(place: str, options: WorkerOptions, how: Manner, link: Membership | None = None) -> int:
@@ -211,6 +220,7 @@ def run_here(place: str, options: WorkerOptions, how: Manner, link: Membership |
                 announce=announce,
                 exits=exits,
                 until_eof=how.until_eof,
+                until_done=how.until_done,
                 link=link,
                 http=how.http,
             )

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final
 from anyio import CancelScope, Event, create_task_group, current_time, open_signal_receiver, sleep, wait_readable
 
 from .. import App
+from ..errors import PublisherFailed
 from ..forks import own_signals
 from ..observability.logging import duration
 from ..supervisor import CANCEL, DRAIN, LOST, RECYCLE_CODE, Membership, read_lost
@@ -37,7 +38,7 @@ from .http import Http
 from .leaving import SIGNALS, LastResort, Watchdog, ending_signals, hangups, leave, leave_at_once
 from .output import note, plural
 from .streams import abandon_dead
-from .trouble import INTERRUPTED, OK, UNSTORED, WEDGED
+from .trouble import FAILED, INTERRUPTED, OK, UNSTORED, WEDGED
 
 if TYPE_CHECKING:
     from ..web.serving import ServedDoor
@@ -59,6 +60,7 @@ class Stages:
 
     def __init__(self, display: Display, drain_seconds: float, starting: CancelScope) -> None:
         self.stopping = Event()
+        self.failed = False  # the pipeline that was run
         self._display = display
         self._drain_seconds = drain_seconds
         self._starting = starting
@@ -188,6 +190,7 @@ async def serve_worker(
     announce: Announce,
     exits: Exits,
     until_eof: bool = False,
+    until_done: bool = False,
     link: Membership | None = None,
     http: Http | None = None,
 ) -> int:
@@ -197,6 +200,7 @@ async def serve_worker(
         announce: Called when the worker works.
         exits: Keeps this loop going when a handler's code calls `sys.exit()`.
         until_eof: Also drain when standard input ends, which it does when a parent process dies.
+        until_done: Also drain when the app's pipeline has ended.
         link: To the supervisor, if there is one. When that is gone nobody waits any more: what runs is cancelled, and given
             back at once.
         http: Where it answers HTTP, if it does.
@@ -204,7 +208,7 @@ async def serve_worker(
     Raises:
         Exception: The broker cannot be opened, a resource of the app failed, or the worker broke.
     """
-    began, interrupted, unstored, recycling = time.monotonic(), 0, Unstored(), None
+    began, interrupted, unstored, recycling, failed = time.monotonic(), 0, Unstored(), None, False
     with (
         own_signals(ending_signals()),
         open_signal_receiver(*SIGNALS) as signals,
@@ -245,14 +249,17 @@ async def serve_worker(
                         display.say("http", f"answering at {door.url}")
                     around.start_soon(stages.wait_drained, worker, name="drained")
                     around.start_soon(stages.tell_drain_over, worker, name="drain")
+                    if until_done:
+                        around.start_soon(_stop_when_done, app, stages, display, name="pipeline")
                     await stages.stopping.wait()
                     if door is not None:
                         door.drain()
                         await worker.wait_drained()  # what is awaited here may run here; until then 503 is answered
                         await door.finish()
                 interrupted, unstored, recycling = worker.interrupted, worker.unstored, worker.recycling
+                failed = stages.failed
             around.cancel_scope.cancel()
-        code = UNSTORED if unstored else INTERRUPTED if interrupted else OK
+        code = UNSTORED if unstored else INTERRUPTED if interrupted else FAILED if failed else OK
         if recycling is not None:
             code = RECYCLE_CODE if link is not None else WEDGED
         display.ended(code, interrupted, unstored, time.monotonic() - began)
@@ -266,6 +273,15 @@ def _open_door(app: App, http: Http) -> AbstractAsyncContextManager[ServedDoor]:
     from ..web.serving import open_door  # late: most workers have none
 
     return open_door(app, http.server, http.options)
+
+
+async def _stop_when_done(app: App, stages: Stages, display: Display) -> None:
+    try:
+        await app.wait_pipeline()
+    except PublisherFailed as error:
+        stages.failed = True
+        display.say("failed", str(error))
+    stages.stop()
 
 
 async def _tick(display: Display) -> None:

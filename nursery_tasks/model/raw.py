@@ -7,10 +7,12 @@ A body that begins otherwise is all body.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
+from .channel_message import ChannelMessage
 from .codec import sniff
 
 _MARK: Final = b"\0nursery-tasks-raw "
@@ -23,11 +25,17 @@ class ForeignHead(msgspec.Struct, frozen=True, omit_defaults=True):
         reply_to: Where the answer goes.
         id: What the answer repeats.
         job: The job's id.
+        message: What two copies of the message have in common.
+        content_type: What the body is, as far as it was said.
+        headers: What else was said.
     """
 
     reply_to: str | None = None
     id: str | None = None
     job: str | None = None
+    message: str | None = None
+    content_type: str | None = None
+    headers: Mapping[str, str] = {}
 
 
 _decode: Final = msgspec.json.Decoder(ForeignHead).decode
@@ -48,6 +56,30 @@ def unwrap_raw(payload: bytes) -> tuple[ForeignHead, bytes]:
         return _decode(head), body
     except msgspec.MsgspecError:  # somebody's body looks like ours
         return _NOTHING, payload
+
+
+def wrap_message(message: ChannelMessage) -> bytes:
+    """Return the payload that says all that a message of a channel does."""
+    head = ForeignHead(
+        reply_to=message.reply_to,
+        id=message.correlation_id,
+        message=message.id,
+        content_type=message.content_type,
+        headers=message.headers,
+    )
+    return wrap_raw(message.body, head)
+
+
+def to_message(body: bytes, head: ForeignHead) -> ChannelMessage:
+    """Return the message that `wrap_message` was given."""
+    return ChannelMessage(
+        body=body,
+        content_type=head.content_type,
+        id=head.message,
+        reply_to=head.reply_to,
+        correlation_id=head.id,
+        headers=head.headers,
+    )
 
 
 def put_head(message: bytes, head: ForeignHead) -> bytes | None:

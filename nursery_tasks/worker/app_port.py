@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -24,6 +24,19 @@ class WorkerConnection(Protocol):
     @property
     def now(self) -> Callable[[], float]:
         """Epoch seconds, for display."""
+        ...
+
+
+class WorkerStages(Protocol):
+    """What the worker runs beside its own intake: what brings messages of channels, and what makes some."""
+
+    @property
+    def closed(self) -> Collection[str]:
+        """The queues of which no job is to begin now."""
+        ...
+
+    async def serve(self) -> None:
+        """Run until cancelled, which is when the worker stops claiming."""
         ...
 
 
@@ -57,6 +70,14 @@ class WorkerApp(Protocol):
 
     def schedule_definitions(self) -> Mapping[str, Definition]:
         """Return the schedules that stand in the app's code, by name; made anew each time."""
+        ...
+
+    def make_stages(self, queues: Sequence[str], on_opened: Callable[[], None]) -> WorkerStages | None:
+        """Return the stages of a worker that serves *queues*; None: there are none.
+
+        Args:
+            on_opened: Called when some are not `closed` any more.
+        """
         ...
 
     @property

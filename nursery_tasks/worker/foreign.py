@@ -18,7 +18,7 @@ from ..model.delivery import Delivery
 from ..model.foreign import read_foreign
 from ..model.message import Message
 from ..model.options import check_name
-from ..model.raw import ForeignHead, unwrap_raw
+from ..model.raw import ForeignHead, to_message, unwrap_raw
 from ..model.reply import Address, pack_response
 from ..registry import RawBody, Registry, TaskSpec
 
@@ -28,8 +28,8 @@ def raw_task(registry: Registry, delivery: Delivery) -> TaskSpec | None:
     return registry.raw.get(delivery.queue.partition("@")[0])
 
 
-def read_body(body: bytes, wanted: RawBody) -> Any:
-    """Read a raw body as the task's parameter wants it: bytes, a text, or plain data that JSON describes.
+def read_body(body: bytes, wanted: RawBody, head: ForeignHead) -> Any:
+    """Read a raw body as the task's parameter wants it: bytes, a text, plain data that JSON describes, or the whole message.
 
     Raises:
         Undecodable: It is something else.
@@ -37,6 +37,8 @@ def read_body(body: bytes, wanted: RawBody) -> Any:
     try:
         if wanted == "bytes":
             return body
+        if wanted == "message":
+            return to_message(body, head)
         return body.decode() if wanted == "str" else msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Undecodable(f"{'not JSON' if wanted == 'json' else 'no text in UTF-8'}: {error}") from None
@@ -63,7 +65,10 @@ def raw_message(spec: TaskSpec, value: Any, head: ForeignHead) -> Message:
     its_id = given if isinstance(given, str | int) and not isinstance(given, bool) else None
     if its_id is None:
         its_id = head.id
-    return Message(task=spec.name, args=[value], id=its_id, reply_to=head.reply_to or spec.reply_to)
+    reply_to = head.reply_to or spec.reply_to
+    if spec.stage is not None and (spec.stage.source.channel or not spec.stage.answers):
+        reply_to = None  # what it makes goes out by the outbox, see `sending.py`
+    return Message(task=spec.name, args=[value], id=its_id, reply_to=reply_to)
 
 
 def address_of(message: Message, delivery: Delivery) -> Address | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from anyio import Event, current_time, move_on_after
@@ -36,6 +36,7 @@ class Intake:
         release: Gives a delivery back.
         cancels: Told when a claim begins, and what it has brought.
         clock: What leases are counted by.
+        closed: Returns the queues of which no job is to begin now.
     """
 
     def __init__(
@@ -51,9 +52,11 @@ class Intake:
         cancels: CancelWatch,
         clock: Callable[[], float],
         *,
+        closed: Callable[[], Collection[str]] = tuple,
         fraction: Callable[[], float] = random.random,
     ) -> None:
         self._gateway = gateway
+        self._closed = closed
         self._registry = registry
         self._in_flight = in_flight
         self._hand_over = hand_over
@@ -122,13 +125,17 @@ class Intake:
         return 1 if idle > len(self._hand_over) else max(1, self._prefetch // 2)
 
     async def _claim(self, room: int) -> None:
+        queues = self._queues()
+        if not queues:
+            self._dry = True
+            return
         sent = self._clock()
         while True:
             self._hinted = False
             self._cancels.claiming = True
             try:
                 deliveries = await self._gateway.claim(
-                    self._queues(), room, self._settings.name, self._settings.lease_seconds, self._registry.known
+                    queues, room, self._settings.name, self._settings.lease_seconds, self._registry.known
                 )
                 break
             except BrokerError as error:
@@ -164,7 +171,12 @@ class Intake:
             self._prefetch = 0  # or the same jobs would be claimed again, and others hardly get a chance
 
     def _queues(self) -> tuple[str, ...]:
-        """The queues to ask, in this turn's order: each comes first in its turn, so none can starve another."""
+        """The queues to ask, without those that are closed."""
+        queues, closed = self._in_turn(), self._closed()
+        return tuple(queue for queue in queues if queue.partition("@")[0] not in closed) if closed else queues
+
+    def _in_turn(self) -> tuple[str, ...]:
+        """All queues, in this turn's order: each comes first in its turn, so none can starve another."""
         if self._settings.strict or len(self._settings.turns) == 1:
             return self._settings.queues
         first = self._settings.turns[self._turn % len(self._settings.turns)]

@@ -177,7 +177,7 @@ class Preparer:
         try:
             if raw is not None and raw.raw is not None:
                 head, body = unwrap_raw(delivery.payload)
-                message = raw_message(raw, read_body(body, raw.raw), head)
+                message = raw_message(raw, read_body(body, raw.raw, head), head)
             else:
                 message = self._registry.codec.decode_message(delivery.payload)
             return address_of(message, delivery)
@@ -192,7 +192,7 @@ class Preparer:
         address = address_of(raw_message(spec, None, head), delivery)
         payload: bytes | None = None
         try:
-            message = raw_message(spec, read_body(body, spec.raw), head)
+            message = raw_message(spec, read_body(body, spec.raw, head), head)
             address = address_of(message, delivery)
             if (once := _is_once(delivery, spec, message)) and self._had_started(delivery):
                 return MarkDead(once_over(LOST_OR_GIVEN_BACK), address)

@@ -12,18 +12,20 @@ from msgspec import Raw
 from ..errors import NotSerializable, PayloadTooLarge
 from ..events import EventKind, Events, JobEvent
 from ..execution.results import encode_result
-from ..model.codec import Codec, pack_outcome
+from ..model.codec import pack_outcome
 from ..model.delivery import Finished, Reply, Retried
 from ..model.failure import Failure, ForeignError, describe_safely
 from ..model.options import MAX_PROGRESS_BYTES
 from ..model.outcome import NOTHING, Outcome
+from ..model.outgoing import Outgoing
 from ..model.reasons import once_over
 from ..model.reply import pack_error
 from ..model.states import ENDED, JobState
-from ..registry import TaskSpec
+from ..registry import Registry, TaskSpec
 from .ending import Bury, Cancel, Fail, Ignore, MarkUnresponsive, PutAside, Release, Succeed, TryAgain, Verdict
 from .foreign import pack_answer
 from .in_flight import InFlightJob
+from .sending import Sending
 from .settler import Settler
 
 _ENDS: Final = {state: EventKind(state) for state in ENDED}  # the event of each end: to look for it costs as much as to tell it
@@ -41,11 +43,12 @@ class Reporter:
     """
 
     def __init__(
-        self, settler: Settler, events: Events, codec: Codec, limit_bytes: int, worker: str, now: Callable[[], float]
+        self, settler: Settler, events: Events, registry: Registry, limit_bytes: int, worker: str, now: Callable[[], float]
     ) -> None:
         self._settler = settler
         self._events = events
-        self._codec = codec
+        self._codec = registry.codec
+        self._sending = Sending(registry, limit_bytes)
         self._limit_bytes = limit_bytes
         self._worker = worker
         self._now = now
@@ -82,14 +85,23 @@ class Reporter:
                 _log.warning("the handler of %s %s, which was given up, has ended", job.delivery.task, job.delivery.id)
 
     def _succeed(self, job: InFlightJob, spec: TaskSpec, value: Any, began_at: float) -> None:
+        outgoing: tuple[Outgoing, ...] = ()
         try:
-            encoded = encode_result(spec, value, self._codec, self._limit_bytes)
+            if spec.stage is not None:
+                value = self._sending.decoded(spec, spec.stage, value)
+                outgoing = self._sending.of_result(spec, spec.stage, job.delivery, value)
+                if value is None:  # silence: nobody is answered
+                    job.address = None
+            is_sent = spec.stage is not None and job.delivery.raw  # nobody has a handle on it, and it is stored once
+            encoded = encode_result(spec, None if is_sent else value, self._codec, self._limit_bytes)
             answer = None if job.address is None else pack_answer(job.address, spec, value, self._codec)
         except (NotSerializable, PayloadTooLarge) as error:  # trying again would give the same
             self.report(job, spec, Fail(error), None, began_at)
             return
         attempt = job.delivery.attempt
-        self.finish(job, JobState.SUCCEEDED, value=encoded, attempt=attempt, began_at=began_at, answer=answer)
+        self.finish(
+            job, JobState.SUCCEEDED, value=encoded, attempt=attempt, began_at=began_at, answer=answer, outgoing=outgoing
+        )
 
     def _try_again(self, job: InFlightJob, failure: Failure, wait_seconds: float, began_at: float) -> None:
         attempt = job.delivery.attempt
@@ -123,12 +135,14 @@ class Reporter:
         attempt: int = 0,
         began_at: float | None = None,
         answer: bytes | None = None,
+        outgoing: tuple[Outgoing, ...] = (),
     ) -> None:
         """Say that a job has ended.
 
         Args:
             attempt, began_at: The last attempt, if one began.
             answer: What another program gets, where one waits; None: the outcome in its words.
+            outgoing: What leaves for channels.
         """
         ended_at = self._now()
         outcome = Outcome(
@@ -146,7 +160,9 @@ class Reporter:
         reply = None
         if address is not None:
             reply = Reply(address.to, pack_error(address, outcome) if answer is None else answer)
-        self._settler.settle(job, Finished(job.delivery, state, pack_outcome(outcome, form), reply))
+        if not outgoing and job.delivery.raw:
+            outgoing = self._sending.of_end(job.delivery, outcome)
+        self._settler.settle(job, Finished(job.delivery, state, pack_outcome(outcome, form), reply, outgoing))
         if self._events.listeners:
             detail = reason or (f"{error.type}: {error.text}" if error else None)
             self.tell(job, _ENDS[state], attempt=attempt, detail=detail, began_at=began_at, failure=error, at=ended_at)

@@ -77,7 +77,7 @@ class Runner:
         )
         self._registry = registry
         self._settler = settler
-        self.reporter = Reporter(settler, events, registry.codec, limit_bytes, settings.name, now)
+        self.reporter = Reporter(settler, events, registry, limit_bytes, settings.name, now)
         self._events = events
         self._settings = settings
         self._state = state

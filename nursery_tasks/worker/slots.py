@@ -11,6 +11,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from anyio.lowlevel import checkpoint
 
 from ..loop.deadline import CallDeadline
+from .app_port import WorkerStages
 from .attempt import NativeCancels
 from .attempt_context import LocalContext
 from .collecting import Collecting
@@ -43,6 +44,7 @@ class Slots:
         hand_over: HandOver,
         collecting: Collecting,
         intake: Intake,
+        stages: WorkerStages | None,
         runner: Runner,
         settler: Settler,
         presence: Presence,
@@ -56,6 +58,7 @@ class Slots:
         self._hand_over = hand_over
         self._collecting = collecting
         self._intake = intake
+        self._stages = stages
         self._runner = runner
         self._settler = settler
         self._presence = presence
@@ -82,6 +85,8 @@ class Slots:
                         if self._takes_jobs:
                             claiming.start_soon(self._intake.serve, name="intake")
                             claiming.start_soon(self._collecting.serve, name="collecting")
+                        if self._stages is not None:
+                            claiming.start_soon(self._stages.serve, name="stages")
                         task_status.started()
                         try:
                             await self._drain.begun.wait()

@@ -94,6 +94,7 @@ class Worker:
             now=self._now,
         )
         self._cancels = CancelWatch(self._gateway, self._in_flight, self._keeper, settings.lease_seconds, clock)
+        stages = app.make_stages(settings.queues, lambda: self._intake.on_work("work", None)) if settings.jobs else None
         self._intake = Intake(
             sooner,
             app.registry,
@@ -105,6 +106,7 @@ class Worker:
             self._settler.release,
             self._cancels,
             clock,
+            closed=tuple if stages is None else lambda: stages.closed,
             fraction=fraction,
         )
         self._ticker = Ticker(self.name, self._gateway, app.registry, app.schedule_definitions, self._now, fraction=fraction)
@@ -131,6 +133,7 @@ class Worker:
             self._hand_over,
             self._collecting,
             self._intake,
+            stages,
             self._runner,
             self._settler,
             self._presence,

@@ -13,14 +13,14 @@ import pytest
 from nursery_tasks import Retry
 from nursery_tasks.errors import JobTimedOut
 from nursery_tasks.events import EventKind, Events, JobEvent
-from nursery_tasks.model.codec import Codec, unpack_outcome
+from nursery_tasks.model.codec import unpack_outcome
 from nursery_tasks.model.delivery import Delivery, Finished, Released, Retried, Settlement
 from nursery_tasks.model.options import JobOptions
 from nursery_tasks.model.outcome import GIVEN_BACK, LEASE_LOST, TIMED_OUT
 from nursery_tasks.model.reasons import DEADLINE_OVER
 from nursery_tasks.model.retry import RetryRule
 from nursery_tasks.model.states import JobState
-from nursery_tasks.registry import make_spec
+from nursery_tasks.registry import Registry, make_spec
 from nursery_tasks.worker.ending import (
     WORKER_STOPS,
     AttemptEnd,
@@ -325,7 +325,7 @@ def test_a_verdict_is_settled_and_told(
 ) -> None:
     outbox, events, told = Outbox(), Events(), list[JobEvent]()
     events.subscribe(told.append)
-    reporter = Reporter(cast("Settler", outbox), events, Codec("json"), 1000, "worker-1", lambda: 5.0)
+    reporter = Reporter(cast("Settler", outbox), events, Registry(), 1000, "worker-1", lambda: 5.0)
     job = InFlightJob(Delivery("job-1", "default", "render", b"", b"token", attempt=2), 0.0, 0.0)
     reporter.report(job, RENDER, verdict, 7, began_at=3.0)
     assert [type(each) for each in outbox.settled] == ([settlement] if settlement else [])

@@ -1,0 +1,1 @@
+"""Stages: tasks that take and make messages of channels, and what feeds them."""

@@ -1,0 +1,92 @@
+"""Publishers: what a generator yields goes out, once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from stage_tools import StagedApp, bodies
+from support import until, working
+
+from nursery_tasks.channels import Item
+
+
+async def test_what_generators_yield_goes_out_in_order(staged: StagedApp) -> None:
+    app = staged.app
+
+    @app.publisher("a:async")
+    async def slow() -> AsyncIterator[int]:
+        for number in range(500):
+            yield number
+
+    @app.publisher("a:sync")
+    def fast() -> Iterator[str]:
+        yield from ("x", "y")
+
+    async with working(app):
+        assert await bodies(staged.a, "async", 500) == [str(n).encode() for n in range(500)]
+        assert await bodies(staged.a, "sync", 2) == [b"x", b"y"]
+        while not (await slow.done() and await fast.done()):
+            await bodies(staged.a, "async", 500)
+        assert await slow.sent() == 500
+        await fast.restart()
+        await bodies(staged.a, "sync", 4)
+
+
+@pytest.mark.parametrize("kind", ["index", "number", "own"])
+async def test_a_publisher_goes_on_where_it_was(staged: StagedApp, kind: str) -> None:
+    app = staged.app
+    runs: list[object] = []
+
+    if kind == "index":
+
+        @app.publisher("a:n")
+        async def numbers() -> AsyncIterator[int]:
+            runs.append(None)
+            for number in range(6):
+                if number == 3 and len(runs) == 1:
+                    raise OSError("gone")
+                yield number
+    elif kind == "number":
+
+        @app.publisher("a:n")
+        def counted(cursor: int | None = None) -> Iterator[int]:
+            runs.append(cursor)
+            for number in range(cursor or 0, 6):
+                if number == 3 and len(runs) == 1:
+                    raise OSError("gone")
+                yield number
+    else:
+
+        @app.publisher("a:n")
+        async def rows(cursor: str | None = None) -> AsyncIterator[Item[int]]:
+            runs.append(cursor)
+            for number in range(int(cursor) if cursor else 0, 6):
+                if number == 3 and len(runs) == 1:
+                    raise OSError("gone")
+                yield Item(number, cursor=str(number + 1))
+
+    async with working(app):
+        assert await bodies(staged.a, "n", 6) == [str(n).encode() for n in range(6)]
+    assert runs == {"index": [None, None], "number": [None, 3], "own": [None, "3"]}[kind]
+
+
+async def test_a_publisher_waits_for_who_takes_its_items(staged: StagedApp) -> None:
+    app = staged.app
+    made: list[int] = []
+
+    @app.publisher("a:n", buffer=50)
+    async def numbers() -> AsyncIterator[int]:
+        for number in range(1000):
+            made.append(number)
+            yield number
+
+    staged.a.go_away()
+
+    async with working(app):
+        await until(lambda: len(made) >= 50)
+        await until(lambda: len(made) >= 50)
+        from anyio import sleep
+
+        await sleep(0.3)
+        assert len(made) <= 50 + 50 + 2
