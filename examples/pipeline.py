@@ -12,12 +12,12 @@ import anyio
 from nursery_tasks import App
 from nursery_tasks.channels import ChannelMessage
 
-COUNT = 10_000
+COUNT = int(os.environ.get("COUNT", "10000"))
 
 app = App(
     os.environ.get("NURSERY_TASKS_BROKER", "sqlite:///pipeline.db?synchronous=normal"),
     channels={
-        "rabbit": os.environ.get("RABBITMQ_URL", "amqp://localhost"),
+        "rabbit": os.environ.get("RABBITMQ_URL", "amqp://localhost") + "?declare=yes",  # it makes the queue that is missing
         "cache": os.environ.get("REDIS_URL", "redis://localhost"),
     },
 )

@@ -40,15 +40,25 @@ ALONE = {
 }
 WITH_RABBITMQ = {
     "rabbitmq": "order 7 was shipped at attempt 2\nand 100 more\norder 8 is cancelled\n",
+    "amqp_rpc": 'q0 failed {"id":"q0","error":{"state":"failed","type":"ZeroDivisionError","text":"division by zero"}}\n'
+    "q3 is 20.0\nq4 is 15.0\n",
     "amqp_client": 'q1 is answered with {"id":"q1","response":3}\nand the notes are [\'ONE\', \'TWO\']\n',
 }
 BY_HTTP = {"http_door"}
+WITH_BOTH_SERVERS = {"pipeline"}  # run in tests/stages
 LIBRARIES = {"toy_broker"}  # imported by the contract's tests
 SECONDS = 50
 
 
 def test_every_example_is_run_somewhere() -> None:
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*WITH_WORKER, *ALONE, *WITH_RABBITMQ, *BY_HTTP, *LIBRARIES}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {
+        *WITH_WORKER,
+        *ALONE,
+        *WITH_RABBITMQ,
+        *WITH_BOTH_SERVERS,
+        *BY_HTTP,
+        *LIBRARIES,
+    }
 
 
 @pytest.mark.parametrize("name", sorted(ALONE))
