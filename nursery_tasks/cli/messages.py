@@ -43,7 +43,7 @@ def peek(
     While it looks no worker gets them; afterwards they count as redelivered. What a worker has fetched is not shown.
     """
     _check_place(queue)
-    found = run_until_signal(_peek, find_app(broker, app), queue, limit)
+    found = run_until_signal(_peek, find_app(broker, app, create=":" in queue), queue, limit)
     if as_json:
         write_json([_data(message) for message in found])
         return OK
@@ -129,7 +129,7 @@ def send(
         if name is not None and ":" not in queue:
             check_name(option, name)
     facts = {"id": message_id, "reply_to": reply_to, "correlation_id": correlation_id, "content_type": content_type}
-    sent = run_until_signal(_send, find_app(broker, app), queue, _read_body(body, file), facts)
+    sent = run_until_signal(_send, find_app(broker, app, create=":" in queue), queue, _read_body(body, file), facts)
     if as_json:
         write_json({"queue": queue, "id": sent})
     else:
