@@ -28,12 +28,9 @@ from ..brokers.needed import locks_of, outbox_of
 from ..brokers.protocol import Feature
 from ..channels.message import ChannelMessage
 from ..errors import BrokerError, ChannelRefused, ChannelUnavailable, InvalidOptions, NotSupported
-from ..model.codec import pack_outcome
-from ..model.delivery import Submission
-from ..model.options import DEFAULT_QUEUE
-from ..model.outcome import Outcome
-from ..model.states import JobState
+from ..registry import Registry
 from .backoff import Outage
+from .unsent import to_letter
 
 BATCH: Final = 100  # messages that are sent at once
 LEASE_SECONDS: Final = 10.0  # for how long a worker that was killed holds up what it was sending
@@ -41,7 +38,6 @@ SEND_SECONDS: Final = 60.0  # for one batch; then the channel counts as away
 TAKEN_SECONDS: Final = 5.0  # before another look at a line that somebody else is sending
 LINGER_SECONDS: Final = 1.0  # how long a busy line is kept after its last message
 STOP_SECONDS: Final = 2.0  # how long a line goes on with what comes when its worker has stopped
-UNSENT: Final = "nursery-tasks.unsent"  # the task of dead letters that were to be sent
 
 T = TypeVar("T")
 _decode = msgspec.msgpack.Decoder(ChannelMessage).decode
@@ -63,6 +59,7 @@ class ForwardLine:
 
     Args:
         channel, place: Where it goes.
+        letters: The queue of what is refused.
         room: Of lines that are sent at once.
         busy: Whether something was sent here a moment ago.
         fraction: The source of jitter, a number in [0, 1).
@@ -74,13 +71,15 @@ class ForwardLine:
         channel: Sends,
         place: str,
         gateway: Gateway,
+        registry: Registry,
+        letters: str,
         room: CapacityLimiter,
         fraction: Callable[[], float],
         *,
         busy: bool,
     ) -> None:
         self._destination, self._channel, self._place = destination, channel, place
-        self._gateway = gateway
+        self._gateway, self._registry, self._letters = gateway, registry, letters
         self._room = room
         self._fraction = fraction
         self._busy = busy
@@ -223,11 +222,8 @@ class ForwardLine:
     async def _bury(self, position: int, packed: bytes, error: Exception) -> bool:
         """Store a message as a job that is dead, with its bytes, once. False: stopped before that."""
         problem = error.problem if isinstance(error, ChannelRefused) else str(error)
-        reason = f"not sent to {self._destination}: {problem}"
-        _log.error("a message is a dead letter, %s", reason)
-        name = hashlib.sha256(b"%s\0%d\0%s" % (self._destination.encode(), position, packed)).hexdigest()[:32]
-        outcome = pack_outcome(Outcome(state=JobState.DEAD, reason=reason))
-        letter = Submission(name, DEFAULT_QUEUE, UNSENT, packed, ended=JobState.DEAD, outcome=outcome)
+        _log.error("a message is a dead letter, not sent to %s: %s", self._destination, problem)
+        letter = to_letter(self._registry, self._letters, self._destination, position, packed, problem)
         return await self._insist(self._gateway.broker.submit, [letter]) is not None
 
     async def _insist(self, method: Callable[..., T], *args: Any) -> T | None:

@@ -7,7 +7,7 @@ then finds what no hint has told. Destinations of channels that this app does no
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from anyio import CapacityLimiter, Event, create_task_group, current_time, move_on_after
@@ -18,6 +18,7 @@ from ..brokers.needed import outbox_of
 from ..channels.protocol import Channel
 from ..errors import BrokerError
 from ..model.delivery import Topic
+from ..model.options import DEFAULT_QUEUE
 from ..registry import Registry
 from .backoff import Outage
 from .forward_line import LINGER_SECONDS, STOP_SECONDS, ForwardLine, Sends
@@ -34,6 +35,7 @@ class Forwarder:
 
     Args:
         channels: By name, open.
+        queues: Those that the worker serves; one of them gets the dead letters.
         fraction: The source of jitter, a number in [0, 1).
         pace: What the time between looks is multiplied by.
     """
@@ -43,11 +45,13 @@ class Forwarder:
         gateway: Gateway,
         channels: Mapping[str, Channel],
         registry: Registry,
+        queues: Sequence[str],
         *,
         fraction: Callable[[], float],
         pace: float = 1.0,
     ) -> None:
-        self._gateway = gateway
+        self._gateway, self._registry = gateway, registry
+        self._letters = DEFAULT_QUEUE if DEFAULT_QUEUE in queues or not queues else queues[-1]
         self._channels = channels
         self._own = OwnQueues(gateway, registry)
         self._fraction = fraction
@@ -137,7 +141,9 @@ class Forwarder:
         for destination in destinations:
             if destination not in self._lines and (where := self._where(destination)) is not None:
                 busy = self._ended_at.pop(destination, -math.inf) > current_time() - LINGER_SECONDS
-                line = ForwardLine(destination, *where, self._gateway, self._room, self._fraction, busy=busy)
+                line = ForwardLine(
+                    destination, *where, self._gateway, self._registry, self._letters, self._room, self._fraction, busy=busy
+                )
                 self._lines[destination] = line
                 if self._stopping:
                     line.stop()

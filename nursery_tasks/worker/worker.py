@@ -38,6 +38,7 @@ from .services import CancelWatch, Presence, Sweeper
 from .settler import Settler, Unstored
 from .slots import Slots
 from .ticker import Ticker
+from .unsent import register_unsent
 from .watchdog import Watchdog
 
 _log = logging.getLogger("nursery_tasks.worker")
@@ -118,7 +119,9 @@ class Worker:
             pace=settings.pace,
             on_swept=lambda swept: self._ticker.on_swept(swept.next_schedule_seconds),
         )
-        self._forwarder = Forwarder(self._gateway, app.channels, app.registry, fraction=fraction, pace=settings.pace)
+        self._forwarder = Forwarder(
+            self._gateway, app.channels, app.registry, settings.turns, fraction=fraction, pace=settings.pace
+        )
         self._dead_leases = DeadLeases(self._gateway, lambda: self._sweeper.on_due("due", set()))
         introduce(
             [self._intake.outage, self._sweeper.outage, self._settler.outage, self._ticker.outage, self._forwarder.outage]
@@ -302,6 +305,7 @@ async def open_worker(app: WorkerApp, **options: Unpack[WorkerOptions]) -> Async
     _wake_loggers()
     queues = sorted({spec.options.queue for spec in app.registry.tasks.values()})
     has_inbox = app.connection.gateway.broker.admin is not None  # else nobody learns which workers there are
+    register_unsent(app)
     worker = Worker(app, check_worker_options(options, queues, app.node, has_inbox=has_inbox))
     if worker.settings.schedules and app.schedule_definitions():
         schedules_of(app.connection.gateway.broker)  # or else nothing of it would ever run

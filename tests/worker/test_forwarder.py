@@ -22,7 +22,7 @@ from nursery_tasks.model.outgoing import Outgoing
 from nursery_tasks.testing import FaultyBroker
 from nursery_tasks.testing.channels import MemoryChannel
 from nursery_tasks.testing.contract.steps import packed
-from nursery_tasks.worker.forward_line import UNSENT
+from nursery_tasks.worker.unsent import UNSENT
 
 
 @pytest.fixture(autouse=True)
@@ -140,10 +140,12 @@ async def test_the_wish_to_wait_longer_is_heeded(channel: MemoryChannel) -> None
 
 
 class Picky(MemoryChannel):
-    """Refuses batches with a message that says so."""
+    """Refuses batches with a message that says so, until it is repaired."""
+
+    repaired = False
 
     async def send(self, place: str, messages: Sequence[ChannelMessage]) -> None:
-        if any(each.body == b"bad" for each in messages):
+        if not self.repaired and any(each.body == b"bad" for each in messages):
             raise ChannelRefused(self.name, "we do not take this")
         await super().send(place, messages)
 
@@ -159,8 +161,13 @@ async def test_what_is_refused_is_a_dead_letter_and_the_others_go_on(caplog: pyt
         await until_sent(app)
         letters = await app.jobs.list(states=[JobState.DEAD])
         found = [await gateway.call(gateway.admin.job, letter.id) for letter in letters]
-    assert texts(channel) == ["1", "2", "3"]
-    assert [(each.task, each.payload) for each in found if each] == [(UNSENT, pack(bad)), (UNSENT, b"\xc1 no message")]
+        channel.repaired = True
+        await app.jobs.retry(letters[0].id)
+        await until(lambda: len(channel.waiting("place")) == 4)
+    assert texts(channel) == ["1", "2", "3", "bad"]
+    assert channel.waiting("place")[-1] == bad
+    bodies = (pack(bad), b"\xc1 no message")
+    assert [(each.task, body in each.payload) for each, body in zip(found, bodies, strict=True) if each] == [(UNSENT, True)] * 2
     assert letters[0].reason == "not sent to out:place: we do not take this"
     assert [record.levelname for record in caplog.records].count("ERROR") == 2
 
