@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from ..errors import NotSupported
-from .parts import Admin, EventLog, Limits, Locks, Outbox, Parking, Replies, Schedules, States
+from .parts import Admin, EventLog, Limits, Locks, Outbox, Parking, Pauses, Replies, Schedules, States
 from .protocol import Broker
 from .server import Postbox, Queues
 
@@ -45,6 +45,11 @@ def states_of(broker: Broker) -> States:
 def parking_of(broker: Broker) -> Parking:
     """Return what is parked."""
     return _needed(broker, broker.parking, "parked jobs")
+
+
+def pauses_of(broker: Broker) -> Pauses:
+    """Return what is paused by the names of tasks."""
+    return _needed(broker, broker.pauses, "pauses of tasks")
 
 
 def schedules_of(broker: Broker) -> Schedules:

@@ -13,6 +13,7 @@ from ..model.delivery import Receipt
 from ..model.event_log import EventBatch, LogPage
 from ..model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, WorkerRecord
 from ..model.outgoing import OutboxRecord, Outgoing, StateRecord, StateRow
+from ..model.pauses import PauseList, PauseRecord
 from ..model.schedule import ScheduleChange, ScheduleLook, ScheduleRow
 from ..model.states import JobState
 from .common.subscription import Listener
@@ -195,6 +196,29 @@ class Parking(Protocol):
 
     def is_parked(self, queues: Sequence[str], names: Collection[str]) -> bool:
         """Say whether a job of these queues is parked under one of *names*; nearly always at once, that none is at all."""
+        ...
+
+
+@runtime_checkable
+class Pauses(Protocol):
+    """What is paused by the names of tasks. The broker keeps the records; it is the workers that let such jobs wait.
+
+    A worker that meets one gives it back, parked under the name of the pause (`Released.park`); so a broker that has this has
+    `parking`. A sweep makes jobs ready that are parked under a name that begins with `PAUSED` and is no pause's: in their
+    order, line by line, and not more than its limit allows; they count as `due`. It says in `Swept.pauses` which version of
+    the list is the latest, and each change is hinted at as `pause`.
+    """
+
+    def pause_task(self, pause: PauseRecord) -> None:
+        """Store a pause, in place of the one of its name, with `paused_at` by the broker's clock; durable when it returns."""
+        ...
+
+    def resume_task(self, name: str) -> bool:
+        """End a pause; durable when it returns. False: there is none of this name."""
+        ...
+
+    def list_pauses(self) -> PauseList:
+        """List all pauses by name, with how many jobs are parked under each."""
         ...
 
 

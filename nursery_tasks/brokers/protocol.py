@@ -27,7 +27,7 @@ from ..model.delivery import (
 )
 from .common.subscription import Emit as Emit
 from .common.subscription import Listener as Listener
-from .parts import Admin, EventLog, Facts, Limits, Locks, Outbox, Parking, Prefetch, Replies, Schedules, States
+from .parts import Admin, EventLog, Facts, Limits, Locks, Outbox, Parking, Pauses, Prefetch, Replies, Schedules, States
 from .server import Postbox, Queues
 
 REPLIES_KEPT = 10_000  # for each name; then the oldest goes
@@ -81,6 +81,7 @@ class Broker(Protocol):
     outbox: Outbox | None = None
     states: States | None = None
     parking: Parking | None = None
+    pauses: Pauses | None = None
     prefetch: Prefetch | None = None
     schedules: Schedules | None = None
     event_log: EventLog | None = None
@@ -203,6 +204,8 @@ class Broker(Protocol):
         The lease of an owner that is a job (`job_owner`) is prolonged here to `JOB_OWNER_SECONDS` from now instead, for as long
         as that job has not ended; and until then the outcomes of what it owns are not dropped, however short they should be
         kept, nor purged.
+
+        With `pauses`, after the due jobs those become ready that are parked for a pause that is over.
 
         Rates that have room again for jobs that wait are hinted at as `work`. Locks whose lease is over are free. Windows
         that are over are forgotten.

@@ -279,6 +279,7 @@ class Swept(msgspec.Struct, frozen=True, gc=False):
         next_due_seconds: When the next scheduled job is due, from now; None: there is none.
         next_room_seconds: When the next rate has room for jobs that wait for it, from now; None: nobody waits for one.
         next_schedule_seconds: When somebody has to look at a schedule, from now; None: there is none to look at.
+        pauses: The version of the list of what is paused.
     """
 
     due: int = 0
@@ -291,9 +292,10 @@ class Swept(msgspec.Struct, frozen=True, gc=False):
     next_due_seconds: float | None = None
     next_room_seconds: float | None = None
     next_schedule_seconds: float | None = None
+    pauses: int = 0
 
 
-Topic = Literal["work", "due", "cancel", "change", "outcome", "lock", "schedule", "outgoing", "log"]
+Topic = Literal["work", "due", "cancel", "change", "outcome", "lock", "schedule", "outgoing", "log", "pause"]
 
 
 class Hint(msgspec.Struct, frozen=True):
@@ -303,9 +305,9 @@ class Hint(msgspec.Struct, frozen=True):
         topic: `work`: jobs became ready, or a limit has room for some that wait; `due`: a job was scheduled, or waits for a
             rate; `cancel`: a cancel was asked for; `change`: jobs were started, have said how far they are,
             or wait again; `outcome`: jobs ended; `lock`: somebody may have it now; `schedule`: it was changed; `outgoing`:
-            something is to be sent; `log`: events were appended.
-        names: Queues for work and due, job ids for cancel, change and outcome, locks, schedules, destinations. Empty: look at
-            everything.
+            something is to be sent; `log`: events were appended; `pause`: it begins, is another one, or is over.
+        names: Queues for work and due, job ids for cancel, change and outcome, locks, schedules, destinations, pauses. Empty:
+            look at everything.
     """
 
     topic: Topic

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import count
+from itertools import count, islice
 from threading import Barrier, BrokenBarrierError
 from typing import Any
 
@@ -31,6 +31,8 @@ from nursery_tasks.brokers.rules.moves import Moves
 from nursery_tasks.brokers.rules.order import JobOrder
 from nursery_tasks.brokers.rules.outbox import OutboxLines
 from nursery_tasks.brokers.rules.owners import Owners
+from nursery_tasks.brokers.rules.parked import Parked
+from nursery_tasks.brokers.rules.pauses import PauseTable
 from nursery_tasks.brokers.rules.schedules import ScheduleTable
 from nursery_tasks.brokers.rules.shares import Shares
 from nursery_tasks.brokers.rules.states import StateTable
@@ -59,6 +61,7 @@ from nursery_tasks.model.event_log import EventBatch, LogPage
 from nursery_tasks.model.limits import Limit
 from nursery_tasks.model.listing import JobFilter, JobRecord
 from nursery_tasks.model.outgoing import BATCH_BYTES, OutboxRecord, Outgoing, StateRecord, StateRow
+from nursery_tasks.model.pauses import PauseList, PauseRecord
 from nursery_tasks.model.reasons import OWNER_ENDED, OWNER_GONE, pack_expired
 from nursery_tasks.model.schedule import ScheduleChange, ScheduleLook, ScheduleRow
 from nursery_tasks.model.states import ENDED, WAITING, JobState
@@ -76,6 +79,7 @@ RULES = {
     "sweeps": Sweeps,
     "locks": LockTable,
     "schedules": ScheduleTable,
+    "pauses": PauseTable,
     "windows": Windows,
     "outbox": OutboxLines,
     "states": StateTable,
@@ -1249,6 +1253,89 @@ class TheNameIsNeverForgotten(MemoryBroker):
 class ParkingIsNotTold(StateMachine):
     def settle_one(self, settlement: Settlement, now: float, hints: Hints) -> bool:
         return super().settle_one(settlement, now, Hints() if isinstance(settlement, Released) else hints)
+
+
+# --- pauses ---------------------------------------------------------------------------------------
+
+
+@mutant
+class ResumedJobsStayAway(PauseTable):
+    def resumed(self, parked: Parked, limit: int) -> Iterator[Job]:
+        return iter(())
+
+
+@mutant
+class PausedJobsComeBack(PauseTable):
+    def resumed(self, parked: Parked, limit: int) -> Iterator[Job]:
+        records, self._records = self._records, {}
+        yield from list(super().resumed(parked, limit))
+        self._records = records
+
+
+@mutant
+class AllComeBackAtOnce(PauseTable):
+    def resumed(self, parked: Parked, limit: int) -> Iterator[Job]:
+        return super().resumed(parked, 1_000)
+
+
+@mutant
+class TheLastComesBackFirst(PauseTable):
+    def resumed(self, parked: Parked, limit: int) -> Iterator[Job]:
+        return islice(reversed(list(super().resumed(parked, 1_000))), max(limit, 0))
+
+
+@mutant
+class ResumedAtTheEndOfTheQueue(Sweeps):
+    def sweep_paused(self, limit: int, now: float, hints: Hints) -> int:
+        for job in list(self.pauses.resumed(self.order.parked, limit)):
+            self.table._leave(job)
+            job.sequence = next(self.table._sequence)
+            self.table._enter(job)
+        return super().sweep_paused(limit, now, hints)
+
+
+@mutant
+class AllAreCountedForEach(PauseTable):
+    def list_all(self, parked: Parked) -> PauseList:
+        found = super().list_all(parked)
+        total = sum(each.waiting for each in found.records)
+        return msgspec.structs.replace(found, records=[msgspec.structs.replace(each, waiting=total) for each in found.records])
+
+
+@mutant
+class OneVersionForAll(PauseTable):
+    def _changed(self, name: str, hints: Hints) -> None:
+        super()._changed(name, hints)
+        self.version = 1
+
+
+@mutant
+class PausesAreNotTold(PauseTable):
+    def _changed(self, name: str, hints: Hints) -> None:
+        super()._changed(name, Hints())
+
+
+@mutant
+class APauseIsNotReplaced(PauseTable):
+    def put(self, pause: PauseRecord, now: float, hints: Hints) -> None:
+        super().put(self._records.get(pause.name, pause), now, hints)
+
+
+@mutant
+class ResumeIsAlwaysDone(PauseTable):
+    def remove(self, name: str, hints: Hints) -> bool:
+        super().remove(name, hints)
+        return True
+
+
+@mutant
+class TheNameStaysAfterThePause(Sweeps):
+    def sweep_paused(self, limit: int, now: float, hints: Hints) -> int:
+        resumed = [(job, job.parked) for job in self.pauses.resumed(self.order.parked, limit)]
+        done = super().sweep_paused(limit, now, hints)
+        for job, name in resumed:
+            job.parked = name
+        return done
 
 
 class _WithPlaces(JobOrder):

@@ -115,6 +115,7 @@ MESSAGES = frozenset(
         "order",
         "outbox",
         "parked jobs",
+        "pauses",
         "queues",
         "release and retry",
         "requeue",
@@ -135,6 +136,7 @@ SCRIPTS = frozenset(
         "limits",
         "locks",
         "outbox",
+        "pauses",
         "queues",
         "schedules",
         "schedules that fire",
@@ -144,7 +146,7 @@ SCRIPTS = frozenset(
 )
 
 IN_MEMORY: frozenset[Ability] = MemoryBroker.features | {
-    *(Part.ADMIN, Part.LIMITS, Part.LOCKS, Part.REPLIES, Part.OUTBOX, Part.STATES, Part.PARKING, Part.SCHEDULES),
+    *(Part.ADMIN, Part.LIMITS, Part.LOCKS, Part.REPLIES, Part.OUTBOX, Part.STATES, Part.PARKING, Part.PAUSES, Part.SCHEDULES),
     Part.EVENT_LOG,
 }
 STORED: frozenset[Ability] = IN_MEMORY | {Feature.DURABLE, Feature.SHARED, Part.FACTS, Part.POSTBOX}

@@ -66,6 +66,7 @@ def test_a_report_names_what_was_left_out_and_why() -> None:
         Part.LOCKS,
         Part.OUTBOX,
         Part.PARKING,
+        Part.PAUSES,
         Part.SCHEDULES,
         Part.STATES,
     }

@@ -20,6 +20,7 @@ from .parts import (
     MemoryLocks,
     MemoryOutbox,
     MemoryParking,
+    MemoryPauses,
     MemoryReplies,
     MemorySchedules,
     MemoryStates,
@@ -60,6 +61,7 @@ class MemoryBroker(Broker):
         self.outbox = MemoryOutbox(self._calls, self._state.outbox)
         self.states = MemoryStates(self._calls, self._state.states, self._state.outbox)
         self.parking = MemoryParking(self._calls, self._state.claims)
+        self.pauses = MemoryPauses(self._calls, self._state.pauses, self._state.order.parked)
         self.schedules = MemorySchedules(self._calls, self._state.schedules, self._machine)
         self.event_log = MemoryEventLog(self._calls, self._state.event_log)
 

@@ -9,6 +9,7 @@ from ...model.delivery import Receipt
 from ...model.event_log import EventBatch, LogPage
 from ...model.listing import LimitRecord, LockRecord
 from ...model.outgoing import OutboxRecord, Outgoing, StateRecord, StateRow, check_outgoing, check_state
+from ...model.pauses import PauseList, PauseRecord
 from ...model.schedule import ScheduleChange, ScheduleLook, ScheduleRow
 from ..common.atomic_calls import AtomicCall, AtomicCalls
 from ..protocol import receipts_of
@@ -18,6 +19,8 @@ from ..rules.gates import Gates
 from ..rules.locks import LockTable
 from ..rules.machine import StateMachine
 from ..rules.outbox import OutboxLines
+from ..rules.parked import Parked
+from ..rules.pauses import PauseTable
 from ..rules.replies import ReplyLists
 from ..rules.schedules import ScheduleTable
 from ..rules.states import StateTable
@@ -149,6 +152,25 @@ class MemoryEventLog:
     def read(self, after: int, limit: int) -> LogPage:
         with AtomicCall(self._calls):
             return self._log.read(after, max(limit, 0))
+
+
+class MemoryPauses:
+    """The calls of `Pauses`."""
+
+    def __init__(self, calls: AtomicCalls, pauses: PauseTable, parked: Parked) -> None:
+        self._calls, self._pauses, self._parked = calls, pauses, parked
+
+    def pause_task(self, pause: PauseRecord) -> None:
+        with AtomicCall(self._calls) as call:
+            self._pauses.put(pause, call.now, call.hints)
+
+    def resume_task(self, name: str) -> bool:
+        with AtomicCall(self._calls) as call:
+            return self._pauses.remove(name, call.hints)
+
+    def list_pauses(self) -> PauseList:
+        with AtomicCall(self._calls):
+            return self._pauses.list_all(self._parked)
 
 
 class MemorySchedules:

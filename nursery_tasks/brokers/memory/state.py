@@ -16,6 +16,7 @@ from ..rules.moves import Moves
 from ..rules.order import JobOrder
 from ..rules.outbox import OutboxLines
 from ..rules.owners import Owners
+from ..rules.pauses import PauseTable
 from ..rules.replies import ReplyLists
 from ..rules.schedules import ScheduleTable
 from ..rules.shares import Shares
@@ -49,6 +50,7 @@ class MemoryState:
         sweeps: type[Sweeps] = Sweeps,
         locks: type[LockTable] = LockTable,
         schedules: type[ScheduleTable] = ScheduleTable,
+        pauses: type[PauseTable] = PauseTable,
         windows: type[Windows] = Windows,
         outbox: type[OutboxLines] = OutboxLines,
         states: type[StateTable] = StateTable,
@@ -67,7 +69,8 @@ class MemoryState:
         self.states = states()
         self.machine = machine(self.owners, self.replies, self.windows, self.outbox)
         self.claims = claims(self.order, self.moves, _new_token)
-        self.sweeps = sweeps(self.order, self.owners, spare_seconds)
+        self.pauses = pauses()
+        self.sweeps = sweeps(self.order, self.owners, self.pauses, spare_seconds)
         self.locks = locks()
         self.schedules = schedules()
         self.event_log = event_log(token_hex(4))

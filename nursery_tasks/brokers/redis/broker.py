@@ -40,6 +40,7 @@ from .locks import RedisLocks
 from .mail import RedisPostbox, RedisReplies
 from .outgoing import RedisOutbox, RedisStates
 from .parking import RedisParking
+from .pausing import RedisPauses
 from .records import to_deliveries, to_receipts, to_seconds, to_stored
 from .running import Scripts
 from .schedules import RedisSchedules
@@ -97,6 +98,7 @@ class RedisBroker(Broker):
         self.states = RedisStates(scripts)
         self.parking = parking = RedisParking(scripts)
         self._pack = parking.pack
+        self.pauses = RedisPauses(scripts)
         self.facts = RedisFacts(link)
         self.postbox = RedisPostbox(link)
         self.schedules = RedisSchedules(scripts)
@@ -178,7 +180,7 @@ class RedisBroker(Broker):
         return found
 
     def sweep(self, limit: int) -> Swept:
-        *counts, next_due, next_room, next_look = decode_any(self._run("sweep", limit))
+        *counts, next_due, next_room, next_look, pauses = decode_any(self._run("sweep", limit))
         due, returned, died, expired, orphaned, dropped = counts
         return Swept(
             due=due,
@@ -191,6 +193,7 @@ class RedisBroker(Broker):
             next_due_seconds=to_seconds(next_due),
             next_room_seconds=to_seconds(next_room),
             next_schedule_seconds=to_seconds(next_look),
+            pauses=pauses,
         )
 
     def listen(self, topics: Sequence[Topic], emit: Emit) -> Listener:

@@ -11,6 +11,8 @@ All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says
     due              ZSET    n of scheduled jobs, scored with the moment when they are due
     parked           SET     lines of parked jobs: a queue, a space, and the name that a worker must know
     parked:<line>    ZSET    n of the jobs in one, scored as in `ready`; they are in `due`, too
+    pauses           HASH    name of a pause -> when it began, a space, and its record as JSON; "" -> the version of all
+    paused_lines     SET     lines of jobs that are parked for a pause, which may be over
     lease            ZSET    n of claimed and started jobs, scored with the end of the lease
     ended            ZSET    n of ended jobs, scored with the moment when they may be dropped
     expiring         ZSET    n of jobs that wait for their first attempt and may do so only until the score
@@ -28,8 +30,8 @@ All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says
     in:<queue>       LIST    messages of other programs; a claim takes them from its left and makes jobs of them
     raw:<queue>      LIST    what is no message, likewise
     out:<name>       LIST    replies to other programs, which take them from its left; it has a time to live
-    seq              STRING  the last n, token of a lock, version of a schedule or state, and place of an outgoing message; it
-                             stays, too
+    seq              STRING  the last n, token of a lock, version of a schedule, state or of the pauses, and place of an outgoing
+                             message; it stays, too
 
     line:<gate>      ZSET    n of ready jobs that stand at a gate, scored as in `ready`; of an ordering key, by their turns
     open:<queue>     ZSET    gates of the queue that may have room, scored with the score of their first, or a lower one

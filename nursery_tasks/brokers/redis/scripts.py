@@ -11,6 +11,7 @@ from typing import Final
 from ...model.delivery import JOB_OWNER_SECONDS, KEPT_SECONDS
 from ...model.limits import ORDER, no_room
 from ...model.options import DEAD_TTL_SECONDS, HARD_PAYLOAD_BYTES, MAX_CRASHES, RESULT_TTL_SECONDS
+from ...model.pauses import PAUSED
 from ...model.reasons import OWNER_ENDED, OWNER_GONE
 from ..common.states import NUMBERS
 from ..protocol import CLAIM_LOOKS, CRASH_STEP, OWNED_GRACE_SECONDS, PARKED_LOOKS, REPLIES_KEPT, REPLY_SECONDS, SHARE_STEP
@@ -18,12 +19,12 @@ from ..protocol import CLAIM_LOOKS, CRASH_STEP, OWNED_GRACE_SECONDS, PARKED_LOOK
 # While the server has no memory left (`maxmemory`), new jobs are refused, and those that exist go on to their end.
 _NEEDS_MEMORY: Final = frozenset({"submit", "fire", "reschedule", "beat", "put", "append"})
 # What somebody relies on when the call has returned; with `?replicas=` it waits for them.
-_PROMISES: Final = frozenset({"submit", "fire", "reschedule", "settle", "cancel", "requeue", "lock", "put"})
+_PROMISES: Final = frozenset({"submit", "fire", "reschedule", "settle", "cancel", "requeue", "lock", "put", "pause_task"})
 _ALLOW: Final = "#!lua flags=allow-oom\n"  # since 7.0; before that the server refuses what writes
 _NAMES: Final = (
     *("submit", "claim", "settle", "renew", "cancel", "hold", "outcomes", "sweep"),
     *("job", "jobs", "queues", "purge", "pause", "requeue", "beat", "workers"),
-    *("parked", "limits", "lock", "relock", "unlock", "locks"),
+    *("parked", "pause_task", "pauses", "limits", "lock", "relock", "unlock", "locks"),
     *("fire", "reschedule", "look", "schedule", "schedules"),
     *("put", "next", "drop", "outboxes", "states", "forget"),
     *("append", "read"),
@@ -57,7 +58,7 @@ def read_scripts(version: tuple[int, ...]) -> dict[str, Script]:
     }
     head = f"local {', '.join(constants)} = {', '.join(str(value) for value in constants.values())}\n"
     head += f"local OWNER_GONE, OWNER_ENDED, NO_ROOM = {OWNER_GONE!r}, {OWNER_ENDED!r}, {no_room('')!r}\n"
-    head += f"local ORDER = {ORDER!r}\n"
+    head += f"local ORDER, PAUSED = {ORDER!r}, {PAUSED!r}\n"
     head += (folder / "common.lua").read_text()
     scripts: dict[str, Script] = {}
     for name in _NAMES:

@@ -5,7 +5,7 @@ by the same ones. They are pure: the moment (`now`, on the broker's clock) comes
 that is passed in, and what others should hear of is collected in `Hints`. Whoever calls them sees to it that one call is made
 at a time, and tells the hints after it.
 
-    hints, leases, locks, replies, schedules
+    hints, leases, locks, replies, schedules, pauses
                                      on their own
     job                              one job, and the gate at which it may stand
     gates, parked, timeline          where jobs wait: for a limit, for a worker that knows them, for a moment

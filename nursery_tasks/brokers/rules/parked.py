@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from ..protocol import PARKED_LOOKS
 from .job import Entry, Job
@@ -21,6 +21,12 @@ class Parked:
         if not of_queue:
             return []
         return [job for name in of_queue.keys() & set(names) for *_, job in of_queue[name][:PARKED_LOOKS]]
+
+    def lines(self, prefix: str) -> Iterator[tuple[str, str, list[Entry]]]:
+        """Return the lines whose names begin with *prefix*, by queue and name, with those who stand there."""
+        for queue, lines in sorted(self._lines.items()):
+            for name in sorted(name for name in lines if name.startswith(prefix)):
+                yield queue, name, lines[name]
 
     def add(self, job: Job) -> None:
         if job.parked is not None:

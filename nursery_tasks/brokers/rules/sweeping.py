@@ -10,6 +10,7 @@ from ..protocol import OWNED_GRACE_SECONDS
 from .job import Job
 from .order import JobOrder
 from .owners import Owners
+from .pauses import PauseTable
 
 
 class Sweeps:
@@ -19,8 +20,8 @@ class Sweeps:
         spare_seconds: For how long the outcome of a job that another one may ask for is kept, until that is looked at again.
     """
 
-    def __init__(self, order: JobOrder, owners: Owners, spare_seconds: float) -> None:
-        self.order, self.owners = order, owners
+    def __init__(self, order: JobOrder, owners: Owners, pauses: PauseTable, spare_seconds: float) -> None:
+        self.order, self.owners, self.pauses = order, owners, pauses
         self._spare_seconds = spare_seconds
         self.moves, self.table = owners.moves, owners.table
 
@@ -28,6 +29,7 @@ class Sweeps:
         """Do at most about *limit* of each kind."""
         orphaned = self.sweep_owned(limit, now, hints)
         due = self.sweep_due(limit, now, hints)
+        due += self.sweep_paused(limit - due, now, hints)
         expired = self.sweep_expired(limit, now, hints)
         returned, died = self.sweep_leases(limit, now, hints)
         dropped = self.sweep_kept(limit, now)
@@ -43,6 +45,7 @@ class Sweeps:
             more=max(orphaned, due, expired, returned + died, dropped) >= limit,
             next_due_seconds=None if next_due_at is None else max(0.0, next_due_at - now),
             next_room_seconds=None if next_room_at is None else max(0.0, next_room_at - now),
+            pauses=self.pauses.version,
         )
 
     def sweep_owned(self, limit: int, now: float, hints: Hints) -> int:
@@ -63,6 +66,15 @@ class Sweeps:
             self.table.move(job, "due", JobState.READY)
             hints.add("work", job.submitted.queue)
         return due
+
+    def sweep_paused(self, limit: int, now: float, hints: Hints) -> int:
+        """Make jobs ready whose pause is over; return how many."""
+        resumed = list(self.pauses.resumed(self.order.parked, limit))
+        for job in resumed:
+            self.table.move(job, "due", JobState.READY)
+            job.parked, job.due_at = None, now
+            hints.add("work", job.submitted.queue)
+        return len(resumed)
 
     def sweep_expired(self, limit: int, now: float, hints: Hints) -> int:
         expired = 0

@@ -41,6 +41,7 @@ from .outbox import SqliteReplies
 from .outgoing import SqliteOutbox
 from .owning import hold_leases
 from .parking import SqliteParking, claim_with_parked, is_any_parked
+from .pausing import SqlitePauses
 from .schedules import SqliteSchedules
 from .settling import check_settlements, needs_disk, settle_jobs
 from .states import SqliteStates
@@ -94,6 +95,7 @@ class SqliteBroker(Broker):
         self.locks = SqliteLocks(database, self._audience)
         self.replies = SqliteReplies(database)
         self.parking = SqliteParking(database)
+        self.pauses = SqlitePauses(database, self._audience)
         self.facts = SqliteFacts(database)
         self.postbox = SqlitePostbox(database)
         self.event_log = SqliteEventLog(database, self._audience)

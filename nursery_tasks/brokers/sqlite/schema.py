@@ -3,6 +3,7 @@
     job(seq, id, ...)              one row per job, from its submission until its outcome has been kept long enough
     owner(id, until)               owners' leases; until 0: it is gone, and sweeps are cancelling what belongs to it
     paused(queue)                  queues from which nobody may claim
+    pause(name, at, record)        tasks, and values of their arguments, that are paused since then, as JSON
     worker(name, until, record)    the last heartbeat of each worker, as JSON
     inbox(seq, queue, body, raw)   what other programs put in; a claim or a sweep makes jobs of it
     outbox(seq, name, body, at)    replies to them; they take them out
@@ -21,8 +22,9 @@
     event_batch(number, ...)       the log of events, if an app keeps one: see `model.event_log`
     event_writer(name, ...)        how far each process has come that appends to it, and when it last did
     meta(name, value)              `clock`: the latest moment that any process has seen, against clocks that are set back;
-                                   `token`: the last one of a lock; `schedule`, `state`: the last version of any;
-                                   `event_log`: the id of the log of events; `events`: the number of the last one
+                                   `token`: the last one of a lock; `schedule`, `state`: the last version of any; `pause`: that
+                                   of the list of pauses; `event_log`: the id of the log of events; `events`: the number of the
+                                   last one
     jobs                           a view of `job` with words for states and readable times, for people
 
 Columns of `job`. Moments are epoch seconds on the broker's clock.
@@ -254,6 +256,7 @@ CREATE TABLE event_batch (
 );
 CREATE TABLE event_writer (name TEXT PRIMARY KEY, sequence INTEGER NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
 """
+_PAUSES: Final = "CREATE TABLE pause (name TEXT PRIMARY KEY, at REAL NOT NULL, record BLOB NOT NULL) WITHOUT ROWID;"
 _STAMP: Final = f"PRAGMA user_version = {SCHEMA_VERSION};"
 TABLES: Final = f"""
 CREATE TABLE job (
@@ -321,6 +324,7 @@ PRAGMA application_id = {APPLICATION_ID};
 {_SCHEDULES}
 {_OUTGOING}
 {_EVENTS}
+{_PAUSES}
 {_STAMP}
 """
 
@@ -358,6 +362,7 @@ _TO_7: Final = _OUTGOING
 _TO_8: Final = _EVENTS
 _TO_9: Final = f"""
 {_MOVES}
+{_PAUSES}
 {_STAMP}
 """
 _FROM_8: Final = f"""

@@ -37,6 +37,7 @@ LETTERS: Final[dict[Topic, str]] = {
     "schedule": "s",
     "outgoing": "u",
     "log": "e",
+    "pause": "p",
 }
 TOPICS: Final[dict[str, Topic]] = {letter: topic for topic, letter in LETTERS.items()}
 

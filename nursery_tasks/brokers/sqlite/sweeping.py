@@ -17,6 +17,7 @@ from .limiting import open_due
 from .locking import drop_all_lockers
 from .outbox import HAS_OLD, drop_replies
 from .owning import sweep_owned
+from .pausing import IS_ANY_RESUMED, VERSION, unpark_resumed
 from .schema import CLAIMED, DEAD, ENDED, EXPIRED, HELD, MAY_EXPIRE, NOT_ENDED, READY, SCHEDULED, STARTED, is_needed
 from .settling import end_cancelled
 from .shares import IS_DONE, forget_shares
@@ -38,12 +39,14 @@ _ANYTHING: Final = f"""
         OR EXISTS (SELECT 1 FROM lock WHERE until <= ?1)
         OR EXISTS (SELECT 1 FROM fair CROSS JOIN share ON {IS_DONE})
         OR EXISTS (SELECT 1 FROM rate WHERE full_at <= ?1 - {RATE_KEPT_SECONDS})
+        OR {IS_ANY_RESUMED}
 """
 _FORGET_RATES: Final = "DELETE FROM rate WHERE full_at <= ?"
 _NEXT: Final = f"""
     SELECT (SELECT min(at) FROM job WHERE state = {SCHEDULED}),
         (SELECT min(opens) FROM gate WHERE opens > 0),
-        (SELECT min(at) FROM schedule WHERE at IS NOT NULL)
+        (SELECT min(at) FROM schedule WHERE at IS NOT NULL),
+        {VERSION}
 """
 
 _FIND_DUE: Final = f"SELECT seq, queue FROM job WHERE state = {SCHEDULED} AND at <= ? ORDER BY at, seq LIMIT ?"
@@ -104,9 +107,11 @@ def is_anything_to_do(cursor: apsw.Cursor, now: float) -> bool:
 
 def add_what_is_next(cursor: apsw.Cursor, now: float, swept: Swept) -> Swept:
     """Add to what a sweep did when the next thing of each kind is to be done."""
-    moments = fetch(cursor, _NEXT)[0]
+    *moments, pauses = fetch(cursor, _NEXT)[0]
     due, room, schedule = (None if moment is None else max(0.0, moment - now) for moment in moments)
-    return msgspec.structs.replace(swept, next_due_seconds=due, next_room_seconds=room, next_schedule_seconds=schedule)
+    return msgspec.structs.replace(
+        swept, next_due_seconds=due, next_room_seconds=room, next_schedule_seconds=schedule, pauses=pauses
+    )
 
 
 def sweep_jobs(cursor: apsw.Cursor, now: float, limit: int, *, trust_leases: bool = True) -> tuple[Swept, Hints]:
@@ -118,6 +123,7 @@ def sweep_jobs(cursor: apsw.Cursor, now: float, limit: int, *, trust_leases: boo
     hints = Hints()
     orphaned = sweep_owned(cursor, now, limit, hints) if trust_leases else 0
     due = _sweep_due(cursor, now, limit, hints)
+    due += unpark_resumed(cursor, now, limit - due, hints)
     expired = _sweep_expired(cursor, now, limit, hints)
     returned, died = _sweep_leases(cursor, now, limit, hints) if trust_leases else (0, 0)
     execute(cursor, _SPARE, now, limit)

@@ -7,7 +7,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol, TypeAlias
 
-from ...brokers.parts import Admin, EventLog, Facts, Limits, Locks, Outbox, Parking, Prefetch, Replies, Schedules, States
+from ...brokers.parts import (
+    Admin,
+    EventLog,
+    Facts,
+    Limits,
+    Locks,
+    Outbox,
+    Parking,
+    Pauses,
+    Prefetch,
+    Replies,
+    Schedules,
+    States,
+)
 from ...brokers.protocol import Broker, Feature
 from ...brokers.server import Postbox, Queues
 
@@ -22,6 +35,7 @@ class Part(StrEnum):
     OUTBOX = "outbox"
     STATES = "states"
     PARKING = "parking"
+    PAUSES = "pauses"
     PREFETCH = "prefetch"
     FACTS = "facts"
     QUEUES = "queues"
@@ -38,6 +52,7 @@ PROTOCOLS: Final[dict[Part, type]] = {
     Part.OUTBOX: Outbox,
     Part.STATES: States,
     Part.PARKING: Parking,
+    Part.PAUSES: Pauses,
     Part.PREFETCH: Prefetch,
     Part.FACTS: Facts,
     Part.QUEUES: Queues,

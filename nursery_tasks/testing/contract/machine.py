@@ -30,6 +30,7 @@ from ...model.delivery import LeaseState, Receipt, Submission
 from ...model.limits import Limit
 from ...model.listing import JobFilter, WorkerRecord
 from ...model.outgoing import Outgoing
+from ...model.pauses import PauseRecord
 from ...model.schedule import ScheduleChange
 from ...model.states import ENDED, HELD, MOVES, WAITING, JobState
 from .harness import ContractHarness, Part
@@ -59,6 +60,8 @@ from .samples import (
 )
 from .steps import expect
 from .twins import Pair, Twins
+
+BY_HAND = ["pause", "resume", "resume", "purge", "requeue", "requeue", "pause task", "resume task"]
 
 
 class BrokerMachine(RuleBasedStateMachine):
@@ -170,12 +173,16 @@ class BrokerMachine(RuleBasedStateMachine):
         self.twins.advance(seconds)
         self.sweep(limit)
 
-    @rule(what=st.sampled_from(["pause", "resume", "resume", "purge", "requeue", "requeue"]), data=st.data())
+    @rule(what=st.sampled_from(BY_HAND), data=st.data())
     def change_by_hand(self, what: str, data: st.DataObject) -> None:
         """Do what people do, as far as the broker has it."""
         if Part.ADMIN not in self.twins.abilities:
             return
-        if what in ("pause", "resume"):
+        if what in ("pause task", "resume task"):
+            if Part.PAUSES in self.twins.abilities:
+                pause = PauseRecord(task="t1", where=data.draw(st.sampled_from([{}, {"x": "1"}])), note="by hand")
+                self.twins.pause_task(pause) if what == "pause task" else self.twins.resume_task(pause.name)
+        elif what in ("pause", "resume"):
             queue = data.draw(st.sampled_from(QUEUES))
             self.twins.pause(queue) if what == "pause" else self.twins.resume(queue)
         elif what == "purge":

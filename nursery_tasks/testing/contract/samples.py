@@ -11,6 +11,7 @@ from ...model.delivery import Delivery, Finished, Progressed, Released, Retried,
 from ...model.limits import Limit
 from ...model.listing import JobFilter, WorkerRecord
 from ...model.outgoing import Outgoing
+from ...model.pauses import name_of_pause
 from ...model.states import ENDED, JobState
 from ...model.windows import Window
 from .steps import packed
@@ -35,6 +36,7 @@ WINDOWS = [
     Window("throttle:x", 60.0),
 ]
 NAMES = ["t1", "t2@1"]
+PAUSES = [name_of_pause("t1", {}), name_of_pause("t1", {"x": "1"})]
 LOCKS = ["l1", "l2"]
 LOCKERS = [b"h1", b"h2", b"h3"]
 SCHEDULES = ["s1", "é 2", "😀"]
@@ -108,7 +110,7 @@ words = st.builds(
     kind=st.sampled_from(["start", "start", "progress", "unresponsive", "finish", "retry", "release"]),
     delay_seconds=delays,
     state=st.sampled_from(sorted(ENDED)),
-    park=st.sampled_from([None, *NAMES]),
+    park=st.sampled_from([None, *NAMES, *PAUSES]),
     sends=st.sampled_from([(), (), *OUTGOING]),
 )
 turns = st.sampled_from(TURNS)

@@ -12,13 +12,14 @@ from typing import Any, TypeVar
 import msgspec
 
 from ...brokers.memory import MemoryBroker
-from ...brokers.needed import admin_of, limits_of, locks_of, outbox_of, schedules_of
+from ...brokers.needed import admin_of, limits_of, locks_of, outbox_of, pauses_of, schedules_of
 from ...brokers.parts import Admin
 from ...brokers.protocol import Broker
 from ...errors import QueueFull
 from ...model.delivery import CancelAnswer, Delivery, Receipt, Renewal, Settlement, Stored, Submission, Swept
 from ...model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, WorkerRecord
 from ...model.outgoing import OutboxRecord, Outgoing
+from ...model.pauses import PauseRecord
 from ...model.schedule import ScheduleChange, ScheduleLook, ScheduleRow
 from ...model.states import JobState
 from .harness import ContractHarness, Part
@@ -100,7 +101,16 @@ class Twins:
         return self._same("outcomes", lambda broker: broker.outcomes(ids))
 
     def sweep(self, limit: int) -> Swept:
-        return self._same("sweep", lambda broker: broker.sweep(limit))
+        """Sweep each; the versions of what is paused are their own, and those of the lists."""
+
+        def sweep(broker: Broker) -> Swept:
+            swept = broker.sweep(limit)
+            version = 0 if broker.pauses is None else broker.pauses.list_pauses().version
+            if swept.pauses != version:
+                raise AssertionError(f"a sweep must tell of version {version} of what is paused, not {swept.pauses}")
+            return msgspec.structs.replace(swept, pauses=0)
+
+        return self._same("sweep", sweep)
 
     def sweep_until_idle(self, limit: int) -> None:
         """Sweep each until it finds nothing more to do: for brokers that keep a limit only about."""
@@ -115,6 +125,12 @@ class Twins:
 
     def resume(self, queue: str) -> None:
         self._same_for_people("resume", lambda people: people.resume(queue))
+
+    def pause_task(self, pause: PauseRecord) -> None:
+        self._same("pause_task", lambda broker: pauses_of(broker).pause_task(pause))
+
+    def resume_task(self, name: str) -> bool:
+        return self._same("resume_task", lambda broker: pauses_of(broker).resume_task(name))
 
     def requeue(self, ids: Sequence[str]) -> list[bool]:
         return self._same_for_people("requeue", lambda people: people.requeue(ids))
@@ -197,6 +213,9 @@ class Twins:
         known = [msgspec.structs.replace(each, token=self._tokens.get(each.token, 0)) for each in ours]
         return _compare("locks", known, locks_of(self._subject).list_locks(100))
 
+    def pauses(self) -> list[PauseRecord]:
+        return self._same("list_pauses", lambda broker: list(pauses_of(broker).list_pauses().records))
+
     def schedules(self) -> list[ScheduleRow]:
         """Compare the schedules, as they are listed and found; return the oracle's, whose versions are its own."""
         ours, theirs = (schedules_of(broker).list_schedules(100) for broker in (self.oracle, self._subject))
@@ -232,6 +251,8 @@ class Twins:
             self.limits()
         if Part.LOCKS in self.abilities:
             self.locks()
+        if Part.PAUSES in self.abilities:
+            self.pauses()
         if Part.SCHEDULES in self.abilities:
             self.schedules()
         if Part.OUTBOX in self.abilities:

@@ -96,7 +96,8 @@ class StoredBroker(Broker):
             raise
         self._work = WorkMessages(transport, self._missed)
         self._claiming = Claiming(store, transport, self._work, self._missed, self._held)
-        self.limits, self.locks, self.parking = store.limits, store.locks, store.parking
+        self.limits, self.locks = store.limits, store.locks
+        self.parking, self.pauses = store.parking, store.pauses
         self.outbox, self.states, self.event_log = store.outbox, store.states, store.event_log
         self.queues = AmqpQueues(self.name, transport)
         if store.admin is not None:

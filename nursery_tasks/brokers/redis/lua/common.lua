@@ -296,10 +296,24 @@ local function parked_lines(queue, names)
     return there
 end
 
+local function name_of_line(line)
+    return string.sub(line, string.find(line, ' ', 1, true) + 1)
+end
+
+-- Jobs have come to where they are parked, or gone from there.
+local function note_parking(line)
+    call('SADD', P .. 'parked', line)
+    if string.sub(name_of_line(line), 1, #PAUSED) == PAUSED then
+        call('SADD', P .. 'paused_lines', line)
+    end
+    call('EXPIRE', P .. 'parked:' .. line, PARKED_KEPT)
+end
+
 -- Jobs have gone from where they were parked.
 local function left_parking(line)
     if call('EXISTS', P .. 'parked:' .. line) == 0 then
         call('SREM', P .. 'parked', line)
+        call('SREM', P .. 'paused_lines', line)
     end
 end
 
@@ -412,8 +426,7 @@ local function flush()
     run('ZREM', rem)
     run('ZADD', add)
     for line in pairs(lines) do
-        call('SADD', P .. 'parked', line)
-        call('EXPIRE', P .. 'parked:' .. line, PARKED_KEPT)
+        note_parking(line)
         left_parking(line)
     end
     for _, each in ipairs(limited or {}) do

@@ -1,5 +1,6 @@
 -- ARGV: now, limit
--- Returns msgpack {due, returned, died, expired, orphaned, dropped, next due or -1, next room or -1, next look or -1}
+-- Returns msgpack {due, returned, died, expired, orphaned, dropped, next due or -1, next room or -1, next look or -1, version of
+-- the pauses}
 
 local limit = tonumber(ARGV[2])
 local LOOK = 4000 + limit -- lost jobs that one sweep looks at: some of them wait for what they own, and hide those behind them
@@ -69,6 +70,29 @@ for _, job in ipairs(due) do
     hint('work', meta(job)[QUEUE])
 end
 flush()
+
+-- What is parked for a pause that is over, in its order.
+local ready = #due
+local paused_lines = call('SMEMBERS', P .. 'paused_lines')
+table.sort(paused_lines)
+for _, line in ipairs(paused_lines) do
+    if call('HEXISTS', P .. 'pauses', name_of_line(line)) == 0 then
+        local key = P .. 'parked:' .. line
+        local first = ready < limit and call('ZRANGE', key, 0, limit - ready - 1) or {}
+        for _, job in ipairs(loaded(key, first)) do
+            if parked_line(job) == line then
+                local s = change(job)
+                s[STATE], s[PARKED], s[DUE] = READY, false, now
+                ready = ready + 1
+                hint('work', meta(job)[QUEUE])
+            else
+                call('ZREM', key, job.n) -- a script that does not know parking has moved it
+            end
+        end
+        flush()
+        left_parking(line)
+    end
+end
 
 local expired = loaded(P .. 'expiring', call('ZRANGEBYSCORE', P .. 'expiring', '-inf', now, 'LIMIT', 0, limit))
 for _, job in ipairs(expired) do
@@ -151,5 +175,6 @@ local function next_of(key) -- when its first moment comes, from now
 end
 
 return done(encode({
-    #due, returned, died, #expired, limit - left, dropped, next_of('due'), next_of('closed'), next_of('looks'),
+    ready, returned, died, #expired, limit - left, dropped, next_of('due'), next_of('closed'), next_of('looks'),
+    tonumber(call('HGET', P .. 'pauses', '') or 0),
 }))
