@@ -18,6 +18,7 @@ from .client import JobUpdate as JobUpdate
 from .client import JobWatch as JobWatch
 from .client import Lock as Lock
 from .client import PartialJob as PartialJob
+from .client import Pauses as Pauses
 from .client import Purged as Purged
 from .client import QueueInfo as QueueInfo
 from .client import Queues as Queues
@@ -31,6 +32,7 @@ from .model.delivery import CancelAnswer as CancelAnswer
 from .model.limits import Concurrency as Concurrency
 from .model.limits import OrderingKey as OrderingKey
 from .model.limits import RateLimit as RateLimit
+from .model.pauses import PauseRecord as PauseRecord
 from .model.queue import Queue as Queue
 from .model.reject import Reject as Reject
 from .model.retry import Backoff as Backoff
@@ -88,6 +90,8 @@ __all__ = [
     "Jobs",
     "Lock",
     "PartialJob",
+    "PauseRecord",
+    "Pauses",
     "Purged",
     "Queue",
     "QueueInfo",

@@ -18,7 +18,7 @@ from .brokers.protocol import Broker
 from .brokers.url import DEFAULT_URL, default_url, redacted, with_store
 from .channels.facade import Channels
 from .channels.protocol import Channel
-from .client import Connection, Job, JobGroup, JobHandle, Jobs, Queues
+from .client import Connection, Job, JobGroup, JobHandle, Jobs, Pauses, Queues
 from .client.broadcast import Broadcast, Per, send_broadcast
 from .client.cancelling import CANCEL_WAIT_SECONDS
 from .client.choosing import check_task
@@ -138,6 +138,7 @@ class App(StageDeclarations):
         self.jobs = Jobs(lambda: self.connection.calls, self._cancel_jobs, _undo_id_of)
         self.queues = Queues(lambda: self.connection.calls, self.registry.queues)
         self.channels = Channels(channels, self.queues)
+        self.pauses = Pauses(lambda: self.connection.calls, self.registry, self.node)
         self._require_workers = require_workers
         self._owner_lease_seconds = owner_lease_seconds
         self._brokers = SharedBroker(self.url)

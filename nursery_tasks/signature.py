@@ -139,6 +139,11 @@ class TaskSignature:
         """The names of what can be sent; resources are not."""
         return [name for name in self.signature.parameters if name not in self._injected]
 
+    def takes(self, name: str) -> bool:
+        """Say whether an argument of this name can be sent."""
+        kinds = [each.kind for each in self.signature.parameters.values()]
+        return name in self.parameters or inspect.Parameter.VAR_KEYWORD in kinds
+
     def convert(self, args: list[Any], kwargs: dict[str, Any], codec: Codec) -> tuple[Sequence[Any], dict[str, Any]]:
         """Convert decoded arguments to the annotated types; returns the arguments to call with.
 

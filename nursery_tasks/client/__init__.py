@@ -12,6 +12,7 @@ from .job import PartialJob as PartialJob
 from .jobs import Jobs as Jobs
 from .jobs import RetryAnswer as RetryAnswer
 from .lock_lease import Lock as Lock
+from .pauses import Pauses as Pauses
 from .queues import Purged as Purged
 from .queues import QueueInfo as QueueInfo
 from .queues import Queues as Queues

@@ -23,7 +23,7 @@ def to_filter(
         InvalidOptions: A state is none, or something else than a name is given.
     """
     for option, given in (("queue", queue), ("task", task), ("tag", tag), ("parent", parent)):
-        _check_text(option, given)
+        check_text(option, given)
     return JobFilter(states=to_states(states), queue=queue, task=task, tag=tag, parent=parent)
 
 
@@ -77,7 +77,8 @@ def check_task(option: str, given: object, call: str) -> str:
     raise InvalidOptions(option, given, f"a task's name{meant}")
 
 
-def _check_text(option: str, given: object) -> None:
+def check_text(option: str, given: object) -> None:
+    """Check that *given* may be a name, or is None; a task is none."""
     if given is None or isinstance(given, str):
         return
     name: object = getattr(given, "name", None)

@@ -48,7 +48,7 @@ from .owner_lease import ABANDONED, OWNER_LEASE_SECONDS, OwnerLease, own
 from .results import ended_at_deadline, result_of
 from .room import Answer, answers_of
 from .submitting import Encoder, check_served, chunks
-from .sync_admin import SyncJobs, SyncQueues
+from .sync_admin import SyncJobs, SyncPauses, SyncQueues
 from .sync_connection import SyncConnection
 from .sync_following import SyncEventStream
 from .sync_handle import SyncJobHandle
@@ -75,6 +75,7 @@ class SyncClient:
     Attributes:
         jobs: What has been submitted, by whomever: listed, cancelled, run again, deleted.
         queues: The queues: listed, paused, purged, made and deleted.
+        pauses: Tasks, and values of their arguments, whose jobs wait.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class SyncClient:
         self._connection = SyncConnection(app, broker)
         self.jobs = SyncJobs(broker, lambda job_id, seconds: self.handle(job_id).wait_answered(seconds), undo_id_of)
         self.queues = SyncQueues(broker, registry.queues)
+        self.pauses = SyncPauses(broker, registry, node)
         self._let_go = let_go
         self._registry = registry
         self._owner = OwnerLease(broker, owner_lease_seconds)

@@ -1,4 +1,4 @@
-"""`app.sync.jobs` and `app.sync.queues`: the blocking twins of `app.jobs` and `app.queues`.
+"""`app.sync.jobs`, `app.sync.queues` and `app.sync.pauses`: the blocking twins of `app.jobs` and so on.
 
 They run the very coroutines of those, with calls that never wait for a loop, so there is one set of rules.
 """
@@ -8,19 +8,22 @@ from __future__ import annotations
 import builtins
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..brokers.protocol import Broker
 from ..errors import UnknownJob, WaitTimedOut
 from ..model.delivery import CancelAnswer
 from ..model.duration import Duration
 from ..model.listing import ServerMessage
+from ..model.pauses import PauseRecord
 from ..model.queue import Queue
 from ..model.states import WAITING, JobState
+from ..registry import Registry
 from .calls import DirectCalls, run_at_once
 from .cancelling import CANCEL_WAIT_SECONDS
 from .info import JobInfo
 from .jobs import LISTED, Jobs, RetryAnswer
+from .pauses import Pauses
 from .queues import PEEKED, Purged, QueueInfo, Queues
 
 T = TypeVar("T")
@@ -161,3 +164,22 @@ class SyncQueues:
         return run_at_once(
             self._queues.send(name, body, id=id, reply_to=reply_to, correlation_id=correlation_id, content_type=content_type)
         )
+
+
+class SyncPauses:
+    """What is paused of an app's tasks: `app.sync.pauses`; the blocking twin of `Pauses`."""
+
+    def __init__(self, broker: Callable[[], Broker], registry: Registry, node: str) -> None:
+        self._pauses = Pauses(lambda: DirectCalls(broker()), registry, node)
+
+    def pause(self, task: str, *, where: Mapping[str, Any] | None = None, note: str = "", by: str | None = None) -> PauseRecord:
+        """Let no job of a task start, or none with certain arguments. See `Pauses.pause`."""
+        return run_at_once(self._pauses.pause(task, where=where, note=note, by=by))
+
+    def resume(self, task: str, *, where: Mapping[str, Any] | None = None) -> bool:
+        """Undo `pause`. See `Pauses.resume`."""
+        return run_at_once(self._pauses.resume(task, where=where))
+
+    def list(self) -> builtins.list[PauseRecord]:
+        """List what is paused. See `Pauses.list`."""
+        return run_at_once(self._pauses.list())

@@ -140,12 +140,12 @@ class BatchRunner:
 
     def _drop_settled(self, batch: InFlightBatch) -> None:
         """Settle what is not to start any more."""
-        now = current_time()
+        now, starter = current_time(), self._starter
         for job in list(batch.members):
             call = job.call
             assert call is not None  # it is in the batch
-            settled = self._starter.settled_meanwhile(job, now) or self._starter.settled_too_late(job, call, now)
-            if settled and job.in_batch is batch:  # else it has left by itself
+            settled = starter.settled_meanwhile(job, now) or starter.settled_too_late(job, call, now)
+            if (settled or starter.settled_paused(job, call)) and job.in_batch is batch:  # else it has left by itself
                 batch.remove(job)
 
     def _begin(self, batch: InFlightBatch, began_at: float) -> Call:

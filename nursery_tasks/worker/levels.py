@@ -29,6 +29,7 @@ from .drain import Drain
 from .exits import exits_contained
 from .forwarder import Forwarder
 from .options import WorkerSettings
+from .pauses import PauseWatch
 from .services import Sweeper
 from .settler import Settler
 from .slots import Slots
@@ -67,6 +68,7 @@ class Levels:
         settler: Settler,
         forwarder: Forwarder,
         sweeper: Sweeper,
+        pauses: PauseWatch,
         slots: Slots,
         state: dict[str, Any],
         services: Sequence[Serve],
@@ -81,6 +83,7 @@ class Levels:
         self._settler = settler
         self._forwarder = forwarder
         self._sweeper = sweeper
+        self._pauses = pauses
         self._slots = slots
         self._state = state
         self._serves = services
@@ -101,7 +104,8 @@ class Levels:
         ):
             for serve in self._serves:
                 start(serve)
-            await self._sweeper.sweep_all()  # before the first claim: what has lost its owner must not be started
+            swept = await self._sweeper.sweep_all()  # before the first claim: what has lost its owner must not be started
+            await self._pauses.catch_up(swept)
             async with self._resources():
                 await self._slots.serve(task_status=task_status)
 

@@ -28,6 +28,7 @@ from .executors import Execute, Executors
 from .hand_over import HandOver
 from .in_flight import InFlightJob
 from .options import WorkerSettings
+from .pauses import PauseWatch
 from .prepare import Call, Preparer
 from .reporting import Reporter
 from .settler import Settler
@@ -45,6 +46,7 @@ class Runner:
         hand_over: Where an attempt's slot is given back while its handler waits.
         collecting: Where jobs of batch tasks wait until they are enough.
         is_late: Says whether a lease is too old for a start; None: leases cannot be lost to another process.
+        pauses: What is not to start for now.
         now: Epoch seconds, for display.
     """
 
@@ -59,6 +61,7 @@ class Runner:
         hand_over: HandOver,
         collecting: Collecting,
         is_late: Callable[[InFlightJob], bool] | None,
+        pauses: PauseWatch,
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -84,7 +87,7 @@ class Runner:
         self._hand_over = hand_over
         self._fraction = settings.fraction
         self._now = now
-        self._starter = Starter(preparer, settler, self.reporter, events, is_late)
+        self._starter = Starter(preparer, settler, self.reporter, events, is_late, pauses)
         self.executors = Executors(registry, settings, limit_bytes)
         self._attempts = Attempts(owns_signals=settings.owns_signals)
         self._batches = BatchRunner(
@@ -150,8 +153,12 @@ class Runner:
 
     async def _call_in_place(self, job: InFlightJob, call: Call, native_cancels: NativeCancels) -> None:
         async with self.executors.reserved(job, call) as execute:  # its place first: waiting for it is no part of the attempt
-            now = self._clock()
-            if self._starter.settled_meanwhile(job, now) or self._starter.settled_too_late(job, call, now):
+            now, starter = self._clock(), self._starter
+            if (
+                starter.settled_meanwhile(job, now)
+                or starter.settled_too_late(job, call, now)
+                or starter.settled_paused(job, call)
+            ):
                 return
             await self._start_and_call(job, call, now, execute, native_cancels)
 

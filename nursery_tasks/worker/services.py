@@ -63,12 +63,15 @@ class Sweeper:
         if names is None:  # a broker says so when its link is back
             self.outage.wake()
 
-    async def sweep_all(self) -> None:
-        """Do what is overdue, in bounded time; a broker that is away is left to `serve`."""
+    async def sweep_all(self) -> Swept:
+        """Do what is overdue, in bounded time; a broker that is away is left to `serve`. Returns what was done last."""
+        swept = Swept()
         with suppress(BrokerError):
             for _ in range(FIRST_SWEEPS):
-                if not (await self._gateway.sweep(SWEEP_LIMIT)).more:
-                    return
+                swept = await self._gateway.sweep(SWEEP_LIMIT)
+                if not swept.more:
+                    break
+        return swept
 
     async def serve(self) -> None:
         """Sweep until cancelled.

@@ -12,6 +12,7 @@ from ..events import EventKind, Events
 from ..model.reasons import DEADLINE_OVER, NOT_STARTED_IN_TIME
 from ..model.states import JobState
 from .in_flight import InFlightJob
+from .pauses import PauseWatch
 from .prepare import Call, FailUnstarted, MarkDead, Preparer, ReleaseUnstarted
 from .reporting import Reporter
 from .settler import Settler
@@ -25,6 +26,7 @@ class Starter:
 
     Args:
         is_late: Says whether a lease is too old for a start; None: leases cannot be lost to another process.
+        pauses: What is not to start for now.
     """
 
     def __init__(
@@ -34,12 +36,14 @@ class Starter:
         reporter: Reporter,
         events: Events,
         is_late: Callable[[InFlightJob], bool] | None,
+        pauses: PauseWatch,
     ) -> None:
         self._preparer = preparer
         self._settler = settler
         self._reporter = reporter
         self._events = events
         self._is_late = is_late
+        self._pauses = pauses
         self._suspects = Lock()
         self._last_suspect: InFlightJob | None = None
 
@@ -49,13 +53,13 @@ class Starter:
         if self.settled_meanwhile(job, now):
             return None
         step = self._preparer.prepare(delivery, now, job.since)
+        if self._pauses.some:
+            step = self._pauses.judge(delivery, step)
         if isinstance(step, Call):
             job.address = step.address
             return None if step.deadline is not None and self.settled_too_late(job, step, now) else step
         if isinstance(step, ReleaseUnstarted):
-            self._settler.release(job, step.delay_seconds, step.park)
-            wait_seconds = step.delay_seconds if step.park is None else None
-            self._reporter.tell(job, EventKind.RELEASED, detail=step.detail, wait_seconds=wait_seconds)
+            self._release(job, step)
         elif isinstance(step, MarkDead):
             job.address = step.address
             self._reporter.finish(job, JobState.DEAD, reason=step.reason)
@@ -72,6 +76,14 @@ class Starter:
         self._reporter.finish(job, JobState.CANCELLED, reason=DEADLINE_OVER)
         return True
 
+    def settled_paused(self, job: InFlightJob, call: Call) -> bool:
+        """Give a job back that was paused while it waited here."""
+        step = self._pauses.judge(job.delivery, call) if self._pauses.some else call
+        if isinstance(step, Call):
+            return False
+        self._release(job, step)
+        return True
+
     def settled_meanwhile(self, job: InFlightJob, now: float | None = None) -> bool:
         """Settle a job that was cancelled, has expired, or may belong to somebody else by now, while it waited here."""
         if self._is_late is not None and self._is_late(job):
@@ -86,6 +98,11 @@ class Starter:
         else:
             return False
         return True
+
+    def _release(self, job: InFlightJob, step: ReleaseUnstarted) -> None:
+        self._settler.release(job, step.delay_seconds, step.park)
+        wait_seconds = step.delay_seconds if step.park is None else None
+        self._reporter.tell(job, EventKind.RELEASED, detail=step.detail, wait_seconds=wait_seconds)
 
     def settle_cancelled(self, job: InFlightJob) -> None:
         """Settle a job that is to end before it has begun."""

@@ -16,7 +16,7 @@ from ..loop.clocks import boot_time
 from ..loop.deadline import CallDeadline
 from ..loop.threadsafe import loop_name, loop_run_soon
 from ..loop.unwrapped import open_unwrapped_group
-from ..model.delivery import Topic
+from ..model.delivery import Swept, Topic
 from ..model.listing import WorkerRecord
 from ..model.options import is_inbox
 from ..shared_leases import SharedLease
@@ -33,6 +33,7 @@ from .intake import Intake
 from .leases import LeaseKeeper
 from .levels import Levels, OnHint
 from .options import WorkerOptions, WorkerSettings, check_worker_options
+from .pauses import PauseWatch
 from .runner import Runner
 from .services import CancelWatch, Presence, Sweeper
 from .settler import Settler, Unstored
@@ -82,6 +83,7 @@ class Worker:
         self._keeper = LeaseKeeper(
             self._gateway.broker, self._in_flight, settings.lease_seconds, clock, run_soon, settings.on_wedged
         )
+        self._pauses = PauseWatch(self._gateway, app.registry, lambda: self._sweeper.on_due("due", set()))
         self._runner = Runner(
             app.registry,
             self._settler,
@@ -92,6 +94,7 @@ class Worker:
             self._hand_over,
             self._collecting,
             self._keeper.is_late if self._gateway.broker.blocking else None,
+            self._pauses,
             now=self._now,
         )
         self._cancels = CancelWatch(self._gateway, self._in_flight, self._keeper, settings.lease_seconds, clock)
@@ -117,7 +120,7 @@ class Worker:
             self._cancels.renew_all,
             fraction=fraction,
             pace=settings.pace,
-            on_swept=lambda swept: self._ticker.on_swept(swept.next_schedule_seconds),
+            on_swept=self._on_swept,
         )
         self._forwarder = Forwarder(
             self._gateway, app.channels, app.registry, settings.turns, fraction=fraction, pace=settings.pace
@@ -154,6 +157,7 @@ class Worker:
             self._watchdog.serve,
             self._presence.serve,
             self._runner.executors.serve,
+            self._pauses.serve,
             *([self._ticker.serve] if settings.schedules else []),
             *([self._forwarder.serve] if settings.jobs else []),
         )
@@ -163,6 +167,7 @@ class Worker:
             "cancel": self._cancels.on_cancel,
             "schedule": self._ticker.on_schedule,
             "outgoing": self._forwarder.on_outgoing,
+            "pause": self._pauses.on_pause,
         }
         self._levels = Levels(
             app,
@@ -173,6 +178,7 @@ class Worker:
             self._settler,
             self._forwarder,
             self._sweeper,
+            self._pauses,
             self._slots,
             state,
             services,
@@ -269,6 +275,10 @@ class Worker:
         self._intake.on_work(topic, names)
         if names is None:
             self._settler.wake()
+
+    def _on_swept(self, swept: Swept) -> None:
+        self._ticker.on_swept(swept.next_schedule_seconds)
+        self._pauses.on_swept(swept)
 
     def _on_slots_lost(self, count: int) -> None:
         if count >= self.settings.max_unresponsive and not self._drain.begun.is_set():
