@@ -26,6 +26,7 @@ from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
 from .outboxes import look_at_outboxes
 from .output import GREEN, RED, RESET, YELLOW, has_colour, plural, visible, write_json, write_line
+from .pausing import command_to_resume, pause_text
 from .schedules.health import look_at_schedules
 from .trouble import FAILED, OK, as_trouble
 
@@ -231,6 +232,16 @@ async def _look_at_queue(app: App, record: QueueInfo, served: set[str]) -> Findi
     return Finding(Level.OK, what, text)
 
 
+async def _look_at_pauses(app: App) -> list[Finding]:
+    """Say which tasks wait because somebody wants it so."""
+    if app.connection.gateway.broker.pauses is None:
+        return []
+    return [
+        Finding(Level.WARNING, "paused", pause_text(record, time.time()), command_to_resume(record))
+        for record in (await app.pauses.list())[:_SHOWN]
+    ]
+
+
 async def _look_at_limits(app: App) -> list[Finding]:
     """Say what jobs wait for that is neither a worker nor a time, and who holds or wants a lock."""
     findings = [Finding(Level.OK, "limit", limit_text(record, time.time())) for record in await app.limits(_SHOWN)]
@@ -260,6 +271,7 @@ _LOOKS: Final = (
     _look_at_held,
     _look_at_queues,
     look_at_schedules,
+    _look_at_pauses,
     _look_at_limits,
     _look_at_dead,
     _look_at_channels,

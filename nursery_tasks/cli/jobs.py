@@ -122,6 +122,8 @@ def _detail(record: JobInfo, now: float) -> str:
     data = job_data(record)
     error = f"{short_type(data['error']['type'])}: {data['error'].get('text', '')}" if "error" in data else ""
     match record.state:
+        case JobState.SCHEDULED if record.is_paused:
+            return "paused"
         case JobState.SCHEDULED if record.parked:
             return f"waits for a worker that knows {record.parked}"
         case JobState.SCHEDULED:
@@ -167,7 +169,9 @@ def _facts(record: JobInfo, data: dict[str, Any], now: float) -> list[tuple[str,
     ]
     if record.waits_for is not None:
         facts.append(("waits for", f"its limit {record.waits_for}"))
-    if record.parked is not None:
+    if record.is_paused:
+        facts.append(("waits for", "the end of a pause; nursery-tasks paused lists them"))
+    elif record.parked is not None:
         facts.append(("waits for", f"a worker that knows {record.parked}, until {moment(record.due_at, now)}"))
     elif record.state is JobState.SCHEDULED:
         facts.append(("due", moment(record.due_at, now)))

@@ -21,6 +21,7 @@ from .http import TOKENS_VARIABLE
 from .jobs import jobs
 from .messages import peek, send
 from .output import note, write_line
+from .pausing import pause, paused, resume
 from .queues import queues
 from .rabbitmq import rabbitmq
 from .run import run
@@ -84,6 +85,9 @@ _SHORT: dict[Callable[..., int], str] = {
     cancel: "Cancel jobs.",
     retry: "Run jobs again that did not succeed.",
     queues: "Count the jobs of each queue; pause, resume, create and delete queues.",
+    pause: "Let jobs of a task wait, or those with one value of an argument.",
+    resume: "Undo pause.",
+    paused: "List the tasks that are paused.",
     purge: "Delete the jobs of a queue.",
     peek: "Look at the messages that wait at a RabbitMQ server.",
     send: "Send a message as another program would.",

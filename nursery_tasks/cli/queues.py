@@ -21,9 +21,10 @@ from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
 from .outboxes import list_outboxes, outbox_text
 from .output import note, write_json, write_line, write_table
+from .pausing import pause_text
 from .trouble import OK, USAGE, Trouble
 
-_LIMITS_SHOWN: Final = 50
+_SHOWN: Final = 50  # limits, and pauses
 
 
 def queues(
@@ -40,8 +41,10 @@ def queues(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Show how many jobs of each queue are in which state. A paused queue takes jobs and gives none. Below: limits in use,
-    and messages that wait to be sent to channels.
+    """Show how many jobs of each queue are in which state. A paused queue takes jobs and gives none.
+
+    Below: limits in use, tasks that are paused (their jobs count as scheduled once a worker has met them), and messages that
+    wait to be sent to channels.
 
     With RabbitMQ also the messages at the server, where queues can be created ahead of their workers, and deleted.
     """
@@ -79,8 +82,9 @@ async def _queues(app: App, changes: Changes, as_json: bool) -> int:
             if not changes.delete:
                 raise
             found = []  # what was asked for is done; which queues are left the server does not say
-        limits = await app.limits(_LIMITS_SHOWN)
+        limits = await app.limits(_SHOWN)
         outboxes = await list_outboxes(app)
+        pauses = [] if app.connection.gateway.broker.pauses is None else await app.pauses.list()
     if as_json:
         write_json([queue_data(info) for info in found])
     elif found or changes.delete:
@@ -96,6 +100,8 @@ async def _queues(app: App, changes: Changes, as_json: bool) -> int:
             note(f"limit {limit_text(limit, time.time())}")
         for outbox in outboxes:
             note(f"outbox {outbox.destination}: {outbox_text(outbox)}")
+        for pause in pauses[:_SHOWN]:
+            note(f"paused {pause_text(pause, time.time())}")
     else:
         note("no queues: nothing was submitted yet")
     return OK

@@ -40,6 +40,7 @@ def job_data(record: JobInfo) -> dict[str, Any]:
         "worker": record.worker,
         "waits_for": record.waits_for,
         "parked": record.parked,
+        "paused": record.is_paused,
         "key": record.key,
         "parent": record.parent,
         "owned": record.owned,

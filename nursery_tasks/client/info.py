@@ -11,6 +11,7 @@ from ..model.failure import Failure
 from ..model.listing import JobRecord
 from ..model.message import Message
 from ..model.outcome import Outcome
+from ..model.pauses import PAUSED
 from ..model.raw import unwrap_raw
 from ..model.states import JobState
 
@@ -32,7 +33,7 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
         owned: Whether it ends with whoever awaits it.
         unresponsive: Its handler was cancelled and does not end.
         cancel_reason: Set once a cancel was asked for; empty when no reason was given.
-        parked: What it waits for: a worker that knows the task of this name.
+        parked: What it waits for: a worker that knows the task of this name; or the end of a pause, see `is_paused`.
         raw: It is no message, but what another program has put into the queue of a `raw` task.
     """
 
@@ -61,6 +62,11 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
     _payload: bytes = b""
     _outcome: bytes | None = None
     _progress: bytes | None = None
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether a worker has put it aside for a pause, see `app.pauses`."""
+        return self.parked is not None and self.parked.startswith(PAUSED)
 
     @property
     def message(self) -> Message | None:

@@ -14,6 +14,7 @@ from typing import Final
 from ..brokers.protocol import Broker, Feature
 from ..errors import BrokerError, NotSupported
 from ..model.listing import JobRecord, WorkerRecord
+from ..model.pauses import PAUSED
 from ..model.states import WAITING, JobState
 
 LOOK_SECONDS: Final = 3.0  # how long a wait may last before it is looked into
@@ -84,6 +85,8 @@ def reason(
     served = sorted({queue for worker in live for queue in worker.queues if "@" not in queue})
     if not any(record.queue in worker.queues for worker in live):
         return "queue", record.queue, f"no worker for {where} serves the queue {record.queue!r}, only {', '.join(served)}"
+    if record.parked is not None and record.parked.startswith(PAUSED):
+        return "paused", record.parked, "it is paused; `nursery-tasks paused` says by whom and why, and `resume` lets it go on"
     if record.parked is not None:
         what = f"the workers for {where} know no task of that name"
         return "task", record.parked, f"{what}; does the module that they run declare it, and are they of this version?"

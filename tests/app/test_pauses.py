@@ -254,7 +254,7 @@ async def test_events_say_why(memory_app: App) -> None:
     assert [event.detail for event in history.events if event.kind is EventKind.RELEASED] == [
         "quiet is paused where customer is 'eu-7': ask Ada"
     ]
-    assert history.of(job.id) == [EventKind.RELEASED]
+    assert history.of(job.id) == [EventKind.QUEUED, EventKind.RELEASED]
 
 
 async def test_a_durable_workflow_waits_for_a_paused_child(app: App) -> None:

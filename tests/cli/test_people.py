@@ -415,6 +415,48 @@ def test_queues_counts_and_pauses(worked: Shell) -> None:
     worker.wait_for('"succeeded"')
 
 
+def test_a_task_is_paused_and_goes_on(worked: Shell) -> None:
+    shell = worked
+    begun = data(shell("pause", "add", "--where", "a=1", "--note", "ask Ada", "--json"))
+    assert (begun["task"], begun["where"], begun["note"], begun["waiting"]) == ("add", {"a": "1"}, "ask Ada", 0)
+    assert begun["by"]
+    ended = shell("pause", "greet")
+    assert (ended.out, ended.err) == ("greet is paused; to go on: nursery-tasks resume greet\n", "")
+    worker = shell.worker("--json")
+    sync, job = shell.app.sync, shell.app.job
+    paused = sync.enqueue(job("add", 1, 2))
+    assert sync.enqueue(job("add", 2, 2)).outcome(10).state is JobState.SUCCEEDED
+    eventually(lambda: [each["waiting"] for each in data(shell("paused", "--json"))] == [1, 0])
+    assert data(shell("jobs", paused.id, "--json"))["paused"] is True
+    assert "the end of a pause" in shell("jobs", paused.id).out
+    header, first, second = shell("paused").out.splitlines()
+    assert header.split() == ["task", "where", "waiting", "since", "by", "note"]
+    assert (first.split()[:3], first.endswith("ask Ada"), second.split()[:2]) == (["add", "a=1", "1"], True, ["greet", "0"])
+    assert "paused add where a=1" in shell("queues").err
+    assert "-> nursery-tasks resume add --where a=1" in shell("doctor").out
+    worker.send(signal.SIGKILL)  # a worker that is started again knows it
+    again = shell.worker("--json")
+    wrong = shell("resume", "add")
+    assert (wrong.code, wrong.err) == (1, "error: add is not paused\n  it is nursery-tasks resume add --where a=1\n")
+    ended = shell("resume", "add", "--where", "a=1")
+    assert ended.out == "add where a=1 goes on\n"
+    assert paused.outcome(10).state is JobState.SUCCEEDED
+    assert data(shell("resume", "greet", "--json")) == {"task": "greet", "where": {}, "resumed": True}
+    assert "nothing is paused" in shell("paused").err
+    again.send(signal.SIGTERM)
+    assert again.end().code == 0
+
+
+def test_pausing_what_makes_no_sense(worked: Shell) -> None:
+    shell = worked
+    ended = shell("pause", "greet", "--where", "name", "--app", "tasks_here")
+    assert (ended.code, "expected an argument's name and its value" in ended.err) == (2, True)
+    ended = shell("pause", "greet", "--where", "nmae=Ada", "--app", "tasks_here")
+    assert "names of parameters of greet; it has name, seconds" in ended.err
+    ended = shell("pause", "greeet", "--app", "tasks_here")
+    assert (ended.code, "has no task 'greeet'" in ended.err) == (0, True)
+
+
 def test_tasks_lists_an_app_without_its_broker(shell: Shell) -> None:
     listed = {task["name"]: task for task in data(shell("tasks", "--app", "tasks_here", "--json"))}
     blocking = {"stubborn", "polite", "hold_the_loop", "hold_the_loop_for_ever"}
