@@ -30,6 +30,7 @@ ALONE = {
     "order_and_once": "bert: [0, 1, 2, 3, 4]\ninvoice 7 is dead: the worker stops; it had started, and is delivered",
     "other_languages": "1 + 2 = 3",
     "flows": "document 2: 1 lines, mostly 'rivers'",
+    "pauses": "imported: us-1/1\nthe report was made all the same\nimport_orders for all: the new version comes",
     "resources": "hello /a, hello /b, hello /c\nclient closed",
     "schedules": "nightly@2026-03-29T01:00:00Z report of the world for 29 March\n",
     "shell": "both were gone after 0.",
