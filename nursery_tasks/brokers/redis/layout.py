@@ -30,8 +30,8 @@ All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says
     in:<queue>       LIST    messages of other programs; a claim takes them from its left and makes jobs of them
     raw:<queue>      LIST    what is no message, likewise
     out:<name>       LIST    replies to other programs, which take them from its left; it has a time to live
-    seq              STRING  the last n, token of a lock, version of a schedule, state or of the pauses, and place of an outgoing
-                             message; it stays, too
+    seq              STRING  the last n, token of a lock, version of a schedule, of a state or of the pauses, and place of an
+                             outgoing message; it stays, too
 
     line:<gate>      ZSET    n of ready jobs that stand at a gate, scored as in `ready`; of an ordering key, by their turns
     open:<queue>     ZSET    gates of the queue that may have room, scored with the score of their first, or a lower one
