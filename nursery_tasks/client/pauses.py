@@ -84,7 +84,7 @@ class Pauses:
             raise InvalidOptions("where", given, "arguments by name, such as {'customer': 'eu-7'}, or None for all jobs")
         spec = self._registry.tasks.get(task)
         texts: dict[str, str] = {}
-        for name, value in ({} if where is None else where).items():
+        for name, value in () if where is None else where.items():
             if not isinstance(cast("object", name), str) or not name.isidentifier():
                 raise InvalidOptions("where", where, "arguments by their names, such as {'customer': 'eu-7'}")
             if spec is not None and not spec.signature.takes(name):

@@ -67,8 +67,9 @@ def they_are_listed(harness: ContractHarness) -> None:
     expect_equal([each.name for each in found], sorted([whole, part, other]), "the names")
     expect_equal([each.waiting for each in found], [0, 3, 1], "how many jobs wait")
     expect_equal([each.paused_at for each in found], [since] * 3, "since when")
-    about = [(each.task, each.where, each.note, each.by) for each in found]
-    wanted = [("a", {}, "", "ada@earth"), ("b", {}, "second", "ada@earth"), ("b", {"customer": "eu-7"}, "", "ada@earth")]
+    about = [(each.task, [*each.where.items()], each.note, each.by) for each in found]
+    of_one = [("customer", "eu-7")]
+    wanted = [("a", [], "", "ada@earth"), ("b", [], "second", "ada@earth"), ("b", of_one, "", "ada@earth")]
     expect_equal(about, wanted, "what was said of them")
 
 
