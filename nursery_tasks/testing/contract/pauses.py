@@ -69,7 +69,7 @@ def they_are_listed(harness: ContractHarness) -> None:
     expect_equal([each.paused_at for each in found], [since] * 3, "since when")
     about = [(each.task, [*each.where.items()], each.note, each.by) for each in found]
     of_one = [("customer", "eu-7")]
-    wanted = [("a", [], "", "ada@earth"), ("b", [], "second", "ada@earth"), ("b", of_one, "", "ada@earth")]
+    wanted: list[object] = [("a", [], "", "ada@earth"), ("b", [], "second", "ada@earth"), ("b", of_one, "", "ada@earth")]
     expect_equal(about, wanted, "what was said of them")
 
 
