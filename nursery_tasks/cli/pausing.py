@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from .. import App, PauseRecord
+from ..client.data import pause_data
 from .arguments import check_no_app
 from .broker import find_app
 from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
 from .output import ago, note, plural, write_json, write_line, write_table
-from .records import iso
 from .trouble import OK, USAGE, Trouble
 
 TaskArgument = Annotated[str, typer.Argument(help="The task's name.")]
@@ -133,18 +133,6 @@ def about(record: PauseRecord) -> str:
 def command_to_resume(record: PauseRecord) -> str:
     """Return the command that ends a pause."""
     return " ".join(["nursery-tasks resume", record.task, *(f"--where {each}" for each in _pairs(record))])
-
-
-def pause_data(record: PauseRecord) -> dict[str, Any]:
-    """Return a pause as plain data."""
-    return {
-        "task": record.task,
-        "where": record.where,
-        "note": record.note,
-        "by": record.by,
-        "paused_at": iso(record.paused_at),
-        "waiting": record.waiting,
-    }
 
 
 def _where(record: PauseRecord, between: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..model.outcome import Outcome
+from ..model.pauses import PauseRecord
 from ..model.states import JobState
 from .info import JobInfo
 from .queues import QueueInfo
@@ -106,6 +107,18 @@ def queue_data(record: QueueInfo) -> dict[str, Any]:
         "paused": record.paused,
         "counts": {str(state): record.counts.get(state, 0) for state in JobState},
         **beside,
+    }
+
+
+def pause_data(record: PauseRecord) -> dict[str, Any]:
+    """Return a pause as plain data."""
+    return {
+        "task": record.task,
+        "where": record.where,
+        "note": record.note,
+        "by": record.by,
+        "paused_at": iso(record.paused_at),
+        "waiting": record.waiting,
     }
 
 
