@@ -9,6 +9,8 @@ from ._version import __version__ as __version__
 from .app import App as App
 from .client import Broadcast as Broadcast
 from .client import ChildJob as ChildJob
+from .client import EventStream as EventStream
+from .client import Hook as Hook
 from .client import Job as Job
 from .client import JobGroup as JobGroup
 from .client import JobHandle as JobHandle
@@ -17,6 +19,7 @@ from .client import Jobs as Jobs
 from .client import JobUpdate as JobUpdate
 from .client import JobWatch as JobWatch
 from .client import Lock as Lock
+from .client import OutgoingJob as OutgoingJob
 from .client import PartialJob as PartialJob
 from .client import Pauses as Pauses
 from .client import Purged as Purged
@@ -27,6 +30,8 @@ from .current import BatchedJob as BatchedJob
 from .current import CurrentJob as CurrentJob
 from .current import check_cancelled as check_cancelled
 from .current import current_job as current_job
+from .events import EventKind as EventKind
+from .events import JobEvent as JobEvent
 from .model.batch import Batch as Batch
 from .model.delivery import CancelAnswer as CancelAnswer
 from .model.limits import Concurrency as Concurrency
@@ -79,8 +84,12 @@ __all__ = [
     "Concurrency",
     "CurrentJob",
     "Debounce",
+    "EventKind",
+    "EventStream",
     "Flow",
+    "Hook",
     "Job",
+    "JobEvent",
     "JobGroup",
     "JobHandle",
     "JobInfo",
@@ -89,6 +98,7 @@ __all__ = [
     "JobWatch",
     "Jobs",
     "Lock",
+    "OutgoingJob",
     "PartialJob",
     "PauseRecord",
     "Pauses",

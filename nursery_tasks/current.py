@@ -221,6 +221,16 @@ def check_cancelled() -> None:
     current_job().check_cancelled()
 
 
+@contextmanager
+def job_is_current(job: CurrentJob) -> Generator[None, None, None]:
+    """Make *job* the current one in a block."""
+    token = _current.set(job)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
 def set_current(job: CurrentJob) -> None:
     """Make *job* the current one in this context; for the worker, which gives every attempt a context of its own."""
     _current.set(job)

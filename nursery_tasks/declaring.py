@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, TypeVar, Unpack, ca
 from .client import Connection, Job
 from .client.job import check_job
 from .errors import InvalidArguments, InvalidOptions, UnknownTask
+from .middleware import Around
 from .model.batch import Batch
 from .model.codec import CustomType, Format
 from .model.duration import Duration, to_seconds
@@ -295,6 +296,39 @@ class Declarations(ABC):
         """
         self.lifespans[function.__name__] = Lifespan(function, self, self.lifespans)
         return function
+
+    @overload
+    def middleware(self, function: F, /) -> F: ...
+    @overload
+    def middleware(self, /, *, around: Around = "attempt") -> Callable[[F], F]: ...
+    def middleware(self, function: Any = None, /, *, around: Around = "attempt") -> Any:
+        """Put a context manager around each attempt, or around each submission; the first one is the outermost.
+
+            @app.middleware
+            async def timed(job: CurrentJob) -> AsyncGenerator[None, None]:
+                began = time.monotonic()
+                yield
+                job.log.info("took %.3f s", time.monotonic() - began)
+
+        Around an attempt it gets the `CurrentJob`, and runs on the worker's loop inside of the attempt's time limit; what it
+        raises is what the attempt fails with. With `around="submission"` it gets an `OutgoingJob`, whose headers it may change;
+        what it raises before raises where the job is submitted, and nothing is stored.
+
+        Args:
+            function: An async generator function that yields once, or what returns an (async) context manager.
+
+        Raises:
+            InvalidOptions: It is none.
+        """
+        if function is not None:
+            self.registry.middleware.add(function, around)
+            return function
+
+        def add(function: F) -> F:
+            self.registry.middleware.add(function, around)
+            return function
+
+        return add
 
     def open_resources(self, names: Iterable[str], state: dict[str, Any]) -> AbstractAsyncContextManager[None]:
         """Open resources into *state* while the context is open, with those that they need; for calls without a worker."""

@@ -193,6 +193,14 @@ class LockLost(NurseryTasksError, RuntimeError):
         )
 
 
+class MiddlewareMisused(NurseryTasksError, RuntimeError):
+    """A middleware does what it cannot do there."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        self.name, self.problem = name, problem
+        super().__init__(f"the middleware {name} {problem}")
+
+
 class CursorLost(NurseryTasksError, LookupError):
     """What follows a cursor is not all in the log of events any more."""
 

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 from . import errors, program
 from .errors import DuplicateTask, InvalidOptions, UnknownTask
+from .middleware import Middleware
 from .model.batch import Batch
 from .model.channel_message import ChannelMessage
 from .model.codec import Codec, CustomType, Format
@@ -106,6 +107,7 @@ class Registry:
         self.raw: dict[str, TaskSpec] = {}  # queue -> the task that takes what is raw there
         self.errors: dict[str, type[BaseException]] = {qualified_name(cls): cls for cls in OWN_ERRORS}
         self.codec = Codec(form)
+        self.middleware = Middleware()
         self._known: tuple[str, ...] = ()
         self._known_size = (0, 0)
         self._types: tuple[CustomType, ...] = ()

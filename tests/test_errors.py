@@ -41,6 +41,7 @@ from nursery_tasks.errors import (
     LockLost,
     LockTaken,
     MainNotGuarded,
+    MiddlewareMisused,
     MissingPackage,
     NoLoopBehind,
     NoResource,
@@ -77,6 +78,10 @@ MESSAGES: list[tuple[Callable[[], NurseryTasksError], str]] = [
     (
         lambda: LockTaken("door", 2.5),
         "the lock 'door' was not free within 2.5 s; `nursery-tasks doctor` shows who waits, wait=None waits for ever",
+    ),
+    (
+        lambda: MiddlewareMisused("traced", "has returned int, which is no context manager"),
+        "the middleware traced has returned int, which is no context manager",
     ),
     (
         lambda: CursorLost("5f-7", "the oldest event that is kept comes 3 after it"),

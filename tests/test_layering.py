@@ -55,6 +55,7 @@ ROOMS: dict[str, Room] = {
     "shell": room("errors model loop current forks", libraries="anyio"),
     # What a handler asks about itself; handlers run in any room.
     "current": room("errors model loop", libraries="anyio msgspec"),
+    "middleware": room("errors", never=LOOPS),  # what users put around attempts and submissions
     "program": room("errors"),  # the program itself, or a process for its handlers
     "log_throttle": room(never=LOOPS),  # a warning that is not repeated all the time
     "brokers": room(),  # the folder's own __init__: a door, nothing behind it
@@ -91,9 +92,9 @@ ROOMS: dict[str, Room] = {
         libraries="anyio",
     ),
     "signature": room("errors model", libraries="msgspec"),
-    "registry": room("errors model events signature program", libraries="msgspec"),
+    "registry": room("errors model events signature program middleware", libraries="msgspec"),
     "client": room(
-        "log_throttle loop errors model events forks current brokers.protocol brokers.parts brokers.needed "
+        "log_throttle loop errors model events forks current middleware brokers.protocol brokers.parts brokers.needed "
         "brokers.gateway registry scheduling",
         libraries="anyio msgspec",
     ),
@@ -102,7 +103,7 @@ ROOMS: dict[str, Room] = {
     # `task.enqueue()` returns a handle and `app` makes tasks: so `task` and `app` stand on `client`, not below it.
     "task": room("errors model events current registry resources client", libraries="anyio"),
     # The half of an app that needs no broker.
-    "declaring": room("errors model scheduling registry resources taskclass client task"),
+    "declaring": room("errors model middleware scheduling registry resources taskclass client task"),
     # Doors to the outside that have nothing but messages. (brokers.amqp and brokers.redis: their ways to a server)
     "channels": room(
         "shown errors model forks loop log_throttle brokers.amqp brokers.redis brokers.protocol",
@@ -123,7 +124,7 @@ ROOMS: dict[str, Room] = {
     # (registry: to find functions elsewhere)
     "execution": room("loop errors model forks current program registry", libraries="anyio msgspec"),
     "worker": room(
-        "loop log_throttle shared_leases forks program _version errors model events current brokers.protocol "
+        "loop log_throttle shared_leases forks program _version errors model events current middleware brokers.protocol "
         "brokers.gateway brokers.needed registry execution scheduling channels",
         libraries="anyio msgspec",
     ),

@@ -16,6 +16,7 @@ from .call import call
 from .changing import cancel, purge, retry
 from .demo import demo
 from .doctor import doctor
+from .events import events
 from .graph import graph
 from .http import TOKENS_VARIABLE
 from .jobs import jobs
@@ -81,6 +82,7 @@ _SHORT: dict[Callable[..., int], str] = {
     tick: "Run schedules, and no jobs.",
     call: "Submit a job, and wait for its result.",
     jobs: "List jobs, or show all about one.",
+    events: "Show what happens to jobs.",
     tree: "Draw a job with all that it has started.",
     cancel: "Cancel jobs.",
     retry: "Run jobs again that did not succeed.",

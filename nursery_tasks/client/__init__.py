@@ -1,10 +1,13 @@
 """The submitting side: jobs to send, handles to wait on, and the connection that both use."""
 
+from .around import OutgoingJob as OutgoingJob
 from .broadcast import Broadcast as Broadcast
 from .connection import Connection as Connection
+from .following import EventStream as EventStream
 from .group import ChildJob as ChildJob
 from .group import JobGroup as JobGroup
 from .handle import JobHandle as JobHandle
+from .hooks import Hook as Hook
 from .info import JobInfo as JobInfo
 from .info import JobUpdate as JobUpdate
 from .job import Job as Job

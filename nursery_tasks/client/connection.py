@@ -60,7 +60,9 @@ class Connection:
         self.log = log
         self.thread = threading.get_ident()  # where the event loop runs
         self.submitter = Submitter(
-            gateway, Encoder(events, node=node, limit_bytes=limit_bytes, require_workers=require_workers)
+            gateway,
+            Encoder(events, node=node, limit_bytes=limit_bytes, require_workers=require_workers),
+            app.registry.middleware.submission,
         )
         self.owned = OwnedJobs(self.submitter, self.waiter, self.owner)
         self.longest_nap_seconds = NAP_SECONDS

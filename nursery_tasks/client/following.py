@@ -65,6 +65,16 @@ class EventStream:
         self._last = event.cursor
         return event
 
+    async def read(self) -> list[JobEvent] | None:
+        """Return some of what is there now; None: that was all. Raises as a call to the broker does."""
+        if not self._ready:
+            page = await self._read(self._reader.after, PAGE)
+            if self._reader.after >= page.last and page.log == self._reader.log:
+                return None
+            self._ready.extend(self._reader.take(page))
+        found, self._ready = list(self._ready), deque()
+        return found
+
     async def begin(self) -> None:
         """Find the place. Raises `CursorLost` when it is gone."""
         asking = self._reader.begin()

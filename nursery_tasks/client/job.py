@@ -123,11 +123,19 @@ class Job(Generic[R_co]):
         """Make a handle on what the broker has stored for it."""
         return JobHandle(self._app, receipt.id, self.task, self.returns, receipt.created)
 
-    def to_submission(self, job_id: str, now: float, limit_bytes: int, remaining_seconds: float | None = None) -> Submission:
+    def to_submission(
+        self,
+        job_id: str,
+        now: float,
+        limit_bytes: int,
+        remaining_seconds: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Submission:
         """Encode it; for the connection.
 
         Args:
             remaining_seconds: How much longer the caller who awaits it can wait; None: for ever, or nobody awaits it.
+            headers: As middleware has left them; None: its own, and those that it inherits.
 
         Raises:
             NotSerializable: An argument cannot travel.
@@ -140,6 +148,8 @@ class Job(Generic[R_co]):
         recorder: Recorder | None = parent.recorder if parent else None
         if options.debounce is not None:
             remaining_seconds = None  # the job that it takes the place of may be somebody else's, who can wait for longer
+        if headers is None:
+            headers = inherited(parent.headers, options.headers) if parent else options.headers
         message = msgspec.structs.replace(
             self._message(),
             parent=parent.id if parent else None,
@@ -147,7 +157,7 @@ class Job(Generic[R_co]):
             deadline=None if remaining_seconds is None else now + remaining_seconds,
             call=recorder.call_of(options.job_id or job_id) if recorder else None,
             sent_at=now,
-            headers=dict(inherited(parent.headers, options.headers) if parent else options.headers),
+            headers=dict(headers),
         )
         return self._submission(options.job_id or job_id, message, limit_bytes)
 

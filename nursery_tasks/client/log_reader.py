@@ -33,7 +33,7 @@ class LogReader:
     def __init__(self, wanted: EventFilter | None, since: Since) -> None:
         self.after = 0
         self.dropped = 0
-        self._log = ""
+        self.log = ""  # its id
         self._wanted = wanted
         self._since = since
         self._not_before = _moment_of(since)
@@ -41,7 +41,7 @@ class LogReader:
     @property
     def cursor(self) -> str:
         """Its place, for `since` of another one."""
-        return f"{self._log}-{self.after}"
+        return f"{self.log}-{self.after}"
 
     def begin(self) -> Ask:
         """Find the place to begin at.
@@ -50,7 +50,7 @@ class LogReader:
             CursorLost: What follows the cursor is not all there any more.
         """
         page = yield 0, 0
-        self._log = page.log
+        self.log = page.log
         if self._not_before is not None:
             yield from self._search(page, self._not_before)
         elif self._since == "start":
@@ -70,12 +70,12 @@ class LogReader:
     def take(self, page: LogPage) -> list[JobEvent]:
         """Take in what a look has brought; returns the events that are wanted, and gaps where any are missing."""
         found: list[JobEvent] = []
-        if page.log != self._log:
-            if self._log:
+        if page.log != self.log:
+            if self.log:
                 found.append(_gap("the log was lost with what was in it, and begins anew here", self.cursor))
-                self._log, self.after = page.log, page.first - 1
+                self.log, self.after = page.log, page.first - 1
                 return found
-            self._log = page.log
+            self.log = page.log
         first = page.batches[0].number if page.batches else page.first
         if first > self.after + 1:
             missing = first - self.after - 1
@@ -94,7 +94,7 @@ class LogReader:
             return [_gap(f"{batch.count:,} events were written by a newer version of nursery-tasks", self.cursor)]
         return [
             msgspec.structs.replace(
-                event, id=f"{batch.writer}-{batch.sequence + place}", cursor=f"{self._log}-{batch.number + place}"
+                event, id=f"{batch.writer}-{batch.sequence + place}", cursor=f"{self.log}-{batch.number + place}"
             )
             for place, event in enumerate(events)
             if batch.number + place > seen and self._wants(event)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, ExitStack, suppress
 from typing import Final
 
 from anyio import current_effective_deadline, current_time, move_on_after, sleep
@@ -46,16 +46,33 @@ class OwnedJobs:
             Cancels the job, and waits until it is gone; bounded.
         """
         await checkpoint_if_cancelled()  # else there would be nothing of ours to cancel, and maybe another's job of that id
+        if not self._submitter.middleware:
+            return await self._run(job, job_id, reason)
+        async with AsyncExitStack() as around:
+            [headers] = await around.enter_async_context(self._submitter.around([job]))
+            return await self._run(job, job_id, reason, headers, around.aclose)
+        raise AssertionError("what is around a submission lets errors through")
+
+    async def _run(
+        self,
+        job: Unsent,
+        job_id: str | None,
+        reason: Callable[[], str | None],
+        headers: Mapping[str, str] | None = None,
+        on_submitted: Callable[[], Awaitable[None]] | None = None,
+    ) -> tuple[Receipt, Stored | None]:
         token = owner_on(self._gateway.broker)
         with ExitStack() as stack:
             seconds = 0.0 if token else stack.enter_context(self._lease.awaiting())
-            submission = self._submitter.encode(job, job_id, remaining_seconds())
+            submission = self._submitter.encode(job, job_id, remaining_seconds(), headers)
             submission = own(submission, token or self._lease.id, seconds, nested=bool(token))
             ticket = stack.enter_context(self._waiter.expecting(submission.id, look=False))
             receipt: Receipt | None = None
             try:
                 [receipt] = await self._submitter.submit([submission])
                 ticket.sent = True
+                if on_submitted is not None:
+                    await on_submitted()
                 return receipt, await ticket.wait() if receipt.created else None
             except BrokerUnavailable:
                 if not token:  # else it ends with the attempt

@@ -65,7 +65,14 @@ class Unsent(Protocol):
         """The type of its result."""
         ...
 
-    def to_submission(self, job_id: str, now: float, limit_bytes: int, remaining_seconds: float | None = None) -> Submission:
+    def to_submission(
+        self,
+        job_id: str,
+        now: float,
+        limit_bytes: int,
+        remaining_seconds: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Submission:
         """Encode it. See `Job.to_submission`."""
         ...
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 import msgspec
@@ -13,8 +14,10 @@ from ..brokers.needed import limits_of
 from ..brokers.protocol import Broker, Feature
 from ..errors import NotSupported, NoWorkers, QueueFull
 from ..events import EventKind, Events, JobEvent
+from ..middleware import Make
 from ..model.delivery import Receipt, Submission
 from ..model.listing import WorkerRecord
+from .around import Headers, around
 from .ids import new_job_id
 from .ports import Unsent
 from .room import Answer, Room, answers_of
@@ -40,7 +43,12 @@ class Encoder:
         self._limit_bytes = limit_bytes
 
     def encode(
-        self, broker: Broker, job: Unsent, job_id: str | None = None, remaining_seconds: float | None = None
+        self,
+        broker: Broker,
+        job: Unsent,
+        job_id: str | None = None,
+        remaining_seconds: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Submission:
         """Make a submission of a job for *broker*; raises as `Job.to_submission` does.
 
@@ -48,7 +56,7 @@ class Encoder:
             NotSupported: The job has limits, belongs together with others in time, is delivered at most once, or is for a queue
                 with a length, and the broker would store it as any other.
         """
-        submission = job.to_submission(job_id or self.new_id(), self.now(), self._limit_bytes, remaining_seconds)
+        submission = job.to_submission(job_id or self.new_id(), self.now(), self._limit_bytes, remaining_seconds, headers)
         _check_support(broker, submission)
         if job.options.local:
             return msgspec.structs.replace(submission, queue=f"{submission.queue}@{self._node}")
@@ -98,19 +106,36 @@ def _check_support(broker: Broker, submission: Submission) -> None:
 class Submitter:
     """Submits jobs through a gateway."""
 
-    def __init__(self, gateway: Gateway, encoder: Encoder) -> None:
+    def __init__(self, gateway: Gateway, encoder: Encoder, middleware: Sequence[Make] = ()) -> None:
         self.gateway = gateway
+        self.middleware = middleware
         self.encoder = encoder
         self._room = Room(self._submit_once)
 
-    def encode(self, job: Unsent, job_id: str | None = None, remaining_seconds: float | None = None) -> Submission:
+    def encode(
+        self,
+        job: Unsent,
+        job_id: str | None = None,
+        remaining_seconds: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Submission:
         """Make a submission of a job. See `Encoder.encode`."""
-        return self.encoder.encode(self.gateway.broker, job, job_id, remaining_seconds)
+        return self.encoder.encode(self.gateway.broker, job, job_id, remaining_seconds, headers)
+
+    def around(self, jobs: Sequence[Unsent]) -> AbstractAsyncContextManager[Headers]:
+        """Enter the user's middleware around a submission; yields the headers for `encode`."""
+        return around(self.middleware, jobs)
 
     async def submit_jobs(self, jobs: Iterable[Unsent]) -> list[Receipt]:
         """Submit jobs in a few calls to the broker; all are encoded before the first is sent."""
+        if self.middleware:
+            listed = list(jobs)
+            async with self.around(listed) as headers:
+                return await self._submit_all([self.encode(job, headers=own) for job, own in zip(listed, headers, strict=True)])
         encode, broker = self.encoder.encode, self.gateway.broker
-        submissions = [encode(broker, job) for job in jobs]
+        return await self._submit_all([encode(broker, job) for job in jobs])
+
+    async def _submit_all(self, submissions: list[Submission]) -> list[Receipt]:
         if len(submissions) <= SUBMIT_CHUNK:
             return await self.submit(submissions)
         receipts: list[Receipt] = []
@@ -129,11 +154,12 @@ class Submitter:
 
     async def submit_nowait(self, job: Unsent) -> Receipt:
         """Submit one job; raises `QueueFull` instead of waiting."""
-        submissions = [self.encode(job)]
-        await self._check_served(submissions)
-        receipts = await self.gateway.submit(submissions)
-        self.encoder.tell_queued(submissions, receipts)
-        return receipts[0]
+        async with self.around([job]) as [headers]:
+            submissions = [self.encode(job, headers=headers)]
+            await self._check_served(submissions)
+            receipts = await self.gateway.submit(submissions)
+            self.encoder.tell_queued(submissions, receipts)
+            return receipts[0]
 
     async def _check_served(self, submissions: Sequence[Submission]) -> None:
         if self.encoder.require_workers:

@@ -35,6 +35,7 @@ from ..model.duration import Duration, to_optional_seconds, to_seconds
 from ..model.options import check_name
 from ..model.states import JobState
 from ..registry import Registry
+from .around import around_here
 from .broadcast import Per, broadcast_queues, copies_for
 from .calls import DirectCalls
 from .choosing import check_task
@@ -146,7 +147,10 @@ class SyncClient:
         listed = check_jobs("app.sync.enqueue_many()", jobs)
         seconds = to_optional_seconds("timeout", timeout)
         broker = self.broker()
-        receipts = self._submit(broker, [self._encoder.encode(broker, job) for job in listed], seconds)
+        with around_here(self._registry.middleware.submission, listed) as headers:
+            jobs_and_headers = zip(listed, headers, strict=True)
+            submissions = [self._encoder.encode(broker, job, headers=own) for job, own in jobs_and_headers]
+            receipts = self._submit(broker, submissions, seconds)
         return [
             SyncJobHandle(self._connection, receipt.id, job.task, job.returns, receipt.created)
             for job, receipt in zip(listed, receipts, strict=True)
@@ -186,12 +190,15 @@ class SyncClient:
             broker = self.broker()
             token = owner_on(broker)
             lease = 0.0 if token else stack.enter_context(self._owner.awaiting())
-            submission = self._encoder.encode(broker, job, None, seconds)
+            around = stack.enter_context(ExitStack())
+            [headers] = around.enter_context(around_here(self._registry.middleware.submission, [job]))
+            submission = self._encoder.encode(broker, job, None, seconds, headers)
             submission = own(submission, token or self._owner.id, lease, nested=bool(token))
             handle: SyncJobHandle[R] = SyncJobHandle(self._connection, submission.id, job.task, job.returns)
             began = time.monotonic()
             try:
                 [receipt] = self._submit(broker, [submission], seconds)
+                around.close()
                 if seconds is not None:
                     seconds = max(0.0, seconds - (time.monotonic() - began))
                 handle = SyncJobHandle(self._connection, receipt.id, job.task, job.returns, receipt.created)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -16,6 +17,8 @@ from anyio import current_effective_deadline, get_cancelled_exc_class
 
 from ..current import CurrentJob
 from ..loop.direct import loop_clock, loop_scopes
+from ..middleware import Make
+from .around import with_middleware
 from .ending import AttemptEnd
 from .executors import Execute
 from .in_flight import InFlightJob
@@ -53,10 +56,12 @@ class Attempts:
 
     Args:
         owns_signals: Whether a KeyboardInterrupt can only be the handler's own.
+        middleware: The user's, around each call of a handler.
     """
 
-    def __init__(self, *, owns_signals: bool) -> None:
+    def __init__(self, *, owns_signals: bool, middleware: Sequence[Make] = ()) -> None:
         self._owns_signals = owns_signals
+        self._middleware = middleware
         self._scope_of_loop = loop_scopes()
         self._now = loop_clock()
 
@@ -72,6 +77,8 @@ class Attempts:
         Cancellation:
             The attempt is interrupted. Its end says so, and the caller's next `await` is cancelled, too.
         """
+        if self._middleware:
+            execute = with_middleware(self._middleware, execute)
         native_before = native_cancels.count()
         deadline = math.inf if call.deadline is None else call.deadline
         scope = job.scope = self._scope_of_loop(deadline=deadline)

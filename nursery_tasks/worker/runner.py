@@ -89,7 +89,7 @@ class Runner:
         self._now = now
         self._starter = Starter(preparer, settler, self.reporter, events, is_late, pauses)
         self.executors = Executors(registry, settings, limit_bytes)
-        self._attempts = Attempts(owns_signals=settings.owns_signals)
+        self._attempts = Attempts(owns_signals=settings.owns_signals, middleware=registry.middleware.attempt)
         self._batches = BatchRunner(
             self._starter,
             self.executors,

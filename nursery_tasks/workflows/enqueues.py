@@ -5,7 +5,7 @@ Each has a record that says so, with the id of the job that stands for it, becau
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,10 +53,15 @@ async def enqueue_recorded(recording: Recording, jobs: Sequence[Unsent]) -> list
     Cancellation:
         All of them have been submitted, or none.
     """
+    async with recording.connection.submitter.around(jobs) as headers:
+        return await _enqueue(recording, zip(jobs, headers, strict=True))
+
+
+async def _enqueue(recording: Recording, jobs: Iterable[tuple[Unsent, Mapping[str, str] | None]]) -> list[Receipt]:
     calls: list[_Call] = []
-    for job in jobs:
+    for job, headers in jobs:
         record_id, job_id = recording.names.of_enqueue(job)
-        calls.append(_Call(job, record_id, recording.connection.submitter.encode(job, job_id)))
+        calls.append(_Call(job, record_id, recording.connection.submitter.encode(job, job_id, headers=headers)))
     await recording.check_left()
     new: list[_Call] = []
     for call in calls:
