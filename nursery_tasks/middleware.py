@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from .errors import InvalidOptions, MiddlewareMisused
 
@@ -59,7 +59,7 @@ def made(make: Make, given: object) -> AnyContextManager:
     """
     manager = make(given)
     if isinstance(manager, AbstractAsyncContextManager | AbstractContextManager):
-        return manager
+        return cast("AnyContextManager", manager)
     raise MiddlewareMisused(name_of(make), f"has returned {type(manager).__name__}, which is no context manager")
 
 
