@@ -1,8 +1,10 @@
 """Waiting for room in full queues.
 
-The broker refuses what finds no room, and tells nobody when there is some: that would cost each claim a hint. So whoever waits
-asks again, after pauses that fit how fast the queue is worked off. Of a program only one asks for each queue, and the others
-stand in line behind, so that jobs go in as their callers came, and a thousand callers cost the broker no more than one.
+The broker refuses what finds no room, and tells nobody when there is some. That would cost each claim a look whether anybody
+waits, and wake them for each place that is free: a full queue would be filled job by job, one call for each, by programs that
+race for it. Nobody is in a hurry either, as there is work for the workers meanwhile. So whoever waits asks again, after pauses
+in which an eighth to a quarter of the queue is worked off. Of a program only one asks for each queue, and the others stand in
+line behind, so that jobs go in as their callers came, and a thousand callers cost the broker no more than one.
 """
 
 from __future__ import annotations
