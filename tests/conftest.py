@@ -42,7 +42,7 @@ if sys.version_info >= (3, 12):
 
 
 PACKAGE = Path(__file__).parents[1] / "nursery_tasks"
-PROCESSES_PER_CORE = 2  # with three the cores are hardly busier, and each test waits longer for its turn
+PROCESSES_PER_CORE = 2.5  # with three the cores are hardly busier, and each test waits longer for its turn
 MOST_PROCESSES = 16  # each of them reads all tests and starts servers of its own
 
 
@@ -79,7 +79,7 @@ def pytest_unconfigure() -> None:
 
 def pytest_xdist_auto_num_workers() -> int:
     """Say how many processes `-n auto` is: more than there are cores, because most tests wait most of the time."""
-    return min(PROCESSES_PER_CORE * (os.cpu_count() or 1), MOST_PROCESSES)
+    return min(int(PROCESSES_PER_CORE * (os.cpu_count() or 1)), MOST_PROCESSES)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
