@@ -103,21 +103,14 @@ _LIKE_ASYNCIO = ("uvloop", "asyncio-eager")
 
 
 def _is_shown_elsewhere(item: pytest.Function) -> bool:
-    words, loop = set(item.callspec.id.split("-")), _loop_of(item)
+    words = set(item.callspec.id.split("-"))
+    loop = next((backend.id for backend in BACKENDS if backend.values[0] is item.callspec.params.get("anyio_backend")), None)
     blocks = bool(words & {"sqlite", *_ON_A_SERVER}) or item.path.parent.name in _WITH_A_SERVER
     if loop is None:
         return False
     if loop in _LIKE_ASYNCIO:
         return blocks or crc32(item.nodeid.encode()) % 3 != _LIKE_ASYNCIO.index(loop)
     return blocks and "owned" not in item.path.parts and loop != ("asyncio", "trio")[_number(item, words) % 2]
-
-
-def _loop_of(item: pytest.Function) -> str | None:
-    """Return the loop that the fixtures have chosen; None: the test does that itself, or has none."""
-    params = item.callspec.params
-    if params.get("loop") == ["--uvloop"]:  # of the command line
-        return "uvloop"
-    return next((backend.id for backend in BACKENDS if backend.values[0] is params.get("anyio_backend")), None)
 
 
 def _number(item: pytest.Function, words: set[str]) -> int:

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from cli_shell import MODULE, Shell
 
+UVLOOP = ["--uvloop"]
 LOOPS = [
     pytest.param(["--backend", "asyncio"], id="asyncio"),
-    pytest.param(["--uvloop"], id="uvloop"),
+    pytest.param(UVLOOP, id="uvloop"),
     pytest.param(["--backend", "trio"], id="trio"),
 ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark two of three tests on uvloop as thinned, as `tests/conftest.py` does; not where a test names its loops itself."""
+    for item in items:
+        params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        if params.get("loop") is UVLOOP and crc32(item.nodeid.encode()) % 3:
+            item.add_marker(pytest.mark.thinned)
 
 
 @pytest.fixture
