@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -63,23 +63,25 @@ async def test_a_batch_that_does_not_get_full_begins_when_its_time_has_come(app:
     assert calls == [[0, 1, 2], [5]]
 
 
-async def test_runs_of_schedules_see_their_slots(memory_app: App) -> None:
+@IN_THE_LAB
+async def test_runs_of_schedules_see_their_slots() -> None:
+    app, moment = App("memory:"), datetime(2030, 1, 1, 1, tzinfo=UTC)  # an hour after the lab begins
     seen: list[tuple[str, datetime | None]] = []
     first: list[datetime | None] = []
 
-    @memory_app.task(batch=Batch(3, wait=LONG))
+    @app.task(batch=Batch(3, wait=LONG))
     async def note(numbers: list[int]) -> None:
         seen.extend((job.id, job.slot) for job in current_job().batch)
         first.append(current_job().slot)
 
-    moment = datetime.now(UTC) + timedelta(milliseconds=50)
-    async with working(memory_app):
+    async with open_lab(app):
         for number in range(2):
-            await memory_app.schedules.put(f"run-{number}", note.job(number), at(moment))
-        by_hand = await note.job(2).enqueue()
+            await app.schedules.put(f"run-{number}", note.job(number), at(moment))
+        await anyio.sleep(3600)
+        by_hand = await note.enqueue(2)
         await by_hand
     assert {job_id.partition("@")[0]: slot for job_id, slot in seen} == {"run-0": moment, "run-1": moment, by_hand.id: None}
-    assert first == [dict(seen)[seen[0][0]]]
+    assert first == [seen[0][1]]
 
 
 @IN_THE_LAB
