@@ -149,6 +149,13 @@ class Registry:
         if known != queue:
             raise InvalidOptions("name", queue.name, f"a queue that is declared once in an app; before, it was {known}")
 
+    def max_length_for(self, spec: TaskSpec) -> int:
+        """Return how many jobs may wait in a task's queue before no more messages become some; 0: any number."""
+        declared = self.queues.get(spec.options.queue)
+        if declared is not None and declared.max_length is not None:
+            return declared.max_length
+        return 0 if spec.stage is None else spec.stage.max_waiting
+
     def find(self, name: str) -> TaskSpec:
         """Look a task up.
 

@@ -16,6 +16,7 @@ StageKind = Literal["handler", "listener", "collector"]
 
 BUFFER: Final = 1_000  # messages on their way out to one destination, before who makes them has to wait
 PREFETCH: Final = 100  # messages that are here and not stored yet
+MAX_WAITING: Final = 1_000  # jobs in the queue of a stage
 MAX_ITEMS: Final = 10_000  # that one message may become
 STAGE_RESULT_TTL_SECONDS: Final = 3_600.0  # for so long a message that comes again is known by its id
 _CHANNEL: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
@@ -61,6 +62,7 @@ class Stage:
         gives: The type of a result, or of an item.
         buffer: How many messages may be on their way to one destination, before no more jobs begin.
         prefetch: How many messages may be here and not stored yet.
+        max_waiting: How many jobs may wait in its queue before no more messages are put there.
         same_by: Names a message, where its channel does not; None: by its own id alone.
     """
 
@@ -71,6 +73,7 @@ class Stage:
     gives: Any = Any
     buffer: int = BUFFER
     prefetch: int = PREFETCH
+    max_waiting: int = MAX_WAITING
     same_by: Callable[[ChannelMessage], str] | None = None
 
     @property

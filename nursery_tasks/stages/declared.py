@@ -13,14 +13,24 @@ from ..model.batch import Batch
 from ..model.channel_message import ChannelMessage
 from ..model.duration import Duration, to_optional_seconds
 from ..model.options import DeliveryMode, check_name
-from ..model.queue import declare_queue
 from ..model.retry import Retry
-from ..model.stage import BUFFER, PREFETCH, STAGE_RESULT_TTL_SECONDS, Place, Stage, StageKind, to_place, to_places
+from ..model.stage import (
+    BUFFER,
+    MAX_WAITING,
+    PREFETCH,
+    STAGE_RESULT_TTL_SECONDS,
+    Place,
+    Stage,
+    StageKind,
+    to_place,
+    to_places,
+)
 from ..registry import is_async
 from ..task import AsyncTask, SyncTask, Task
 from .draining import drained, item_type
 
 if TYPE_CHECKING:
+    from ..channels.facade import Channels
     from .collector import CollectorState
     from .publisher import PublisherRun
 
@@ -29,7 +39,6 @@ R = TypeVar("R")
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
-MAX_WAITING = 1_000  # jobs in the queue of a stage
 BATCH = Batch(500, wait=0.1)  # items that are folded and stored in one step
 _STAGE_OWN = ("queue", "raw", "reply_to", "batch", "limits", "ordering_key", "debounce", "throttle")
 
@@ -53,8 +62,11 @@ class StageDeclarations(Declarations):
     """The stages of an app.
 
     Attributes:
+        channels: The doors to the outside, by name.
         publishers, collectors: What is declared, by name.
     """
+
+    channels: Channels
 
     def __init__(self, codec: Any) -> None:
         super().__init__(codec)
@@ -130,10 +142,12 @@ class StageDeclarations(Declarations):
             InvalidOptions: A value makes no sense, or another stage reads from there.
             DuplicateTask: The name is taken.
         """
-        reply_to = to_places("reply", reply)
-        stage = self._stage("handler", source, reply_to, many=many, buffer=buffer, prefetch=prefetch, same_by=same_by)
+        reply_to = self._places(reply)
+        stage = self._stage(
+            "handler", source, reply_to, many=many, buffer=buffer, prefetch=prefetch, max_waiting=max_waiting, same_by=same_by
+        )
         decorator = ManyDecorator if many else TaskDecorator
-        return decorator(lambda function: self._register_stage(function, stage, dict(given), max_waiting))
+        return decorator(lambda function: self._register_stage(function, stage, dict(given)))
 
     def listener(
         self,
@@ -146,8 +160,8 @@ class StageDeclarations(Declarations):
         **given: Unpack[StageOptions],
     ) -> TaskDecorator:
         """Make each message of a place a job without a result. See `handler`."""
-        stage = self._stage("listener", source, (), prefetch=prefetch, same_by=same_by)
-        return TaskDecorator(lambda function: self._register_stage(function, stage, dict(given), max_waiting))
+        stage = self._stage("listener", source, (), prefetch=prefetch, max_waiting=max_waiting, same_by=same_by)
+        return TaskDecorator(lambda function: self._register_stage(function, stage, dict(given)))
 
     def publisher(
         self, reply: str | Sequence[str], /, *, buffer: int = BUFFER, name: str | None = None
@@ -172,7 +186,7 @@ class StageDeclarations(Declarations):
             InvalidOptions: A value makes no sense.
             DuplicateTask: The name is taken.
         """
-        places = to_places("reply", reply)
+        places = self._places(reply)
         if not places:
             raise InvalidOptions("reply", reply, "where the items go, such as 'rabbit:numbers'")
         _check_count("buffer", buffer)
@@ -235,8 +249,8 @@ class StageDeclarations(Declarations):
         if every is not None:
             _check_count("every", every)
         wait_seconds = to_optional_seconds("wait", wait, at_least=0.001)
-        places = to_places("reply", reply)
-        stage = self._stage("collector", source, (), prefetch=prefetch, same_by=same_by)
+        places = self._places(reply)
+        stage = self._stage("collector", source, (), prefetch=prefetch, max_waiting=max_waiting, same_by=same_by)
 
         def declare(function: Callable[[R, T], Any]) -> Collector[R, T]:
             from .collector import CollectorState, batch_function, types_of  # late: most apps have none
@@ -260,7 +274,7 @@ class StageDeclarations(Declarations):
             )
             options: dict[str, Any] = {**given, "name": name, "batch": BATCH}
             options.pop("run_in", None)
-            task = self._register_stage(batch_function(function, state.fold_batch, of_items), stage, options, max_waiting)
+            task = self._register_stage(batch_function(function, state.fold_batch, of_items), stage, options)
             self.collectors[name] = state
             if on_flush is not None:
                 self._register_flush(name, on_flush, total_type)
@@ -277,14 +291,25 @@ class StageDeclarations(Declarations):
         many: bool = False,
         buffer: int = BUFFER,
         prefetch: int,
+        max_waiting: int,
         same_by: Callable[[ChannelMessage], str] | None,
     ) -> Stage:
-        place = to_place("source", source)
-        return Stage(kind, place, reply, many, Any, _check_count("buffer", buffer), _check_count("prefetch", prefetch), same_by)
+        place = self._known("source", to_place("source", source))
+        for word, value in (("buffer", buffer), ("prefetch", prefetch), ("max_waiting", max_waiting)):
+            _check_count(word, value)
+        return Stage(kind, place, reply, many, Any, buffer, prefetch, max_waiting, same_by)
 
-    def _register_stage(
-        self, function: Callable[..., Any], stage: Stage, given: dict[str, Any], max_waiting: int
-    ) -> Task[Any, Any]:
+    def _known(self, option: str, place: Place) -> Place:
+        """Refuse a place of a channel that the app does not have."""
+        if place.channel and place.channel not in set(self.channels):  # also while they are closed
+            known = ", ".join(f"{each}:" for each in self.channels) or "none: App(..., channels={...}) names them"
+            raise InvalidOptions(option, str(place), f"a place of one of the app's channels ({known}), or a queue's name")
+        return place
+
+    def _places(self, given: object) -> tuple[Place, ...]:
+        return tuple(self._known("reply", place) for place in to_places("reply", given))
+
+    def _register_stage(self, function: Callable[..., Any], stage: Stage, given: dict[str, Any]) -> Task[Any, Any]:
         for word in _STAGE_OWN:
             if word in given and word != "batch":
                 expected = f"no {word}= for a {stage.kind}: it is a stage, with a queue of its own"
@@ -297,15 +322,13 @@ class StageDeclarations(Declarations):
             raise InvalidOptions("function", function.__qualname__, "many=True for a function that yields")
         given.setdefault("result_ttl", STAGE_RESULT_TTL_SECONDS)
         stage = replace(stage, gives=item_type(returns) if stage.many else returns)
-        task = self._register(function, {**given, "queue": queue, "raw": True}, stage)
-        if stage.source.channel and queue not in self.registry.queues:
-            self.registry.add_queue(declare_queue(queue, max_waiting, None, None))
-        return task
+        _check_takes_one(function, stage.kind)
+        return self._register(function, {**given, "queue": queue, "raw": True}, stage)
 
     def _register_flush(self, collector: str, on_flush: Callable[[Any], Any], total_type: Any) -> None:
         name = f"{collector}.flush"
-        stage = self._stage("listener", name, (), prefetch=1, same_by=None)
-        self._register_stage(_flush_function(on_flush, total_type), stage, {"name": name}, MAX_WAITING)
+        stage = self._stage("listener", name, (), prefetch=1, max_waiting=MAX_WAITING, same_by=None)
+        self._register_stage(_flush_function(on_flush, total_type), stage, {"name": name})
 
 
 class Publisher(Generic[F]):
@@ -405,6 +428,15 @@ def _flush_function(on_flush: Callable[[Any], Any], total_type: Any) -> Callable
     flushed: Callable[..., Any] = flushed_here if is_async(on_flush) else flushed_in_thread
     flushed.__annotations__ = {"total": total_type, "return": None}
     return flushed
+
+
+def _check_takes_one(function: Callable[..., Any], kind: StageKind) -> None:
+    """Refuse a function that says nothing of what a message is to it; that it takes more than one is told by the registry."""
+    parameters = list(inspect.signature(function).parameters.values())
+    if kind != "collector" and parameters and parameters[0].annotation is inspect.Parameter.empty:
+        shown = f"{getattr(function, '__name__', 'it')}({parameters[0].name})"
+        expected = f"an annotation of {parameters[0].name!r}: bytes, str, ChannelMessage, or what the JSON is to become"
+        raise InvalidOptions("function", shown, expected)
 
 
 def _check_count(option: str, value: object) -> int:

@@ -18,7 +18,7 @@ from ..client.connection import ConnectedApp
 from ..errors import BrokerError
 from ..log_throttle import LogThrottle
 from ..model.stage import Stage
-from ..registry import Registry, TaskSpec
+from ..registry import TaskSpec
 from .backlog import Backlog
 from .collector import CollectorState
 from .intake import StageIntake
@@ -62,7 +62,7 @@ class Stages:
                 channels[stage.source.channel],
                 connection,
                 self.backlog.wait_open,
-                _max_length(registry, spec.options.queue) if bounded else 0,
+                registry.max_length_for(spec) if bounded else 0,
             )
             for spec, stage in _with_stages(self._specs)
             if stage.source.channel
@@ -124,11 +124,6 @@ class Stages:
             outbox_of(broker)
         if self.publishers or self.collectors:
             states_of(broker)
-
-
-def _max_length(registry: Registry, queue: str) -> int:
-    declared = registry.queues.get(queue)
-    return 0 if declared is None else declared.max_length or 0
 
 
 def _sends(stage: Stage) -> bool:

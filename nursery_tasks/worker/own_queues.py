@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
-from anyio import sleep
+from anyio import current_time, sleep
 
 from ..brokers.gateway import Gateway
+from ..brokers.protocol import Feature
 from ..channels.message import ChannelMessage
 from ..errors import BrokerError, ChannelRefused, ChannelUnavailable, QueueFull
 from ..model.codec import Undecodable
@@ -18,7 +19,8 @@ from ..model.options import AT_MOST_ONCE, check_queue
 from ..model.raw import ForeignHead, put_head, wrap_message, wrap_raw
 from ..registry import Registry
 
-FULL_SECONDS: Final = 0.1  # before a queue that was full is tried again
+FULL_SECONDS: Final = 0.1  # before a queue that was full is tried again: the broker tells nobody when there is room
+WAIT_SECONDS: Final = 30.0  # for room, before that is told
 
 
 class OwnQueues:
@@ -36,8 +38,11 @@ class OwnQueues:
         """Submit the messages as jobs. See `Channel.send`."""
         check_queue("place", place)
         jobs = [self._to_job(place, message) for message in messages]
+        give_up_at = current_time() + WAIT_SECONDS
         try:
-            while jobs := await self._submit(jobs):  # noqa: ASYNC110 - the broker tells nobody when there is room
+            while jobs := await self._submit(jobs):
+                if current_time() >= give_up_at:
+                    raise ChannelUnavailable(self.name, f"queue {place!r} is full: {jobs[0].max_length:,} jobs wait there")
                 await sleep(FULL_SECONDS)
         except BrokerError as error:
             failed = ChannelRefused if error.refused else ChannelUnavailable
@@ -59,8 +64,9 @@ class OwnQueues:
     def _to_job(self, queue: str, message: ChannelMessage) -> Submission:
         job_id = hashlib.sha256(f"{queue}\0{message.id}".encode()).hexdigest()[:32]  # broadcast to two queues it is two jobs
         head = ForeignHead(message.reply_to, message.correlation_id or message.id)
-        spec, declared = self._registry.raw.get(queue), self._registry.queues.get(queue)
+        spec = self._registry.raw.get(queue)
         if spec is not None:
+            bounded = Feature.BOUNDS in self._gateway.broker.features
             return Submission(
                 job_id,
                 queue,
@@ -72,7 +78,7 @@ class OwnQueues:
                 tags=spec.options.tags,
                 raw=True,
                 once=spec.options.delivery == AT_MOST_ONCE,
-                max_length=0 if declared is None else declared.max_length or 0,
+                max_length=self._registry.max_length_for(spec) if bounded else 0,
             )
         try:
             task = read_foreign(message.body).task

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 from stage_tools import StagedApp
+from support import app, memory_app, url
+
+__all__ = ["app", "memory_app", "staged", "url"]
 
 
 @pytest.fixture(params=["memory", "sqlite"])

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
+import pytest
+from process_stages import app as process_app
+from process_stages import channel
 from stage_tools import StagedApp, bodies, message
 from support import until, working
 
+from nursery_tasks import App
 from nursery_tasks.channels import ChannelMessage
+from nursery_tasks.errors import InvalidOptions, TooManyItems
+from nursery_tasks.testing.channels import MemoryChannel
 
 
 @dataclass
@@ -114,11 +120,10 @@ async def test_a_poison_message_is_a_dead_letter_with_its_bytes_and_the_next_one
     a.put("orders", message(b"\xff not an order", id="bad"), message({"what": "nails", "pieces": 1}))
     async with working(app):
         assert await bodies(b, "bills", 1) == [b"nails"]
-        dead = await app.jobs.list(states=["dead"])
-        assert len(dead) == 1
-        info = await app.jobs.get(dead[0].id)
-        assert info is not None
-        print(info)
+        [dead] = await app.jobs.list(states=["dead"])
+        record = await app.connection.gateway.call(app.connection.gateway.admin.job, dead.id)
+        assert record is not None
+        assert record.payload.endswith(b"\n\xff not an order")
 
 
 async def test_who_awaits_an_answer_gets_it_on_the_channel_of_the_question(staged: StagedApp) -> None:
@@ -142,3 +147,62 @@ async def test_who_awaits_an_answer_gets_it_on_the_channel_of_the_question(stage
     assert answers["y"].headers == {"nursery-tasks-state": "failed"}
     assert answers["z"].headers == {"nursery-tasks-state": "dead"}
     assert len(answers) == 3
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+async def test_handlers_run_in_processes(anyio_backend: object) -> None:
+    for place in ("turned", "signed", "halves"):  # of another loop's run
+        channel._line(place).items.clear()
+    channel.put("bodies", message(b"\0\xff"))
+    channel.put("messages", message(b"\xfe", headers={"colour": "red"}))
+    channel.put("numbers", message(7))
+    async with working(process_app, processes=1):
+        assert await bodies(channel, "turned", 1) == [b"\xff\0"]
+        assert await bodies(channel, "signed", 1) == [b"\xfe"]
+        assert await bodies(channel, "halves", 2) == [b"3", b"4"]
+    [signed] = channel.waiting("signed")
+    assert signed.headers == {"colour": "red", "seen": "yes"}
+
+
+def test_what_cannot_be_a_stage_is_refused_where_it_is_declared() -> None:
+    app = App("memory:", channels={"a": MemoryChannel()})
+
+    @app.handler("a:taken")
+    async def first(body: bytes) -> None: ...
+
+    with pytest.raises(InvalidOptions, match="app's channels \\(a:\\)"):
+        app.handler("b:x")
+    with pytest.raises(InvalidOptions, match="app's channels \\(a:\\)"):
+        app.publisher("b:x")
+    with pytest.raises(InvalidOptions, match="an annotation of 'body'"):
+
+        @app.listener("a:bare")
+        async def bare(body): ...  # type: ignore[no-untyped-def]
+
+    with pytest.raises(InvalidOptions, match="many=True for a function that yields"):
+
+        @app.handler("a:few")  # type: ignore[arg-type]
+        def few(body: bytes) -> Iterator[int]:
+            yield 1
+
+    with pytest.raises(InvalidOptions, match=r"another queue for second: on 'a\.taken' first"):
+
+        @app.handler("a:taken")
+        async def second(body: bytes) -> None: ...
+
+    with pytest.raises(InvalidOptions, match="no queue= for a listener"):
+        app.listener("a:x", queue="y")(first.spec.function)  # type: ignore[call-arg]
+    with pytest.raises(InvalidOptions, match="every"):
+        app.collector("a:x", every=0)
+
+
+async def test_too_many_items_fail_the_job_and_send_none(memory_app: App) -> None:
+    @memory_app.handler("in", reply="out", many=True)
+    async def flood(number: int) -> AsyncIterator[int]:
+        for each in range(number):
+            yield each
+
+    async with working(memory_app):
+        with pytest.raises(TooManyItems, match="more than 10,000 messages of one"):
+            await flood.run(10_001)
+        assert not await memory_app.jobs.list(queue="out")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from anyio import fail_after
+from anyio import fail_after, sleep
 from stage_tools import StagedApp
 
+from nursery_tasks import App
 from nursery_tasks.errors import PublisherFailed
+from nursery_tasks.model.states import WAITING
 
 
 async def test_a_chain_over_two_channels_ends_by_itself_with_one_number(staged: StagedApp) -> None:
@@ -38,6 +41,61 @@ async def test_a_chain_over_two_channels_ends_by_itself_with_one_number(staged: 
     assert totals == [2 * sum(range(300))]
     assert sorted(heard) == [2 * n for n in range(300)]
     assert not staged.b.waiting("doubled")
+
+
+async def test_a_chain_works_on_each_broker(app: App) -> None:
+    totals: list[int] = []
+
+    @app.publisher("numbers")
+    async def numbers() -> AsyncIterator[int]:
+        for number in range(100):
+            yield number
+
+    @app.handler("numbers", reply="squares")
+    def square(number: int) -> int:
+        return number * number
+
+    @app.collector("squares", on_flush=totals.append)
+    async def add(total: int, number: int) -> int:
+        return total + number
+
+    with fail_after(30):
+        async with app:
+            await app.run_pipeline()
+            await app.run_pipeline()  # nothing is left, and nothing is done again
+    assert totals == [sum(number * number for number in range(100))]
+
+
+async def test_a_stopped_consumer_holds_up_the_whole_chain(staged: StagedApp) -> None:
+    app, made = staged.app, itertools.count()
+    last = 0
+
+    @app.publisher("first", buffer=20)
+    async def numbers() -> AsyncIterator[int]:
+        nonlocal last
+        for last in made:
+            if last == 1_000_000:
+                return
+            yield last
+
+    @app.handler("first", reply="second", buffer=20, max_waiting=20)
+    async def copy(number: int) -> int:
+        return number
+
+    @app.listener("second", max_waiting=20)
+    async def take(number: int) -> None: ...
+
+    async with app:
+        await app.queues.pause("second")
+        async with app.open_worker(slots=4, drain=0):
+            before = -1
+            with fail_after(30):
+                while before < last or not last:
+                    before = last
+                    await sleep(1)
+            queues = {each.name: sum(each.counts.get(state, 0) for state in WAITING) for each in await app.queues.list()}
+            assert queues == {"first": 20, "second": 20}
+            assert last < 10_000  # what one look at the outbox after the other lets through, and no more
 
 
 async def test_a_publisher_that_fails_for_good_is_told_at_the_end(staged: StagedApp, monkeypatch: pytest.MonkeyPatch) -> None:

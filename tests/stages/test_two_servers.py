@@ -53,12 +53,16 @@ class Command:
             finally:
                 process.kill()
 
+    def shown(self) -> str:
+        """Return all that it has shown, also in earlier runs."""
+        return self.log.read_text() if self.log.exists() else ""
+
     def run(self, seconds: float, *more: str) -> str:
-        """Run it to its end; returns all that it has shown, also in earlier runs."""
+        """Run it to its end; returns what it has shown."""
         with self.started(*more) as process:
             code = process.wait(seconds)
-        assert code == 0, self.log.read_text()
-        return self.log.read_text()
+        assert code == 0, self.shown()
+        return self.shown()
 
 
 def expected(count: int) -> str:
@@ -106,9 +110,13 @@ def test_the_number_is_right_when_the_worker_is_killed_ten_times_and_both_server
     with RabbitServer(tmp_path / "rabbit") as rabbit:
         command = Command(tmp_path, rabbit.url, redis.url, 10_000)
         for number in range(10):
+            before = command.shown().count(" started")
             with command.started() as victim:
-                time.sleep(4 + number % 3)  # long enough to start and get a little further, wherever that is
-                assert victim.poll() is None, command.log.read_text()
+                while command.shown().count(" started") == before:
+                    assert victim.poll() is None, command.shown()
+                    time.sleep(0.02)
+                time.sleep(0.3 + 0.1 * number)  # and a little further, wherever that is
+                assert victim.poll() is None, command.shown()
                 if number == 3:
                     rabbit.restart()
                 if number == 6:
