@@ -124,6 +124,10 @@ class TaskSignature:
             return  # the encoder says it better
         self._convert(which, received, wanted, codec)
 
+    def wanted(self, name: str) -> Any:
+        """Return the type that an argument is converted to."""
+        return self._wanted[name]
+
     def by_name(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return all arguments of a call by the names of their parameters, defaults included.
 

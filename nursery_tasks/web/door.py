@@ -22,7 +22,7 @@ from .. import App
 from ..errors import AppAlreadyOpen
 from .bodies import HungUp
 from .call import Call
-from .families import all_operations
+from .families import operations_of
 from .guard import Guard
 from .operations import to_routes
 from .problems import Problem, problem_of
@@ -49,7 +49,7 @@ class Door:
     def __init__(self, app: App, settings: DoorSettings) -> None:
         self._state = DoorState(app, settings)
         self._guard = Guard(settings)
-        self._router = Router(to_routes(all_operations()))
+        self._router = Router(to_routes(operations_of(settings)))
         self._in_flight: set[CancelScope] = set()
         self._empty = Event()
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from . import health
-from .api import bulk, jobs, queues, schedules, tasks, trees
+from .api import bulk, events, jobs, openapi, queues, rpc, schedules, tasks, trees
 from .operations import Operation
+from .settings import DoorSettings
 
 
-def all_operations() -> list[Operation]:
-    """Return all that a door offers."""
-    families = (health, tasks, bulk, jobs, trees, queues, schedules)
-    return [operation for family in families for operation in family.OPERATIONS]
+def operations_of(settings: DoorSettings) -> list[Operation]:
+    """Return all that a door with these settings offers."""
+    families = (health, tasks, bulk, jobs, trees, queues, schedules, events, *((rpc,) if settings.rpc else ()))
+    operations = [operation for family in families for operation in family.OPERATIONS]
+    return [*operations, openapi.operation_for(operations)]

@@ -26,6 +26,7 @@ class Operation:
         body: The type of its JSON body; None: it has none.
         media_types: What else its body may be.
         answers: Its statuses that are no problems, with what they mean.
+        answer_types: What its answers are.
         query: The names of its query parameters, with their types.
         waits: It heeds `Prefer: wait`.
     """
@@ -39,6 +40,7 @@ class Operation:
     body: Any = None
     media_types: tuple[str, ...] = ()
     answers: tuple[tuple[int, str], ...] = ((200, "The answer"),)
+    answer_types: tuple[str, ...] = ("application/json",)
     query: tuple[tuple[str, type], ...] = ()
     waits: bool = False
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 import msgspec
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from ... import Job, JobHandle
 from ..bodies import decode_json
 from ..call import Call
 from ..operations import Operation
 from ..problems import Problem, problem_of
+from ..streams import SendPiece, Stream
 from .given import Given
 from .tasks import to_job
 
@@ -34,13 +34,13 @@ async def submit_many(call: Call) -> Response:
     lines = [line for line in body.split(b"\n") if line.strip()]
     if len(lines) > MOST_LINES:
         raise Problem(413, "too-large", f"more than {MOST_LINES:,} lines")
-    return StreamingResponse(_answers(call, lines), media_type=NDJSON)
 
+    async def make(send: SendPiece) -> None:
+        for begin in range(0, len(lines), CHUNK):
+            answers = await _submit(call, [_read(call, line) for line in lines[begin : begin + CHUNK]])
+            await send(b"".join(msgspec.json.encode(answer) + b"\n" for answer in answers))
 
-async def _answers(call: Call, lines: list[bytes]) -> AsyncGenerator[bytes, None]:
-    for begin in range(0, len(lines), CHUNK):
-        answers = await _submit(call, [_read(call, line) for line in lines[begin : begin + CHUNK]])
-        yield b"".join(msgspec.json.encode(answer) + b"\n" for answer in answers)
+    return Stream(make, NDJSON)
 
 
 def _read(call: Call, line: bytes) -> Job[Any] | Problem:
@@ -102,5 +102,6 @@ OPERATIONS: Final = (
         submit_many,
         media_types=(NDJSON,),
         answers=((200, "A line for each line: an id, or a problem"),),
+        answer_types=(NDJSON,),
     ),
 )
