@@ -153,7 +153,7 @@ ROOMS: dict[str, Room] = {
         libraries="anyio msgspec trio hypothesis",
     ),
     "web": room(  # (h11: hypercorn's parser)
-        "__init__ _version errors model events loop registry client", libraries="anyio msgspec starlette hypercorn h11"
+        "__init__ _version shown errors model events loop registry client", libraries="anyio msgspec starlette hypercorn h11"
     ),
     "cli": room(  # (brokers.url and brokers.server: a server's users belong to no app)
         "__init__ _version shown errors model events forks loop current brokers.server brokers.url channels client app "

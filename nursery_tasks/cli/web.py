@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 import typer
 from anyio import CancelScope, create_task_group, open_signal_receiver
+from msgspec.structs import replace
 from typer.core import TyperGroup
 
 from .. import App
+from ..errors import InvalidOptions
 from .http import (
     AnyTaskOption,
     CertOption,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from ..web.serving import ServedDoor
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:8000"
+LEAST_SECRET: Final = 16  # characters of a secret that a person has chosen
 
 
 class _OrServe(TyperGroup):
@@ -125,6 +128,7 @@ def token(
     role: Annotated[str, typer.Option("--role", help="read, operate or admin.")] = "read",
     queue: Annotated[list[str] | None, typer.Option("--queue", metavar="NAME", help="Only this queue.")] = None,
     verb: Annotated[list[str] | None, typer.Option("--verb", help="Only this of what the role may do.")] = None,
+    own: Annotated[bool, typer.Option("--own", help="Read a secret of your own from standard input.")] = False,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> int:
@@ -132,13 +136,18 @@ def token(
 
     `read` looks; `operate` also submits, sends, cancels, retries and pauses; `admin` also purges and changes schedules.
     """
-    from ..web.callers import new_token  # late: the other commands need none
+    from ..web.callers import hash_secret, new_token  # late: the other commands need none
 
     secret, made = new_token(name, role, queue or [], verb or [])
+    if own:
+        secret = sys.stdin.readline().strip()
+        if len(secret) < LEAST_SECRET:
+            raise InvalidOptions("--own", "***", f"a secret of at least {LEAST_SECRET} characters on standard input")
+        made = replace(made, hash=hash_secret(secret))
     line = msgspec.json.encode(made).decode()
     if as_json:
         write_json({"secret": secret, "line": line})
     else:
-        note(f"secret: {secret}")
+        note("secret: your own" if own else f"secret: {secret}")
         write_line(line)
     return OK

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
 
 from anyio import CancelScope, Event
@@ -20,6 +21,7 @@ from starlette.routing import Router
 
 from .. import App
 from ..errors import AppAlreadyOpen
+from ..shown import visible
 from .bodies import HungUp
 from .call import Call
 from .families import operations_of
@@ -81,32 +83,32 @@ class Door:
     async def _live(self, receive: Receive, send: Send) -> None:
         """Open the app, unless it is open, and close it at the end."""
         await receive()
+        step = "startup"
         try:
-            async with self._state.app:
+            async with AsyncExitStack() as opened:
+                with suppress(AppAlreadyOpen):
+                    await opened.enter_async_context(self._state.app)
                 await send({"type": "lifespan.startup.complete"})
+                step = "shutdown"
                 await receive()
                 self.drain()
-        except AppAlreadyOpen:
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-            self.drain()
+        except Exception as error:
+            await send({"type": f"lifespan.{step}.failed", "message": str(error)})
+            raise
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _answer(self, scope: Message, receive: Receive, reply: _Reply) -> None:
+    async def _answer(self, given: Message, receive: Receive, reply: _Reply) -> None:
         began, caller, cutting = time.monotonic(), "-", CancelScope()
+        scope: Message = {**given, "app": self}  # a copy: the program around it has its own
         try:
             with cutting:
-                request = Request(scope, receive)
-                is_health = request.url.path.removeprefix(scope.get("root_path", "")) in HEALTH
-                if not is_health:
+                request, who = Request(scope, receive), None
+                if not _asks_for_health(scope):
                     self._check_room()
                     self._in_flight.add(cutting)
                     who = await self._guard.check(request)
                     caller = who.name
-                    scope["state"] = {**scope.get("state", {}), "call": Call(request, self._state, who)}
-                else:
-                    scope["state"] = {**scope.get("state", {}), "call": Call(request, self._state, None)}
-                scope["app"] = self
+                scope["state"] = {**given.get("state", {}), "call": Call(request, self._state, who)}
                 await self._router(scope, receive, reply.send)
             if cutting.cancelled_caught and not reply.status:
                 await reply.problem(Problem(503, "draining", "the server stops"), scope, receive)
@@ -118,14 +120,13 @@ class Door:
             self._in_flight.discard(cutting)
             if not self._in_flight:
                 self._empty.set()
-            _log.info(
-                "%s %s %s %d %.1f ms", caller, scope["method"], scope["path"], reply.status, (time.monotonic() - began) * 1e3
-            )
+            spent_ms = (time.monotonic() - began) * 1e3
+            _log.info("%s %s %s %d %.1f ms", caller, scope["method"], visible(str(scope["path"])), reply.status, spent_ms)
 
     async def _answer_error(self, error: Exception, scope: Message, receive: Receive, reply: _Reply) -> None:
         problem = problem_of(error)
         if problem is None:
-            _log.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
+            _log.error("%s %s failed", scope["method"], visible(str(scope["path"])), exc_info=error)
             problem = Problem(500, "fault", "something broke here; the log of the server has it")
         if not reply.status:
             await reply.problem(problem, scope, receive)
@@ -135,6 +136,11 @@ class Door:
             raise Problem(503, "draining", "the server stops", headers={"Connection": "close"})
         if len(self._in_flight) >= self._state.settings.in_flight:
             raise Problem(503, "busy", f"{self._state.settings.in_flight} requests are under way")
+
+
+def _asks_for_health(scope: Message) -> bool:
+    path, root = str(scope["path"]), str(scope.get("root_path", ""))
+    return path.removeprefix(root) in HEALTH
 
 
 class _Reply:

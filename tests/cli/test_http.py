@@ -102,12 +102,17 @@ def test_a_token_is_made_and_lets_in(shell: Shell, tmp_path: Path) -> None:
     secret = made.err.strip().removeprefix("secret: ")
     assert secret not in made.out
     shell.write("tokens", made.out)
+    chosen = "correct horse battery staple"
+    with (shell.directory / "tokens").open("a") as file:
+        file.write(shell("web", "token", "--own", stdin=f"{chosen}\n").out)
+    assert "at least 16 characters" in shell("web", "token", "--own", stdin="short\n").err
     worker = shell.start("run", "tasks_here:app", "--http", "127.0.0.1:0", "--http-token-file", "tokens")
     port = port_of(worker)
     assert ask(port, "GET", "/jobs")[0] == 401
     assert ask(port, "GET", "/jobs", Authorization=f"Bearer {secret}x")[0] == 401
     assert ask(port, "GET", "/jobs", Authorization=f"Bearer {secret}")[0] == 200
     assert ask(port, "POST", "/tasks/add", {"args": [1, 2]}, Prefer="wait=10", Authorization=f"Bearer {secret}") == (200, 3)
+    assert ask(port, "GET", "/jobs", Authorization=f"Bearer {chosen}")[0] == 200
     assert ask(port, "GET", "/healthz")[0] == 200
     worker.send(signal.SIGTERM)
     assert worker.end().code == 0

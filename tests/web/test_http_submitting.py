@@ -6,7 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
-from support import DEADLINE, until
+from support import DEADLINE
 from web_app import make_app
 from web_client import Client, served
 
@@ -232,30 +232,6 @@ async def test_waiting_for_a_job_of_somebody_else_does_not_own_it() -> None:
         assert (await client.get(f"/jobs/{handle.id}")).json["state"] == "started"
         with anyio.fail_after(DEADLINE):
             assert (await client.post(f"/jobs/{handle.id}/cancel")).json["answer"] == "cancelled"
-
-
-async def test_the_app_opens_itself_and_serves_a_sqlite_broker(tmp_path: Any) -> None:
-    app = make_app(f"sqlite:///{tmp_path}/jobs.db?synchronous=normal")
-    sent: list[Any] = []
-    starting, stopping = anyio.Event(), anyio.Event()
-
-    async def receive() -> dict[str, str]:
-        if not starting.is_set():
-            starting.set()
-            return {"type": "lifespan.startup"}
-        await stopping.wait()
-        return {"type": "lifespan.shutdown"}
-
-    async def send(message: Any) -> None:
-        sent.append(message["type"])
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(app.asgi(), {"type": "lifespan"}, receive, send)
-        await until(lambda: sent)
-        assert app.open_connection is not None
-        stopping.set()
-    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
-    assert app.open_connection is None
 
 
 def test_a_client_of_tests_reads_chunks() -> None:

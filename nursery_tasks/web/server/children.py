@@ -10,6 +10,8 @@ from typing import Any, Final
 from anyio import BrokenResourceError, ClosedResourceError, create_memory_object_stream
 from anyio.abc import ObjectReceiveStream, ObjectSendStream, TaskGroup
 
+from ...shown import visible
+
 Message = MutableMapping[str, Any]
 App = Callable[[Any, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
 
@@ -54,5 +56,5 @@ class Children:
             try:
                 await self._app(scope, received.receive, send)
             except Exception:
-                _log.exception("%s %s was not answered", scope["method"], scope["path"])
+                _log.exception("%s %s was not answered", scope["method"], visible(scope["path"]))
         await send(None)
