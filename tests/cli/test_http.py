@@ -6,6 +6,7 @@ import http.client
 import json
 import re
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +67,20 @@ def test_the_second_signal_cuts_requests_short(shell: Shell) -> None:
     assert worker.end().code == 3  # the job was given back, and then cancelled with its request
 
 
-def test_the_door_alone(shell: Shell, loop: list[str]) -> None:
-    shell.app.sync.enqueue(shell.app.job("greet", "x"))
+def test_a_client_of_a_door_alone_hangs_up_and_its_job_ends_elsewhere(shell: Shell, loop: list[str]) -> None:
+    shell.worker()
     door = shell.start("web", "tasks_here:app", "--http", "127.0.0.1:0", *loop)
-    status, listed = ask(port_of(door), "GET", "/jobs")
-    assert (status, [job["task"] for job in listed["jobs"]]) == (200, ["greet"])
+    port = port_of(door)
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    body = json.dumps({"args": ["never", 60.0]})
+    client.request("POST", "/tasks/greet", body, {"Content-Type": "application/json", "Prefer": "wait=60"})
+    eventually(lambda: shell.app.sync.jobs.list(states=["started"]))
+    client.close()
+    began = time.monotonic()
+    eventually(lambda: shell.app.sync.jobs.list(states=["cancelled"]))
+    assert time.monotonic() - began < 1.0
+    status, listed = ask(port, "GET", "/jobs")
+    assert (status, [job["reason"] for job in listed["jobs"]]) == (200, ["the client went away"])
     door.send(signal.SIGINT)
     ended = door.end()
     assert (ended.code, ended.err) == (0, "")

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from anyio import (
     BrokenResourceError,
+    CancelScope,
     CapacityLimiter,
     ClosedResourceError,
     EndOfStream,
@@ -67,6 +68,7 @@ class Listener:
 
     def __init__(self, app: App, options: ServerOptions) -> None:
         self.url = ""
+        self._accepting: list[CancelScope] = []  # one for each socket
         self._app = app
         self._options = options
         self._room = CapacityLimiter(options.connections)
@@ -78,13 +80,25 @@ class Listener:
         self._config.h11_max_incomplete_size = HEAD_BYTES
 
     def drain(self) -> None:
-        """Close what is idle, and each other connection after its answer; new ones are still answered, once each."""
+        """Close what is idle, and each other connection after its answer; new ones are still answered, once each.
+
+        Where other processes listen at the same place, new ones are for these.
+        """
         self._context.terminated.happened = True
+        if self._options.reuse_port:
+            for scope in self._accepting:
+                scope.cancel()
         for client in tuple(self._clients):
             client.close_idle()
 
     async def accept(self, socket: SocketListener, group: TaskGroup) -> None:
-        """Take clients until cancelled; each becomes a child of *group*."""
+        """Take clients until cancelled; each becomes a child of *group*. Closes the socket."""
+        with CancelScope() as scope:
+            self._accepting.append(scope)
+            async with socket:
+                await self._accept(socket, group)
+
+    async def _accept(self, socket: SocketListener, group: TaskGroup) -> None:
         while True:
             token = object()
             await self._room.acquire_on_behalf_of(token)
