@@ -38,6 +38,10 @@ class BlockingCalls:
             Seen before the call starts; then the call goes to its end or its deadline, and its answer is returned.
         """
         await checkpoint_if_cancelled()
+        return await self.settle(method, *args)
+
+    async def settle(self, method: Callable[..., T], *args: Any) -> T:
+        """Do the same also when the caller is cancelled already: what is settled must not be left in the middle."""
         done = Event()
         call = self.start(method, args, lambda _: done.set())
         with CancelScope(shield=True, deadline=current_time() + self._call_seconds):

@@ -87,7 +87,7 @@ class AmqpChannel:
             )
 
         async def settle(tags: list[Tag], ack: bool) -> None:
-            await calls.call(link.call, lambda: consumption.settle(tags, ack=ack), place)
+            await calls.settle(link.call, lambda: consumption.settle(tags, ack=ack), place)
 
         source = AmqpSource(self.name, settle)
         consumption = await calls.call(link.call, begin)

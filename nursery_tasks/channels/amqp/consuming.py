@@ -23,6 +23,11 @@ from ..pauses import Pauses
 PREFETCH_MOST = 65_535
 
 
+def is_expected(error: Exception) -> bool:
+    """Say whether an error is about the server and the way to it; a call that the driver cuts raises a bare `Exception`."""
+    return isinstance(error, (BrokerError, *DriverError)) or type(error) is Exception
+
+
 class Consumption:
     """Consumes a queue, again and again, until `end`.
 
@@ -59,7 +64,7 @@ class Consumption:
             while not self._over.is_set():
                 try:
                     await self._consume(pauses)
-                except (BrokerError, *DriverError) as error:
+                except Exception as error:  # a fault of our own, too: whoever receives must hear of it
                     self._on_change(error)
                 finally:
                     self._tags.clear()

@@ -15,8 +15,9 @@ from ...brokers.amqp.errors import DriverError, to_broker_error
 from ...brokers.amqp.portal import Portal
 from ...brokers.amqp.publishing import Declared, OutgoingMessage, Publisher
 from ...brokers.amqp.topology import QueueTopology
-from ...errors import BrokerError, BrokerUnavailable, ChannelError, ChannelRefused, ChannelUnavailable
+from ...errors import BrokerUnavailable, ChannelError, ChannelRefused, ChannelUnavailable
 from ..message import ChannelMessage
+from .consuming import is_expected
 from .messages import to_message
 from .places import Places, Target
 
@@ -49,7 +50,9 @@ class Link:
             return self._portal.call(make, STEPS * self._seconds)
         except (RuntimeError, CancelledError) as error:  # the portal closes, or has closed
             raise ChannelUnavailable(self._name, f"it is closed ({error})") from error
-        except (BrokerError, *DriverError) as error:
+        except Exception as error:
+            if not is_expected(error):
+                raise
             raise to_channel_error(self._name, error, place) from error
 
     def start(self, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -123,6 +126,8 @@ class Link:
 def to_channel_error(name: str, error: BaseException, place: str = "") -> ChannelError:
     """Return in the words of channels what the broker's code says of the server."""
     where = f"{place}: " if place else ""
+    if type(error) is Exception:
+        return ChannelUnavailable(name, f"{where}the connection broke in the middle of a call")
     if isinstance(error, ChannelNotFoundEntity):
         return ChannelRefused(name, f"{where}there is no such queue or exchange ({error.args[0] if error.args else ''})")
     if isinstance(error, PublishError):

@@ -69,7 +69,7 @@ class RedisSource:
     async def accept(self, received: Sequence[Received]) -> None:
         bodies = self._let_go(received)
         try:
-            count = await self._calls.call(self._list.accept, self._id, bodies)
+            count = await self._calls.settle(self._list.accept, self._id, bodies)
         except BaseException:
             self._owed += bodies
             raise
@@ -81,7 +81,7 @@ class RedisSource:
     async def release(self, received: Sequence[Received]) -> None:
         bodies = self._let_go(received)
         try:
-            await self._calls.call(self._list.release, self._id, bodies)
+            await self._calls.settle(self._list.release, self._id, bodies)
         except BaseException:
             self._owed += bodies
             raise
@@ -104,11 +104,13 @@ class RedisSource:
             while self._question is not None:
                 self._answered = Event()
                 await self._answered.wait()
-            if self._beat_at > -math.inf:  # else it has never had anything
+            has_left = self._beat_at == -math.inf  # it has never had anything
+            while not has_left:
                 try:
                     await self._calls.call(self._list.leave, self._id)
-                except ChannelError:
-                    return  # its lease runs out
+                    has_left = True
+                except ChannelError:  # where all is in vain its lease runs out
+                    await sleep(self._pauses.next_seconds())
 
     def _hand_over(self) -> Received:
         received = Received(ChannelMessage(body=self._came.popleft()), came_again=True, tag=object())
