@@ -83,6 +83,7 @@ class ForwardLine:
         self._room = room
         self._fraction = fraction
         self._busy = busy
+        self._size = BATCH  # of the next batch
         self._outbox, self._locks = outbox_of(gateway.broker), locks_of(gateway.broker)
         self._lock, self._holder = f"outbox {destination}", token_bytes(16)
         shared = Feature.SHARED in gateway.broker.features
@@ -156,7 +157,7 @@ class ForwardLine:
         """Send batches until the line is empty; a line that was busy is kept for a moment, for what comes next."""
         while not (self._stop.is_set() and current_time() >= self._stops_at):
             self._wake = Event()
-            found = await self._insist(self._outbox.next_outgoing, self._destination, BATCH)
+            found = await self._insist(self._outbox.next_outgoing, self._destination, self._size)
             if found is None:
                 return
             if found:
@@ -171,45 +172,46 @@ class ForwardLine:
                 self._busy = not lingering.cancelled_caught
 
     async def _send(self, found: Sequence[tuple[int, bytes]]) -> bool:
-        """Send a batch and drop it; what is refused becomes a dead letter, and the others go on. False: stopped before that."""
+        """Send a batch and drop it. What did not go through stays, and is sent in smaller parts. False: the worker stops."""
         try:
             messages = [self._read(position, packed) for position, packed in found]
-            if not await self._deliver(messages):
-                return False
-        except (ChannelRefused, InvalidOptions, NotSupported, msgspec.MsgspecError) as error:
-            if len(found) > 1:
-                for each in found:
-                    if not await self._send([each]):
-                        return False
-                return True
-            if not await self._bury(*found[0], error):
-                return False
+        except msgspec.MsgspecError as error:
+            return await self._give_up(found, f"it is no message: {error}")
+        try:
+            with fail_after(SEND_SECONDS):
+                await self._channel.send(self._place, messages)
+        except ChannelRefused as error:
+            return await self._give_up(found, error.problem)
+        except (InvalidOptions, NotSupported) as error:
+            return await self._give_up(found, str(error))
+        except Exception as error:  # `ChannelUnavailable`, or a fault of the channel's own: nothing may be lost for it
+            self._size = max(1, len(found) // 4)  # some of them may have gone out, each time
+            return await self._pause(self._away, self._problem_of(error), getattr(error, "retry_seconds", None) or 0.0)
+        self._away.over()
+        self._size = min(BATCH, 2 * self._size)
+        return await self._drop(found)
+
+    async def _give_up(self, found: Sequence[tuple[int, bytes]], problem: str) -> bool:
+        """Make a dead letter of a message that is refused; of several, find out first which it is."""
+        self._away.over()
+        if len(found) > 1:
+            self._size = 1
+            return True
+        position, packed = found[0]
+        _log.error("a message is a dead letter, not sent to %s: %s", self._destination, problem)
+        letter = to_letter(self._registry, self._letters, self._destination, position, packed, problem)
+        return await self._insist(self._gateway.broker.submit, [letter]) is not None and await self._drop(found)
+
+    async def _drop(self, found: Sequence[tuple[int, bytes]]) -> bool:
         return await self._insist(self._outbox.drop_outgoing, self._destination, found[-1][0]) is not None
 
-    async def _deliver(self, messages: Sequence[ChannelMessage]) -> bool:
-        """Send until the other side has said that it has them. False: it is away, and the worker stops.
-
-        Raises:
-            ChannelRefused, InvalidOptions, NotSupported: It does not take them.
-        """
-        while True:
-            try:
-                with fail_after(SEND_SECONDS):
-                    await self._channel.send(self._place, messages)
-            except (ChannelRefused, InvalidOptions, NotSupported):
-                self._away.over()
-                raise
-            except Exception as error:  # `ChannelUnavailable`, or a fault of the channel's own: nothing may be lost for it
-                problem = error
-                if isinstance(error, TimeoutError):
-                    problem = ChannelUnavailable(self._channel.name, f"no answer within {SEND_SECONDS:g} s")
-                elif not isinstance(error, ChannelUnavailable):
-                    _log.exception("channel %s has raised what no channel should", self._channel.name)
-                if not await self._pause(self._away, problem, getattr(error, "retry_after_seconds", None) or 0.0):
-                    return False
-            else:
-                self._away.over()
-                return True
+    def _problem_of(self, error: Exception) -> Exception:
+        """Return what is to be said of a channel that is away; what no channel should raise goes to the log as a whole."""
+        if isinstance(error, TimeoutError):
+            return ChannelUnavailable(self._channel.name, f"no answer within {SEND_SECONDS:g} s")
+        if not isinstance(error, ChannelUnavailable):
+            _log.error("channel %s has raised what no channel should", self._channel.name, exc_info=error)
+        return error
 
     def _read(self, position: int, packed: bytes) -> ChannelMessage:
         """Read a message; without an id it gets one, the same each time, so that who receives it twice can drop the second."""
@@ -218,13 +220,6 @@ class ForwardLine:
             return message
         digest = hashlib.sha256(b"%s\0%d\0%s" % (self._destination.encode(), position, packed))
         return msgspec.structs.replace(message, id=digest.hexdigest()[:32])
-
-    async def _bury(self, position: int, packed: bytes, error: Exception) -> bool:
-        """Store a message as a job that is dead, with its bytes, once. False: stopped before that."""
-        problem = error.problem if isinstance(error, ChannelRefused) else str(error)
-        _log.error("a message is a dead letter, not sent to %s: %s", self._destination, problem)
-        letter = to_letter(self._registry, self._letters, self._destination, position, packed, problem)
-        return await self._insist(self._gateway.broker.submit, [letter]) is not None
 
     async def _insist(self, method: Callable[..., T], *args: Any) -> T | None:
         """Call the broker until it answers. None: it is away, and the worker stops."""

@@ -126,11 +126,8 @@ async def test_an_answer_that_was_lost_sends_the_same_ids_again(channel: MemoryC
 
 
 async def test_the_wish_to_wait_longer_is_heeded(channel: MemoryChannel) -> None:
-    class Later(ChannelUnavailable):
-        retry_after_seconds = 0.3
-
     app = App("memory:", channels={"out": channel})
-    channel.fail("send", error=Later("memory:", "not now"), times=1)
+    channel.fail("send", error=ChannelUnavailable("memory:", "not now", retry_seconds=0.3), times=1)
     async with working(app, fraction=lambda: 0.0):
         began = anyio.current_time()
         await put(app, "out:place", message("1"))
@@ -278,6 +275,31 @@ async def test_a_stop_cuts_a_send_that_does_not_end(channel: MemoryChannel, monk
         async with working(app):
             await until_sent(app)
     assert texts(channel) == ["1"]
+
+
+class OneByOne(MemoryChannel):
+    """Sends one message after the other, as HTTP does, and is away for a while at each 50th."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tries = Counter[str | None]()
+
+    async def send(self, place: str, messages: Sequence[ChannelMessage]) -> None:
+        for each in messages:
+            self.tries[each.id] += 1
+            if int(each.body) % 50 == 49 and self.tries[each.id] <= 20:
+                raise ChannelUnavailable(self.name, "not now")
+            await super().send(place, [each])
+
+
+async def test_what_fails_in_the_middle_of_a_batch_does_not_send_the_beginning_for_ever() -> None:
+    channel = OneByOne()
+    app = App("memory:", channels={"out": channel})
+    async with working(app, fraction=lambda: 0.0):
+        await put(app, "out:place", *(message(f"{number}") for number in range(200)))
+        await until_sent(app)
+    assert list(dict.fromkeys(texts(channel))) == [f"{number}" for number in range(200)]
+    assert len(channel.waiting("place")) < 200 + 4 * 80
 
 
 class Watched(MemoryChannel):
