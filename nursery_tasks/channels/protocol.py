@@ -78,6 +78,15 @@ class Peeks(Protocol):
 
 
 @runtime_checkable
+class Counts(Protocol):
+    """Likewise."""
+
+    async def count(self, place: str) -> int:
+        """Return how many messages wait there, without those that somebody has received. Raises as `Channel.send` does."""
+        ...
+
+
+@runtime_checkable
 class Channel(Protocol):
     """A door to the outside.
 

@@ -4,7 +4,7 @@ Nothing on the wire says "this was the last one". A pipeline has ended when its 
 has not ended, nothing waits to leave, and no source holds or shows a message; seen twice, and nothing was taken in between.
 Then the collectors flush, which may set it going again.
 
-A source whose channel cannot be looked into counts as empty when nothing has come for `QUIET_SECONDS`.
+A source whose channel cannot count is taken for empty when nothing has come for `QUIET_SECONDS`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Final
 from anyio import sleep
 
 from ..brokers.needed import admin_of
-from ..channels.protocol import Peeks
+from ..channels.protocol import Counts
 from ..client.connection import ConnectedApp
-from ..errors import BrokerError, ChannelError, NotSupported, PublisherFailed
+from ..errors import BrokerError, ChannelError, PublisherFailed
 from ..model.states import HELD, WAITING
 from .intake import StageIntake
 from .serving import Stages
@@ -81,9 +81,6 @@ class PipelineEnd:
 
 
 async def _is_message_there(intake: StageIntake) -> bool:
-    if intake.ended or not isinstance(intake.channel, Peeks):
+    if intake.ended or not isinstance(intake.channel, Counts):
         return False
-    try:
-        return bool(await intake.channel.peek(intake.stage.source.name, 1))
-    except NotSupported:
-        return False
+    return bool(await intake.channel.count(intake.stage.source.name))

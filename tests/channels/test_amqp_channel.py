@@ -115,6 +115,10 @@ async def test_what_strangers_say_beside_a_body(host: Host) -> None:
     )
     channel = AmqpChannel(host.url())
     with fail_after(30):
+        async with channel.open():
+            assert await channel.count("nothing") == 0
+            while await channel.count("foreign") != 1:  # noqa: ASYNC110 - the server tells nobody
+                await anyio.sleep(0.01)
         async with channel.open(), channel.open_source("foreign", prefetch=5) as source:
             assert [message.id for message in await channel.peek("foreign", 5)] in (["7"], [])  # it may be here already
             [received] = await source.receive(5)

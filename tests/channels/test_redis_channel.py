@@ -119,6 +119,7 @@ async def test_lists_that_are_read_at_the_other_end(server: RedisServer, client:
         assert client.lrange("in", 0, -1) == [b"3", b"2"]  # the second is back where it came from
         await channel.send("in", [ChannelMessage(body=b"4")])
         assert [message.body for message in await channel.peek("in", 2)] == [b"2", b"3"]
+        assert (await channel.count("in"), await channel.count("nothing")) == (3, 0)
         assert client.brpop("in", 5) == (b"in", b"2")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
@@ -37,6 +37,7 @@ from nursery_tasks import (
     run_process_sync,
     sequence,
 )
+from nursery_tasks.channels import ChannelMessage, Item
 from nursery_tasks.client.sync_handle import SyncJobHandle
 from nursery_tasks.model.delivery import CancelAnswer
 
@@ -279,3 +280,48 @@ async def batches() -> None:
     assert_type(current_job().batch, tuple[BatchedJob, ...])
     async with app.create_task_group() as group:
         assert_type(group.start_soon(index, b"a").return_value, int)
+
+
+@app.handler("orders", reply=["bills", "copies"], timeout=5)
+async def bill(order: dict[str, int]) -> bytes:
+    return b""
+
+
+@app.handler("words", reply="letters", many=True)
+def letters(word: str) -> Iterator[str]:
+    yield from word
+
+
+@app.handler("pages", reply="links", many=True, prefetch=5)
+async def links(page: ChannelMessage) -> AsyncIterator[ChannelMessage]:
+    yield page
+
+
+@app.listener("events", run_in="process")
+def hear(event: bytes) -> None: ...
+
+
+@app.publisher("rows")
+async def rows(cursor: int | None = None) -> AsyncIterator[Item[str]]:
+    yield Item("a", cursor=1)
+
+
+@app.collector("sales", every=10, initial=0.0, on_flush=print)
+def taken(total: float, sale: int) -> float:
+    return total + sale
+
+
+@app.collector("words", running=True, initial=[])
+async def longest(total: list[str], word: str) -> list[str]:
+    return [*total, word]
+
+
+async def stages() -> None:
+    assert_type(await bill({"nails": 1}), bytes)
+    assert_type(await bill.run({"nails": 1}), bytes)
+    assert_type(await letters.enqueue("word"), JobHandle[list[str]])
+    assert_type(await links.run(ChannelMessage(body=b"")), list[ChannelMessage])
+    assert_type(hear(b""), None)
+    assert_type(await rows.done(), bool)
+    assert_type(await taken.total(), float)
+    assert_type(await longest.total(), list[str])

@@ -111,6 +111,12 @@ class AmqpChannel:
         calls, link = self._needed()
         return await calls.call(link.call, lambda: link.peek(queue, limit), place)
 
+    async def count(self, place: str) -> int:
+        """Return how many messages wait, without those that a consumer has; 0 where there is no such queue."""
+        queue = self._places.queue(place)
+        calls, link = self._needed()
+        return await calls.call(link.call, lambda: link.count(queue), place)
+
     async def check(self) -> str:
         calls, link = self._needed()
         server = await calls.call(link.call, link.look)

@@ -102,6 +102,16 @@ class Link:
                 found.append(to_message(message.body, message.header.properties))
         return found
 
+    async def count(self, queue: QueueTopology) -> int:
+        """Ask for the number of messages that wait."""
+        connection = self.connection("in")
+        await connection.channel()
+        try:
+            async with connection.scratch() as channel:
+                return (await channel.queue_declare(queue.name, passive=True)).message_count or 0
+        except ChannelNotFoundEntity:
+            return 0
+
     def close(self) -> None:
         """Close the connections and end the portal; what was not acknowledged goes back to the server."""
         if self._connections:

@@ -92,6 +92,10 @@ class RedisChannel:
         """Return what would be read next, and leave it there."""
         return [ChannelMessage(body=body) for body in await self._needed().call(self._list(place).look, limit)]
 
+    async def count(self, place: str) -> int:
+        """Return how many messages wait."""
+        return await self._needed().call(self._list(place).count)
+
     async def check(self) -> str:
         return await self._needed().call(self._look)
 

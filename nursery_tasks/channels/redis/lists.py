@@ -117,6 +117,10 @@ class RedisList:
             return list(self._call("LRANGE", self.key, 0, limit - 1))
         return list(reversed(self._call("LRANGE", self.key, -limit, -1)))
 
+    def count(self) -> int:
+        """Return how many wait."""
+        return int(self._call("LLEN", self.key))
+
     def take(self, source: str, most: int) -> list[bytes]:
         """Move up to *most* bodies to a source; do not wait for any."""
         return list(self._run(_TAKE, (self.key, self._taken + source), self._end, min(most, AT_ONCE)))

@@ -123,6 +123,11 @@ class MemoryChannel(CallHooks):
         self.put(place, *messages)
         await self.run_after("send")
 
+    async def count(self, place: str) -> int:
+        await checkpoint()
+        self.check_there()
+        return len(self.waiting(place))
+
     async def check(self) -> str:
         await self.run_before("check")
         await checkpoint()
