@@ -32,7 +32,8 @@ def events(
     job: Annotated[str | None, typer.Option(metavar="ID", help="Only events of this job; six digits of its id do.")] = None,
     task: Annotated[str | None, typer.Option(help="Only events of this task, or of those that fit: 'mail.*'.")] = None,
     kind: Annotated[
-        list[str] | None, typer.Option("--kind", help="Only this kind, such as failed, or ended for all ends; repeatable.")
+        list[str] | None,
+        typer.Option("--kind", metavar="KIND", help="Only this kind, or ended for all ends; repeatable."),
     ] = None,
     since: Annotated[
         str | None,

@@ -555,6 +555,7 @@ OPTIONS = {
     "tick": "backend uvloop name log-level quiet json verbose help",
     "call": "kwargs timeout no-wait queue delay expires priority retry job-timeout key id broker app json verbose help",
     "jobs": "state queue task tag parent limit newest after broker app json verbose help",
+    "events": "follow job task kind since broker app json verbose help",
     "tree": "follow running broker app json verbose help",
     "cancel": "task tag queue reason wait broker app json verbose help",
     "retry": "all-dead all-failed queue task broker app json verbose help",
