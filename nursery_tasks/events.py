@@ -40,7 +40,7 @@ ENDED: Final = frozenset(
 )  # how a job ends; `ended` for short, where kinds are chosen
 
 
-class JobEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+class JobEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One thing that happened to one job.
 
     Attributes:
@@ -67,7 +67,12 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_default
     cursor: str = ""
 
 
+TRACEBACK: Final = 2_000  # characters that the log keeps of one, from its end; all of it is in the job's outcome
+
 EventListener = Callable[[JobEvent], object]
+# What the log keeps of an event: the fields of `JobEvent` in their order, but for the last two. A tuple costs a sixth of a
+# record, and the log gets one for each event of each job.
+Line = tuple[str, str, str, str, float, int, str | None, float | None, float | None, str | None, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +125,20 @@ def to_event_filter(kinds: Iterable[str] | str = (), task: str | None = None, jo
 
 
 class Events:
-    """The listeners of one app. One that raises is logged, and hears the next event all the same."""
+    """The listeners of one app. One that raises is logged, and hears the next event all the same.
+
+    Attributes:
+        log: Where the log of events, if there is one, takes note of each.
+        is_heard: Whether anybody listens, or notes. Callers on a hot path ask, and save making the event.
+    """
 
     def __init__(self) -> None:
         self.listeners: list[EventListener] = []
+        self.log: Callable[[Line], object] | None = None
+
+    @property
+    def is_heard(self) -> bool:
+        return self.log is not None or bool(self.listeners)
 
     def subscribe(
         self, listener: EventListener, wanted: EventFilter | None = None, *, once: bool = False
@@ -157,9 +172,28 @@ class Events:
         return unsubscribe
 
     def emit(self, event: JobEvent) -> None:
-        """Tell all listeners. Callers on a hot path ask `listeners` first and save making the event."""
+        """Tell the log, and all listeners. Callers on a hot path ask `is_heard` first and save making the event."""
+        if self.log is not None:
+            self.log(line_of(event))
         for listener in tuple(self.listeners):
             try:
                 listener(event)
             except Exception:
                 _log.exception("a listener failed on %s of job %s", event.kind, event.job_id)
+
+
+def line_of(event: JobEvent) -> Line:
+    """Return an event as the log keeps it."""
+    return (
+        event.kind,
+        event.job_id,
+        event.task,
+        event.queue,
+        event.at,
+        event.attempt,
+        event.worker,
+        event.seconds,
+        event.wait_seconds,
+        event.detail,
+        event.remote_traceback[-TRACEBACK:],
+    )

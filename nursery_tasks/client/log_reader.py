@@ -10,16 +10,16 @@ from typing import Final
 import msgspec
 
 from ..errors import CursorLost, InvalidOptions
-from ..events import EventFilter, EventKind, JobEvent
+from ..events import EventFilter, EventKind, JobEvent, Line
 from ..model.event_log import EventBatch, LogPage
 
-PAGE: Final = 100  # batches in one look
+PAGE: Final = 50  # batches in one look
 
 Since = str | datetime
 Ask = Generator[tuple[int, int], LogPage, None]  # asks for pages: after which event, and how many batches
 
 _CURSOR: Final = re.compile(r"([0-9a-f]*)-([0-9]{1,18})")
-_decode: Final = msgspec.msgpack.Decoder(list[JobEvent]).decode
+_decode: Final = msgspec.msgpack.Decoder(list[Line]).decode
 
 
 class LogReader:
@@ -88,17 +88,15 @@ class LogReader:
 
     def _open(self, batch: EventBatch) -> list[JobEvent]:
         seen, self.after = self.after, batch.number + batch.count - 1
+        events: list[JobEvent] = []
         try:
-            events = _decode(batch.body)
-        except msgspec.MsgspecError:
+            for place, line in enumerate(_decode(batch.body)):
+                number = batch.number + place
+                if number > seen:
+                    events.append(_event_of(line, f"{batch.writer}-{batch.sequence + place}", f"{self.log}-{number}"))
+        except (msgspec.MsgspecError, ValueError):
             return [_gap(f"{batch.count:,} events were written by a newer version of nursery-tasks", self.cursor)]
-        return [
-            msgspec.structs.replace(
-                event, id=f"{batch.writer}-{batch.sequence + place}", cursor=f"{self.log}-{batch.number + place}"
-            )
-            for place, event in enumerate(events)
-            if batch.number + place > seen and self._wants(event)
-        ]
+        return [event for event in events if self._wants(event)]
 
     def _wants(self, event: JobEvent) -> bool:
         if self._not_before is not None and event.at < self._not_before:
@@ -125,6 +123,25 @@ def ask(reading: Ask, read: Callable[[int, int], LogPage]) -> None:
             wanted = reading.send(read(*wanted))
         except StopIteration:
             return
+
+
+def _event_of(line: Line, event_id: str, cursor: str) -> JobEvent:
+    kind, job_id, task, queue, at, attempt, worker, seconds, wait_seconds, detail, traceback = line
+    return JobEvent(
+        kind=EventKind(kind),
+        job_id=job_id,
+        task=task,
+        queue=queue,
+        at=at,
+        attempt=attempt,
+        worker=worker,
+        seconds=seconds,
+        wait_seconds=wait_seconds,
+        detail=detail,
+        remote_traceback=traceback,
+        id=event_id,
+        cursor=cursor,
+    )
 
 
 def _gap(detail: str, cursor: str) -> JobEvent:

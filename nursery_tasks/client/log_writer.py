@@ -25,7 +25,7 @@ from anyio.lowlevel import checkpoint
 from ..brokers.needed import event_log_of
 from ..brokers.protocol import Broker
 from ..errors import BrokerClosed, BrokerError, InvalidOptions
-from ..events import EventKind, JobEvent
+from ..events import EventKind, JobEvent, Line, line_of
 from ..forks import renew_in_children
 from ..log_throttle import LogThrottle
 from ..loop.threadsafe import loop_run_soon
@@ -33,11 +33,12 @@ from ..model.event_log import EventBatch
 
 EVENT_LOG_MOST: Final = 1_000_000  # events that are kept
 GATHER_SECONDS: Final = 0.03  # that the first event of a batch waits for others
-BATCH: Final = 500  # events at most
+BATCH: Final = 2_000  # events at most
+BUSY: Final = 200  # events that have come while the first one waited: then all wait a bit more, and travel together
+BUSY_SECONDS: Final = 0.05
 BUFFER: Final = 50_000  # events that wait while the broker is away
 PAUSES: Final = (0.05, 1.0)  # seconds between two tries then: at first, and at most
 FINISH_SECONDS: Final = 1.0  # for what is not appended when the app is left, or the program ends
-TRACEBACK: Final = 2_000  # characters of one that are kept, from its end; all of it is in the job's outcome
 
 _log = logging.getLogger("nursery_tasks.events")
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -65,7 +66,7 @@ class LogWriter:
         """Begin as a writer of which the broker knows nothing; also in a forked child, where no thread is."""
         self._writer = token_hex(8)
         self._next = 1  # the number of the next event
-        self._waiting: deque[JobEvent] = deque()
+        self._waiting: deque[Line] = deque()
         self._lost = 0  # events that are missing behind those that wait
         self._is_awake = False
         self._thread: threading.Thread | None = None
@@ -73,14 +74,14 @@ class LogWriter:
         self._wake_loop: Callable[[], object] | None = None
         self._finish_by: float | None = None
 
-    def note(self, event: JobEvent) -> None:
+    def note(self, line: Line) -> None:
         """Take note of an event; from any thread, and at once."""
         waiting = self._waiting
         if len(waiting) >= BUFFER:
             self._lost += 1
             self.dropped += 1
             return
-        waiting.append(event)
+        waiting.append(line)
         if not self._is_awake:
             self._is_awake = True
             self._wake()
@@ -156,6 +157,8 @@ class LogWriter:
             self._news.clear()
             if self._finish_by is None:
                 time.sleep(GATHER_SECONDS)
+                if len(self._waiting) > BUSY:
+                    time.sleep(BUSY_SECONDS)
             self._is_awake = False
             try:
                 self._flush()
@@ -166,13 +169,12 @@ class LogWriter:
 
     def _flush(self) -> None:
         while self._waiting or self._lost:
-            events = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
+            lines = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
             if self._lost and not self._waiting:
                 lost, self._lost = self._lost, 0
-                events.append(_gap(lost))
-            body = _encode([_shortened(event) for event in events])
-            batch = EventBatch(writer=self._writer, sequence=self._next, count=len(events), body=body)
-            self._next += len(events)
+                lines.append(_gap(lost))
+            batch = EventBatch(writer=self._writer, sequence=self._next, count=len(lines), body=_encode(lines))
+            self._next += len(lines)
             if not self._append(batch):
                 self._lost += batch.count
                 return
@@ -200,12 +202,6 @@ def check_most(option: str, given: object) -> None:
         raise InvalidOptions(option, given, "a number of events, 1 or more")
 
 
-def _gap(lost: int) -> JobEvent:
+def _gap(lost: int) -> Line:
     detail = f"{lost:,} events of one process are missing here: too many waited while the broker was away"
-    return JobEvent(kind=EventKind.GAP, job_id="", task="", queue="", at=time.time(), detail=detail)
-
-
-def _shortened(event: JobEvent) -> JobEvent:
-    if len(event.remote_traceback) <= TRACEBACK:
-        return event
-    return msgspec.structs.replace(event, remote_traceback=event.remote_traceback[-TRACEBACK:])
+    return line_of(JobEvent(kind=EventKind.GAP, job_id="", task="", queue="", at=time.time(), detail=detail))

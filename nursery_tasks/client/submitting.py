@@ -73,7 +73,7 @@ class Encoder:
 
     def tell_queued(self, submissions: Sequence[Submission], answers: Iterable[Answer]) -> None:
         """Tell the listeners of the jobs that were stored."""
-        if not self._events.listeners:
+        if not self._events.is_heard:
             return
         now = self.now()
         for submission, answer in zip(submissions, answers, strict=True):

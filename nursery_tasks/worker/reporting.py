@@ -163,9 +163,22 @@ class Reporter:
         if not outgoing and job.delivery.raw:
             outgoing = self._sending.of_end(job.delivery, outcome)
         self._settler.settle(job, Finished(job.delivery, state, pack_outcome(outcome, form), reply, outgoing))
-        if self._events.listeners:
+        if self._events.listeners or error is not None:
             detail = reason or (f"{error.type}: {error.text}" if error else None)
             self.tell(job, _ENDS[state], attempt=attempt, detail=detail, began_at=began_at, failure=error, at=ended_at)
+        elif (log := self._events.log) is not None:  # as `tell` would, for every job
+            delivery, seconds = job.delivery, None if began_at is None else ended_at - began_at
+            kind = _ENDS[state]
+            log((kind, delivery.id, delivery.task, delivery.queue, ended_at, attempt, self._worker, seconds, None, reason, ""))
+
+    def tell_started(self, job: InFlightJob) -> None:
+        """Tell that an attempt has begun."""
+        if self._events.listeners:
+            self.tell(job, EventKind.STARTED, attempt=job.delivery.attempt, at=job.began_at)
+        elif (log := self._events.log) is not None:
+            delivery = job.delivery
+            kind, attempt = EventKind.STARTED, delivery.attempt
+            log((kind, delivery.id, delivery.task, delivery.queue, job.began_at, attempt, self._worker, None, None, None, ""))
 
     def report_progress(self, job: InFlightJob, value: Any) -> None:
         """Say how far a handler is; from any thread.
@@ -199,8 +212,8 @@ class Reporter:
         failure: Failure | None = None,
         at: float | None = None,
     ) -> None:
-        """Tell the listeners, if there are any; *at*: when it happened, in epoch seconds; None: now."""
-        if not self._events.listeners:
+        """Tell who listens, if anybody does; *at*: when it happened, in epoch seconds; None: now."""
+        if not self._events.is_heard:
             return
         delivery, now = job.delivery, self._now() if at is None else at
         self._events.emit(

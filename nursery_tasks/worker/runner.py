@@ -81,13 +81,12 @@ class Runner:
         self._registry = registry
         self._settler = settler
         self.reporter = Reporter(settler, events, registry, limit_bytes, settings.name, now)
-        self._events = events
         self._settings = settings
         self._state = state
         self._hand_over = hand_over
         self._fraction = settings.fraction
         self._now = now
-        self._starter = Starter(preparer, settler, self.reporter, events, is_late, pauses)
+        self._starter = Starter(preparer, settler, self.reporter, is_late, pauses)
         self.executors = Executors(registry, settings, limit_bytes)
         self._attempts = Attempts(owns_signals=settings.owns_signals, middleware=registry.middleware.attempt)
         self._batches = BatchRunner(

@@ -8,7 +8,7 @@ from typing import Final
 
 from anyio import Lock, current_time, move_on_after
 
-from ..events import EventKind, Events
+from ..events import EventKind
 from ..model.reasons import DEADLINE_OVER, NOT_STARTED_IN_TIME
 from ..model.states import JobState
 from .in_flight import InFlightJob
@@ -34,14 +34,12 @@ class Starter:
         preparer: Preparer,
         settler: Settler,
         reporter: Reporter,
-        events: Events,
         is_late: Callable[[InFlightJob], bool] | None,
         pauses: PauseWatch,
     ) -> None:
         self._preparer = preparer
         self._settler = settler
         self._reporter = reporter
-        self._events = events
         self._is_late = is_late
         self._pauses = pauses
         self._suspects = Lock()
@@ -121,8 +119,7 @@ class Starter:
             job.note_running(running=True)
         if not is_stored:
             self._settler.mark_started(job, began)
-        if self._events.listeners:
-            self._reporter.tell(job, EventKind.STARTED, attempt=job.delivery.attempt, at=job.began_at)
+        self._reporter.tell_started(job)
 
     @asynccontextmanager
     async def alone(self, job: InFlightJob) -> AsyncGenerator[None, None]:

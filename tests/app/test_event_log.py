@@ -18,7 +18,7 @@ from nursery_tasks.client import log_writer
 from nursery_tasks.client.following import EventStream
 from nursery_tasks.client.log_writer import LogWriter
 from nursery_tasks.errors import CursorLost, InvalidOptions, NotSupported, WouldBlockLoop
-from nursery_tasks.events import EventKind, JobEvent
+from nursery_tasks.events import EventKind, JobEvent, line_of
 from nursery_tasks.testing import FaultyBroker
 
 LATENCY_SECONDS = 0.1
@@ -235,7 +235,7 @@ async def test_a_def_handler_is_told_that_following_would_block_the_loop(memory_
 async def test_without_a_log_there_is_none_of_its_work(memory_app: App) -> None:
     with_tasks(memory_app)
     async with working(memory_app):
-        assert not memory_app.events.listeners
+        assert not memory_app.events.is_heard
         await memory_app.get_task("mail.send").run()
         async with memory_app.follow(since="start") as events:
             with move_on_after(0.05):
@@ -285,7 +285,7 @@ def test_the_writer_ends_when_its_broker_has_closed() -> None:
     writer = LogWriter(60.0, 10, lambda: broker)
     broker.close()
     event = JobEvent(kind=EventKind.QUEUED, job_id="a", task="t", queue="q", at=0.0)
-    writer.note(event)
+    writer.note(line_of(event))
     thread = writer._thread  # pyright: ignore[reportPrivateUsage]
     assert thread is not None
     thread.join(DEADLINE)

@@ -95,9 +95,9 @@ class Database:
         """
         return self._write(self._transact, work, durable, essential)
 
-    def write_alone(self, work: Write[T]) -> T:
+    def write_alone(self, work: Write[T], *, essential: bool = True) -> T:
         """Run *work*, each of whose statements is a transaction of its own and need not be on the disk on return."""
-        return self._write(self._work, work, False, True)
+        return self._write(self._work, work, False, essential)
 
     def read(self, work: Read[T]) -> T:
         """Run a short query."""

@@ -6,27 +6,25 @@ from typing import Any, Final
 
 import apsw
 
-from ...model.event_log import TRIMMED_AT_ONCE, WRITER_SECONDS, EventBatch, LogPage
+from ...model.event_log import TRIMMED_AT_ONCE, EventBatch, LogPage
 from ..common.hints import Hints
 from .database import Database
-from .statements import execute, fetch, fetch_value
+from .statements import execute, fetch
 from .wakeup import Audience
 
-_SEQUENCE: Final = "SELECT sequence FROM event_writer WHERE name = ?"
-_NOTE: Final = """
-    INSERT INTO event_writer (name, sequence, at) VALUES (?1, ?2, ?3)
-        ON CONFLICT DO UPDATE SET sequence = excluded.sequence, at = excluded.at
+# What follows from it is done by a trigger.
+_ADD: Final = """
+    INSERT INTO event_batch (number, count, at, writer, sequence, body)
+        SELECT coalesce((SELECT value FROM meta WHERE name = 'events'), 0) + 1, ?1, ?2, ?3, ?4, ?5
+        WHERE coalesce((SELECT sequence FROM event_writer WHERE name = ?3), 0) < ?4
 """
-_FORGET: Final = "DELETE FROM event_writer WHERE at < ?"
-_LAST: Final = """
-    INSERT INTO meta (name, value) VALUES ('events', ?1) ON CONFLICT DO UPDATE SET value = value + ?1 RETURNING value
-"""
-_LOG: Final = "INSERT INTO meta (name, value) VALUES ('event_log', lower(hex(randomblob(4)))) ON CONFLICT DO NOTHING"
-_ADD: Final = "INSERT INTO event_batch (number, count, at, writer, sequence, body) VALUES (?, ?, ?, ?, ?, ?)"
 _TRIM: Final = f"""
     DELETE FROM event_batch WHERE number IN (
         SELECT number FROM event_batch ORDER BY number LIMIT {TRIMMED_AT_ONCE}
     ) AND (at < ?1 OR number + count - 1 <= ?2)
+"""
+_OLDEST: Final = """
+    SELECT at, number + count - 1, (SELECT value FROM meta WHERE name = 'events') FROM event_batch ORDER BY number LIMIT 1
 """
 # In one statement, so that it sees one state.
 _HEAD: Final = """
@@ -48,7 +46,13 @@ class SqliteEventLog:
         self._database, self._audience = database, audience
 
     def append(self, batch: EventBatch, keep_seconds: float, most: int) -> bool:
-        done = self._database.write(lambda cursor, now: _append(cursor, now, batch, keep_seconds, most), essential=False)
+        before, up_to = self._database.clock() - keep_seconds, 0
+        if oldest := self._database.read(lambda cursor: fetch(cursor, _OLDEST)):
+            [(at, ends, last)] = oldest
+            up_to = last + batch.count - most
+            if at < before or ends <= up_to:
+                self._database.write(lambda cursor, _: execute(cursor, _TRIM, before, up_to), essential=False)
+        done = self._database.write_alone(lambda cursor, now: _append(cursor, now, batch), essential=False)
         if done:
             hints = Hints()
             hints.add("log", "")
@@ -59,18 +63,8 @@ class SqliteEventLog:
         return self._database.browse(lambda cursor: _read(cursor, after, limit))
 
 
-def _append(cursor: apsw.Cursor, now: float, batch: EventBatch, keep_seconds: float, most: int) -> bool:
-    known = fetch_value(cursor, _SEQUENCE, batch.writer)
-    if known is not None and known >= batch.sequence:
-        return False
-    if known is None:
-        execute(cursor, _FORGET, now - WRITER_SECONDS)
-        execute(cursor, _LOG)
-    execute(cursor, _NOTE, batch.writer, batch.sequence + batch.count - 1, now)
-    last: int = fetch_value(cursor, _LAST, batch.count)
-    execute(cursor, _ADD, last - batch.count + 1, batch.count, now, batch.writer, batch.sequence, batch.body)
-    execute(cursor, _TRIM, now - keep_seconds, last - most)
-    return True
+def _append(cursor: apsw.Cursor, now: float, batch: EventBatch) -> bool:
+    return execute(cursor, _ADD, batch.count, now, batch.writer, batch.sequence, batch.body) > 0
 
 
 def _read(cursor: apsw.Cursor, after: int, limit: int) -> LogPage:

@@ -76,6 +76,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ...model.event_log import WRITER_SECONDS
 from ..common.states import STATES
 from ..protocol import CRASH_STEP
 
@@ -256,6 +257,18 @@ CREATE TABLE event_batch (
 );
 CREATE TABLE event_writer (name TEXT PRIMARY KEY, sequence INTEGER NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
 """
+# All that follows an append, so that it is one statement: each further step would hold the lock for longer, see `database.py`.
+_APPENDS: Final = f"""
+CREATE TRIGGER event_batch_comes AFTER INSERT ON event_batch
+BEGIN
+    INSERT INTO event_writer (name, sequence, at) VALUES (new.writer, new.sequence + new.count - 1, new.at)
+        ON CONFLICT DO UPDATE SET sequence = excluded.sequence, at = excluded.at;
+    INSERT INTO meta (name, value) VALUES ('event_log', lower(hex(randomblob(4)))) ON CONFLICT DO NOTHING;
+    INSERT INTO meta (name, value) VALUES ('events', new.number + new.count - 1)
+        ON CONFLICT DO UPDATE SET value = excluded.value;
+    DELETE FROM event_writer WHERE new.sequence = 1 AND at < new.at - {int(WRITER_SECONDS)};
+END;
+"""
 _PAUSES: Final = "CREATE TABLE pause (name TEXT PRIMARY KEY, at REAL NOT NULL, record BLOB NOT NULL) WITHOUT ROWID;"
 _STAMP: Final = f"PRAGMA user_version = {SCHEMA_VERSION};"
 TABLES: Final = f"""
@@ -324,6 +337,7 @@ PRAGMA application_id = {APPLICATION_ID};
 {_SCHEDULES}
 {_OUTGOING}
 {_EVENTS}
+{_APPENDS}
 {_PAUSES}
 {_STAMP}
 """
@@ -362,6 +376,7 @@ _TO_7: Final = _OUTGOING
 _TO_8: Final = _EVENTS
 _TO_9: Final = f"""
 {_MOVES}
+{_APPENDS}
 {_PAUSES}
 {_STAMP}
 """
