@@ -560,6 +560,9 @@ OPTIONS = {
     "cancel": "task tag queue reason wait broker app json verbose help",
     "retry": "all-dead all-failed queue task broker app json verbose help",
     "queues": "pause resume create delete force broker app json verbose help",
+    "pause": "where note broker app json verbose help",
+    "resume": "where broker app json verbose help",
+    "paused": "broker app json verbose help",
     "purge": "state yes broker app json verbose help",
     "peek": "limit broker app json verbose help",
     "send": "file id reply-to correlation-id content-type broker app json verbose help",
@@ -568,6 +571,7 @@ OPTIONS = {
     "graph": "verbose help",
     "demo": "backend uvloop broker verbose help",
     "schedules": "broker app json verbose help",
+    "web": "help",
     "rabbitmq": "help",
 }
 
