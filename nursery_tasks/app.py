@@ -388,6 +388,11 @@ class App(StageDeclarations):
         """
         return follow(self.connection.gateway, to_event_filter(kinds, task, job), since)
 
+    @property
+    def keeps_events(self) -> bool:
+        """Whether what happens here is kept in the log of events: it has an `event_log`."""
+        return self._log is not None
+
     # --- living ----------------------------------------------------------------------------------------------------------
 
     @property

@@ -25,6 +25,7 @@ STATUSES: Final[Mapping[type[BaseException], tuple[int, str]]] = {
     errors.UnknownTask: (404, "unknown-task"),
     errors.UnknownJob: (404, "unknown-job"),
     errors.UnknownSchedule: (404, "unknown-schedule"),
+    errors.CursorLost: (410, "cursor-lost"),
     errors.InvalidArguments: (422, "invalid-arguments"),
     errors.InvalidOptions: (422, "invalid-options"),
     errors.NotSerializable: (422, "invalid-arguments"),

@@ -11,9 +11,9 @@ class Told(Exception):
     """An error whose class nobody has registered."""
 
 
-def make_app(url: str = "memory:") -> App:
-    """Make an app, not open. `app.begun` and `app.gone` say what its naps came to, by the last part of the story."""
-    app = App(url)
+def make_app(given: App | str = "memory:") -> App:
+    """Make an app, not open, or give its tasks to one."""
+    app = App(given) if isinstance(given, str) else given
     app.queue("small", max_length=1)
 
     @app.task

@@ -1,42 +1,50 @@
-"""`/events`: what happens to jobs in this program, as it happens, as server-sent events."""
+"""`/events`: what happens to jobs, as server-sent events; from the log of events where the app has one."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 import msgspec
-from anyio import CancelScope, Event, create_task_group, move_on_after
+from anyio import CancelScope, Event, move_on_after
 from starlette.responses import Response
 
-from ...events import EventKind, JobEvent
+from ...events import EventFilter, EventKind, JobEvent, to_event_filter
 from ...loop.threadsafe import loop_run_soon
+from ...loop.unwrapped import open_unwrapped_group
 from ..call import Call
+from ..callers import Caller
 from ..operations import Operation
-from ..problems import Problem
 from ..streams import SendPiece, Stream
 
 EVENT_STREAM: Final = "text/event-stream"
 BUFFER: Final = 1_000  # events for a client that is slow; then the oldest are dropped, and it is told how many
 PING_SECONDS: Final = 15.0  # a comment, so that proxies keep the connection
+BEGIN: Final = b": from here on\n\n"
+STILL_HERE: Final = b": still here\n\n"
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """What a client has asked for; None or empty: everything."""
+    """What a client has asked for, and may see.
 
-    job: str | None
-    task: str | None
+    Attributes:
+        choice: Kinds, task and job; None: all.
+        queue: Of this queue; None: of all that the caller may use.
+    """
+
+    choice: EventFilter | None
     queue: str | None
-    kinds: frozenset[str]
+    caller: Caller
 
     def has(self, event: JobEvent) -> bool:
-        """Say whether an event is among it."""
-        return (
-            self.job in (None, event.job_id)
-            and self.task in (None, event.task)
-            and self.queue in (None, event.queue)
-            and (not self.kinds or event.kind in self.kinds)
-        )
+        """Say whether an event is among it. That something is missing concerns everybody."""
+        if event.kind is EventKind.GAP:
+            return True
+        if self.queue not in (None, event.queue) or not self.caller.may_use(event.queue):
+            return False
+        return self.choice is None or self.choice.wants(event)
 
 
 class Inbox:
@@ -46,17 +54,16 @@ class Inbox:
         dropped: How many were dropped since somebody was told.
     """
 
-    def __init__(self, wanted: Wanted, call: Call) -> None:
+    def __init__(self, wanted: Wanted) -> None:
         self.dropped = 0
         self._wanted = wanted
-        self._caller = call.caller
         self._events = deque[JobEvent]()
         self._some = Event()
         self._run_soon = loop_run_soon()
 
     def on_event(self, event: JobEvent) -> None:
         """Take an event."""
-        if self._wanted.has(event) and self._caller.may_use(event.queue):
+        if self._wanted.has(event):
             self._run_soon(lambda: self._put(event))
 
     def _put(self, event: JobEvent) -> None:
@@ -77,46 +84,70 @@ class Inbox:
 
 
 async def follow_events(call: Call) -> Response:
-    """Follow what happens from now on."""
+    """Follow what happens: in this program from now on, or where there is a log of events, anywhere, from a place in it."""
     query = call.request.query_params
-    kinds = frozenset(query.getlist("kind"))
-    if unknown := kinds - set(EventKind):
-        raise Problem(422, "invalid-query", f"no kind {min(unknown)!r}: expected {', '.join(EventKind)}", field="kind")
-    inbox = Inbox(Wanted(query.get("job"), query.get("task"), query.get("queue"), kinds), call)
-
-    async def make(send: SendPiece) -> None:
-        stop = call.app.subscribe(inbox.on_event)
-        try:
-            await until_draining(call, send, inbox)
-        finally:
-            stop()
-
-    return Stream(make, EVENT_STREAM)
+    kinds, task, job = query.getlist("kind"), query.get("task"), query.get("job")
+    wanted = Wanted(to_event_filter(kinds, task, job), query.get("queue"), call.caller)
+    if not call.app.keeps_events:
+        return Stream(partial(_send_own, call, wanted), EVENT_STREAM)
+    since = call.request.headers.get("last-event-id") or query.get("since") or "now"
+    async with call.app.follow(since=since) as events:  # what is wrong with the place is told before the answer begins
+        place = events.cursor
+    return Stream(partial(_send_log, call, wanted, place), EVENT_STREAM)
 
 
-async def until_draining(call: Call, send: SendPiece, inbox: Inbox) -> None:
+async def _send_own(call: Call, wanted: Wanted, send: SendPiece) -> None:
+    inbox = Inbox(wanted)
+
+    async def go_on() -> None:
+        while True:
+            events = await inbox.take()
+            if inbox.dropped:
+                await send(b"event: dropped\ndata: %d\n\n" % inbox.dropped)
+                inbox.dropped = 0
+            await send(b"".join(map(_written, events)) or STILL_HERE)
+
+    stop = call.app.subscribe(inbox.on_event)
+    try:
+        await send(BEGIN)
+        await _until_draining(call, go_on)
+    finally:
+        stop()
+
+
+async def _send_log(call: Call, wanted: Wanted, place: str, send: SendPiece) -> None:
+    async with call.app.follow(since=place) as events:
+
+        async def go_on() -> None:
+            while True:
+                event: JobEvent | None = None
+                with move_on_after(PING_SECONDS):
+                    event = await anext(events)
+                if event is None or wanted.has(event):
+                    await send(STILL_HERE if event is None else _written(event))
+
+        await send(BEGIN)
+        await _until_draining(call, go_on)
+
+
+async def _until_draining(call: Call, go_on: Callable[[], Awaitable[None]]) -> None:
     """Send events until the server stops; owns a nursery of one child, which waits for that."""
-    async with create_task_group() as group:
+    async with open_unwrapped_group() as group:
 
         async def wait(scope: CancelScope) -> None:
             await call.door.draining.wait()
             scope.cancel()
 
         group.start_soon(wait, group.cancel_scope, name="until the door is closed")
-        await send(b": from here on\n\n")
-        while True:
-            events = await inbox.take()
-            if inbox.dropped:
-                await send(b"event: dropped\ndata: %d\n\n" % inbox.dropped)
-                inbox.dropped = 0
-            await send(b"".join(map(_written, events)) or b": still here\n\n")
+        await go_on()
 
 
 def _written(event: JobEvent) -> bytes:
-    return b"event: %s\ndata: %s\n\n" % (event.kind.encode(), msgspec.json.encode(event))
+    place = b"id: %s\n" % event.cursor.encode() if event.cursor else b""
+    return b"%sevent: %s\ndata: %s\n\n" % (place, event.kind.encode(), msgspec.json.encode(event))
 
 
-_QUERY: Final[tuple[tuple[str, Any], ...]] = tuple((name, str) for name in ("job", "task", "queue", "kind"))
+_QUERY: Final[tuple[tuple[str, Any], ...]] = tuple((name, str) for name in ("job", "task", "queue", "kind", "since"))
 
 OPERATIONS: Final = (
     Operation(
