@@ -20,13 +20,13 @@ from starlette.requests import Request
 from starlette.routing import Router
 
 from .. import App
-from ..errors import AppAlreadyOpen
+from ..errors import AppAlreadyOpen, JobStillRunning
 from ..shown import visible
 from .bodies import HungUp
 from .call import Call
 from .families import operations_of
 from .guard import Guard
-from .operations import to_routes
+from .operations import FOR_ALL, to_routes
 from .problems import Problem, problem_of
 from .settings import DoorSettings
 from .state import DoorState
@@ -35,7 +35,6 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-HEALTH: Final = ("/healthz", "/readyz")
 _HEADERS: Final = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 
 _log = logging.getLogger("nursery_tasks.http")
@@ -124,6 +123,8 @@ class Door:
             _log.info("%s %s %s %d %.1f ms", caller, scope["method"], visible(str(scope["path"])), reply.status, spent_ms)
 
     async def _answer_error(self, error: Exception, scope: Message, receive: Receive, reply: _Reply) -> None:
+        if isinstance(error, JobStillRunning):  # its client has gone away, and does not hear of it
+            _log.warning("%s", error)
         problem = problem_of(error)
         if problem is None:
             _log.error("%s %s failed", scope["method"], visible(str(scope["path"])), exc_info=error)
@@ -140,7 +141,7 @@ class Door:
 
 def _asks_for_health(scope: Message) -> bool:
     path, root = str(scope["path"]), str(scope.get("root_path", ""))
-    return path.removeprefix(root) in HEALTH
+    return path.removeprefix(root) in FOR_ALL
 
 
 class _Reply:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from .call import Call
+
+FOR_ALL: Final = ("/healthz", "/readyz")  # paths that anybody may ask for, by any name
 
 Handle = Callable[[Call], Awaitable[Response]]
 
@@ -20,7 +22,7 @@ class Operation:
     """One thing that can be asked for.
 
     Attributes:
-        verb: What the caller must be allowed to do; None: everybody may ask.
+        verb: What the caller must be allowed to do; None: anything, or nothing, see `FOR_ALL`.
         name: Its `operationId`.
         summary: In one line.
         body: The type of its JSON body; None: it has none.

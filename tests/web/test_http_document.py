@@ -47,7 +47,7 @@ async def test_the_document_has_each_operation_and_each_task() -> None:
         assert reference in schemas
 
 
-@pytest.mark.parametrize("anyio_backend", [("trio", {})], ids=["trio"])  # no loop has its own way of reading a body
+@pytest.mark.parametrize("anyio_backend", [("trio", {})], ids=["trio"])  # reading a body is the same on each
 @pytest.mark.parametrize("requests", [REQUESTS, pytest.param(10 * REQUESTS, marks=pytest.mark.soak)])
 async def test_no_request_of_the_document_is_a_fault(requests: int) -> None:
     """What schemathesis does: each answer is one of those that are documented, and none is a 500."""

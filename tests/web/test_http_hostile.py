@@ -17,6 +17,15 @@ from nursery_tasks.web.serving import ServedDoor
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture(
+    scope="module", params=[("asyncio", {}), ("asyncio", {"use_uvloop": True}), ("trio", {})], ids=["asyncio", "uvloop", "trio"]
+)
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    """Run the test on each kind of socket."""
+    return request.param
+
+
 FAST = Pace(head_seconds=0.3, write_seconds=0.3)
 HEAD = b"POST /tasks/add HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 

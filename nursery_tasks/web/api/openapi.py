@@ -15,7 +15,7 @@ from ... import __version__
 from ...registry import TaskSpec
 from ..bodies import JSON
 from ..call import Call
-from ..operations import Operation
+from ..operations import FOR_ALL, Operation
 from ..outcomes import json_response
 from ..problems import MEDIA_TYPE
 from ..settings import DoorSettings
@@ -100,7 +100,7 @@ def _operation(operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
         contents[JSON] = {"schema": body}
     if contents:
         made["requestBody"] = {"content": contents, "required": bool(operation.media_types)}
-    if operation.verb is None:
+    if operation.path in FOR_ALL:
         made["security"] = []
     return made
 
