@@ -24,6 +24,7 @@ from ..errors import AppAlreadyOpen, JobStillRunning
 from ..shown import visible
 from .bodies import HungUp
 from .call import Call
+from .cors import headers_for, is_preflight, preflight
 from .families import operations_of
 from .guard import Guard
 from .operations import FOR_ALL, to_routes
@@ -102,6 +103,10 @@ class Door:
         try:
             with cutting:
                 request, who = Request(scope, receive), None
+                reply.headers += headers_for(request, self._state.settings.origins)
+                if reply.headers and is_preflight(request):
+                    await preflight()(scope, receive, reply.send)
+                    return
                 if not _asks_for_health(scope):
                     self._check_room()
                     self._in_flight.add(cutting)
@@ -149,17 +154,19 @@ class _Reply:
 
     Attributes:
         status: Of the answer; 0: it has not begun.
+        headers: Those that this answer has besides.
     """
 
     def __init__(self, send: Send) -> None:
         self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
         self._send = send
 
     async def send(self, message: Message) -> None:
         """Send a part of the answer."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message.get("headers", []), *_HEADERS]
+            message["headers"] = [*message.get("headers", []), *_HEADERS, *self.headers]
         await self._send(message)
 
     async def problem(self, problem: Problem, scope: Message, receive: Receive) -> None:

@@ -80,6 +80,22 @@ async def test_a_token_for_some_queues_sees_and_uses_these_only() -> None:
 
 
 @asynchronous
+async def test_a_page_that_may_call_is_let_in_by_its_browser() -> None:
+    async with served(make_app(), worker=False, origins=["https://shop.example"]) as (client, _):
+        asks = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": "content-type"}
+        page = {"Origin": "https://shop.example", "Sec_Fetch_Site": "cross-site"}
+        may = await client.ask("OPTIONS", "/tasks/add", **asks, **page)
+        assert (may.status, may.headers["access-control-allow-origin"]) == (204, "https://shop.example")
+        assert "Content-Type" in may.headers["access-control-allow-headers"]
+        done = await client.post("/tasks/add", {"args": [1]}, **page)
+        assert (done.status, done.headers["access-control-allow-origin"]) == (202, "https://shop.example")
+        refused = await client.ask("OPTIONS", "/tasks/add", **asks, Origin="https://evil.example")
+        assert (refused.status, refused.headers.get("access-control-allow-origin")) == (403, None)
+        own = await client.get("/tasks")
+        assert "access-control-allow-origin" not in own.headers
+
+
+@asynchronous
 async def test_a_key_is_the_callers_own_and_a_traceback_is_for_readers() -> None:
     first, second = new_token("one", "operate"), new_token("two", "operate", verbs=["submit"])
     async with served(make_app(), tokens=[first[1], json.dumps(token_data(second[1]))]) as (client, _):
