@@ -82,7 +82,10 @@ class Counts(Protocol):
     """Likewise."""
 
     async def count(self, place: str) -> int:
-        """Return how many messages wait there, without those that somebody has received. Raises as `Channel.send` does."""
+        """Return how many messages are there, as far as the server says; 0: none is there that could still come.
+
+        What somebody has received and not settled counts where it would come again only after a while. Raises as `send`.
+        """
         ...
 
 

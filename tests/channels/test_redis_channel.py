@@ -116,6 +116,7 @@ async def test_lists_that_are_read_at_the_other_end(server: RedisServer, client:
             while len(received) < 2:
                 received += await source.receive(1)
             await source.accept(received[:1])
+            assert await channel.count("in") == 2  # with the one that is here
         assert client.lrange("in", 0, -1) == [b"3", b"2"]  # the second is back where it came from
         await channel.send("in", [ChannelMessage(body=b"4")])
         assert [message.body for message in await channel.peek("in", 2)] == [b"2", b"3"]

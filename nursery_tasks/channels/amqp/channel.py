@@ -112,7 +112,10 @@ class AmqpChannel:
         return await calls.call(link.call, lambda: link.peek(queue, limit), place)
 
     async def count(self, place: str) -> int:
-        """Return how many messages wait, without those that a consumer has; 0 where there is no such queue."""
+        """Return how many messages wait, without those that a consumer has; 0 where there is no such queue.
+
+        What a consumer has that dies is here again as soon as the server sees its connection end.
+        """
         queue = self._places.queue(place)
         calls, link = self._needed()
         return await calls.call(link.call, lambda: link.count(queue), place)

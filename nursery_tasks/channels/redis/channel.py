@@ -93,7 +93,7 @@ class RedisChannel:
         return [ChannelMessage(body=body) for body in await self._needed().call(self._list(place).look, limit)]
 
     async def count(self, place: str) -> int:
-        """Return how many messages wait."""
+        """Return how many messages there are, with those that were received and are not settled."""
         return await self._needed().call(self._list(place).count)
 
     async def check(self) -> str:

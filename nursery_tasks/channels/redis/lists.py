@@ -75,6 +75,12 @@ for _, source in ipairs(redis.call('ZREVRANGEBYSCORE', KEYS[2], now, '-inf', 'LI
 end
 return left
 """
+# KEYS: list, sources; ARGV: taken (without the source). How many bodies there are, here and with sources.
+_COUNT: Final = """
+local count = redis.call('LLEN', KEYS[1])
+for _, source in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do count = count + redis.call('LLEN', ARGV[1] .. source) end
+return count
+"""
 # KEYS: list, taken, sources; ARGV: source, end, most. Whether there is more.
 _LEAVE: Final = """
 for i = 1, tonumber(ARGV[3]) do
@@ -118,8 +124,8 @@ class RedisList:
         return list(reversed(self._call("LRANGE", self.key, -limit, -1)))
 
     def count(self) -> int:
-        """Return how many wait."""
-        return int(self._call("LLEN", self.key))
+        """Return how many there are, with those that sources have, also sources that are gone."""
+        return int(self._run(_COUNT, (self.key, self._sources), self._taken))
 
     def take(self, source: str, most: int) -> list[bytes]:
         """Move up to *most* bodies to a source; do not wait for any."""

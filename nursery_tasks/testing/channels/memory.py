@@ -126,7 +126,7 @@ class MemoryChannel(CallHooks):
     async def count(self, place: str) -> int:
         await checkpoint()
         self.check_there()
-        return len(self.waiting(place))
+        return len(self.waiting(place)) + len(self.unsettled(place))
 
     async def check(self) -> str:
         await self.run_before("check")
