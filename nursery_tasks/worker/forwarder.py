@@ -25,7 +25,7 @@ from .forward_line import LINGER_SECONDS, STOP_SECONDS, ForwardLine, Sends
 from .own_queues import OwnQueues
 
 LOOK_SECONDS: Final = 10.0  # hints may get lost, and workers die
-LINES: Final = 64  # that are sent at once
+LINES: Final = 64  # of one channel that are sent at once
 FINISH_SECONDS: Final = STOP_SECONDS + 0.5  # for all lines, when the worker stops
 PAGE: Final = 1_000  # destinations in one look
 
@@ -56,7 +56,7 @@ class Forwarder:
         self._own = OwnQueues(gateway, registry)
         self._fraction = fraction
         self._look_seconds = LOOK_SECONDS * pace
-        self._room = CapacityLimiter(LINES)
+        self._rooms: dict[str, CapacityLimiter] = {}  # for each channel: one that is away takes no room of the others
         self.outage = Outage("look what is to be sent", fraction)
         self._lines: dict[str, ForwardLine] = {}  # destination -> who sends it
         self._ended_at: dict[str, float] = {}  # destination -> when its last line ended, for a moment
@@ -141,8 +141,10 @@ class Forwarder:
         for destination in destinations:
             if destination not in self._lines and (where := self._where(destination)) is not None:
                 busy = self._ended_at.pop(destination, -math.inf) > current_time() - LINGER_SECONDS
+                channel = destination.partition(":")[0] if ":" in destination else ""  # its name here; two may have one URL
+                room = self._rooms.setdefault(channel, CapacityLimiter(LINES))
                 line = ForwardLine(
-                    destination, *where, self._gateway, self._registry, self._letters, self._room, self._fraction, busy=busy
+                    destination, *where, self._gateway, self._registry, self._letters, room, self._fraction, busy=busy
                 )
                 self._lines[destination] = line
                 if self._stopping:

@@ -22,6 +22,7 @@ from nursery_tasks.model.outgoing import Outgoing
 from nursery_tasks.testing import FaultyBroker
 from nursery_tasks.testing.channels import MemoryChannel
 from nursery_tasks.testing.contract.steps import packed
+from nursery_tasks.worker.forwarder import LINES
 from nursery_tasks.worker.unsent import UNSENT
 
 
@@ -110,6 +111,18 @@ async def test_a_channel_that_is_away_holds_up_no_other(memory_app: App, channel
         channel.come_back()
         await until_sent(app)
     assert texts(channel) == ["1", "2"]
+
+
+async def test_many_places_of_a_channel_that_is_away_take_no_room_of_others(channel: MemoryChannel) -> None:
+    here = MemoryChannel()
+    app = App("memory:", channels={"away": channel, "here": here})
+    channel.go_away()
+    async with working(app):
+        for number in range(LINES + 10):
+            await put(app, f"away:place-{number}", message("1"))
+        await until(lambda: channel.calls["send"] >= LINES)
+        await put(app, "here:place", message("2"))
+        await until(lambda: texts(here) == ["2"])
 
 
 async def test_an_answer_that_was_lost_sends_the_same_ids_again(channel: MemoryChannel) -> None:
