@@ -55,7 +55,7 @@ class Address:
 def read_address(url: str, options: Mapping[str, str], name: str, *, slot_of_key: str | None = None) -> Address:
     """Read a URL; *options* are its query, *name* is the URL without the password.
 
-    In a Cluster it leads to the slot of the prefix, or of *slot_of_key*.
+    In a Cluster it leads to the slot of the prefix, or to that of *slot_of_key*.
 
     The scheme is `redis`, `rediss` (TLS) or `unix`; or one of the first two with `+sentinel` or `+cluster`, and then several
     hosts may be named.

@@ -94,7 +94,7 @@ return 1
 _BY_WHOM: Final[tuple[tuple[str, str], ...]] = (  # what the server's refusal begins with -> what it means
     ("WRONGTYPE", "what is there is no list"),
     ("NOPERM", "this user may not do that there"),
-    ("CROSSSLOT", "in a Cluster a list's name has no braces, or a tag in them"),
+    ("hash to the same slot", "in a Cluster a list's name has no braces, or a tag in them"),
     ("unknown command", "it takes Redis 6.2 or newer, or Valkey"),
 )
 
