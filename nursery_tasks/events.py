@@ -24,7 +24,7 @@ class EventKind(StrEnum):
     STARTED = "started"
     PROGRESS = "progress"
     RETRYING = "retrying"
-    RELEASED = "released"  # given back: the worker stops, or does not know the task
+    RELEASED = "released"  # given back: the worker stops, does not know the task, or knows it to be paused
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"

@@ -120,6 +120,23 @@ async def test_a_task_that_no_worker_knows_is_named(app: App, caplog: pytest.Log
     assert "know no task of that name" in line
 
 
+async def test_a_task_that_is_paused_is_named(app: App, caplog: pytest.LogCaptureFixture) -> None:
+    @app.task
+    async def work() -> None: ...
+
+    async with working(app):
+        await app.pauses.pause("work")
+        job = await work.enqueue()
+        await until_state(app, job.id, JobState.SCHEDULED)  # the worker has put it aside
+
+        async def wait(app: App) -> None:
+            await job.result()
+
+        line = await give_up_when_told(caplog, wait, app)
+    assert line.startswith("waiting for work ")
+    assert "it is paused; `nursery-tasks paused` says by whom and why" in line
+
+
 async def test_a_job_that_waits_for_its_turn_is_nothing_to_tell(app: App, caplog: pytest.LogCaptureFixture) -> None:
     @app.task
     async def work() -> None: ...

@@ -1,4 +1,4 @@
-"""Workers that are killed while what they claim is paused, and a server that is: nothing starts, is lost, or stays stuck."""
+"""Workers that are killed while what they claim is paused: none of it starts, is lost, or stays stuck."""
 
 from __future__ import annotations
 
