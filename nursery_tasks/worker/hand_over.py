@@ -81,15 +81,18 @@ class HandOver:
                     self._parked.remove(event)
 
     def done(self) -> None:
-        """Say that what was taken has been dealt with."""
-        self._free()
+        """Say that what was taken has been dealt with: its slot is for who waits to go on, or for the next delivery."""
+        if self._returning and self.busy <= self._slots:
+            self._returning.popleft().set()
+        else:
+            self.busy -= 1
 
     def release_slot(self) -> None:
         """Release a slot while its attempt waits for another job."""
         self.released_slots += 1
         if self.children - self.released_slots < self._slots and not self._closed:
             self._add_child()
-        self._free()
+        self.done()
         self._on_slot_released()
         if self.busy < self._slots:
             self._wake(1)
@@ -106,7 +109,7 @@ class HandOver:
         event = Event()
         self._returning.append(event)
         try:
-            await event.wait()  # `_free` has passed a slot on: it is counted already
+            await event.wait()  # `done` has passed a slot on: it is counted already
         except BaseException:
             if not event.is_set():
                 self._returning.remove(event)
@@ -132,13 +135,6 @@ class HandOver:
         self._closed = True
         while self._parked:
             self._parked.pop().set()
-
-    def _free(self) -> None:
-        """Pass a slot on to who waits to go on, or leave it to the next delivery."""
-        if self._returning and self.busy <= self._slots:
-            self._returning.popleft().set()
-        else:
-            self.busy -= 1
 
     def _wake(self, count: int) -> None:
         for _ in range(min(count, len(self._parked), self._slots - self.busy)):

@@ -93,8 +93,7 @@ class Settler:
         if self._progress:
             self._collect_last_progress(job)
         job.ended = True
-        self._outbox.append((job, settlement))
-        self._wake.set()
+        self._put(job, settlement)
 
     def release(self, job: InFlightJob, delay_seconds: float = 0.0, park: str | None = None) -> None:
         """Give a delivery back, not counted as an attempt; of a batch, each job that has not ended."""
@@ -108,12 +107,13 @@ class Settler:
 
     def mark_started(self, job: InFlightJob, began: float) -> None:
         """Have the start stored soon, unless the attempt is quicker than that; *began* is on the loop's clock."""
+        if not self._starting:  # else it is awake, and asking costs as much as all the rest here
+            self._to_mark.set()
         self._starting.append((began, job))
-        self._to_mark.set()
 
     def mark_unresponsive(self, job: InFlightJob) -> None:
         """Have it stored that a handler does not end. The job stays in flight."""
-        self._add(job, Unresponsive(job.delivery))
+        self._put(job, Unresponsive(job.delivery))
 
     def report_progress(self, job: InFlightJob, progress: bytes) -> None:
         """Have progress stored soon, from any thread."""
@@ -202,24 +202,25 @@ class Settler:
         while starting and starting[0][0] <= before:
             _, job = starting.popleft()
             if not job.ended:
-                self._add(job, Started(job.delivery))
+                self._put(job, Started(job.delivery))
 
     def _collect_progress(self) -> None:
         for job_id in list(self._progress):
             job, progress = self._progress.pop(job_id)
             if not job.ended:
-                self._add(job, Progressed(job.delivery, progress))
+                self._put(job, Progressed(job.delivery, progress))
 
     def _collect_last_progress(self, job: InFlightJob) -> None:
         """Take what a handler said in its last moments, which a person will want to know."""
         found = self._progress.get(job.delivery.id)
         if found is not None and found[0] is job:
             del self._progress[job.delivery.id]
-            self._add(job, Progressed(job.delivery, found[1]))
+            self._put(job, Progressed(job.delivery, found[1]))
 
-    def _add(self, job: InFlightJob, settlement: Settlement) -> None:
+    def _put(self, job: InFlightJob, settlement: Settlement) -> None:
+        if not self._outbox:  # else it was woken for what is there, and goes on until there is nothing
+            self._wake.set()
         self._outbox.append((job, settlement))
-        self._wake.set()
 
     async def _store(self, batch: list[Entry]) -> None:
         """Store one batch; gives up on jobs whose token is known not to hold."""
@@ -243,6 +244,11 @@ class Settler:
                     continue
                 answers = error.answers
             self.outage.over()
+            if answers.count(True) == len(batch):  # as nearly always
+                for job, settlement in batch:
+                    if type(settlement) not in _STAYS_HELD:
+                        self._in_flight.remove(job)
+                return
             refused: list[Entry] = []
             for (job, settlement), stored in zip(batch, answers, strict=True):
                 if isinstance(stored, BrokerError):
