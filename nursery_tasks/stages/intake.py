@@ -21,8 +21,9 @@ from ..channels.protocol import Channel, Received, Source
 from ..client.connection import Connection
 from ..client.ids import new_job_id
 from ..client.room import Pace, answers_of
-from ..errors import BrokerError, BrokerUnavailable, ChannelError, NurseryTasksError, QueueFull
+from ..errors import BrokerError, BrokerUnavailable, ChannelError, QueueFull
 from ..log_throttle import LogThrottle
+from ..model.channel_message import ChannelMessage
 from ..model.delivery import Receipt, Submission
 from ..model.options import AT_MOST_ONCE
 from ..model.raw import wrap_message
@@ -67,7 +68,7 @@ class StageIntake:
         self._wait_open = wait_open
         self._max_length = max_length
         self._pace = Pace()
-        self._away = LogThrottle(_log)
+        self._away, self._unnamed = LogThrottle(_log), LogThrottle(_log)
 
     async def serve(self) -> None:
         """Read until cancelled, or until the source has ended. What goes wrong stops this stage for a while, and no other.
@@ -83,8 +84,9 @@ class StageIntake:
                     await self._read(source)
             except (ChannelError, BrokerError) as error:
                 self._away.log("stage %s cannot read from %s, and goes on trying: %s", self.spec.name, self.stage.source, error)
-            except NurseryTasksError:
-                _log.exception("stage %s cannot read from %s", self.spec.name, self.stage.source)
+            except Exception:  # a fault of the channel's or of ours: it ends no worker
+                text = "stage %s cannot read from %s, and goes on trying"
+                self._away.log(text, self.spec.name, self.stage.source, traceback=True)
             finally:
                 self.holding = 0
             if self.ended:
@@ -136,10 +138,17 @@ class StageIntake:
             self.holding -= len(stored)
         return [each for each, answer in zip(piece, answers, strict=True) if not isinstance(answer, Receipt)]
 
+    def _job_id(self, message: ChannelMessage) -> str:
+        try:
+            return self.stage.job_id(message) or new_job_id()
+        except Exception:  # `same_by` is the user's, and what it cannot name is a message like any other
+            self._unnamed.log("same_by of stage %s has raised", self.spec.name, traceback=True)
+            return new_job_id()
+
     def _submission(self, received: Received) -> Submission:
         options, message = self.spec.options, received.message
         return Submission(
-            id=self.stage.job_id(message) or new_job_id(),
+            id=self._job_id(message),
             queue=options.queue,
             task=self.spec.name,
             payload=wrap_message(message),

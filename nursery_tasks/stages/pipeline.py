@@ -40,12 +40,15 @@ class PipelineEnd:
         """
         while True:
             await self._wait_quiet()
-            if not [collector for collector in self._stages.collectors if await collector.flush()]:
-                break
-        for publisher in self._stages.publishers:
-            state = await publisher.state()
-            if state.error is not None:
-                raise PublisherFailed(publisher.name, state.error)
+            try:
+                if not [collector for collector in self._stages.collectors if await collector.flush()]:
+                    failed = [(each.name, (await each.state()).error) for each in self._stages.publishers]
+                    break
+            except BrokerError:
+                continue
+        for name, error in failed:
+            if error is not None:
+                raise PublisherFailed(name, error)
 
     async def _wait_quiet(self) -> None:
         quiet, moved = 0.0, -1

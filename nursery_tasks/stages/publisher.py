@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
@@ -33,6 +34,7 @@ from ..client.ids import new_job_id
 from ..client.lock_request import LOCK_LEASE_SECONDS
 from ..client.locks import hold_lock
 from ..errors import BrokerError, LockLost, NurseryTasksError
+from ..log_throttle import LogThrottle
 from ..loop.unwrapped import open_unwrapped_group
 from ..model.channel_message import Item
 from ..model.outgoing import Outgoing
@@ -90,6 +92,7 @@ class PublisherRun:
         self._function = function
         self._takes_cursor = "cursor" in inspect.signature(function).parameters
         self._buffer = buffer
+        self._not_now = LogThrottle(_log)
 
     async def serve(self, backlog: Callable[[], Awaitable[Mapping[str, int]]]) -> None:
         """Publish when this worker is the one whose turn it is, until cancelled.
@@ -111,8 +114,8 @@ class PublisherRun:
                 async with lock:
                     await self._publish(backlog)
             except (BrokerError, LockLost, _Ahead) as error:
-                _log.warning("publisher %s goes on later: %s", self.name, error)
-                await sleep(AGAIN_SECONDS[0])
+                self._not_now.log("publisher %s cannot go on, and goes on trying: %s", self.name, error)
+                await sleep(AGAIN_SECONDS[0] * (0.5 + random.random()))
             except Exception as error:
                 _, now = await self._load_patiently()
                 failures, pause = (1, AGAIN_SECONDS[0]) if now.index > index else (failures + 1, pause * 2)
@@ -149,6 +152,8 @@ class PublisherRun:
                     return
                 except Exception as error:  # told after what came before it is put out
                     raised.append(error)
+                except SystemExit as error:  # no handler ends a worker, and no generator
+                    raised.append(RuntimeError(f"it called sys.exit({error.code!r})"))
 
         async with open_unwrapped_group() as group, receive:
             group.start_soon(pull, state, name=f"generator {self.name}")
@@ -281,6 +286,8 @@ def _some(items: Iterator[Any]) -> tuple[list[Any], bool, Exception | None]:
                 return some, False, None
     except Exception as error:
         return some, True, error
+    except SystemExit as error:
+        return some, True, RuntimeError(f"it called sys.exit({error.code!r})")
     return some, True, None
 
 

@@ -113,6 +113,9 @@ class Stages:
             except BrokerError as error:
                 self._not_flushed.log("cannot flush collector %s in time, and go on trying: %s", collector.name, error)
                 wait = AGAIN_SECONDS
+            except Exception:  # a total that is no such type any more: its own jobs say so, and the other stages go on
+                self._not_flushed.log("cannot flush collector %s in time", collector.name, traceback=True)
+                wait = AGAIN_SECONDS
 
     def _check(self, broker: Broker) -> None:
         """Refuse a broker on which something would be lost.

@@ -101,12 +101,20 @@ async def test_the_same_message_again_is_one_job(staged: StagedApp) -> None:
     async def note_bare(number: int) -> None:
         seen.append(number)
 
+    def odd(given: ChannelMessage) -> str:
+        raise KeyError("no name")
+
+    @app.listener("a:odd", same_by=odd)
+    async def note_odd(number: int) -> None:
+        seen.append(number)
+
+    a.put("odd", message(9))
     a.put("events", message(1, id="1"), message(1, id="1"), message(2, id="2"))
     a.put("bare", message(7), message(7))
     async with working(app):
-        await until(lambda: not a.waiting("events") and not a.unsettled("events") and len(seen) >= 3)
+        await until(lambda: not a.waiting("events") and not a.unsettled("events") and len(seen) >= 4)
         await until(lambda: not a.waiting("bare") and not a.unsettled("bare"))
-    assert sorted(seen) == [1, 2, 7]
+    assert sorted(seen) == [1, 2, 7, 9]
 
 
 async def test_a_poison_message_is_a_dead_letter_with_its_bytes_and_the_next_one_runs(staged: StagedApp) -> None:

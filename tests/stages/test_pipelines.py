@@ -98,14 +98,17 @@ async def test_a_stopped_consumer_holds_up_the_whole_chain(staged: StagedApp) ->
             assert last < 10_000  # what one look at the outbox after the other lets through, and no more
 
 
-async def test_a_publisher_that_fails_for_good_is_told_at_the_end(staged: StagedApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = staged.app
+@pytest.mark.parametrize("how", [OSError, SystemExit])
+async def test_a_publisher_that_fails_for_good_is_told_at_the_end(
+    memory_app: App, monkeypatch: pytest.MonkeyPatch, how: type[BaseException]
+) -> None:
+    app = memory_app
     monkeypatch.setattr("nursery_tasks.stages.publisher.AGAIN_SECONDS", (0.01, 0.01))
 
     @app.publisher("numbers")
     async def numbers() -> AsyncIterator[int]:
         yield 1
-        raise OSError("the disk is gone")
+        raise how("the disk is gone")
 
     heard: list[int] = []
 

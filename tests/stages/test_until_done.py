@@ -1,0 +1,46 @@
+"""`nursery-tasks run --until-done`: how it ends, and where it is refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+APP = """
+from nursery_tasks import App
+from nursery_tasks.stages import publisher
+
+publisher.AGAIN_SECONDS = (0.01, 0.01)
+app = App("memory:")
+
+
+@app.publisher("numbers")
+def numbers():
+    yield 1
+    raise OSError("the disk is gone")
+
+
+@app.listener("numbers")
+def hear(number: int) -> None:
+    print("heard", number)
+"""
+
+
+def run(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    (folder / "failing.py").write_text(APP)
+    command = [sys.executable, "-m", "nursery_tasks", "run", "failing:app", "--until-done", *more]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=50, check=False)
+
+
+def test_a_pipeline_that_has_failed_says_so_and_its_code_is_1(tmp_path: Path) -> None:
+    ended = run(tmp_path)
+    shown = ended.stdout + ended.stderr
+    assert ended.returncode == 1, shown
+    assert "publisher numbers has failed: OSError: the disk is gone" in shown
+    assert "heard 1" in shown
+
+
+def test_it_is_refused_with_several_processes(tmp_path: Path) -> None:
+    ended = run(tmp_path, "--workers", "2")
+    assert ended.returncode == 2
+    assert "--until-done goes with one worker process" in ended.stderr
