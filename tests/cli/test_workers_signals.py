@@ -212,9 +212,8 @@ def test_a_hangup_without_a_terminal_replaces_the_workers_in_turn(shell: Shell) 
     crew.send(signal.SIGTERM)
     eventually(lambda: crew.running.process.poll() is not None or crew.send(signal.SIGHUP))  # until the very end
     assert crew.end() == 0
-    order = [
-        (event["event"], event["worker"]) for event in crew.events() if event["event"] in ("worker-started", "worker-draining")
-    ]
+    found = sorted(crew.events(), key=lambda event: event["at"])  # not as their lines came, through several pipes
+    order = [(event["event"], event["worker"]) for event in found if event["event"] in ("worker-started", "worker-draining")]
     assert order.index(("worker-started", "w-1.2")) < order.index(("worker-draining", "w-1"))
     assert order.index(("worker-draining", "w-1")) < order.index(("worker-started", "w-2.2"))
     assert crew.events("worker-died") == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...brokers.needed import outbox_of
+from ...brokers.needed import outbox_of, replies_of
 from ...brokers.protocol import REPLY_SECONDS, Broker, Feature
 from ...errors import InvalidOptions, NurseryTasksError, PayloadTooLarge
 from ...model.delivery import Delivery, Finished, Reply
@@ -94,6 +94,7 @@ def replies_and_messages_go_together(harness: ContractHarness) -> None:
     settle(broker, sends(submit_and_claim(broker), ("a", b"message"), reply=Reply("answers", b"reply")))
     expect_equal(bodies(broker), [b"message"], "the messages")
     expect_equal(bodies(broker, "answers"), [], "the messages for the name of the reply")
+    expect_equal(replies_of(broker).take_replies("answers", 10), [b"reply"], "the replies")
 
 
 @topic.check()
