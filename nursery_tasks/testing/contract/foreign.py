@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from ...brokers.needed import replies_of
 from ...brokers.protocol import REPLY_SECONDS, Broker
 from ...model.delivery import Delivery, Finished, Reply, Retried, Started
@@ -26,13 +28,14 @@ from .steps import (
 topic = Topic("foreign")
 
 BODY = bytes(range(256))
+ANSWERS = f"answers-{os.getpid()}"  # a server may have one list of a name for all who test on it
 
 
-def answered(delivery: Delivery, body: bytes, to: str = "answers", state: JobState = JobState.SUCCEEDED) -> Finished:
+def answered(delivery: Delivery, body: bytes, to: str = ANSWERS, state: JobState = JobState.SUCCEEDED) -> Finished:
     return Finished(delivery, state, packed(state, attempt=delivery.attempt), Reply(to, body))
 
 
-def take(broker: Broker, name: str = "answers", limit: int = 100) -> list[bytes]:
+def take(broker: Broker, name: str = ANSWERS, limit: int = 100) -> list[bytes]:
     return replies_of(broker).take_replies(name, limit)
 
 

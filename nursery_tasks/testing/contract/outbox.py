@@ -11,6 +11,7 @@ from ...model.delivery import Delivery, Finished, Reply
 from ...model.options import HARD_PAYLOAD_BYTES
 from ...model.outgoing import BATCH_BYTES, MAX_NAME, OutboxRecord, Outgoing
 from ...model.states import JobState
+from .foreign import ANSWERS
 from .harness import ContractHarness, Part, Topic
 from .hints import Ear
 from .steps import claim, expect, expect_equal, expect_state, packed, settle, settle_stale, submit, submit_and_claim, succeeded
@@ -91,10 +92,10 @@ def stale_outcomes_send_nothing(harness: ContractHarness) -> None:
 def replies_and_messages_go_together(harness: ContractHarness) -> None:
     """An outcome may have a reply and messages; they are kept apart, also where the names are the same."""
     broker = harness.open()
-    settle(broker, sends(submit_and_claim(broker), ("a", b"message"), reply=Reply("answers", b"reply")))
+    settle(broker, sends(submit_and_claim(broker), ("a", b"message"), reply=Reply(ANSWERS, b"reply")))
     expect_equal(bodies(broker), [b"message"], "the messages")
-    expect_equal(bodies(broker, "answers"), [], "the messages for the name of the reply")
-    expect_equal(replies_of(broker).take_replies("answers", 10), [b"reply"], "the replies")
+    expect_equal(bodies(broker, ANSWERS), [], "the messages for the name of the reply")
+    expect_equal(replies_of(broker).take_replies(ANSWERS, 10), [b"reply"], "the replies")
 
 
 @topic.check()
