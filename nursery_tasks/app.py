@@ -564,7 +564,7 @@ class App(StageDeclarations):
         if keep_seconds is None:
             return None
         log = LogWriter(keep_seconds, most, lambda: self._brokers.current())
-        self.events.log = log.note
+        self.events.log = log
         return log
 
     async def _cancel_jobs(self, ids: Sequence[str], reason: str | None, wait_seconds: float) -> Iterable[CancelAnswer]:

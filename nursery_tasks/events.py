@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -70,9 +70,27 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 TRACEBACK: Final = 2_000  # characters that the log keeps of one, from its end; all of it is in the job's outcome
 
 EventListener = Callable[[JobEvent], object]
-# What the log keeps of an event: the fields of `JobEvent` in their order, but for the last two. A tuple costs a sixth of a
-# record, and the log gets one for each event of each job.
-Line = tuple[str, str, str, str, float, int, str | None, float | None, float | None, str | None, str]
+# What the log keeps of an event: `kind job_id task queue at attempt worker seconds has_begun wait_seconds detail traceback`,
+# without the last ones where they say nothing. *has_begun*: it stands for the start of the attempt as well, `seconds` before.
+# A tuple costs a sixth of a record, and the log gets one for each job.
+Line = tuple[Any, ...]
+HAS_BEGUN: Final = 8  # its place
+
+
+class EventSink(Protocol):
+    """Where the log of events takes note; from any thread, and at once."""
+
+    def note(self, line: Line) -> None:
+        """Take note of an event."""
+        ...
+
+    def note_start(self, line: Line) -> None:
+        """Take note that an attempt has begun, unless its end comes soon, and stands for both."""
+        ...
+
+    def take_start(self, job_id: str) -> bool:
+        """Say whether the start of a job's attempt is not told yet; whoever has asked tells it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +152,7 @@ class Events:
 
     def __init__(self) -> None:
         self.listeners: list[EventListener] = []
-        self.log: Callable[[Line], object] | None = None
+        self.log: EventSink | None = None
 
     @property
     def is_heard(self) -> bool:
@@ -174,7 +192,7 @@ class Events:
     def emit(self, event: JobEvent) -> None:
         """Tell the log, and all listeners. Callers on a hot path ask `is_heard` first and save making the event."""
         if self.log is not None:
-            self.log(line_of(event))
+            self.log.note(line_of(event))
         for listener in tuple(self.listeners):
             try:
                 listener(event)
@@ -185,7 +203,7 @@ class Events:
 def line_of(event: JobEvent) -> Line:
     """Return an event as the log keeps it."""
     return (
-        event.kind,
+        event.kind.value,
         event.job_id,
         event.task,
         event.queue,
@@ -193,6 +211,7 @@ def line_of(event: JobEvent) -> Line:
         event.attempt,
         event.worker,
         event.seconds,
+        False,
         event.wait_seconds,
         event.detail,
         event.remote_traceback[-TRACEBACK:],

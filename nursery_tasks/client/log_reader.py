@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from ..errors import CursorLost, InvalidOptions
-from ..events import EventFilter, EventKind, JobEvent, Line
+from ..events import EventFilter, EventKind, JobEvent
 from ..model.event_log import EventBatch, LogPage
 
 PAGE: Final = 50  # batches in one look
@@ -19,7 +19,26 @@ Since = str | datetime
 Ask = Generator[tuple[int, int], LogPage, None]  # asks for pages: after which event, and how many batches
 
 _CURSOR: Final = re.compile(r"([0-9a-f]*)-([0-9]{1,18})")
-_decode: Final = msgspec.msgpack.Decoder(list[Line]).decode
+
+
+class _Line(msgspec.Struct, array_like=True):
+    """A `Line` of a batch, as it was written."""
+
+    kind: str
+    job_id: str
+    task: str
+    queue: str
+    at: float
+    attempt: int = 0
+    worker: str | None = None
+    seconds: float | None = None
+    has_begun: bool = False
+    wait_seconds: float | None = None
+    detail: str | None = None
+    traceback: str = ""
+
+
+_decode: Final = msgspec.msgpack.Decoder(list[_Line]).decode
 
 
 class LogReader:
@@ -88,15 +107,17 @@ class LogReader:
 
     def _open(self, batch: EventBatch) -> list[JobEvent]:
         seen, self.after = self.after, batch.number + batch.count - 1
-        events: list[JobEvent] = []
         try:
-            for place, line in enumerate(_decode(batch.body)):
-                number = batch.number + place
-                if number > seen:
-                    events.append(_event_of(line, f"{batch.writer}-{batch.sequence + place}", f"{self.log}-{number}"))
+            events = [event for line in _decode(batch.body) for event in _events_of(line)]
         except (msgspec.MsgspecError, ValueError):
             return [_gap(f"{batch.count:,} events were written by a newer version of nursery-tasks", self.cursor)]
-        return [event for event in events if self._wants(event)]
+        return [
+            msgspec.structs.replace(
+                event, id=f"{batch.writer}-{batch.sequence + place}", cursor=f"{self.log}-{batch.number + place}"
+            )
+            for place, event in enumerate(events)
+            if batch.number + place > seen and self._wants(event)
+        ]
 
     def _wants(self, event: JobEvent) -> bool:
         if self._not_before is not None and event.at < self._not_before:
@@ -125,23 +146,25 @@ def ask(reading: Ask, read: Callable[[int, int], LogPage]) -> None:
             return
 
 
-def _event_of(line: Line, event_id: str, cursor: str) -> JobEvent:
-    kind, job_id, task, queue, at, attempt, worker, seconds, wait_seconds, detail, traceback = line
-    return JobEvent(
-        kind=EventKind(kind),
-        job_id=job_id,
-        task=task,
-        queue=queue,
-        at=at,
-        attempt=attempt,
-        worker=worker,
-        seconds=seconds,
-        wait_seconds=wait_seconds,
-        detail=detail,
-        remote_traceback=traceback,
-        id=event_id,
-        cursor=cursor,
+def _events_of(line: _Line) -> list[JobEvent]:
+    event = JobEvent(
+        kind=EventKind(line.kind),
+        job_id=line.job_id,
+        task=line.task,
+        queue=line.queue,
+        at=line.at,
+        attempt=line.attempt,
+        worker=line.worker,
+        seconds=line.seconds,
+        wait_seconds=line.wait_seconds,
+        detail=line.detail,
+        remote_traceback=line.traceback,
     )
+    if not line.has_begun:
+        return [event]
+    began_at = line.at - (line.seconds or 0.0)
+    start = msgspec.structs.replace(event, kind=EventKind.STARTED, at=began_at, seconds=None, detail=None, remote_traceback="")
+    return [start, event]
 
 
 def _gap(detail: str, cursor: str) -> JobEvent:

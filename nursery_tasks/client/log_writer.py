@@ -25,7 +25,7 @@ from anyio.lowlevel import checkpoint
 from ..brokers.needed import event_log_of
 from ..brokers.protocol import Broker
 from ..errors import BrokerClosed, BrokerError, InvalidOptions
-from ..events import EventKind, JobEvent, Line, line_of
+from ..events import HAS_BEGUN, EventKind, JobEvent, Line, line_of
 from ..forks import renew_in_children
 from ..log_throttle import LogThrottle
 from ..loop.threadsafe import loop_run_soon
@@ -67,6 +67,7 @@ class LogWriter:
         self._writer = token_hex(8)
         self._next = 1  # the number of the next event
         self._waiting: deque[Line] = deque()
+        self._starts: dict[str, Line] = {}  # by job, of attempts whose start is not among them
         self._lost = 0  # events that are missing behind those that wait
         self._is_awake = False
         self._thread: threading.Thread | None = None
@@ -77,14 +78,28 @@ class LogWriter:
     def note(self, line: Line) -> None:
         """Take note of an event; from any thread, and at once."""
         waiting = self._waiting
+        if self._starts and (start := self._starts.pop(line[1], None)) is not None:  # of an attempt that has not just ended
+            waiting.append(start)
         if len(waiting) >= BUFFER:
-            self._lost += 1
-            self.dropped += 1
+            lost = _count(line)
+            self._lost += lost
+            self.dropped += lost
             return
         waiting.append(line)
         if not self._is_awake:
             self._is_awake = True
             self._wake()
+
+    def note_start(self, line: Line) -> None:
+        """Take note that an attempt has begun: written with its end where that comes before the next batch."""
+        self._starts[line[1]] = line
+        if not self._is_awake:
+            self._is_awake = True
+            self._wake()
+
+    def take_start(self, job_id: str) -> bool:
+        """Say whether the start of a job's attempt is not written yet; whoever has asked writes it."""
+        return self._starts.pop(job_id, None) is not None
 
     async def serve(self) -> None:
         """Append what happens, on the loop, until cancelled; for a broker that does not block."""
@@ -100,7 +115,7 @@ class LogWriter:
         self._wake_loop = wake
         try:
             while True:
-                if not self._waiting:
+                if not self._waiting and not self._starts:
                     await changed.wait()
                 changed = Event()
                 await checkpoint()  # what else happens in this turn of the loop goes along
@@ -144,9 +159,10 @@ class LogWriter:
     def _ended(self) -> None:
         atexit.unregister(self.close)
         self._thread, self._finish_by = None, None
-        if left := len(self._waiting) + self._lost:
-            self.dropped += len(self._waiting)
+        if left := len(self._waiting) + len(self._starts) + self._lost:
+            self.dropped += len(self._waiting) + len(self._starts)
             self._waiting.clear()
+            self._starts.clear()
             self._lost = 0
             _log.warning("%s events are not in the log: the broker did not take them in time", left)
 
@@ -165,16 +181,22 @@ class LogWriter:
             except BrokerClosed:  # what comes now is after the end
                 self._thread = None
                 self._waiting.clear()
+                self._starts.clear()
                 return
 
     def _flush(self) -> None:
+        for job_id in list(self._starts):
+            start = self._starts.pop(job_id, None)  # None: it has just ended
+            if start is not None:
+                self._waiting.append(start)
         while self._waiting or self._lost:
             lines = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
             if self._lost and not self._waiting:
                 lost, self._lost = self._lost, 0
                 lines.append(_gap(lost))
-            batch = EventBatch(writer=self._writer, sequence=self._next, count=len(lines), body=_encode(lines))
-            self._next += len(lines)
+            count = sum(map(_count, lines))
+            batch = EventBatch(writer=self._writer, sequence=self._next, count=count, body=_encode(lines))
+            self._next += count
             if not self._append(batch):
                 self._lost += batch.count
                 return
@@ -200,6 +222,11 @@ def check_most(option: str, given: object) -> None:
     """Check how many events are to be kept."""
     if not isinstance(given, int) or isinstance(given, bool) or given < 1:
         raise InvalidOptions(option, given, "a number of events, 1 or more")
+
+
+def _count(line: Line) -> int:
+    """Return how many events it stands for."""
+    return 2 if len(line) > HAS_BEGUN and line[HAS_BEGUN] else 1
 
 
 def _gap(lost: int) -> Line:

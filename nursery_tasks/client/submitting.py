@@ -22,6 +22,7 @@ from .ids import new_job_id
 from .ports import Unsent
 from .room import Answer, Room, answers_of
 
+_QUEUED: Final = EventKind.QUEUED.value
 SUBMIT_CHUNK: Final = 2_000  # jobs in one call of enqueue_many: a transaction that others can get in between
 
 
@@ -75,7 +76,14 @@ class Encoder:
         """Tell the listeners of the jobs that were stored."""
         if not self._events.is_heard:
             return
-        now = self.now()
+        now, log = self.now(), self._events.log
+        if log is not None and not self._events.listeners:  # the same, for many
+            for submission, answer in zip(submissions, answers, strict=True):
+                if isinstance(answer, Receipt) and answer.created:
+                    line = (_QUEUED, submission.id, submission.task, submission.queue, now)
+                    wait = submission.delay_seconds or None
+                    log.note(line if wait is None else (*line, 0, None, None, False, wait))
+            return
         for submission, answer in zip(submissions, answers, strict=True):
             if isinstance(answer, Receipt) and answer.created:
                 self._events.emit(

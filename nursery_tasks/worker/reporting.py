@@ -28,6 +28,7 @@ from .in_flight import InFlightJob
 from .sending import Sending
 from .settler import Settler
 
+_STARTED: Final = EventKind.STARTED.value
 _ENDS: Final = {state: EventKind(state) for state in ENDED}  # the event of each end: to look for it costs as much as to tell it
 
 _log = logging.getLogger("nursery_tasks.worker")
@@ -168,8 +169,9 @@ class Reporter:
             self.tell(job, _ENDS[state], attempt=attempt, detail=detail, began_at=began_at, failure=error, at=ended_at)
         elif (log := self._events.log) is not None:  # as `tell` would, for every job
             delivery, seconds = job.delivery, None if began_at is None else ended_at - began_at
-            kind = _ENDS[state]
-            log((kind, delivery.id, delivery.task, delivery.queue, ended_at, attempt, self._worker, seconds, None, reason, ""))
+            has_begun, kind = log.take_start(delivery.id), _ENDS[state].value
+            line = (kind, delivery.id, delivery.task, delivery.queue, ended_at, attempt, self._worker, seconds, has_begun)
+            log.note(line if reason is None else (*line, None, reason))
 
     def tell_started(self, job: InFlightJob) -> None:
         """Tell that an attempt has begun."""
@@ -177,8 +179,7 @@ class Reporter:
             self.tell(job, EventKind.STARTED, attempt=job.delivery.attempt, at=job.began_at)
         elif (log := self._events.log) is not None:
             delivery = job.delivery
-            kind, attempt = EventKind.STARTED, delivery.attempt
-            log((kind, delivery.id, delivery.task, delivery.queue, job.began_at, attempt, self._worker, None, None, None, ""))
+            log.note_start((_STARTED, delivery.id, delivery.task, delivery.queue, job.began_at, delivery.attempt, self._worker))
 
     def report_progress(self, job: InFlightJob, value: Any) -> None:
         """Say how far a handler is; from any thread.
