@@ -193,6 +193,10 @@ class Events:
         """Tell the log, and all listeners. Callers on a hot path ask `is_heard` first and save making the event."""
         if self.log is not None:
             self.log.note(line_of(event))
+        self.tell_listeners(event)
+
+    def tell_listeners(self, event: JobEvent) -> None:
+        """Tell the listeners of what the log has taken note of already."""
         for listener in tuple(self.listeners):
             try:
                 listener(event)

@@ -164,22 +164,33 @@ class Reporter:
         if not outgoing and job.delivery.raw:
             outgoing = self._sending.of_end(job.delivery, outcome)
         self._settler.settle(job, Finished(job.delivery, state, pack_outcome(outcome, form), reply, outgoing))
-        if self._events.listeners or error is not None:
-            detail = reason or (f"{error.type}: {error.text}" if error else None)
-            self.tell(job, _ENDS[state], attempt=attempt, detail=detail, began_at=began_at, failure=error, at=ended_at)
-        elif (log := self._events.log) is not None:  # as `tell` would, for every job
+        log = None if error is not None else self._events.log  # what fails may take longer
+        if log is not None:  # as `tell` would, for every job
             delivery, seconds = job.delivery, None if began_at is None else ended_at - began_at
             has_begun, kind = log.take_start(delivery.id), _ENDS[state].value
             line = (kind, delivery.id, delivery.task, delivery.queue, ended_at, attempt, self._worker, seconds, has_begun)
             log.note(line if reason is None else (*line, None, reason))
+        if self._events.listeners or error is not None:
+            detail = reason or (f"{error.type}: {error.text}" if error else None)
+            self.tell(
+                job,
+                _ENDS[state],
+                attempt=attempt,
+                detail=detail,
+                began_at=began_at,
+                failure=error,
+                at=ended_at,
+                is_noted=log is not None,
+            )
 
     def tell_started(self, job: InFlightJob) -> None:
         """Tell that an attempt has begun."""
-        if self._events.listeners:
-            self.tell(job, EventKind.STARTED, attempt=job.delivery.attempt, at=job.began_at)
-        elif (log := self._events.log) is not None:
-            delivery = job.delivery
+        log, delivery = self._events.log, job.delivery
+        if log is not None:
             log.note_start((_STARTED, delivery.id, delivery.task, delivery.queue, job.began_at, delivery.attempt, self._worker))
+        if self._events.listeners:
+            attempt = delivery.attempt
+            self.tell(job, EventKind.STARTED, attempt=attempt, at=job.began_at, is_noted=log is not None)
 
     def report_progress(self, job: InFlightJob, value: Any) -> None:
         """Say how far a handler is; from any thread.
@@ -212,12 +223,19 @@ class Reporter:
         began_at: float | None = None,
         failure: Failure | None = None,
         at: float | None = None,
+        is_noted: bool = False,
     ) -> None:
-        """Tell who listens, if anybody does; *at*: when it happened, in epoch seconds; None: now."""
+        """Tell who listens, if anybody does.
+
+        Args:
+            at: When it happened, in epoch seconds; None: now.
+            is_noted: The log has it already.
+        """
         if not self._events.is_heard:
             return
         delivery, now = job.delivery, self._now() if at is None else at
-        self._events.emit(
+        emit = self._events.tell_listeners if is_noted else self._events.emit
+        emit(
             JobEvent(
                 kind=kind,
                 job_id=delivery.id,
