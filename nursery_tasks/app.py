@@ -420,6 +420,7 @@ class App(StageDeclarations):
         """
         self._parents.append((self._connection, self._open))
         self._connection = self._open = None
+        self.channels.leave_to_parent()
 
     async def __aenter__(self) -> App:
         if self._open is not None:

@@ -68,6 +68,7 @@ class Channels(Mapping[str, Channel]):
         self._given = {check_channel_name(name): _check_channel(channel) for name, channel in (given or {}).items()}
         self._queues = queues
         self._open: dict[str, Channel] | None = None
+        self._parents: list[object] = []  # what a forked child has inherited: never used, and never let go
 
     def __getitem__(self, name: str) -> Channel:
         if name not in self._given:
@@ -103,6 +104,11 @@ class Channels(Mapping[str, Channel]):
                 yield
             finally:
                 self._open = None
+
+    def leave_to_parent(self) -> None:
+        """Be closed: called in a forked child, where the threads of open channels are gone."""
+        self._parents.append(self._open)
+        self._open = None
 
     async def send(
         self,

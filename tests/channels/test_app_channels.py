@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
+import anyio
 import pytest
 
 from nursery_tasks import App
@@ -60,6 +63,43 @@ async def test_a_message_goes_to_a_channel_or_to_a_queue_of_the_apps_own_broker(
         ]
         with pytest.raises(NotSupported):  # the broker in memory has no inbox; those that have one are tried with `raw=True`
             await app.channels.send("own", b"plain")
+
+
+async def test_a_place_without_a_channel_is_a_queue_with_an_inbox(tmp_path: Path) -> None:
+    app = App(f"sqlite:///{tmp_path}/jobs.db", channels={"rabbit": MemoryChannel()})
+    came: list[bytes] = []
+    done = anyio.Event()
+
+    @app.task(raw=True, queue="own")
+    async def handle(body: bytes) -> None:
+        came.append(body)
+        done.set()
+
+    with anyio.fail_after(30):
+        async with app, app.open_worker(queues=["own"]):
+            assert await app.channels.send("own", b"plain")
+            await done.wait()
+    assert came == [b"plain"]
+
+
+def code_of_child_that_looks(app: App) -> int:
+    child = os.fork()
+    if child == 0:
+        try:
+            _ = app.channels["a"]
+        except AppNotOpen:
+            os._exit(0)
+        os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_forked_child_has_none_of_its_parents_channels_open() -> None:
+    async with App("memory:", channels={"a": MemoryChannel()}) as app:
+        assert code_of_child_that_looks(app) == 0
+        assert app.channels["a"].name == "memory:"
 
 
 async def test_names_are_checked_where_they_stand() -> None:
