@@ -68,6 +68,7 @@ def test_a_report_names_what_was_left_out_and_why() -> None:
         Part.OUTBOX,
         Part.PARKING,
         Part.PAUSES,
+        Part.EVENT_LOG,
         Part.SCHEDULES,
         Part.STATES,
     }
