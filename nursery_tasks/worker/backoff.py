@@ -30,25 +30,33 @@ def next_pause(previous: float, fraction: float) -> float:
     return min(MOST_SECONDS, FIRST_SECONDS + fraction * (upper - FIRST_SECONDS))
 
 
+class LastWord:
+    """When a failure was said last, for outages that have one cause: one of them says it."""
+
+    def __init__(self) -> None:
+        self.at = float("-inf")
+
+
 class Outage:
     """One kind of call that may fail for a while: logs the first failure, one each 30 s, and the end.
 
     Args:
         what: What cannot be done, as in "cannot claim".
         fraction: The source of jitter, a number in [0, 1).
+        said: Shared with other outages of the same cause; default: with none.
 
     Attributes:
         others: Kinds of calls to the same broker, which are tried again when this one works.
     """
 
-    def __init__(self, what: str, fraction: Callable[[], float]) -> None:
+    def __init__(self, what: str, fraction: Callable[[], float], said: LastWord | None = None) -> None:
         self._what = what
         self._fraction = fraction
         self.others: tuple[Outage, ...] = ()
         self._failed_at = 0.0
         self._pause = 0.0
         self._since: float | None = None
-        self._said_at = float("-inf")
+        self._said = LastWord() if said is None else said
         self._is_said = False  # this failure
         self._hurried = False
         self._hurry = Event()
@@ -59,8 +67,8 @@ class Outage:
         self._pause = max(next_pause(self._pause, self._fraction()), at_least)
         if self._since is None:
             self._since, self._is_said = now, False
-        if now - self._said_at >= SAY_AGAIN_SECONDS:
-            self._said_at, seconds = now, now - self._since
+        if now - self._said.at >= SAY_AGAIN_SECONDS:
+            self._said.at, seconds = now, now - self._since
             how_long = f" for {seconds:.0f} s" if self._is_said else ", and go on trying"
             self._is_said = True
             _log.warning("cannot %s%s: %s", self._what, how_long, error)

@@ -17,6 +17,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from secrets import token_bytes
 from typing import Any, Final, Protocol, TypeVar
 
@@ -29,7 +30,7 @@ from ..brokers.protocol import Feature
 from ..channels.message import ChannelMessage
 from ..errors import BrokerError, ChannelRefused, ChannelUnavailable, InvalidOptions, NotSupported
 from ..registry import Registry
-from .backoff import Outage
+from .backoff import LastWord, Outage
 from .unsent import to_letter
 
 BATCH: Final = 100  # messages that are sent at once
@@ -54,33 +55,47 @@ class Sends(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What all lines of a worker have in common.
+
+    Attributes:
+        letters: The queue of what is refused.
+        fraction: The source of jitter, a number in [0, 1).
+    """
+
+    gateway: Gateway
+    registry: Registry
+    letters: str
+    fraction: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What the lines of one channel share, so that one that is away takes no room of the others, and is told of once.
+
+    Attributes:
+        room: Of lines that are sent at once.
+        said: When it was last said that the channel is away.
+    """
+
+    room: CapacityLimiter
+    said: LastWord
+
+
 class ForwardLine:
     """What waits for one destination.
 
     Args:
         channel, place: Where it goes.
-        letters: The queue of what is refused.
-        room: Of lines that are sent at once.
         busy: Whether something was sent here a moment ago.
-        fraction: The source of jitter, a number in [0, 1).
     """
 
-    def __init__(
-        self,
-        destination: str,
-        channel: Sends,
-        place: str,
-        gateway: Gateway,
-        registry: Registry,
-        letters: str,
-        room: CapacityLimiter,
-        fraction: Callable[[], float],
-        *,
-        busy: bool,
-    ) -> None:
+    def __init__(self, destination: str, channel: Sends, place: str, means: Means, door: Door, *, busy: bool) -> None:
+        gateway, fraction = means.gateway, means.fraction
         self._destination, self._channel, self._place = destination, channel, place
-        self._gateway, self._registry, self._letters = gateway, registry, letters
-        self._room = room
+        self._gateway, self._registry, self._letters = gateway, means.registry, means.letters
+        self._room = door.room
         self._fraction = fraction
         self._busy = busy
         self._size = BATCH  # of the next batch
@@ -89,7 +104,7 @@ class ForwardLine:
         shared = Feature.SHARED in gateway.broker.features
         self._lease_seconds = LEASE_SECONDS if shared else math.inf  # else the lock ends with the program
         self._broker_away = Outage(f"forward messages to {destination}", fraction)
-        self._away = Outage(f"send to {destination}", fraction)
+        self._away = Outage(f"send to {destination}", fraction, door.said)
         self._wake, self._stop = Event(), Event()
         self._stops_at = math.inf
 

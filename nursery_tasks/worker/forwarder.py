@@ -20,8 +20,8 @@ from ..errors import BrokerError
 from ..model.delivery import Topic
 from ..model.options import DEFAULT_QUEUE
 from ..registry import Registry
-from .backoff import Outage
-from .forward_line import LINGER_SECONDS, STOP_SECONDS, ForwardLine, Sends
+from .backoff import LastWord, Outage
+from .forward_line import LINGER_SECONDS, STOP_SECONDS, Door, ForwardLine, Means, Sends
 from .own_queues import OwnQueues
 
 LOOK_SECONDS: Final = 10.0  # hints may get lost, and workers die
@@ -50,13 +50,13 @@ class Forwarder:
         fraction: Callable[[], float],
         pace: float = 1.0,
     ) -> None:
-        self._gateway, self._registry = gateway, registry
-        self._letters = DEFAULT_QUEUE if DEFAULT_QUEUE in queues or not queues else queues[-1]
+        self._gateway = gateway
+        letters = DEFAULT_QUEUE if DEFAULT_QUEUE in queues or not queues else queues[-1]
+        self._means = Means(gateway, registry, letters, fraction)
         self._channels = channels
         self._own = OwnQueues(gateway, registry)
-        self._fraction = fraction
         self._look_seconds = LOOK_SECONDS * pace
-        self._rooms: dict[str, CapacityLimiter] = {}  # for each channel: one that is away takes no room of the others
+        self._doors: dict[str, Door] = {}  # by the name of the channel
         self.outage = Outage("look what is to be sent", fraction)
         self._lines: dict[str, ForwardLine] = {}  # destination -> who sends it
         self._ended_at: dict[str, float] = {}  # destination -> when its last line ended, for a moment
@@ -142,10 +142,8 @@ class Forwarder:
             if destination not in self._lines and (where := self._where(destination)) is not None:
                 busy = self._ended_at.pop(destination, -math.inf) > current_time() - LINGER_SECONDS
                 channel = destination.partition(":")[0] if ":" in destination else ""  # its name here; two may have one URL
-                room = self._rooms.setdefault(channel, CapacityLimiter(LINES))
-                line = ForwardLine(
-                    destination, *where, self._gateway, self._registry, self._letters, room, self._fraction, busy=busy
-                )
+                door = self._doors.setdefault(channel, Door(CapacityLimiter(LINES), LastWord()))
+                line = ForwardLine(destination, *where, self._means, door, busy=busy)
                 self._lines[destination] = line
                 if self._stopping:
                     line.stop()

@@ -113,7 +113,9 @@ async def test_a_channel_that_is_away_holds_up_no_other(memory_app: App, channel
     assert texts(channel) == ["1", "2"]
 
 
-async def test_many_places_of_a_channel_that_is_away_take_no_room_of_others(channel: MemoryChannel) -> None:
+async def test_many_places_of_a_channel_that_is_away_take_no_room_of_others(
+    channel: MemoryChannel, caplog: pytest.LogCaptureFixture
+) -> None:
     here = MemoryChannel()
     app = App("memory:", channels={"away": channel, "here": here})
     channel.go_away()
@@ -123,6 +125,7 @@ async def test_many_places_of_a_channel_that_is_away_take_no_room_of_others(chan
         await until(lambda: channel.calls["send"] >= LINES)
         await put(app, "here:place", message("2"))
         await until(lambda: texts(here) == ["2"])
+    assert caplog.text.count("cannot send to away:") == 1
 
 
 async def test_an_answer_that_was_lost_sends_the_same_ids_again(channel: MemoryChannel) -> None:
