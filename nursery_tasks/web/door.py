@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.routing import Router
 
 from .. import App
-from ..errors import AppAlreadyOpen, JobStillRunning
+from ..errors import AppAlreadyOpen
 from ..shown import visible
 from .bodies import HungUp
 from .call import Call
@@ -36,6 +36,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+CUT_SECONDS: Final = 1.0  # for jobs to be gone whose requests are cut short; they have been told to end all the same
 _HEADERS: Final = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 
 _log = logging.getLogger("nursery_tasks.http")
@@ -75,8 +76,11 @@ class Door:
             await self._empty.wait()
 
     def cut_short(self) -> None:
-        """Cancel what is under way; it is answered with 503."""
+        """Cancel what is under way; it is answered with 503. For the end of the program: jobs elsewhere are not waited for."""
         self.drain()
+        connection = self._state.app.open_connection
+        if connection is not None:
+            connection.owned.grace_seconds = CUT_SECONDS
         for scope in tuple(self._in_flight):
             scope.cancel()
 
@@ -128,8 +132,6 @@ class Door:
             _log.info("%s %s %s %d %.1f ms", caller, scope["method"], visible(str(scope["path"])), reply.status, spent_ms)
 
     async def _answer_error(self, error: Exception, scope: Message, receive: Receive, reply: _Reply) -> None:
-        if isinstance(error, JobStillRunning):  # its client has gone away, and does not hear of it
-            _log.warning("%s", error)
         problem = problem_of(error)
         if problem is None:
             _log.error("%s %s failed", scope["method"], visible(str(scope["path"])), exc_info=error)

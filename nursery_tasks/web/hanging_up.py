@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from anyio import create_task_group
 from starlette.requests import Request
 
-from ..loop.unwrapped import open_unwrapped_group
+from ..errors import JobStillRunning
 from .bodies import HungUp
 
 T = TypeVar("T")
+
+_log = logging.getLogger("nursery_tasks.http")
 
 
 async def while_connected(request: Request, work: Callable[[], Awaitable[T]]) -> T:
@@ -20,8 +24,8 @@ async def while_connected(request: Request, work: Callable[[], Awaitable[T]]) ->
         HungUp: The client went away.
         Exception: What *work* raises.
     """
-    done: list[T] = []
-    async with open_unwrapped_group() as group:
+    done, failed = list[T](), list[Exception]()
+    async with create_task_group() as group:
 
         async def watch() -> None:
             while (await request.receive())["type"] != "http.disconnect":
@@ -29,8 +33,15 @@ async def while_connected(request: Request, work: Callable[[], Awaitable[T]]) ->
             group.cancel_scope.cancel("the client went away")
 
         group.start_soon(watch, name="watch the client")
-        done.append(await work())
+        try:
+            done.append(await work())
+        except Exception as error:  # out of the group it would come in an ExceptionGroup, if something is cancelled meanwhile
+            failed.append(error)
+            if isinstance(error, JobStillRunning):  # mostly nobody is left to be answered
+                _log.warning("%s", error)
         group.cancel_scope.cancel()
+    if failed:
+        raise failed[0]
     if not done:
         raise HungUp
     return done[0]

@@ -21,6 +21,7 @@ from ..model.retry import qualified_name
 from ..model.states import JobState
 from .problems import Problem
 
+WAITED: Final = "its request has waited long enough"  # the worker may see the deadline first, or the door
 _INVALID: Final = qualified_name(InvalidArguments)
 _ENDS: Final = {
     JobState.FAILED: (502, "job-failed"),
@@ -63,7 +64,7 @@ def _problem_of(outcome: Outcome, job_id: str, headers: dict[str, str], with_tra
 
 
 def _kind_of(outcome: Outcome) -> tuple[int, str]:
-    if outcome.state is JobState.CANCELLED and outcome.reason == DEADLINE_OVER:
+    if outcome.state is JobState.CANCELLED and outcome.reason in (DEADLINE_OVER, WAITED):
         return 504, "wait-over"
     if outcome.state is JobState.FAILED and outcome.reason == TIMED_OUT:
         return 504, "job-timed-out"

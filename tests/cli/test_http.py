@@ -6,6 +6,7 @@ import http.client
 import json
 import re
 import signal
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,18 @@ def test_a_client_of_a_door_alone_hangs_up_and_its_job_ends_elsewhere(shell: She
     door.send(signal.SIGINT)
     ended = door.end()
     assert (ended.code, ended.err) == (0, "")
+
+
+def test_several_workers_answer_at_one_address(shell: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    workers = shell.start("run", "tasks_here:app", "--workers", "2", "--http", f"127.0.0.1:{port}", "--json")
+    for _ in range(2):
+        workers.wait_for("worker-http")
+    for number in range(6):  # each by a connection of its own, which either of them may accept
+        assert ask(port, "POST", "/tasks/add", {"args": [number, 1]}, Prefer="wait=10") == (200, number + 1)
+    workers.send(signal.SIGTERM)
+    assert workers.end().code == 0
 
 
 @pytest.mark.parametrize(

@@ -224,6 +224,20 @@ async def test_a_client_that_does_not_read_is_left_in_time() -> None:
             assert (await client.get("/healthz")).status == 200  # it has the one place that there is
 
 
+async def test_a_job_that_does_not_end_does_not_hold_the_end_either(caplog: pytest.LogCaptureFixture) -> None:
+    app = make_app()
+    async with served(app) as (client, door), await client.connect() as stream:
+        await stream.send(client.request("POST", "/tasks/stubborn", {"args": [3.0]}, Prefer="wait=50"))
+        while not await app.jobs.list(task="stubborn", states=["started"]):  # noqa: ASYNC110 - nothing tells
+            await anyio.sleep(0.005)
+        began = anyio.current_time()
+        await door.finish(0.1)
+        answer = parse(await read_all(stream))
+        assert anyio.current_time() - began < 2.5
+        assert answer.kind in ("draining", "job-still-running")  # it is cut short, and its job does not end: either may be told
+        assert "had not ended 1 s later; still running: stubborn" in caplog.text
+
+
 async def test_while_it_drains_it_says_so() -> None:
     app = make_app()
     async with served(app) as (client, door):

@@ -33,6 +33,11 @@ def make_app(given: App | str = "memory:") -> App:
         await anyio.sleep(seconds)
         return current_job().id
 
+    @app.task
+    async def stubborn(seconds: float) -> None:
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(seconds)
+
     @app.workflow
     async def night(naps: int) -> int:
         async with app.create_task_group() as group:

@@ -19,7 +19,7 @@ from ...model.delivery import Stored
 from ..call import Call
 from ..hanging_up import while_connected
 from ..operations import Operation
-from ..outcomes import answer_of, json_response
+from ..outcomes import WAITED, answer_of, json_response
 from ..problems import Problem
 from .given import Given, to_options
 
@@ -105,7 +105,7 @@ async def run_owned(call: Call, job: Job[Any], seconds: float) -> Response:
 
     def reason() -> str:
         if clock.cancel_called:
-            return f"its request has waited {seconds:g} s"
+            return WAITED
         return STOPS if call.door.draining.is_set() else HUNG_UP
 
     async def run() -> tuple[str, Stored] | None:
