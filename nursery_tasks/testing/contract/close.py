@@ -82,6 +82,7 @@ def nothing_after_close(harness: ContractHarness) -> None:
         calls["list_schedules"] = lambda: schedules.list_schedules(10)
         calls["find_schedules"] = lambda: schedules.find_schedules(["a"])
         calls["look_at_schedules"] = lambda: schedules.look_at_schedules(10)
+        calls["change_schedules"] = lambda: schedules.change_schedules([ScheduleChange("a", 0, None, b"")])
         calls["fire"] = lambda: schedules.fire(ScheduleChange("a", 0, None, b"", (job("c"),)))
     if (log := broker.event_log) is not None:
         calls["append"] = lambda: log.append(EventBatch(writer="w", sequence=1, count=1, body=b""), 60.0, 10)

@@ -59,6 +59,7 @@ from ..serving import AmqpFacts, AmqpPrefetch
 from ..transport import Transport
 from .admin import StoredAdmin
 from .claiming import Claiming, count_ready
+from .event_log import StoredEventLog
 from .missed_messages import MissedMessageCheck
 from .queues import StoredQueues
 from .schedules import StoredSchedules
@@ -98,7 +99,9 @@ class StoredBroker(Broker):
         self._claiming = Claiming(store, transport, self._work, self._missed, self._held)
         self.limits, self.locks = store.limits, store.locks
         self.parking, self.pauses = store.parking, store.pauses
-        self.outbox, self.states, self.event_log = store.outbox, store.states, store.event_log
+        self.outbox, self.states = store.outbox, store.states
+        if store.event_log is not None:
+            self.event_log = StoredEventLog(store.event_log, transport)
         self.queues = AmqpQueues(self.name, transport)
         if store.admin is not None:
             self.admin = StoredAdmin(store.admin, transport, self._work.publish)
