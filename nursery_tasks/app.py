@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-from anyio import get_current_task
-
+from .app_scope import AppScope
 from .brokers.gateway import Gateway
 from .brokers.needed import event_log_of
 from .brokers.protocol import Broker
@@ -32,16 +30,14 @@ from .client.log_reader import Since
 from .client.log_writer import EVENT_LOG_MOST, LogWriter, check_most
 from .client.owner_lease import OWNER_LEASE_SECONDS
 from .client.sync import SyncClient
-from .errors import AppAlreadyOpen, AppNotOpen, InvalidOptions
+from .errors import AppNotOpen, InvalidOptions
 from .events import EventListener, Events, to_event_filter
-from .forks import renew_in_children
 from .model.codec import Format
 from .model.delivery import CancelAnswer
 from .model.duration import Duration, to_optional_seconds, to_seconds
 from .model.listing import LimitRecord, LockRecord, WorkerRecord
 from .model.options import HARD_PAYLOAD_BYTES, JobOptions, check_name
 from .program import check_can_be_reached, check_is_guarded, module_of_caller
-from .shared_broker import SharedBroker
 from .stages.declared import StageDeclarations
 
 if TYPE_CHECKING:
@@ -141,19 +137,14 @@ class App(StageDeclarations):
         self.pauses = Pauses(lambda: self.connection.calls, self.registry, self.node)
         self._require_workers = require_workers
         self._owner_lease_seconds = owner_lease_seconds
-        self._brokers = SharedBroker(self.url)
-        self._connection: Connection | None = None
-        self._open: AbstractAsyncContextManager[None] | None = None
-        self._opened_by = 0  # the id of the task that has entered `async with app`
+        self._scope = AppScope(self.url, self._connect, self.channels)
         self._stages: Stages | None = None  # of the worker that was opened last
-        self._parents: list[object] = []  # what a forked child has inherited
         for cls in errors:
             self.error(cls)
         if builtins:
             from .builtin_tasks import register_builtins  # late: most programs have none
 
             register_builtins(self, builtins)
-        renew_in_children(self, App._forked)
 
     def __repr__(self) -> str:
         return f"<App {self.shown_url} with {len(self.registry.tasks)} tasks>"
@@ -402,80 +393,39 @@ class App(StageDeclarations):
         Raises:
             AppNotOpen: There is none.
         """
-        if self._connection is None:
-            raise AppNotOpen("this call")
-        if threading.get_ident() != self._connection.thread:
-            raise AppNotOpen("this call, which comes from another thread than `async with app`,")
-        return self._connection
+        return self._scope.connection_here
 
     @property
     def open_connection(self) -> Connection | None:
         """The open connection, from any thread; None: there is none."""
-        return self._connection
-
-    def _forked(self) -> None:
-        """Be closed: called in a forked child, where the loop and the threads of an open connection are gone.
-
-        What was open is kept: to let it go would run its clean-up, with locks that nobody is left to give back.
-        """
-        self._parents.append((self._connection, self._open))
-        self._connection = self._open = None
-        self.channels.leave_to_parent()
+        return self._scope.connection
 
     async def __aenter__(self) -> App:
-        if self._open is not None:
-            raise AppAlreadyOpen
-        self._open, self._opened_by = self._serving(), get_current_task().id
-        try:
-            await self._open.__aenter__()
-        except BaseException:
-            self._open = None
-            raise
+        await self._scope.enter()
         return self
 
     async def __aexit__(self, *exc_info: Any) -> bool | None:
-        assert self._open is not None
-        opened, self._open = self._open, None
-        if get_current_task().id != self._opened_by:
-            # Left by another task (see `loop/unwrapped.py`). An error of that one is not told to the scopes of the first.
-            exc_info = (None, None, None)
-        return await opened.__aexit__(*exc_info)
+        return await self._scope.leave(exc_info)
 
-    @asynccontextmanager
-    async def _serving(self) -> AsyncGenerator[None, None]:
-        async with self._brokers.opened() as broker:
-            connection = Connection(
-                self,
-                Gateway(broker),
-                self.events,
-                self.hooks,
-                self._log,
-                node=self.node,
-                limit_bytes=self.max_payload_bytes,
-                require_workers=self._require_workers,
-                owner_lease_seconds=self._owner_lease_seconds,
-            )
-            async with connection.serving(), self.channels.opened():
-                self._connection = connection
-                try:
-                    yield
-                finally:
-                    await connection.finish()
-                    self._connection = None
+    def _connect(self, broker: Broker) -> Connection:
+        return Connection(
+            self,
+            Gateway(broker),
+            self.events,
+            self.hooks,
+            self._log,
+            node=self.node,
+            limit_bytes=self.max_payload_bytes,
+            require_workers=self._require_workers,
+            owner_lease_seconds=self._owner_lease_seconds,
+        )
 
-    @contextmanager
-    def use_broker(self, broker: Broker) -> Generator[None, None, None]:
+    def use_broker(self, broker: Broker) -> AbstractContextManager[None]:
         """Let the app use *broker* instead of its URL while the context is open; for tests. The app must not be open yet.
 
         The broker is not closed at the end.
         """
-        if self._open is not None:
-            raise AppAlreadyOpen
-        before, self._brokers = self._brokers, SharedBroker(broker.name, broker)
-        try:
-            yield
-        finally:
-            self._brokers = before
+        return self._scope.use_broker(broker)
 
     def open_worker(self, **options: Unpack[WorkerOptions]) -> AbstractAsyncContextManager[Worker]:
         """Run a worker inside this program: no signal handlers, nothing left behind.
@@ -554,8 +504,8 @@ class App(StageDeclarations):
 
     def _sync_broker(self) -> Broker:
         check_is_guarded("app.sync was used")
-        check_can_be_reached(self.shown_url, not self._brokers.blocking)
-        broker = self._brokers.keep()
+        check_can_be_reached(self.shown_url, not self._scope.brokers.blocking)
+        broker = self._scope.brokers.keep()
         if self._log is not None:
             event_log_of(broker)
         return broker
@@ -564,7 +514,7 @@ class App(StageDeclarations):
         check_most("event_log_most", most)
         if keep_seconds is None:
             return None
-        log = LogWriter(keep_seconds, most, lambda: self._brokers.current())
+        log = LogWriter(keep_seconds, most, lambda: self._scope.brokers.current())
         self.events.log = log
         return log
 
@@ -572,9 +522,9 @@ class App(StageDeclarations):
         return await self.connection.cancel_jobs(ids, reason, wait_seconds)
 
     def _close_sync(self) -> None:
-        if self._log is not None and self._connection is None:
+        if self._log is not None and self._scope.connection is None:
             self._log.close()
-        self._brokers.let_go()
+        self._scope.brokers.let_go()
 
 
 def _undo_id_of(job_id: str) -> str:

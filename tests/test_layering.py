@@ -116,9 +116,11 @@ ROOMS: dict[str, Room] = {
         libraries="anyio msgspec",
     ),
     "shared_broker": room("errors forks program brokers.protocol brokers.url", libraries="anyio"),  # and what opens one
+    # What is open in `async with app`.
+    "app_scope": room("errors forks brokers.protocol client channels shared_broker", libraries="anyio"),
     "app": room(
-        "errors model events forks scheduling brokers.protocol brokers.needed brokers.gateway brokers.url "
-        "program client declaring shared_broker channels stages",
+        "errors model events scheduling brokers.protocol brokers.needed brokers.gateway brokers.url "
+        "program client declaring app_scope channels stages",
         libraries="anyio",
     ),
     # (registry: to find functions elsewhere)

@@ -77,6 +77,9 @@ class Channels(Mapping[str, Channel]):
             raise AppNotOpen("this call")
         return self._open[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._given
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._given)
 

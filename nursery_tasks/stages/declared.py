@@ -301,7 +301,7 @@ class StageDeclarations(Declarations):
 
     def _known(self, option: str, place: Place) -> Place:
         """Refuse a place of a channel that the app does not have."""
-        if place.channel and place.channel not in set(self.channels):  # also while they are closed
+        if place.channel and place.channel not in self.channels:
             known = ", ".join(f"{each}:" for each in self.channels) or "none: App(..., channels={...}) names them"
             raise InvalidOptions(option, str(place), f"a place of one of the app's channels ({known}), or a queue's name")
         return place
