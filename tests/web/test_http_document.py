@@ -204,7 +204,7 @@ async def test_json_rpc_answers_what_is_not_there_with_an_error() -> None:
         assert [name for name, _ in listed][:2] == ["add", "echo"]
         assert (await rpc("tasks.job_list", [["add"]]))["result"][0][1]["doc"] == "Add two numbers."
         queued = await rpc("tasks.queue", {"jobname": "add", "a": 1, "b": 2})
-        assert (queued["id"], queued["result"]["status"]) == (7, "QUEUED")
+        assert (queued["id"], queued["result"]["status"], queued["result"]["status_string"]) == (7, 6, "QUEUED")
         assert (await client.get(f"/jobs/{queued['result']['id']}/result", Prefer="wait=10")).json == 3
         assert (await rpc("tasks.next_scheduled_tasks"))["result"] == [None, None]
         put = {"job": {"task": "add", "args": [1]}, "when": {"kind": "every", "seconds": 3600}}

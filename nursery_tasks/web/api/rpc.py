@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 import msgspec
 from starlette.responses import Response
 
+from ...model.states import JobState, status_elsewhere
 from ..bodies import JSON, decode_json
 from ..call import Call
 from ..operations import Operation
@@ -107,7 +108,8 @@ async def queue(call: Call, jobname: Any, /, **kwargs: Any) -> dict[str, Any]:
         raise TypeError("expected the name of a task first")
     job = to_job(call, jobname, Given(kwargs=kwargs), key=None)
     handle = await job.enqueue_nowait()
-    return {"id": handle.id, "name": jobname, "status": "QUEUED", "kwargs": kwargs}
+    status = status_elsewhere(JobState.READY)
+    return {"id": handle.id, "name": jobname, "status": status.number, "status_string": status.pulsar, "kwargs": kwargs}
 
 
 async def queue_by_name(call: Call, *args: Any, **kwargs: Any) -> dict[str, Any]:
