@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from ..model.outcome import Outcome
 from ..model.pauses import PauseRecord
 from ..model.states import JobState
+from ..scheduling.moments import of_epoch
 from .info import JobInfo
 from .queues import QueueInfo
 
@@ -124,7 +125,7 @@ def pause_data(record: PauseRecord) -> dict[str, Any]:
 
 def iso(at: float | None) -> str | None:
     """Write a moment for programs."""
-    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    return None if at is None else of_epoch(at).isoformat(timespec="milliseconds")
 
 
 def short_type(name: str) -> str:

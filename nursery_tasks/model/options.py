@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any, Final, Literal, TypedDict, cast
 
 from ..errors import InvalidOptions
-from .duration import Duration, to_optional_seconds, to_seconds
+from .duration import LONGEST_SECONDS, Duration, to_optional_seconds, to_seconds
 from .headers import NO_HEADERS, check_headers
 from .keys import Key, Keyed
 from .limits import AnyLimit, OrderingKey, check_limits, check_ordering_key
@@ -267,6 +267,10 @@ def _check_delivery(option: str, value: object) -> str:
     return str(value)
 
 
+def _check_delay(option: str, value: Duration) -> float:
+    return to_seconds(option, value, at_most=LONGEST_SECONDS)
+
+
 def _check_timeout(option: str, value: Duration | None) -> float | None:
     return to_optional_seconds(option, value, at_least=0.001)
 
@@ -277,7 +281,7 @@ _CHECKS: dict[str, tuple[str, Any]] = {  # public word -> (field of JobOptions, 
     "priority": ("priority", _check_priority),
     "timeout": ("timeout_seconds", _check_timeout),
     "retry": ("retry", to_retry_rule),
-    "delay": ("delay_seconds", to_seconds),
+    "delay": ("delay_seconds", _check_delay),
     "at": ("start_at", _check_moment),
     "expires": ("expires_seconds", to_optional_seconds),
     "result_ttl": ("result_ttl_seconds", to_seconds),

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from ..errors import InvalidOptions
-from ..model.duration import Duration, to_seconds
+from ..model.duration import LONGEST_SECONDS, Duration, to_seconds
 from .moments import LATEST, MICROSECOND, SECOND_US, microseconds_of, to_optional_utc, to_utc
 from .union import AnySpec, to_spec
 
@@ -93,7 +93,9 @@ def timing(
         raise InvalidOptions("end", end, "a moment after start")
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MOST_RUNS):
         raise InvalidOptions("limit", limit, f"a whole number from 1 to {MOST_RUNS:,}, or None")
-    return Timing(to_spec("schedule", spec), round(to_seconds("jitter", jitter) * SECOND_US), first, last, limit)
+    return Timing(
+        to_spec("schedule", spec), round(to_seconds("jitter", jitter, at_most=LONGEST_SECONDS) * SECOND_US), first, last, limit
+    )
 
 
 def _fraction_of(name: str, slot: datetime) -> int:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nursery_tasks.errors import InvalidOptions
-from nursery_tasks.model.duration import to_optional_seconds, to_seconds
+from nursery_tasks.model.duration import LONGEST_SECONDS, to_optional_seconds, to_seconds
 
 
 @pytest.mark.parametrize("value", [2, 2.0, timedelta(seconds=2)])
@@ -34,6 +34,11 @@ def test_time_does_not_run_backwards(value: float | timedelta) -> None:
 def test_a_least_value_is_named_in_the_error() -> None:
     with pytest.raises(InvalidOptions, match=r"^lease=0.1: expected 0.5 seconds or more$"):
         to_seconds("lease", 0.1, at_least=0.5)
+
+
+def test_a_most_value_is_named_in_the_error() -> None:
+    with pytest.raises(InvalidOptions, match=r"^delay=20000000000.0: expected 1e\+10 seconds or less$"):
+        to_seconds("delay", 2e10, at_most=LONGEST_SECONDS)
 
 
 def test_none_passes_where_it_may() -> None:

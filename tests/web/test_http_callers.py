@@ -80,6 +80,19 @@ async def test_a_token_for_some_queues_sees_and_uses_these_only() -> None:
 
 
 @asynchronous
+@pytest.mark.parametrize("option", ["id", "key"])
+async def test_nobody_waits_for_a_job_of_a_queue_that_is_not_his(option: str) -> None:
+    everything, mine = new_token("all", "operate"), new_token("mine", "operate", queues=["mine"])
+    async with served(make_app(), tokens=[everything[1], mine[1]]) as (client, _):
+        theirs = {"args": ["secret"], "options": {option: "invoice-7", "delay": 0.2}}
+        assert (await bearer(client, everything[0]).post("/tasks/echo", theirs)).status == 202
+        equal = {"args": [1], "options": {option: "invoice-7", "queue": "mine"}}
+        answer = await bearer(client, mine[0]).post("/tasks/echo", equal, Prefer="wait=10")
+        assert (answer.status, answer.kind) == (403, "forbidden")
+        assert b"secret" not in answer.body
+
+
+@asynchronous
 async def test_a_page_that_may_call_is_let_in_by_its_browser() -> None:
     async with served(make_app(), worker=False, origins=["https://shop.example"]) as (client, _):
         asks = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": "content-type"}

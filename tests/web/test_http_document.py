@@ -232,3 +232,10 @@ async def test_json_rpc_answers_what_is_not_there_with_an_error() -> None:
         assert [("result" in each, each["id"]) for each in told] == [(True, 1), (False, 2), (False, None)]
     async with served(make_app(), worker=False) as (client, _):
         assert (await client.post("/rpc", batch)).status == 404
+
+
+async def test_who_asks_for_the_head_of_a_stream_gets_it_and_no_stream() -> None:
+    async with served(make_app(), worker=False) as (client, _):
+        with anyio.fail_after(DEADLINE):
+            answer = await client.ask("HEAD", "/events")
+        assert (answer.status, answer.body, answer.headers["content-type"]) == (200, b"", "text/event-stream; charset=utf-8")

@@ -10,7 +10,7 @@ from support import DEADLINE
 from web_app import make_app
 from web_client import Client, served
 
-from nursery_tasks import App, JobState
+from nursery_tasks import App, JobState, Retry
 
 pytestmark = pytest.mark.anyio
 
@@ -239,3 +239,21 @@ def test_a_client_of_tests_reads_chunks() -> None:
 
     assert unchunked(b"3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n") == b"abcd"
     assert Client(1).request("GET", "/").startswith(b"GET / HTTP/1.1\r\nHost: localhost:1\r\n")
+
+
+async def test_a_moment_that_no_calendar_has_is_refused_and_breaks_no_listing() -> None:
+    app = make_app()
+
+    @app.task
+    async def again() -> None:
+        raise Retry(wait=1e15)
+
+    async with served(app) as (client, _):
+        answer = await client.post("/tasks/add", {"args": [1], "options": {"delay": 1e300}})
+        assert (answer.status, answer.kind, answer.json["field"]) == (422, "invalid-options", "delay")
+        schedule = {"job": {"task": "add", "args": [1]}, "when": {"kind": "every", "seconds": 60}, "jitter": 1e300}
+        assert (await client.ask("PUT", "/schedules/late", schedule)).kind == "invalid-options"
+        await client.post("/tasks/again")
+        await until_states(app, "again", JobState.SCHEDULED)
+        [job] = (await client.get("/jobs?task=again")).json["jobs"]
+        assert job["due_at"].startswith("9999-12-31T23:59:59")

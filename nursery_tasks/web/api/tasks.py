@@ -114,6 +114,7 @@ async def run_owned(call: Call, job: Job[Any], seconds: float) -> Response:
         with clock:
             receipt, stored = await connection.owned.run(job, None, reason)
             if stored is None:  # an equal one was there already: this request waits for it, and does not own it
+                await _check_may_see(call, receipt.id)
                 stored = await call.app.handle(receipt.id).wait_stored(None)
             return receipt.id, stored
         return None
@@ -126,6 +127,19 @@ async def run_owned(call: Call, job: Job[Any], seconds: float) -> Response:
         )
     headers = {"Location": call.job_path(ended[0])}
     return answer_of(call.app, ended[0], ended[1], headers, with_traceback=call.caller.may("read"))
+
+
+async def _check_may_see(call: Call, job_id: str) -> None:
+    """Check that the caller may use the queue of a job that was there already: an id or a key may be that of anybody's job.
+
+    Raises:
+        Problem: It may not.
+    """
+    if call.caller.queues is None:
+        return
+    info = await call.app.jobs.get(job_id)
+    if info is None or not call.caller.may_use(info.queue):
+        raise Problem(403, "forbidden", f"{call.caller.name} may not see the job that has this id or key already")
 
 
 def _task_data(call: Call, name: str) -> dict[str, Any]:
