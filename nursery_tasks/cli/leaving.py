@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import signal
 import sys
@@ -137,6 +138,25 @@ def end_left_processes() -> None:
     process = sys.modules.get("multiprocessing.process")
     if process is not None:
         atexit.register(_end_children, process.active_children)
+
+
+def leave_left_threads(code: int) -> None:
+    """End the process now if a thread that nobody waits for is in the way, such as that of a publisher whose generator blocks.
+
+    On asyncio Python would wait for AnyIO's threads without a limit. Those that have nothing to do have ended, or are about to.
+    """
+    until = time.monotonic() + LEFT_SECONDS
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("AnyIO") and not thread.daemon]
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    if any(thread.is_alive() for thread in threads):
+        note("leaving a function behind that does not return from its thread")
+        process = sys.modules.get("multiprocessing.process")
+        if process is not None:
+            _end_children(process.active_children)
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(code)
 
 
 def _end_children(active: Callable[[], list[Any]]) -> None:

@@ -35,7 +35,7 @@ from .http import (
     TokenFileOption,
     http_of,
 )
-from .leaving import end_left_processes
+from .leaving import end_left_processes, leave_left_threads
 from .loading import LoadedApp, load_app
 from .loops import check_loop, run_on_loop
 from .options import Backend, BackendOption, JsonOption, UvloopOption, VerboseOption
@@ -226,9 +226,11 @@ def run_here(place: str, options: WorkerOptions, how: Manner, link: Membership |
             )
 
         try:
-            return run_on_loop(serve, backend=how.backend, uvloop=how.uvloop, exits=exits)
+            code = run_on_loop(serve, backend=how.backend, uvloop=how.uvloop, exits=exits)
         finally:
             end_left_processes()
+        leave_left_threads(code)
+        return code
 
 
 def log_level_of(level: LogLevel | None) -> int | None:

@@ -82,9 +82,12 @@ class Stage:
         return self.kind == "handler" and not self.reply
 
     def job_id(self, message: ChannelMessage) -> str | None:
-        """Return the id of a message's job, the same for all its copies; None: nothing says which those are."""
+        """Return the id of a message's job, the same for all its copies; None: nothing says which those are.
+
+        An empty id is none: programs fill it in that give their messages no ids, and those are not all the same message.
+        """
         same = message.id if self.same_by is None else self.same_by(message)
-        return None if same is None else message_job_id(self.source, same)
+        return message_job_id(self.source, same) if same else None
 
 
 def message_job_id(place: Place, same: str) -> str:

@@ -22,14 +22,16 @@ from ..brokers.needed import states_of
 from ..client.connection import ConnectedApp
 from ..client.ids import new_job_id
 from ..current import current_job
-from ..errors import BrokerError
+from ..errors import BrokerError, PayloadTooLarge
 from ..log_throttle import LogThrottle
+from ..model.options import HARD_PAYLOAD_BYTES
 from ..model.sent import named, to_channel_message, to_outgoing
 from ..model.stage import Place
 from ..model.states import ENDED
 from .folding import Flushed, Folded, FoldState, Rule, flush, fold_here, fold_on_loop, folding, forget
 
 AGAIN_SECONDS: Final = 0.2  # after a call that has failed; the jobs of the batch are held meanwhile
+TOTAL_BYTES: Final = HARD_PAYLOAD_BYTES - 1024 * 1024  # the rest is for the ids that are stored with it
 OUTCOMES: Final = 5_000  # jobs that are looked up in one call
 
 _log = logging.getLogger("nursery_tasks.stages")
@@ -124,7 +126,7 @@ class CollectorState:
         version, state = await self._load()
         if state.folded:
             state = forget(state, await self._ended(state.folded))
-        steps = folding(self._rule, state, items, self._decode, self._encode, self._app.connection.now())
+        steps = folding(self._rule, state, items, self._decode, self._keep, self._app.connection.now())
         if self._is_async:
             folded = await fold_on_loop(steps, self._function)
         else:
@@ -162,6 +164,24 @@ class CollectorState:
 
     def _encode(self, total: Any) -> bytes:
         return self._app.registry.codec.encode(f"the total of {self.name}", total)
+
+    def _keep(self, total: Any) -> bytes:
+        """Encode a total that the function has returned.
+
+        Raises:
+            NotSerializable, PayloadTooLarge: It cannot be stored, or cannot leave.
+            TypeError: It is of another type than the function says, and could not be read again.
+        """
+        body, what = self._encode(total), f"the total of {self.name}"
+        if len(body) > TOTAL_BYTES:
+            raise PayloadTooLarge(what, len(body), TOTAL_BYTES, fixed=True)
+        if self.places and self._app.registry.codec.form != "json":
+            to_channel_message(total, self._to_json)
+        try:
+            self._decode(body)
+        except msgspec.ValidationError as error:
+            raise TypeError(f"{what} is not what the function says: {error}") from None
+        return body
 
     def _decode(self, body: bytes) -> Any:
         codec = self._app.registry.codec

@@ -80,11 +80,31 @@ def folding(
 ) -> Generator[tuple[Any, Any], Any, Folded]:
     """Fold items into a state. It yields a total and an item for each call of the function, and is sent the next total.
 
+    One bad item is left out, and no other. So if the function raises, or returns a total that cannot be kept, all is folded
+    again with a look at each total: the bad one may have changed the total that it was given.
+
     Args:
         items: Each with the id of its job.
+        encode: Raises for a total that cannot be kept.
         now: Epoch seconds.
     """
-    total, flushed = decode(state.total), list[Flushed]()
+    try:
+        return (yield from _fold(rule, state, items, decode, encode, now, looks=False))
+    except Exception:
+        return (yield from _fold(rule, state, items, decode, encode, now, looks=True))
+
+
+def _fold(
+    rule: Rule,
+    state: FoldState,
+    items: Sequence[tuple[str, Any]],
+    decode: Callable[[bytes], Any],
+    encode: Callable[[Any], bytes],
+    now: float,
+    *,
+    looks: bool,
+) -> Generator[tuple[Any, Any], Any, Folded]:
+    total, kept, flushed = decode(state.total), state.total, list[Flushed]()
     errors: list[Exception | None] = []
     known, count, window, opened_at = set(state.folded), state.count, state.window, state.opened_at
     for job_id, item in items:
@@ -93,15 +113,21 @@ def folding(
             continue
         try:
             total = yield total, item
-        except Exception as error:  # of the function: this item is not counted, the others are
+            kept = encode(total) if looks else kept
+        except Exception as error:  # this item is not counted, the others are
+            if not looks:
+                raise
             errors.append(error)
+            total = decode(kept)
             continue
         errors.append(None)
         known.add(job_id)
         count, opened_at = count + 1, now if opened_at is None else opened_at
         if count == rule.every:
-            flushed.append(Flushed(window, encode(total)))
-            total = total if rule.running else decode(rule.initial)
+            kept = encode(total)
+            flushed.append(Flushed(window, kept))
+            if not rule.running:
+                total, kept = decode(rule.initial), rule.initial
             count, window, opened_at = 0, window + 1, None
     new = FoldState(state.run, encode(total), count, window, opened_at, (*state.folded, *(known - set(state.folded))))
     return Folded(new, tuple(flushed), errors)

@@ -44,3 +44,30 @@ def test_it_is_refused_with_several_processes(tmp_path: Path) -> None:
     ended = run(tmp_path, "--workers", "2")
     assert ended.returncode == 2
     assert "--until-done goes with one worker process" in ended.stderr
+
+
+BLOCKING = """
+import os
+import signal
+import threading
+
+from nursery_tasks import App
+
+app = App("memory:")
+
+
+@app.publisher("numbers")
+def numbers():
+    os.kill(os.getpid(), signal.SIGINT)
+    yield threading.Event().wait()
+"""
+
+
+def test_a_generator_that_does_not_return_keeps_no_worker_from_ending(tmp_path: Path) -> None:
+    (tmp_path / "blocking.py").write_text(BLOCKING)
+    command = [sys.executable, "-m", "nursery_tasks", "run", "blocking:app"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+    shown = ended.stdout + ended.stderr
+    assert ended.returncode == 0, shown
+    assert "a publisher's generator was left" in shown
+    assert "leaving a function behind" in shown

@@ -1,0 +1,62 @@
+"""What one bad message or total does to those around it: nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from stage_tools import StagedApp, bodies, message, until_worked_off
+from support import until, working
+
+from nursery_tasks.model.states import JobState
+
+
+def _of_no_type(total: dict[str, int]) -> object:
+    return None
+
+
+def _not_encodable(total: dict[str, int]) -> object:
+    return object()
+
+
+def _too_large(total: dict[str, int]) -> object:
+    return {"x" * 16_000_000: 1}
+
+
+def _changed_before_it_raises(total: dict[str, int]) -> object:
+    total["3"] = 1
+    raise ValueError
+
+
+@pytest.mark.parametrize("bad", [_of_no_type, _not_encodable, _too_large, _changed_before_it_raises])
+@pytest.mark.parametrize("staged", ["memory"], indirect=True)
+async def test_an_item_that_spoils_the_total_is_left_out(staged: StagedApp, bad: Callable[[dict[str, int]], object]) -> None:
+    app = staged.app
+
+    @app.collector("a:numbers", initial={})
+    def count(total: dict[str, int], number: int) -> dict[str, int]:
+        if number == 3:
+            return bad(total)  # type: ignore[return-value]
+        total[str(number)] = 1
+        return total
+
+    staged.a.put("numbers", *(message(number, id=str(number)) for number in range(1, 6)))
+    async with working(app, slots=1):
+        await until(lambda: not staged.a.waiting("numbers"))
+        await until_worked_off(app, "a.numbers")
+        [queue] = [each for each in await app.queues.list() if each.name == "a.numbers"]
+        assert queue.counts == {JobState.SUCCEEDED: 4, JobState.FAILED: 1}
+        assert await count.total() == {"1": 1, "2": 1, "4": 1, "5": 1}
+
+
+@pytest.mark.parametrize("staged", ["memory"], indirect=True)
+async def test_messages_with_an_empty_id_are_not_all_the_same(staged: StagedApp) -> None:
+    app = staged.app
+
+    @app.handler("a:in", reply="b:out")
+    async def copy(body: bytes) -> bytes:
+        return body
+
+    staged.a.put("in", message(b"1", id=""), message(b"2", id=""))
+    async with working(app, slots=1):
+        assert await bodies(staged.b, "out", 2) == [b"1", b"2"]
