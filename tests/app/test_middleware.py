@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import anyio.lowlevel
@@ -130,6 +130,27 @@ async def test_errors_go_through_it_and_one_that_is_kept_makes_a_success(app: Ap
         outcome = await (await fail.options(headers={"keep": "1"}).enqueue()).outcome()
     assert seen == ["no good", "no good"]
     assert (outcome.state, bytes(outcome.value)) == (JobState.SUCCEEDED, b"null")
+
+
+async def test_a_cancel_that_is_kept_makes_no_success(app: App) -> None:
+    started = Event()
+
+    @app.middleware
+    async def keeps(job: CurrentJob) -> AsyncGenerator[None, None]:
+        with suppress(BaseException):
+            yield
+
+    @app.task
+    async def nap() -> int:
+        started.set()
+        await sleep_forever()
+        return 1
+
+    async with working(app):
+        handle = await nap.enqueue()
+        await started.wait()
+        await handle.cancel(wait=DEADLINE)
+        assert await handle.status() is JobState.CANCELLED
 
 
 async def test_it_is_cancelled_with_its_job_and_runs_on_the_jobs_time(app: App) -> None:
