@@ -449,7 +449,7 @@ class App(StageDeclarations):
             MissingPackage: The extra `web` is not installed.
             InvalidOptions: An option makes no sense.
         """
-        from .web import make_door  # late: nothing of it is loaded unless somebody asks for it
+        from .web import make_door  # late: a program that serves no HTTP loads nothing of it
 
         return make_door(self, **options)
 

@@ -101,7 +101,7 @@ class AppScope:
     def _forked(self) -> None:
         """Be closed: called in a forked child, where the loop and the threads of an open connection are gone.
 
-        What was open is kept: to let it go would run its clean-up, with locks that nobody is left to give back.
+        What was open is kept: to let it go would run its clean-up, with locks that this process can no longer give back.
         """
         self._parents.append((self.connection, self._open))
         self.connection = self._open = None

@@ -43,7 +43,7 @@ class Builtins:
 
     Args:
         paths: What `execute.path` may call: dotted paths, where `*` stands for any part of one; default: nothing.
-        python: Have `execute.python`, which runs any code that somebody submits (default True). Whoever can submit a job can
+        python: Have `execute.python`, which runs any code that is submitted (default True). A caller who can submit a job can
             then do what the user of the workers can.
         python_timeout: How long that code may run, in seconds or as a timedelta (default 60).
         python_memory: How many bytes of address space it may have (default 512 MiB).
@@ -138,8 +138,8 @@ def _find(path: str, is_named: bool) -> Callable[..., Any]:
         raise Reject(f"{path!r} is no function: {type(function).__name__}")
     if not is_named and f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', '')}" != path:
         raise Reject(f"{path!r} is only imported there; the app has to allow it by its full name")
-    found: Callable[..., Any] = function
-    return found
+    allowed: Callable[..., Any] = function
+    return allowed
 
 
 def _call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

@@ -89,13 +89,13 @@ class EventSink(Protocol):
         ...
 
     def take_start(self, job_id: str) -> bool:
-        """Say whether the start of a job's attempt is not told yet; whoever has asked tells it."""
+        """Say whether the start of a job's attempt is not told yet; the caller then tells it."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events somebody wants; None: all of them. A gap concerns everybody."""
+    """Which events a reader wants; None: all of them. A gap passes every filter."""
 
     kinds: frozenset[EventKind] | None = None
     task: re.Pattern[str] | None = None
@@ -147,7 +147,7 @@ class Events:
 
     Attributes:
         log: Where the log of events, if there is one, takes note of each.
-        is_heard: Whether anybody listens, or notes. Callers on a hot path ask, and save making the event.
+        is_heard: Whether there is a listener or a log. Callers on a hot path ask, and save making the event.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """Middleware: context managers of the user's around each attempt, and around each submission.
 
 The first one that was registered is the outermost. What is registered here is only the list; the worker enters the ones around
-an attempt (`worker/around.py`), and whoever submits those around a submission (`client/around.py`).
+an attempt (`worker/around.py`), and the client those around a submission (`client/around.py`).
 """
 
 from __future__ import annotations

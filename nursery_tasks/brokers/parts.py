@@ -123,11 +123,11 @@ class Replies(Protocol):
 
 @runtime_checkable
 class Outbox(Protocol):
-    """Messages that wait until somebody has sent them, in a line for each destination. None is ever dropped for its age, or
+    """Messages that wait until a worker has sent them, in a line for each destination. None is ever dropped for its age, or
     because they are many.
 
     A broker that has this stores the `outgoing` of a `Finished`. Several may look into one line at a time; who sends, `Locks`
-    decide. Somebody who only believes to have the lock can send what was sent before, and drops no more than he has sent.
+    decide. A worker that has lost the lock unknowingly can send what was sent before, and drops no more than it has sent.
     """
 
     def put_outgoing(self, items: Sequence[Outgoing]) -> None:
@@ -144,7 +144,7 @@ class Outbox(Protocol):
         """Look at the oldest of a line: their positions and bodies, at most *limit* and about `BATCH_BYTES`, at least one.
 
         Positions are above 0 and grow along the line, and none is ever given twice, also after the line was empty. What is
-        stored later never stands before what somebody has seen.
+        stored later never stands before what a caller has seen.
         """
         ...
 
@@ -159,7 +159,7 @@ class Outbox(Protocol):
 
 @runtime_checkable
 class States(Protocol):
-    """Small values that are kept under a name until somebody deletes them, and changed by compare-and-set."""
+    """Small values that are kept under a name until a caller deletes them, and changed by compare-and-set."""
 
     def get_state(self, name: str) -> StateRow | None:
         """Return a value with its version; None: there is none."""
@@ -273,7 +273,7 @@ class Schedules(Protocol):
 
 @runtime_checkable
 class EventLog(Protocol):
-    """A log of what happened to jobs, for whoever follows it; the broker keeps batches and never looks into them."""
+    """A log of what happened to jobs, for those who follow it; the broker keeps batches and never looks into them."""
 
     def append(self, batch: EventBatch, keep_seconds: float, most: int) -> bool:
         """Put a batch at the end of the log, and hint at `log`. False: it is there already, or was, and nothing was done.

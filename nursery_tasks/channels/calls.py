@@ -41,7 +41,14 @@ class BlockingCalls:
         return await self.settle(method, *args)
 
     async def settle(self, method: Callable[..., T], *args: Any) -> T:
-        """Do the same also when the caller is cancelled already: what is settled must not be left in the middle."""
+        """Do the same also when the caller is cancelled already: what is settled must not be left in the middle.
+
+        Raises:
+            ChannelUnavailable: No answer came in time; whether the call took effect is unknown.
+
+        Cancellation:
+            Seen afterwards: the call goes to its end or its deadline.
+        """
         done = Event()
         call = self.start(method, args, lambda _: done.set())
         with CancelScope(shield=True, deadline=current_time() + self._call_seconds):
@@ -52,7 +59,7 @@ class BlockingCalls:
         raise ChannelUnavailable(self._channel, f"no answer within {self._call_seconds:g} s")
 
     def start(self, method: Callable[..., T], args: tuple[Any, ...], on_end: Callable[[Call[T]], object]) -> Call[T]:
-        """Have a call made that belongs to nobody who waits; *on_end* is called on the loop, and must make no event."""
+        """Have a call made for which no caller waits; *on_end* is called on the loop, and must make no event."""
         call = Call(method, args, on_end)
         self._threads.start(call)
         return call

@@ -1,7 +1,7 @@
 """What a channel is: messages come in and are settled, messages go out and are confirmed.
 
-A channel is opened once per event loop and kept. It connects by itself, also again; whoever uses it meanwhile waits, or is told
-by an error that it is away. Nothing here knows of jobs: the stages that are built on channels do.
+A channel is opened once per event loop and kept. It connects by itself, also again; a caller that uses it meanwhile waits, or
+is told by an error that it is away. Nothing here knows of jobs: the stages that are built on channels do.
 
 Both directions are at least once. A message that was received and not settled when its source is closed, or its program dies,
 comes again, here or elsewhere. A message whose `send` raised may have gone out all the same.
@@ -35,7 +35,7 @@ class Received:
 class Source(Protocol):
     """One place of a channel (a queue, a list) that is read from.
 
-    One call of `receive` at a time; `accept` and `release` may be called meanwhile, by anybody.
+    One call of `receive` at a time; `accept` and `release` may be called meanwhile, from any task of the loop.
     """
 
     async def receive(self, limit: int) -> list[Received]:
@@ -44,7 +44,7 @@ class Source(Protocol):
         Raises:
             anyio.EndOfStream: No more will come, none that was released either. Only a source that is made for it ever ends.
             ChannelUnavailable: The channel is away. The source stays open: calling again waits for its return, and raises again
-                when that takes long. Whoever only calls again does not spin.
+                when that takes long. So a caller that only calls again does not spin.
             ChannelRefused: What is there cannot be read from: it is no queue, or not for this user. A later call looks again.
 
         Cancellation:
@@ -70,7 +70,7 @@ class Source(Protocol):
 
 @runtime_checkable
 class Peeks(Protocol):
-    """What a channel may be able to do beside."""
+    """A channel that can look at messages without taking them."""
 
     async def peek(self, place: str, limit: int) -> Sequence[ChannelMessage]:
         """Return messages that wait, the next one first, and leave them there. Raises as `Channel.send` does."""
@@ -79,12 +79,12 @@ class Peeks(Protocol):
 
 @runtime_checkable
 class Counts(Protocol):
-    """Likewise."""
+    """A channel that knows how many messages are at a place: for the end of a pipeline."""
 
     async def count(self, place: str) -> int:
         """Return how many messages are there, as far as the server says; 0: none is there that could still come.
 
-        What somebody has received and not settled counts where it would come again only after a while. Raises as `send`.
+        What a reader has received and not settled counts where it would come again only after a while. Raises as `send`.
         """
         ...
 

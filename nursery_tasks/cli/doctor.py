@@ -233,7 +233,7 @@ async def _look_at_queue(app: App, record: QueueInfo, served: set[str]) -> Findi
 
 
 async def _look_at_pauses(app: App) -> list[Finding]:
-    """Say which tasks wait because somebody wants it so."""
+    """Say which tasks wait because an operator has paused them."""
     if app.connection.gateway.broker.pauses is None:
         return []
     return [

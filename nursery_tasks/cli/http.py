@@ -83,7 +83,7 @@ def http_of(
         reuse_port: Several processes listen there.
 
     Raises:
-        InvalidOptions: They make no sense, or anybody could come in.
+        InvalidOptions: They make no sense, or any program on the network could call.
         MissingPackage: The extra `web` is not installed.
     """
     if address is None:

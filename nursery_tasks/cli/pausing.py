@@ -1,4 +1,4 @@
-"""`nursery-tasks pause`, `resume` and `paused`: tasks, or values of their arguments, that nobody is to start for now."""
+"""`nursery-tasks pause`, `resume` and `paused`: tasks, or values of their arguments, that no worker is to start for now."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WhereOption = Annotated[
 def pause(
     task: TaskArgument,
     where: WhereOption = None,
-    why: Annotated[str, typer.Option("--note", help="Why, for whoever looks.")] = "",
+    why: Annotated[str, typer.Option("--note", help="Why, for those who read `paused`.")] = "",
     broker: BrokerOption = None,
     app: AppOption = None,
     as_json: JsonOption = False,
@@ -34,7 +34,7 @@ def pause(
 ) -> int:
     """Let no worker start jobs of a task, or those with one value of an argument. What runs goes on, and so does submitting.
 
-    It lasts until `nursery-tasks resume`, whoever restarts. Workers hear of it within two seconds.
+    It lasts until `nursery-tasks resume`, through restarts of workers and brokers. Workers hear of it within two seconds.
     """
     check_no_app(task, [], app, "pause")
     return run_until_signal(_pause, find_app(broker, app), task, read_where(where), why, as_json)
@@ -107,7 +107,11 @@ async def _paused(app: App, as_json: bool) -> int:
 
 
 def read_where(given: list[str] | None) -> dict[str, str] | None:
-    """Read `--where`; None: nothing is said."""
+    """Read `--where`; None: nothing is said.
+
+    Raises:
+        Trouble: One is not an argument's name and a value.
+    """
     texts: dict[str, str] = {}
     for item in given or []:
         name, equals, value = item.partition("=")

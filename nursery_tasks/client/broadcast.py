@@ -47,6 +47,9 @@ class Broadcast(Generic[R_co]):
 
         Raises:
             WaitTimedOut: Not all have ended in time; they go on.
+
+        Cancellation:
+            Ends the wait; the jobs go on.
         """
         seconds = to_optional_seconds("timeout", timeout)
         deadline = None if seconds is None else current_time() + seconds
@@ -76,7 +79,11 @@ class Broadcast(Generic[R_co]):
         return results
 
     async def cancel(self, reason: str | None = None, *, wait: Duration = CANCEL_WAIT_SECONDS) -> dict[str, CancelAnswer]:
-        """Cancel all of them, wherever they are, as `JobHandle.cancel` does one; returns what each came to."""
+        """Cancel all of them, wherever they are, as `JobHandle.cancel` does one; returns what each came to.
+
+        Cancellation:
+            The jobs stay cancelled; the wait for their ends is over.
+        """
         seconds = to_optional_seconds("wait", wait) or 0.0
         ids = [handle.id for handle in self.jobs.values()]
         answers = await cancel_jobs(self._port.gateway, self._port.waiter, ids, reason, seconds)
@@ -84,7 +91,13 @@ class Broadcast(Generic[R_co]):
 
 
 async def send_broadcast(port: Port, job: Job[R], per: Per = "worker") -> Broadcast[R]:
-    """Submit one job for each live worker that serves the job's queue, or one for each of their nodes. See `App.broadcast`."""
+    """Submit one job for each live worker that serves the job's queue, or one for each of their nodes. See `App.broadcast`.
+
+    Raises:
+        NotSupported: A durable workflow's function calls it, or the broker knows no workers.
+        NoWorkers: No worker serves the queue.
+        InvalidOptions: As `broadcast_queues` does.
+    """
     check_job("app.broadcast()", job)
     gateway = port.gateway
     if recorder_on(port) is not None:

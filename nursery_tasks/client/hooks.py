@@ -1,7 +1,7 @@
 """Functions of the user's that hear of events: beside what happens, never in its way.
 
-Each hook has a buffer and a child of its own below the open connection. So a slow one holds up nobody but itself, and what it
-raises ends there. Where no loop runs (`app.sync`), a `def` is called at once by whoever submits.
+Each hook has a buffer and a child of its own below the open connection. So a slow one holds up only itself, and what it
+raises ends there. Where no loop runs (`app.sync`), a `def` is called at once, in the thread that submits.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Hook:
         function: The function itself.
         called: How many events it has been called with.
         failed: How many of these calls have raised.
-        dropped: How many events it was not called with, because too many were waiting, or nobody could call it.
+        dropped: How many events it was not called with, because too many were waiting, or no loop ran that could call it.
     """
 
     def __init__(self, hooks: Hooks, function: EventListener, *, once: bool) -> None:

@@ -98,7 +98,7 @@ class LogWriter:
             self._wake()
 
     def take_start(self, job_id: str) -> bool:
-        """Say whether the start of a job's attempt is not written yet; whoever has asked writes it."""
+        """Say whether the start of a job's attempt is not written yet; the caller then writes it."""
         return self._starts.pop(job_id, None) is not None
 
     async def serve(self) -> None:
@@ -219,7 +219,11 @@ class LogWriter:
 
 
 def check_most(option: str, given: object) -> None:
-    """Check how many events are to be kept."""
+    """Check how many events are to be kept.
+
+    Raises:
+        InvalidOptions: It is no whole number above zero.
+    """
     if not isinstance(given, int) or isinstance(given, bool) or given < 1:
         raise InvalidOptions(option, given, "a number of events, 1 or more")
 

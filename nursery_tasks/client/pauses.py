@@ -1,4 +1,4 @@
-"""`app.pauses`: tasks whose jobs wait, all of them or those with one value of an argument, until somebody lets them go on."""
+"""`app.pauses`: tasks whose jobs wait, all of them or those with one value of an argument, until they are resumed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Pauses:
             task: Its name, also of a task that this process has not imported.
             where: Arguments by name, and the value that each must have, as in `{"customer": "eu-7"}`. Values are compared as
                 texts, so `7` and `"7"` are one; a default counts where the argument is not given.
-            note: Why, for whoever looks.
+            note: Why, for those who list pauses.
             by: Who says so; None: this program's user and machine.
 
         Raises:
@@ -65,7 +65,12 @@ class Pauses:
         return next((each for each in (await calls(pauses.list_pauses)).records if each.name == pause.name), pause)
 
     async def resume(self, task: str, *, where: Mapping[str, Any] | None = None) -> bool:
-        """Undo the `pause` of the same arguments. What waits starts in its order. False: that was not paused."""
+        """Undo the `pause` of the same arguments. What waits starts in its order. False: that was not paused.
+
+        Raises:
+            InvalidOptions: The name is none, or the task is known here and has no such argument.
+            NotSupported: The broker keeps no jobs.
+        """
         name = name_of_pause(task, self._check_where(task, where))
         calls = self._calls()
         return await calls(pauses_of(calls.broker).resume_task, name)
@@ -101,5 +106,5 @@ def _who(node: str) -> str:
 
     try:
         return f"{getpass.getuser()}@{node}"
-    except (KeyError, OSError, ImportError):  # nobody knows the user of this process by name, as in some containers
+    except (KeyError, OSError, ImportError):  # this process's user has no name, as in some containers
         return node

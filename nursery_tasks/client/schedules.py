@@ -185,7 +185,7 @@ class Schedules(Generic[Handle]):
         """Submit a run by hand, whatever runs already, and return a handle on its job.
 
         It waits for the earlier one where runs may not overlap: `overlap` is anything but `allow`. It is none of those that a
-        `limit` allows: somebody wants it besides.
+        `limit` allows: it was asked for besides.
 
         Raises:
             UnknownSchedule: There is none of this name.

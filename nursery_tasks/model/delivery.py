@@ -186,7 +186,8 @@ class Unresponsive(msgspec.Struct, frozen=True, gc=False):
 class Reply(msgspec.Struct, frozen=True, gc=False):
     """An answer to another program, in the words of `model/reply.py`: *to* names the list or queue that it reads.
 
-    Nobody may ever read it, so it is kept for a while only. What has to arrive is `Outgoing`, and this package sends it.
+    The other program may never read it, so it is kept for a while only. What has to arrive is `Outgoing`, and a
+    worker sends it.
     """
 
     to: str
@@ -304,7 +305,7 @@ class Hint(msgspec.Struct, frozen=True):
     Attributes:
         topic: `work`: jobs became ready, or a limit has room for some that wait; `due`: a job was scheduled, or waits for a
             rate; `cancel`: a cancel was asked for; `change`: jobs were started, have said how far they are,
-            or wait again; `outcome`: jobs ended; `lock`: somebody may have it now; `schedule`: it was changed; `outgoing`:
+            or wait again; `outcome`: jobs ended; `lock`: it may be free; `schedule`: it was changed; `outgoing`:
             something is to be sent; `log`: events were appended; `pause`: it begins, is another one, or is over.
         names: Queues for work and due, job ids for cancel, change and outcome, locks, schedules, destinations, pauses. Empty:
             look at everything.

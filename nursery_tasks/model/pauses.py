@@ -19,7 +19,7 @@ class PauseRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         where: Values of arguments, as texts, that a job must have; empty: all jobs of the task.
-        note: Why, for whoever looks.
+        note: Why, for those who list pauses.
         by: Who has said so.
         paused_at: When, on the broker's clock.
         waiting: How many jobs workers have put aside for it; no worker has met the others yet.

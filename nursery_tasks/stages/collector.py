@@ -122,7 +122,7 @@ class CollectorState:
                 return True
 
     async def _try_to_fold(self, items: list[tuple[str, Any]]) -> Folded | None:
-        """Fold and store; None: somebody else has stored meanwhile."""
+        """Fold and store; None: another worker has stored meanwhile."""
         version, state = await self._load()
         if state.folded:
             state = forget(state, await self._ended(state.folded))

@@ -1,8 +1,8 @@
 """Publishers: a generator whose items go out as messages, once, also when the program that runs it is killed.
 
 One worker at a time has the publisher's lock and iterates the generator. Items are put into the outbox together with the cursor
-of the last one, in one step and only if the cursor is still the one that was read: so none is lost or put out twice, whoever
-dies when. The outbox sends them, at least once; a copy has the same id.
+of the last one, in one step and only if the cursor is still the one that was read: so none is lost or put out twice, whichever
+worker dies when. The outbox sends them, at least once; a copy has the same id.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The HTTP door: one ASGI app over an app's public calls, and the server that carries it.
 
-Nothing of it is imported before somebody asks for it, and then it says what is missing: the extra `web`.
+Nothing of it is imported before a door is made, and then it says what is missing: the extra `web`.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ _FIELD: Final = re.compile(r"field `(\w+)`")
 
 
 class HungUp(Exception):
-    """The client went away; nobody reads an answer."""
+    """The client went away, and reads no answer."""
 
 
 async def read_body(request: Request, limit_bytes: int, seconds: float) -> bytes:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from starlette.requests import Request
 
 from .bodies import JSON, check_media_type, decode_json, media_type_of, read_body
-from .callers import ANYBODY, Caller
+from .callers import LOCAL, Caller
 from .preferring import wait_seconds
 from .problems import Problem
 from .state import DoorState
@@ -21,21 +21,25 @@ class Call:
 
     Attributes:
         app: Whose tasks and jobs these are.
-        caller: Who calls; nobody in particular where only health is asked for.
+        caller: Who calls; `LOCAL` where only health is asked for, which needs no token.
     """
 
     def __init__(self, request: Request, door: DoorState, caller: Caller | None) -> None:
         self.request = request
         self.app = door.app
         self.door = door
-        self.caller = caller or ANYBODY
+        self.caller = caller or LOCAL
 
     def path(self, name: str) -> str:
-        """Return a part of the path."""
-        found: str = self.request.path_params[name]
-        if "\x00" in found:
+        """Return a part of the path.
+
+        Raises:
+            Problem: It has a NUL in it.
+        """
+        part: str = self.request.path_params[name]
+        if "\x00" in part:
             raise Problem(404, "not-found", "a name has no NUL")
-        return found
+        return part
 
     def number(self, name: str, default: int, most: int = 2**53) -> int:
         """Return a whole number of the query.

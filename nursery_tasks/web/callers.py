@@ -73,7 +73,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         return self.queues is None or queue.partition("@")[0] in self.queues
 
 
-ANYBODY: Final = Caller(name="local")  # who is on this machine, where no tokens are asked for
+LOCAL: Final = Caller(name="local")  # who is on this machine, where no tokens are asked for
 
 
 def new_token(name: str, role: str, queues: Iterable[str] = (), verbs: Iterable[str] = ()) -> tuple[str, Token]:
@@ -121,7 +121,7 @@ def read_tokens(text: str | bytes, place: str) -> tuple[Token, ...]:
 
 
 def check_token(token: Token) -> Token:
-    """Check what somebody has written.
+    """Check a token that was written by hand.
 
     Raises:
         InvalidOptions: It makes no sense.
@@ -158,17 +158,17 @@ class Callers:
         self._one_by_one = CapacityLimiter(1)  # a guess costs memory and a core
 
     async def find(self, secret: str) -> Caller | None:
-        """Return whose token that is; None: nobody's."""
+        """Return whose token that is; None: no caller has it."""
         digest = hashlib.sha256(secret.encode(errors="surrogatepass")).digest()
-        found: Token | None = None
+        proved: Token | None = None
         for token, wanted in self._fast:  # all of them: how long it takes must not say which it was
             if hmac.compare_digest(digest, wanted):
-                found = token
-        if found is None and self._slow:
-            found = self._proved.get(digest) or await to_thread.run_sync(self._try, secret, limiter=self._one_by_one)
-            if found is not None and len(self._proved) < MOST_REMEMBERED:
-                self._proved[digest] = found
-        return None if found is None else _caller_of(found)
+                proved = token
+        if proved is None and self._slow:
+            proved = self._proved.get(digest) or await to_thread.run_sync(self._try, secret, limiter=self._one_by_one)
+            if proved is not None and len(self._proved) < MOST_REMEMBERED:
+                self._proved[digest] = proved
+        return None if proved is None else _caller_of(proved)
 
     def _try(self, secret: str) -> Token | None:
         return next((token for token in self._slow if _is_of(token, secret)), None)

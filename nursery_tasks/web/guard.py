@@ -8,7 +8,7 @@ from typing import Final
 from anyio import current_time
 from starlette.requests import Request
 
-from .callers import ANYBODY, VERBS, Caller, Callers
+from .callers import LOCAL, VERBS, Caller, Callers
 from .problems import Problem
 from .settings import DoorSettings
 
@@ -63,13 +63,13 @@ class Guard:
         if self._settings.is_open:
             if not _is_local(request):
                 raise _unauthorized("this server has no tokens, so it answers only programs on its own machine")
-            return ANYBODY
+            return LOCAL
         scheme, _, secret = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not secret.strip():
             raise _unauthorized("expected a header Authorization: Bearer <token>")
         caller = await self._callers.find(secret.strip())
         if caller is None:
-            raise _unauthorized("nobody has this token")
+            raise _unauthorized("no caller has this token")
         return caller
 
     def _check_rate(self, caller: Caller) -> None:
@@ -103,7 +103,7 @@ def _without_port(host: str) -> str:
 
 
 def _is_local(request: Request) -> bool:
-    """Say whether a program on this machine calls, and no proxy for somebody else."""
+    """Say whether a program on this machine calls, and no proxy for another machine."""
     if any(name in request.headers for name in _FORWARDED) or request.client is None:
         return False
     try:

@@ -37,7 +37,7 @@ async def while_connected(request: Request, work: Callable[[], Awaitable[T]]) ->
             done.append(await work())
         except Exception as error:  # out of the group it would come in an ExceptionGroup, if something is cancelled meanwhile
             failed.append(error)
-            if isinstance(error, JobStillRunning):  # mostly nobody is left to be answered
+            if isinstance(error, JobStillRunning):  # mostly the client is gone
                 _log.warning("%s", error)
         group.cancel_scope.cancel()
     if failed:

@@ -1,4 +1,4 @@
-"""Whether this program is alive, and whether it can take requests: for whoever starts it and sends clients to it."""
+"""Whether this program is alive, and whether it can take requests: for a supervisor or a proxy."""
 
 from __future__ import annotations
 
@@ -22,14 +22,18 @@ async def healthz(call: Call) -> Response:
 
 
 async def readyz(call: Call) -> Response:
-    """Say whether requests are taken, and the broker answers."""
+    """Say whether requests are taken, and the broker answers.
+
+    Raises:
+        Problem: The door drains, or the broker does not answer.
+    """
     if call.door.draining.is_set():
         raise Problem(503, "draining", "the server stops")
     try:
         with fail_after(READY_SECONDS):
             await call.app.connection.gateway.outcomes(["readyz"])
     except (BrokerError, AppNotOpen, TimeoutError):
-        raise Problem(503, "broker-unavailable", "the broker does not answer") from None  # no names: anybody may ask
+        raise Problem(503, "broker-unavailable", "the broker does not answer") from None  # no names: any client may ask
     return json_response({"status": "ready"})
 
 

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from .call import Call
 
-FOR_ALL: Final = ("/healthz", "/readyz")  # paths that anybody may ask for, by any name
+FOR_ALL: Final = ("/healthz", "/readyz")  # paths that any client may ask for, by any host name
 
 Handle = Callable[[Call], Awaitable[Response]]
 

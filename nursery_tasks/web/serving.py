@@ -58,7 +58,7 @@ async def open_door(app: App, server: ServerOptions, options: DoorOptions) -> As
     """Serve *app*, which is open, while the context is open; leaving it closes all connections.
 
     Raises:
-        InvalidOptions: The address cannot be had, or anybody could come in.
+        InvalidOptions: The address cannot be had, or other machines could call without a token.
         MissingPackage: The extra `web` is not installed.
     """
     check_exposure(server, options)
@@ -68,10 +68,10 @@ async def open_door(app: App, server: ServerOptions, options: DoorOptions) -> As
 
 
 def check_exposure(server: ServerOptions, options: DoorOptions) -> None:
-    """Check that nobody can come in from another machine who was not let in.
+    """Check that other machines cannot call without a token or a certificate.
 
     Raises:
-        InvalidOptions: Everybody could.
+        InvalidOptions: They could.
     """
     asks = bool(options.get("tokens")) or (server.tls is not None and server.tls.verify_mode is ssl.CERT_REQUIRED)
     if not asks and not _is_loopback(server.host):

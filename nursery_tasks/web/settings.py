@@ -21,7 +21,7 @@ class DoorOptions(TypedDict, total=False):
     Attributes:
         tokens: Who may call: `Token`s, or the lines that `nursery-tasks web token` writes. Without any, only programs on this
             machine may.
-        trusted: The program around it has checked who calls, and lets nobody through whom it does not know; a role says what
+        trusted: The program around it has checked who calls, and lets through only those whom it knows; a role says what
             they all may do (True: `admin`).
         hosts: Names by which it may be called, without their ports; default: with tokens any, else those of this machine.
         origins: Pages that may call it, such as `https://shop.example`; default: none but its own.
@@ -62,7 +62,7 @@ class DoorSettings:
 
     @property
     def is_open(self) -> bool:
-        """Whether it asks nobody for a token."""
+        """Whether it asks for no tokens."""
         return not self.tokens
 
 

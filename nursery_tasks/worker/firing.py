@@ -98,7 +98,7 @@ class Firing:
         return _put(name, row.version, redefine(schedule, definition, now), now)
 
     async def _change_all(self, changes: Sequence[ScheduleChange]) -> list[str]:
-        """Change schedules in one call. Returns the names of those that somebody else has changed meanwhile."""
+        """Change schedules in one call. Returns the names of those that another worker or client has changed meanwhile."""
         if not changes:
             return []
         try:

@@ -36,7 +36,7 @@ from .unsent import to_letter
 BATCH: Final = 100  # messages that are sent at once
 LEASE_SECONDS: Final = 10.0  # for how long a worker that was killed holds up what it was sending
 SEND_SECONDS: Final = 60.0  # for one batch; then the channel counts as away
-TAKEN_SECONDS: Final = 5.0  # before another look at a line that somebody else is sending
+TAKEN_SECONDS: Final = 5.0  # before another look at a line that another worker is sending
 LINGER_SECONDS: Final = 1.0  # how long a busy line is kept after its last message
 STOP_SECONDS: Final = 2.0  # how long a line goes on with what comes when its worker has stopped
 
@@ -126,7 +126,7 @@ class ForwardLine:
         self._away.wake()
 
     async def run(self) -> None:
-        """Send until nothing is left, whoever sends it.
+        """Send until nothing is left, whichever worker sends it.
 
         Cancellation:
             What was under way may have gone out, and is still in the line.

@@ -1,4 +1,4 @@
-"""Sends what waits in the broker's outbox: each worker does, nobody is elected.
+"""Sends what waits in the broker's outbox: each worker does, none is elected.
 
 There is one child for each destination that has something to send, see `forward_line.py`. A hint tells of it; a look now and
 then finds what no hint has told. Destinations of channels that this app does not have are left to workers of another app.
@@ -105,7 +105,7 @@ class Forwarder:
         """Send what is there for a moment, and end; what is left, others send. Calling it again does nothing.
 
         Cancellation:
-            Leaves what was under way to `serve`, and whoever cancels that.
+            Leaves what was under way to `serve`, which its owner cancels.
         """
         self._stopping, self._told = True, None
         self._wake.set()

@@ -19,7 +19,7 @@ from ..model.options import AT_MOST_ONCE, check_queue
 from ..model.raw import ForeignHead, put_head, wrap_message, wrap_raw
 from ..registry import Registry
 
-FULL_SECONDS: Final = 0.1  # before a queue that was full is tried again: the broker tells nobody when there is room
+FULL_SECONDS: Final = 0.1  # before a queue that was full is tried again: the broker does not tell when there is room
 WAIT_SECONDS: Final = 30.0  # for room, before that is told
 
 

@@ -91,9 +91,9 @@ class Reporter:
             if spec.stage is not None:
                 value = self._sending.decoded(spec, spec.stage, value)
                 outgoing = self._sending.of_result(spec, spec.stage, job.delivery, value)
-                if value is None:  # silence: nobody is answered
+                if value is None:  # silence: no answer
                     job.address = None
-            is_sent = spec.stage is not None and job.delivery.raw  # nobody has a handle on it, and it is stored once
+            is_sent = spec.stage is not None and job.delivery.raw  # no client has a handle on it, and it is stored once
             encoded = encode_result(spec, None if is_sent else value, self._codec, self._limit_bytes)
             answer = None if job.address is None else pack_answer(job.address, spec, value, self._codec)
         except (NotSerializable, PayloadTooLarge) as error:  # trying again would give the same
@@ -225,7 +225,7 @@ class Reporter:
         at: float | None = None,
         is_noted: bool = False,
     ) -> None:
-        """Tell who listens, if anybody does.
+        """Tell the listeners, if there are any.
 
         Args:
             at: When it happened, in epoch seconds; None: now.

@@ -34,7 +34,7 @@ def to_letter(registry: Registry, queue: str, destination: str, position: int, p
     """Return a message as a job that is dead; for one position of a line it is always the same job.
 
     Args:
-        queue: Where it waits when somebody puts it back.
+        queue: Where it waits when an operator runs it again.
     """
     name = hashlib.sha256(b"%s\0%d\0%s" % (destination.encode(), position, packed)).hexdigest()[:32]
     message = Message(task=UNSENT, args=[destination, packed])

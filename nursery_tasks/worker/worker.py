@@ -314,7 +314,7 @@ async def open_worker(app: WorkerApp, **options: Unpack[WorkerOptions]) -> Async
     """
     _wake_loggers()
     queues = sorted({spec.options.queue for spec in app.registry.tasks.values()})
-    has_inbox = app.connection.gateway.broker.admin is not None  # else nobody learns which workers there are
+    has_inbox = app.connection.gateway.broker.admin is not None  # else no client can learn which workers there are
     register_unsent(app)
     worker = Worker(app, check_worker_options(options, queues, app.node, has_inbox=has_inbox))
     if worker.settings.schedules and app.schedule_definitions():

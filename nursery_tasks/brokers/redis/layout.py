@@ -59,7 +59,7 @@ All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says
     schedules        ZSET    names of schedules, all scored 0: the listing, by code points
     looks            ZSET    names of those that are looked at, scored with the moment
 
-    outgoing:<destination>  STREAM  messages that wait until somebody has sent them; their ids are numbers of `seq`, and -0
+    outgoing:<destination>  STREAM  messages that wait until a worker has sent them; their ids are numbers of `seq`, and -0
                              behind them; a: when it was stored; b: the body
     outboxes         ZSET    destinations for which something waits, all scored 0: the listing
 

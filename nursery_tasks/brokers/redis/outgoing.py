@@ -1,4 +1,4 @@
-"""Messages that wait until somebody has sent them, and small values by name. Each call is one script."""
+"""Messages that wait until a worker has sent them, and small values by name. Each call is one script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages that wait until somebody has sent them. (Replies to other programs, which nobody sends, are in `outbox`.)"""
+"""Messages that wait until a worker has sent them. (Replies, which other programs fetch, are in `outbox`.)"""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@
     worker(name, until, record)    the last heartbeat of each worker, as JSON
     inbox(seq, queue, body, raw)   what other programs put in; a claim or a sweep makes jobs of it
     outbox(seq, name, body, at)    replies to them; they take them out
-    outgoing(seq, destination, ..) messages that wait until somebody has sent them; no number is given twice
+    outgoing(seq, destination, ..) messages that wait until a worker has sent them; no number is given twice
     outlet(destination, count)     how many of them there are for each destination, while there are any; triggers count
     state(name, version, body)     small values under a name
     gate(id, queue, ...)           where ready jobs stand in line for a limit: see `brokers/rules/gates.py`; while any do

@@ -64,7 +64,7 @@ class Consumption:
             while not self._over.is_set():
                 try:
                     await self._consume(pauses)
-                except Exception as error:  # a fault of our own, too: whoever receives must hear of it
+                except Exception as error:  # a fault of our own, too: the receiver must hear of it
                     self._on_change(error)
                 finally:
                     self._tags.clear()

@@ -1,4 +1,4 @@
-"""A queue that is read from: what the server pushes, for whoever receives. On the caller's loop."""
+"""A queue that is read from: what the server pushes, for the stage that receives. On the caller's loop."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class AmqpSource:
         self._came: deque[DeliveredMessage] = deque()
         self._held: set[Tag] = set()
         self._problem: ChannelError | None = None
-        self._is_news = False  # nobody has heard of the problem
+        self._is_news = False  # no caller has heard of the problem
         self._changed = Event()
 
     async def receive(self, limit: int) -> list[Received]:

@@ -1,7 +1,7 @@
 """One POST request on a connection of its own; works on every loop that AnyIO knows.
 
 No redirect is followed, no proxy of the environment is used, and no more of an answer is read than its head: all of that would
-lead to a place that nobody has checked, or as far as the other side likes.
+lead to an address that was not checked, or as far as the other side likes.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ async def open_stream(target: Target) -> ByteStream:
     """Connect to a host, at an address that may be called.
 
     Raises:
-        NoAnswer: Nobody answers there.
+        NoAnswer: No server answers there.
         ChannelRefused: One of its addresses must not be called.
     """
     try:

@@ -204,7 +204,7 @@ class Waiter:
             raise error if isinstance(error, DriverError) else redis.ConnectionError(str(error)) from error
 
     def break_off(self) -> None:
-        """Let whoever waits get an error; from any thread. What the server was about to move stays where it is."""
+        """Let the call that waits get an error; from any thread. What the server was about to move stays where it is."""
         self._is_over = True
         self._lose()
 

@@ -38,11 +38,11 @@ class RedisSource:
     def __init__(self, name: str, where: RedisList, calls: BlockingCalls, waiter: Waiter, prefetch: int) -> None:
         self._name, self._list, self._calls, self._waiter, self._prefetch = name, where, calls, waiter, prefetch
         self._id = uuid4().hex
-        self._came: deque[bytes] = deque()  # and nobody has received it yet
+        self._came: deque[bytes] = deque()  # and was not received yet
         self._held: set[object] = set()  # the tags of what was received and is not settled
         self._owed: list[bytes] = []  # whose settling has failed: it is given back with the next question
         self._question: Call[list[bytes]] | None = None  # the one that is under way
-        self._answered: Event | None = None  # of whoever waits for it
+        self._answered: Event | None = None  # for the call that waits for it
         self._problem: ChannelError | None = None  # of the last one
         self._pauses = Pauses()
         self._beat_at = -math.inf  # on the clock that goes on while the machine sleeps
@@ -94,7 +94,7 @@ class RedisSource:
             try:
                 self._beat()
             except ChannelError:
-                continue  # whoever receives hears of it
+                continue  # the receiver hears of it
 
     async def close(self) -> None:
         """End the question that is under way, and give back what is not settled."""

@@ -65,7 +65,7 @@ async def a_cut_wait(harness: ChannelHarness) -> None:
     channel = await harness.open()
     async with harness.open_source(place) as source:
         for number, when in enumerate((2, 5, 0.002, 0.02)):
-            expect(await receive_until_cut(source, when) == [], "a message came that nobody had sent")
+            expect(await receive_until_cut(source, when) == [], "a message came that was not sent")
             await channel.send(place, texts(f"{number}"))
             expect_equal(await take(source, 1), [f"{number}"], "what the next call brings")
 

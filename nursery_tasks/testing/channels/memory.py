@@ -79,7 +79,7 @@ class MemoryChannel(CallHooks):
         self.changed()
 
     def waiting(self, place: str) -> list[ChannelMessage]:
-        """Return the messages that are there and that nobody has received."""
+        """Return the messages that are there and were not received."""
         return [item.message for item in self._line(place).items]
 
     def unsettled(self, place: str) -> list[ChannelMessage]:
@@ -190,7 +190,7 @@ class MemorySource:
         items = await self._take(limit)
         try:
             await self._channel.run_after("receive")
-        except BaseException:  # nobody will know of them
+        except BaseException:  # the caller will not know of them
             self._give_back([item for item in items if item in self.held])
             raise
         return [Received(item.message, item.came_again, item) for item in items]

@@ -48,7 +48,7 @@ def expect_bodies(broker: Broker, after: int, bodies: list[bytes], limit: int = 
 
 @topic.check()
 def an_empty_log_has_nothing(harness: ContractHarness) -> None:
-    """A log to which nobody has appended has no events, wherever somebody looks."""
+    """A log to which nothing was appended has no events, wherever a reader begins."""
     broker = harness.open()
     for after in (0, 7):
         page = page_of(broker, after)
@@ -65,7 +65,7 @@ def batches_are_kept_as_they_came(harness: ContractHarness) -> None:
     append(broker, 4, 2, writer="a")
     page = page_of(broker)
     expect_equal((page.first, page.last), (1, 6), "the numbers of the first and the last event")
-    expect(bool(page.log), "a log that somebody has appended to has an id")
+    expect(bool(page.log), "a log that has events has an id")
     facts = [(batch.number, batch.count, batch.writer, batch.sequence, batch.body) for batch in page.batches]
     wanted = [(1, 3, "a", 1, b"a1"), (4, 1, "it's {b}", 1, body), (5, 2, "a", 4, b"a4")]
     expect_equal(facts, wanted, "the batches")

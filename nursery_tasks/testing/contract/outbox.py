@@ -1,4 +1,4 @@
-"""Messages on their way out: with an outcome, in the order of each destination, until somebody has sent them."""
+"""Messages on their way out: with an outcome, in the order of each destination, until a worker has sent them."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def expect_refused(error: type[NurseryTasksError], call: Callable[[], object]) -
 
 @topic.check()
 def state_is_kept(harness: ContractHarness) -> None:
-    """A value is kept byte for byte until it is changed or deleted; one that nobody has put is not there."""
+    """A value is kept byte for byte until it is changed or deleted; one that was never put is not there."""
     broker = harness.open()
     states = states_of(broker)
     expect_equal(states.get_state("a"), None, "an unknown state")

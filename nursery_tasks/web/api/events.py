@@ -39,7 +39,7 @@ class Wanted(msgspec.Struct, frozen=True):
     caller: Caller
 
     def has(self, event: JobEvent) -> bool:
-        """Say whether an event is among it. That something is missing concerns everybody."""
+        """Say whether an event is among it. That something is missing concerns every client."""
         if event.kind is EventKind.GAP:
             return True
         if self.queue not in (None, event.queue) or not self.caller.may_use(event.queue):
@@ -51,7 +51,7 @@ class Inbox:
     """What has happened and is not sent yet. Events come from any thread.
 
     Attributes:
-        dropped: How many were dropped since somebody was told.
+        dropped: How many were dropped since the client was told.
     """
 
     def __init__(self, wanted: Wanted) -> None:

@@ -1,4 +1,4 @@
-"""`/jobs`: what was submitted, by whomever; waiting for it, cancelling it, running it again."""
+"""`/jobs`: what was submitted, by any client; waiting for it, cancelling it, running it again."""
 
 from __future__ import annotations
 

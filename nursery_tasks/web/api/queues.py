@@ -119,7 +119,7 @@ def _text(body: bytes) -> str:
 
 
 def _check_task(call: Call, body: bytes) -> None:
-    """Check the task that a message names, as `/tasks` does: nobody here takes what names none."""
+    """Check the task that a message names, as `/tasks` does: no task here takes what names none."""
     if call.door.settings.any_task:
         return
     named = None

@@ -23,7 +23,7 @@ MOST: Final = 100  # calls in one batch
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One call. Without an id nobody waits for an answer."""
+    """One call. Without an id the client waits for no answer."""
 
     jsonrpc: str
     method: str
@@ -58,7 +58,7 @@ async def answer(call: Call) -> Response:
 
 
 async def _answer(call: Call, given: Any) -> dict[str, Any] | None:
-    """Answer one call; None: nobody waits for it."""
+    """Answer one call; None: the client waits for no answer."""
     try:
         request = msgspec.convert(given, Request)
         if request.jsonrpc != "2.0":
@@ -149,5 +149,5 @@ METHODS: Final[dict[str, tuple[str, Method]]] = {
     "tasks.next_scheduled_tasks": ("read", next_scheduled_tasks),
 }
 
-_ANSWERS: Final = ((200, "The answer"), (204, "Nobody waits for one"))
+_ANSWERS: Final = ((200, "The answer"), (204, "The client waits for none"))
 OPERATIONS: Final = (Operation("POST", "/rpc", None, "rpc", "Answer JSON-RPC 2.0", answer, body=object, answers=_ANSWERS),)

@@ -40,7 +40,7 @@ class Children:
         self._group.start_soon(self._answer, scope, pieces, received, send, name=f"{scope['method']} {scope['path']}")
 
         async def put(message: Message) -> None:
-            with suppress(BrokenResourceError, ClosedResourceError):  # it is answered: nobody reads the rest
+            with suppress(BrokenResourceError, ClosedResourceError):  # it is answered: the rest is not read
                 await pieces.send(message)
 
         return put

@@ -27,4 +27,4 @@ class Context:
     event_class = Flag
 
     async def mark_request(self) -> None:
-        """Count a request: nobody asks for that."""
+        """Count a request: hypercorn calls it, and its count is not used here."""

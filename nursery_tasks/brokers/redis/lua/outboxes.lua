@@ -12,7 +12,7 @@ for _, destination in ipairs(found) do
         answer[#answer + 1] = destination
         answer[#answer + 1] = call('XLEN', key)
         answer[#answer + 1] = first[2][2]
-    else -- somebody has deleted the key by hand
+    else -- an operator has deleted the key by hand
         call('ZREM', P .. 'outboxes', destination)
     end
 end

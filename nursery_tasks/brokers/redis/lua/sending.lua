@@ -1,6 +1,6 @@
 -- What the scripts of outgoing messages have in common. See `layout.py`.
 
--- Whether a message can be put at the end of this line; not, where somebody has made another thing of its key.
+-- Whether a message can be put at the end of this line; not, where another program has made another thing of its key.
 local function is_line(destination)
     local kind = call('TYPE', P .. 'outgoing:' .. destination).ok
     return kind == 'stream' or kind == 'none'

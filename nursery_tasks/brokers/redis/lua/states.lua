@@ -11,7 +11,7 @@ for _, name in ipairs(found) do
         answer[#answer + 1] = name
         answer[#answer + 1] = version
         answer[#answer + 1] = call('HSTRLEN', key, 'b')
-    else -- somebody has deleted the key by hand
+    else -- an operator has deleted the key by hand
         call('ZREM', P .. 'states', name)
     end
 end
