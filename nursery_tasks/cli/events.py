@@ -74,10 +74,10 @@ async def _show(
 async def _write_all(stream: EventStream, as_json: bool) -> int:
     """Write what is there now."""
     shown = 0
-    while (found := await stream.read()) is not None:
-        for event in found:
+    while (events := await stream.read()) is not None:
+        for event in events:
             _write(event, as_json)
-        shown += len(found)
+        shown += len(events)
     return shown
 
 

@@ -43,16 +43,16 @@ def peek(
     While it looks no worker gets them; afterwards they count as redelivered. What a worker has fetched is not shown.
     """
     _check_place(queue)
-    found = run_until_signal(_peek, find_app(broker, app, create=":" in queue), queue, limit)
+    messages = run_until_signal(_peek, find_app(broker, app, create=":" in queue), queue, limit)
     if as_json:
-        write_json([_data(message) for message in found])
+        write_json([_data(message) for message in messages])
         return OK
-    for number, message in enumerate(found):
+    for number, message in enumerate(messages):
         if number:
             write_line()
         write_facts(_facts(message))
     sys.stdout.flush()
-    note(f"{plural(len(found), 'message')} of queue {queue!r}" if found else f"no message waits in queue {queue!r}")
+    note(f"{plural(len(messages), 'message')} of queue {queue!r}" if messages else f"no message waits in queue {queue!r}")
     return OK
 
 

@@ -91,14 +91,14 @@ def paused(
 
 async def _paused(app: App, as_json: bool) -> int:
     async with app:
-        found = await app.pauses.list()
+        records = await app.pauses.list()
     now = time.time()
     if as_json:
-        write_json([pause_data(record) for record in found])
-    elif found:
+        write_json([pause_data(record) for record in records])
+    elif records:
         rows = [
             [record.task, _where(record, ", "), f"{record.waiting:,}", ago(record.paused_at, now), record.by, record.note]
-            for record in found
+            for record in records
         ]
         write_table(["task", "where", "waiting", "since", "by", "note"], rows, right=["waiting"], fold=["where", "note"])
     else:

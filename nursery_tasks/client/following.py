@@ -72,8 +72,8 @@ class EventStream:
             if self._reader.after >= page.last and page.log == self._reader.log:
                 return None
             self._ready.extend(self._reader.take(page))
-        found, self._ready = list(self._ready), deque()
-        return found
+        ready, self._ready = list(self._ready), deque()
+        return ready
 
     async def begin(self) -> None:
         """Find the place. Raises `CursorLost` when it is gone."""

@@ -18,13 +18,13 @@ def wait_seconds(request: Request, most: float) -> float | None:
     Raises:
         Problem: It is no number of seconds, or more than *most*.
     """
-    found = _WAIT.search(",".join(request.headers.getlist("prefer")))
-    if found is None:
+    asked = _WAIT.search(",".join(request.headers.getlist("prefer")))
+    if asked is None:
         return None
     try:
-        seconds = float(found[1])
+        seconds = float(asked[1])
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds <= most:
-        raise Problem(400, "invalid-wait", f"Prefer: wait={found[1][:20]}: expected 0 to {most:g} seconds", field="Prefer")
+        raise Problem(400, "invalid-wait", f"Prefer: wait={asked[1][:20]}: expected 0 to {most:g} seconds", field="Prefer")
     return seconds

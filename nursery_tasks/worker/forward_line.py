@@ -71,7 +71,7 @@ class Means:
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class ChannelShare:
     """What the lines of one channel share, so that one that is away takes no room of the others, and is told of once.
 
     Attributes:
@@ -91,11 +91,11 @@ class ForwardLine:
         busy: Whether something was sent here a moment ago.
     """
 
-    def __init__(self, destination: str, channel: Sends, place: str, means: Means, door: Door, *, busy: bool) -> None:
+    def __init__(self, destination: str, channel: Sends, place: str, means: Means, share: ChannelShare, *, busy: bool) -> None:
         gateway, fraction = means.gateway, means.fraction
         self._destination, self._channel, self._place = destination, channel, place
         self._gateway, self._registry, self._letters = gateway, means.registry, means.letters
-        self._room = door.room
+        self._room = share.room
         self._fraction = fraction
         self._busy = busy
         self._size = BATCH  # of the next batch
@@ -104,7 +104,7 @@ class ForwardLine:
         shared = Feature.SHARED in gateway.broker.features
         self._lease_seconds = LEASE_SECONDS if shared else math.inf  # else the lock ends with the program
         self._broker_away = Outage(f"forward messages to {destination}", fraction)
-        self._away = Outage(f"send to {destination}", fraction, door.said)
+        self._away = Outage(f"send to {destination}", fraction, share.said)
         self._wake, self._stop = Event(), Event()
         self._stops_at = math.inf
 
@@ -172,13 +172,13 @@ class ForwardLine:
         """Send batches until the line is empty; a line that was busy is kept for a moment, for what comes next."""
         while not (self._stop.is_set() and current_time() >= self._stops_at):
             self._wake = Event()
-            found = await self._insist(self._outbox.next_outgoing, self._destination, self._size)
-            if found is None:
+            oldest = await self._insist(self._outbox.next_outgoing, self._destination, self._size)
+            if oldest is None:
                 return
-            if found:
-                if not await self._send(found):
+            if oldest:
+                if not await self._send(oldest):
                     return
-                self._busy = self._busy or len(found) == BATCH
+                self._busy = self._busy or len(oldest) == BATCH
             elif not self._busy or self._stop.is_set():
                 return
             else:
@@ -186,39 +186,39 @@ class ForwardLine:
                     await self._wake.wait()
                 self._busy = not lingering.cancelled_caught
 
-    async def _send(self, found: Sequence[tuple[int, bytes]]) -> bool:
+    async def _send(self, oldest: Sequence[tuple[int, bytes]]) -> bool:
         """Send a batch and drop it. What did not go through stays, and is sent in smaller parts. False: the worker stops."""
         try:
-            messages = [self._read(position, packed) for position, packed in found]
+            messages = [self._read(position, packed) for position, packed in oldest]
         except msgspec.MsgspecError as error:
-            return await self._give_up(found, f"it is no message: {error}")
+            return await self._give_up(oldest, f"it is no message: {error}")
         try:
             with fail_after(SEND_SECONDS):
                 await self._channel.send(self._place, messages)
         except ChannelRefused as error:
-            return await self._give_up(found, error.problem)
+            return await self._give_up(oldest, error.problem)
         except (InvalidOptions, NotSupported) as error:
-            return await self._give_up(found, str(error))
+            return await self._give_up(oldest, str(error))
         except Exception as error:  # `ChannelUnavailable`, or a fault of the channel's own: nothing may be lost for it
-            self._size = max(1, len(found) // 4)  # some of them may have gone out, each time
+            self._size = max(1, len(oldest) // 4)  # some of them may have gone out, each time
             return await self._pause(self._away, self._problem_of(error), getattr(error, "retry_seconds", None) or 0.0)
         self._away.over()
         self._size = min(BATCH, 2 * self._size)
-        return await self._drop(found)
+        return await self._drop(oldest)
 
-    async def _give_up(self, found: Sequence[tuple[int, bytes]], problem: str) -> bool:
+    async def _give_up(self, oldest: Sequence[tuple[int, bytes]], problem: str) -> bool:
         """Make a dead letter of a message that is refused; of several, find out first which it is."""
         self._away.over()
-        if len(found) > 1:
+        if len(oldest) > 1:
             self._size = 1
             return True
-        position, packed = found[0]
+        position, packed = oldest[0]
         _log.error("a message is a dead letter, not sent to %s: %s", self._destination, problem)
         letter = to_letter(self._registry, self._letters, self._destination, position, packed, problem)
-        return await self._insist(self._gateway.broker.submit, [letter]) is not None and await self._drop(found)
+        return await self._insist(self._gateway.broker.submit, [letter]) is not None and await self._drop(oldest)
 
-    async def _drop(self, found: Sequence[tuple[int, bytes]]) -> bool:
-        return await self._insist(self._outbox.drop_outgoing, self._destination, found[-1][0]) is not None
+    async def _drop(self, oldest: Sequence[tuple[int, bytes]]) -> bool:
+        return await self._insist(self._outbox.drop_outgoing, self._destination, oldest[-1][0]) is not None
 
     def _problem_of(self, error: Exception) -> Exception:
         """Return what is to be said of a channel that is away; what no channel should raise goes to the log as a whole."""

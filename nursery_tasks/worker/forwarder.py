@@ -21,7 +21,7 @@ from ..model.delivery import Topic
 from ..model.options import DEFAULT_QUEUE
 from ..registry import Registry
 from .backoff import LastWord, Outage
-from .forward_line import LINGER_SECONDS, STOP_SECONDS, Door, ForwardLine, Means, Sends
+from .forward_line import LINGER_SECONDS, STOP_SECONDS, ChannelShare, ForwardLine, Means, Sends
 from .own_queues import OwnQueues
 
 LOOK_SECONDS: Final = 10.0  # hints may get lost, and workers die
@@ -56,7 +56,7 @@ class Forwarder:
         self._channels = channels
         self._own = OwnQueues(gateway, registry)
         self._look_seconds = LOOK_SECONDS * pace
-        self._doors: dict[str, Door] = {}  # by the name of the channel
+        self._shares: dict[str, ChannelShare] = {}  # by the name of the channel
         self.outage = Outage("look what is to be sent", fraction)
         self._lines: dict[str, ForwardLine] = {}  # destination -> who sends it
         self._ended_at: dict[str, float] = {}  # destination -> when its last line ended, for a moment
@@ -142,8 +142,8 @@ class Forwarder:
             if destination not in self._lines and (where := self._where(destination)) is not None:
                 busy = self._ended_at.pop(destination, -math.inf) > current_time() - LINGER_SECONDS
                 channel = destination.partition(":")[0] if ":" in destination else ""  # its name here; two may have one URL
-                door = self._doors.setdefault(channel, Door(CapacityLimiter(LINES), LastWord()))
-                line = ForwardLine(destination, *where, self._means, door, busy=busy)
+                share = self._shares.setdefault(channel, ChannelShare(CapacityLimiter(LINES), LastWord()))
+                line = ForwardLine(destination, *where, self._means, share, busy=busy)
                 self._lines[destination] = line
                 if self._stopping:
                     line.stop()

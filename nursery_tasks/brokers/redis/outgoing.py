@@ -38,14 +38,14 @@ class RedisOutbox:
 
     def list_outboxes(self, limit: int, after: str = "") -> list[OutboxRecord]:
         self._link.check_usable()
-        found: list[OutboxRecord] = []
-        while len(found) < limit:
-            last, now, *rows = self._run("outboxes", after, min(limit - len(found), PAGE))
-            found += [_to_record(rows[place : place + 3], float(now)) for place in range(0, len(rows), 3)]
+        records: list[OutboxRecord] = []
+        while len(records) < limit:
+            last, now, *rows = self._run("outboxes", after, min(limit - len(records), PAGE))
+            records += [_to_record(rows[place : place + 3], float(now)) for place in range(0, len(rows), 3)]
             after = last.decode()
             if not after:
                 break
-        return found
+        return records
 
 
 class RedisStates:
@@ -71,16 +71,16 @@ class RedisStates:
 
     def list_states(self, prefix: str, limit: int, after: str = "") -> list[StateRecord]:
         self._link.check_usable()
-        found: list[StateRecord] = []
-        while len(found) < limit:
+        records: list[StateRecord] = []
+        while len(records) < limit:
             begin = f"({after}" if after >= prefix else f"[{prefix}"
-            last, *rows = self._run("states", begin, prefix, min(limit - len(found), PAGE))
+            last, *rows = self._run("states", begin, prefix, min(limit - len(records), PAGE))
             triples = (rows[place : place + 3] for place in range(0, len(rows), 3))
-            found += [StateRecord(name.decode(), int(version), size) for name, version, size in triples]
+            records += [StateRecord(name.decode(), int(version), size) for name, version, size in triples]
             after = last.decode()
             if not after:
                 break
-        return found
+        return records
 
 
 def pack_outgoing(items: Sequence[Outgoing]) -> list[Any]:

@@ -42,9 +42,9 @@ class EventLogTable:
             self._batches.popleft()
 
     def read(self, after: int, limit: int) -> LogPage:
-        found = (batch for batch in self._batches if _last_of(batch) > after)
+        later = (batch for batch in self._batches if _last_of(batch) > after)
         first = self._batches[0].number if self._batches else self._last + 1
-        return LogPage(log=self._log, first=first, last=self._last, batches=list(islice(found, limit)))
+        return LogPage(log=self._log, first=first, last=self._last, batches=list(islice(later, limit)))
 
 
 def _last_of(batch: EventBatch) -> int:

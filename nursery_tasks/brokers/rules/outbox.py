@@ -24,14 +24,14 @@ class OutboxLines:
 
     def first(self, destination: str, limit: int) -> list[tuple[int, bytes]]:
         """Return the oldest, as many as *limit* and `BATCH_BYTES` allow."""
-        found: list[tuple[int, bytes]] = []
+        oldest: list[tuple[int, bytes]] = []
         room = BATCH_BYTES
         for position, _, body in self._lines.get(destination, ()):
-            if len(found) >= limit or (found and len(body) > room):
+            if len(oldest) >= limit or (oldest and len(body) > room):
                 break
             room -= len(body)
-            found.append((position, body))
-        return found
+            oldest.append((position, body))
+        return oldest
 
     def drop(self, destination: str, up_to: int) -> int:
         """Drop what stands up to a position, and return how many those were."""

@@ -91,16 +91,16 @@ class Link:
 
     async def peek(self, queue: QueueTopology, limit: int) -> list[ChannelMessage]:
         """Fetch messages and acknowledge none: they go back to their places."""
-        found: list[ChannelMessage] = []
+        messages: list[ChannelMessage] = []
         connection = self.connection("in")
         await connection.channel()
         async with connection.scratch() as channel:
-            while len(found) < limit:
+            while len(messages) < limit:
                 message: Any = await channel.basic_get(queue.name)
                 if not isinstance(message.delivery, commands.Basic.GetOk):
                     break
-                found.append(to_message(message.body, message.header.properties))
-        return found
+                messages.append(to_message(message.body, message.header.properties))
+        return messages
 
     async def count(self, queue: QueueTopology) -> int:
         """Ask for the number of messages that wait."""
@@ -142,10 +142,10 @@ def to_channel_error(name: str, error: BaseException, place: str = "") -> Channe
         return ChannelRefused(name, f"{where}there is no such queue or exchange ({error.args[0] if error.args else ''})")
     if isinstance(error, PublishError):
         return ChannelRefused(name, f"{where}no queue takes it; a consumer, or ?declare=yes, makes one")
-    found = to_broker_error(name, error)
-    problem, step = getattr(found, "problem", str(found)), getattr(found, "step", "")
+    meant = to_broker_error(name, error)
+    problem, step = getattr(meant, "problem", str(meant)), getattr(meant, "step", "")
     text = f"{where}{problem}" + (f"; {step}" if step else "")
-    refused = found.refused and not isinstance(error, DeliveryError)  # a queue that is full has room again
+    refused = meant.refused and not isinstance(error, DeliveryError)  # a queue that is full has room again
     return ChannelRefused(name, text) if refused else ChannelUnavailable(name, text)
 
 

@@ -19,8 +19,8 @@ async def find_addresses(host: str, port: int) -> list[str]:
     Raises:
         OSError: It has none.
     """
-    found = await getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(each[4][0]) for each in found))
+    infos = await getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(each[4][0]) for each in infos))
 
 
 def is_public(text: str) -> bool:

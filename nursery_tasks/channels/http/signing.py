@@ -22,7 +22,7 @@ def read_secrets(text: str) -> list[bytes]:
     Raises:
         ValueError: It says what is wrong, and not what the text is.
     """
-    found: list[bytes] = []
+    secrets: list[bytes] = []
     for word in text.split():
         try:
             secret = base64.b64decode(word.removeprefix(PREFIX), validate=True)
@@ -30,10 +30,10 @@ def read_secrets(text: str) -> list[bytes]:
             raise ValueError(f"is no secret: {PREFIX} and base64") from None
         if len(secret) < LEAST_BYTES:
             raise ValueError(f"is a secret of {len(secret)} bytes, and {LEAST_BYTES} are the least")
-        found.append(secret)
-    if not found:
+        secrets.append(secret)
+    if not secrets:
         raise ValueError("is empty")
-    return found
+    return secrets
 
 
 def signatures(secrets: Sequence[bytes], message_id: str, timestamp: int, body: bytes) -> str:

@@ -110,10 +110,10 @@ def _answer(operation: Operation, status: int, text: str) -> dict[str, Any]:
 
 
 def _parameter(place: str, name: str, kind: type, text: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {"in": place, "name": name, "required": place == "path", "schema": {"type": _TYPES[kind]}}
+    parameter: dict[str, Any] = {"in": place, "name": name, "required": place == "path", "schema": {"type": _TYPES[kind]}}
     if text:
-        found["description"] = text
-    return found
+        parameter["description"] = text
+    return parameter
 
 
 def _task_body(spec: TaskSpec, options: dict[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,8 @@
 local key, limit, room = P .. 'outgoing:' .. ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local answer, from = {}, '-'
 while limit > 0 do
-    local found = call('XRANGE', key, from, '+', 'COUNT', math.min(limit, 16))
-    for _, entry in ipairs(found) do
+    local entries = call('XRANGE', key, from, '+', 'COUNT', math.min(limit, 16))
+    for _, entry in ipairs(entries) do
         local body = entry[2][4]
         if #answer > 0 and #body > room then
             return answer
@@ -14,9 +14,9 @@ while limit > 0 do
         answer[#answer + 1] = string.match(entry[1], '^%d+')
         answer[#answer + 1] = body
     end
-    if #found < 16 then
+    if #entries < 16 then
         break
     end
-    limit, from = limit - #found, '(' .. found[#found][1]
+    limit, from = limit - #entries, '(' .. entries[#entries][1]
 end
 return answer

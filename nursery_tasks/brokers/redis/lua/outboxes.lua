@@ -3,9 +3,9 @@
 -- and when the first was stored.
 
 local limit = tonumber(ARGV[3])
-local found = call('ZRANGEBYLEX', P .. 'outboxes', '(' .. ARGV[2], '+', 'LIMIT', 0, limit)
-local answer = { #found == limit and found[limit] or '', string.format('%.6f', now) }
-for _, destination in ipairs(found) do
+local destinations = call('ZRANGEBYLEX', P .. 'outboxes', '(' .. ARGV[2], '+', 'LIMIT', 0, limit)
+local answer = { #destinations == limit and destinations[limit] or '', string.format('%.6f', now) }
+for _, destination in ipairs(destinations) do
     local key = P .. 'outgoing:' .. destination
     local first = call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
     if first then

@@ -2,9 +2,9 @@
 -- Returns the last name that it has looked at, empty at the end; then for each state its name, version and size.
 
 local limit = tonumber(ARGV[4])
-local found = call('ZRANGEBYLEX', P .. 'states', ARGV[2], '[' .. ARGV[3] .. '\255', 'LIMIT', 0, limit)
-local answer = { #found == limit and found[limit] or '' }
-for _, name in ipairs(found) do
+local names = call('ZRANGEBYLEX', P .. 'states', ARGV[2], '[' .. ARGV[3] .. '\255', 'LIMIT', 0, limit)
+local answer = { #names == limit and names[limit] or '' }
+for _, name in ipairs(names) do
     local key = P .. 'state:' .. name
     local version = call('HGET', key, 'v')
     if version then
