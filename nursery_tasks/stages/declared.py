@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from ..declaring import Declarations, TaskDecorator
 from ..errors import DuplicateTask, InvalidOptions
@@ -27,7 +27,8 @@ from ..model.stage import (
 )
 from ..registry import is_async
 from ..task import AsyncTask, SyncTask, Task
-from .draining import drained, item_type
+from .functions import check_takes_one, flush_function, gathered, item_type, place_of, returns_of
+from .handles import Collector, Publisher
 
 if TYPE_CHECKING:
     from ..channels.facade import Channels
@@ -196,8 +197,8 @@ class StageDeclarations(Declarations):
 
             named = check_name("name", name or function.__name__)
             known = self.publishers.get(named)
-            if known is not None and known.place != _place_of(function):
-                raise DuplicateTask(named, known.place, _place_of(function))
+            if known is not None and known.place != place_of(function):
+                raise DuplicateTask(named, known.place, place_of(function))
             run = self.publishers[named] = PublisherRun(self, named, function, places, buffer)
             return Publisher(function, run)
 
@@ -315,81 +316,20 @@ class StageDeclarations(Declarations):
                 expected = f"no {word}= for a {stage.kind}: it is a stage, with a queue of its own"
                 raise InvalidOptions(word, given[word], expected)
         queue = stage.source.queue
-        returns = _returns_of(function)
+        returns = returns_of(function)
         if stage.many:
-            function = drained(function)
+            function = gathered(function)
         elif inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise InvalidOptions("function", function.__qualname__, "many=True for a function that yields")
         given.setdefault("result_ttl", STAGE_RESULT_TTL_SECONDS)
         stage = replace(stage, gives=item_type(returns) if stage.many else returns)
-        _check_takes_one(function, stage.kind)
+        check_takes_one(function, stage.kind)
         return self._register(function, {**given, "queue": queue, "raw": True}, stage)
 
     def _register_flush(self, collector: str, on_flush: Callable[[Any], Any], total_type: Any) -> None:
         name = f"{collector}.flush"
         stage = self._stage("listener", name, (), prefetch=1, max_waiting=MAX_WAITING, same_by=None)
-        self._register_stage(_flush_function(on_flush, total_type), stage, {"name": name})
-
-
-class Publisher(Generic[F]):
-    """A publisher: calling it is still the plain call of its function.
-
-    Attributes:
-        name: Its name.
-    """
-
-    def __init__(self, function: F, run: PublisherRun) -> None:
-        self.name = run.name
-        self.function = function
-        self._run = run
-
-    def __repr__(self) -> str:
-        return f"<Publisher {self.name}>"
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function itself, here."""
-        return self.function(*args, **kwargs)
-
-    async def done(self) -> bool:
-        """Say whether its generator has ended, or has failed too often. Raises as `Task.enqueue` does."""
-        return (await self._run.state()).done
-
-    async def sent(self) -> int:
-        """Return how many items have gone out."""
-        return (await self._run.state()).index
-
-    async def restart(self) -> None:
-        """Let it begin anew, from its first item, within a second or so."""
-        await self._run.restart()
-
-
-class Collector(Generic[R, T]):
-    """A collector: calling it is still the plain call of its function.
-
-    Attributes:
-        task: The task whose jobs the items are.
-    """
-
-    def __init__(self, function: Callable[[R, T], Any], task: Task[Any, Any], state: CollectorState) -> None:
-        self.name = task.name
-        self.task = task
-        self.function = function
-        self._state = state
-
-    def __repr__(self) -> str:
-        return f"<Collector {self.name}>"
-
-    def __call__(self, total: R, item: T) -> Any:
-        """Call the function itself, here."""
-        return self.function(total, item)
-
-    async def total(self) -> R:
-        """Return the total of what has come since it last left. Raises as `Task.enqueue` does."""
-        return cast("R", await self._state.total())
-
-    async def flush(self) -> bool:
-        """Let the total leave now; False: nothing has come since it last left."""
-        return await self._state.flush()
+        self._register_stage(flush_function(on_flush, total_type), stage, {"name": name})
 
 
 class ManyDecorator:
@@ -408,42 +348,7 @@ class ManyDecorator:
         return self._register(function)
 
 
-def _returns_of(function: Callable[..., Any]) -> Any:
-    """Return what a function returns, by its annotation; Any where nothing can be found."""
-    try:
-        return inspect.get_annotations(function, eval_str=True).get("return", Any)
-    except Exception:  # an annotation may be any expression; the task's signature says what is wrong with it
-        return Any
-
-
-def _flush_function(on_flush: Callable[[Any], Any], total_type: Any) -> Callable[..., Any]:
-    """Return a function that a task can be made of, also of a builtin or a bound method."""
-
-    async def flushed_here(total: Any) -> None:
-        await on_flush(total)
-
-    def flushed_in_thread(total: Any) -> None:
-        on_flush(total)
-
-    flushed: Callable[..., Any] = flushed_here if is_async(on_flush) else flushed_in_thread
-    flushed.__annotations__ = {"total": total_type, "return": None}
-    return flushed
-
-
-def _check_takes_one(function: Callable[..., Any], kind: StageKind) -> None:
-    """Refuse a function that says nothing of what a message is to it; that it takes more than one is told by the registry."""
-    parameters = list(inspect.signature(function).parameters.values())
-    if kind != "collector" and parameters and parameters[0].annotation is inspect.Parameter.empty:
-        shown = f"{getattr(function, '__name__', 'it')}({parameters[0].name})"
-        expected = f"an annotation of {parameters[0].name!r}: bytes, str, ChannelMessage, or what the JSON is to become"
-        raise InvalidOptions("function", shown, expected)
-
-
 def _check_count(option: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1_000_000:
         raise InvalidOptions(option, value, "a whole number from 1 to 1,000,000")
     return value
-
-
-def _place_of(function: Callable[..., Any]) -> str:
-    return f"{function.__module__}.{getattr(function, '__qualname__', '')}"

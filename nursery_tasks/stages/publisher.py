@@ -40,6 +40,7 @@ from ..model.channel_message import Item
 from ..model.outgoing import Outgoing
 from ..model.sent import named, to_channel_message, to_outgoing
 from ..model.stage import Place
+from .functions import place_of
 
 AT_ONCE: Final = 200  # items that are put out in one step, at most
 THREAD_SECONDS: Final = 0.02  # for which a plain generator is asked for more items at a time
@@ -79,7 +80,6 @@ class PublisherRun:
         function: Gives the generator; it may take `cursor`.
         places: Where the items go.
         buffer: How many items may wait in the outbox.
-        backlog: Returns how many wait for a destination.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class PublisherRun:
     ) -> None:
         self.name = name
         self.places = places
-        self.place = f"{function.__module__}.{getattr(function, '__qualname__', '')}"
+        self.place = place_of(function)
         self._app = app
         self._function = function
         self._takes_cursor = "cursor" in inspect.signature(function).parameters
@@ -96,6 +96,9 @@ class PublisherRun:
 
     async def serve(self, backlog: Callable[[], Awaitable[Mapping[str, int]]]) -> None:
         """Publish when this worker is the one whose turn it is, until cancelled.
+
+        Args:
+            backlog: Returns how many messages wait for each destination.
 
         Cancellation:
             The generator is closed. What it has yielded and is not in the outbox it yields again, from the cursor.
