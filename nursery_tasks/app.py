@@ -75,15 +75,15 @@ class App(StageDeclarations):
         event_log_most: How many events it keeps at most (default 1 000 000).
         owner_lease: How long the jobs that this program awaits live on when it is killed, in seconds or as a timedelta
             (default 15, at least 0.5): the broker hears from it each third of this.
-        channels: Doors to the outside by name, as URLs: `{"rabbit": "amqp://host", "cache": "redis://host"}`.
+        channels: Other systems that have messages, by name, as URLs: `{"rabbit": "amqp://host", "cache": "redis://host"}`.
         builtins: Have the ready-made tasks `noop`, `sleep`, `worker_info`, `execute.path` and `execute.python`; a `Builtins`
             says what the last two may do.
 
     Attributes:
         sync: The blocking twin of all this, for programs without an event loop.
-        jobs: What has been submitted, by whomever: listed, cancelled, run again, deleted.
+        jobs: What has been submitted, by any program: listed, cancelled, run again, deleted.
         queues: The queues: listed, paused, purged, made and deleted.
-        channels: The doors to the outside: messages are sent to them, and they are looked at.
+        channels: The app's channels: messages are sent to them, and they are looked at.
         home: The module in which it was made: the schedules that it declares are stored with that.
 
     Raises:

@@ -91,7 +91,7 @@ class Counts(Protocol):
 
 @runtime_checkable
 class Channel(Protocol):
-    """A door to the outside.
+    """A system outside that has nothing but messages.
 
     Attributes:
         name: Its URL without a password, for people.

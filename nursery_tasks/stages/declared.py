@@ -63,7 +63,7 @@ class StageDeclarations(Declarations):
     """The stages of an app.
 
     Attributes:
-        channels: The doors to the outside, by name.
+        channels: The app's channels, by name.
         publishers, collectors: What is declared, by name.
     """
 

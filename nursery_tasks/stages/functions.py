@@ -1,7 +1,7 @@
 """The user's function of a stage: what it says of its messages, and what a task runs in its place.
 
-With `many=True` a function that yields becomes one that returns a list. The items are gathered in the attempt and leave with its
-outcome, in one step: a retry, or a worker that dies, sends none of them twice. So they have to fit into memory, and their
+With `many=True` a function that yields becomes one that returns a list. The items are gathered in the attempt and leave with
+its outcome, in one step: a retry, or a worker that dies, sends none of them twice. So they have to fit into memory, and their
 number is bounded.
 """
 

@@ -84,8 +84,8 @@ class PauseWatch:
         """Return the pause that is about one of the values that a job has."""
         texts = self._texts(call)
         for names, pauses in values.items():
-            found = tuple(texts.get(name) for name in names)
-            if (pause := pauses.get(found)) is not None:  # type: ignore[arg-type]  # None is no value there
+            given = tuple(texts.get(name) for name in names)
+            if (pause := pauses.get(given)) is not None:  # type: ignore[arg-type]  # None is no value there
                 return pause
         return None
 
@@ -103,19 +103,19 @@ class PauseWatch:
         if pauses is None:
             return
         try:
-            found = await self._gateway.call(pauses.list_pauses)
+            listed = await self._gateway.call(pauses.list_pauses)
         except BrokerError as error:
             self._not_read.log("cannot read what is paused, and ask again after the next sweep: %s", error)
             return
         tasks: dict[str, PauseRecord] = {}
         values: dict[str, Values] = {}
-        for pause in found.records:
+        for pause in listed.records:
             if pause.where:
                 names, texts = zip(*sorted(pause.where.items()), strict=True)
                 values.setdefault(pause.task, {}).setdefault(names, {})[texts] = pause
             else:
                 tasks[pause.task] = pause
-        self._tasks, self._values, self._version = tasks, values, found.version
+        self._tasks, self._values, self._version = tasks, values, listed.version
         self.some = bool(tasks or values)
         self._on_read()
 

@@ -18,7 +18,7 @@ from ...brokers.amqp.portal import LinkLost, guarded
 from ...brokers.amqp.publishing import Declared, to_bytes
 from ...brokers.amqp.topology import QueueTopology
 from ...errors import BrokerError, BrokerUnavailable
-from ..pauses import Pauses
+from ..backoff import Backoff
 
 PREFETCH_MOST = 65_535
 
@@ -59,17 +59,17 @@ class Consumption:
 
     async def serve(self) -> None:
         """Consume until `end`."""
-        pauses = Pauses()
+        backoff = Backoff()
         try:
             while not self._over.is_set():
                 try:
-                    await self._consume(pauses)
+                    await self._consume(backoff)
                 except Exception as error:  # a fault of our own, too: the receiver must hear of it
                     self._on_change(error)
                 finally:
                     self._tags.clear()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._over.wait(), pauses.next_seconds())
+                    await asyncio.wait_for(self._over.wait(), backoff.next_seconds())
         finally:
             self._ended.set()
 
@@ -100,7 +100,7 @@ class Consumption:
             self._cancelled.set()
             raise
 
-    async def _consume(self, pauses: Pauses) -> None:
+    async def _consume(self, backoff: Backoff) -> None:
         await self._connection.channel(at_once=True)
         await guarded(self._find(), self._seconds)
         async with self._connection.scratch() as channel:
@@ -109,7 +109,7 @@ class Consumption:
             channel.on_consumer_cancel_callbacks.add(lambda _: self._cancelled.set())
             await guarded(self._begin(channel, self._generation), self._seconds)
             self._channel = channel
-            pauses.worked()
+            backoff.worked()
             self._on_change(None)
             try:
                 lost = await self._wait(channel)

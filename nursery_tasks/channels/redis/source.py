@@ -18,9 +18,9 @@ from anyio import Event, current_time, move_on_after, sleep
 from ...errors import ChannelError, ChannelUnavailable
 from ...loop.clocks import boot_time
 from ...loop.threads import Call
+from ..backoff import Backoff
 from ..calls import BlockingCalls
 from ..message import ChannelMessage
-from ..pauses import Pauses
 from ..protocol import Received
 from .lists import BEAT_SECONDS, LEASE_SECONDS, RedisList, Waiter
 
@@ -44,7 +44,7 @@ class RedisSource:
         self._question: Call[list[bytes]] | None = None  # the one that is under way
         self._answered: Event | None = None  # for the call that waits for it
         self._problem: ChannelError | None = None  # of the last one
-        self._pauses = Pauses()
+        self._backoff = Backoff()
         self._beat_at = -math.inf  # on the clock that goes on while the machine sleeps
         self._over = threading.Event()
 
@@ -56,13 +56,13 @@ class RedisSource:
             was_away = self._problem is not None
             if self._question is None and len(self._held) < self._prefetch:
                 if was_away:
-                    await sleep(self._pauses.next_seconds())
+                    await sleep(self._backoff.next_seconds())
                 self._ask(min(limit, self._prefetch - len(self._held)))
             self._answered = Event()
             await self._answered.wait()
             problem = self._problem
             if problem is None:
-                self._pauses.worked()
+                self._backoff.worked()
             elif self._question is None and (not was_away or current_time() >= end or _is_final(problem)):
                 raise problem
 
@@ -110,7 +110,7 @@ class RedisSource:
                     await self._calls.call(self._list.leave, self._id)
                     has_left = True
                 except ChannelError:  # where all is in vain its lease runs out
-                    await sleep(self._pauses.next_seconds())
+                    await sleep(self._backoff.next_seconds())
 
     def _hand_over(self) -> Received:
         received = Received(ChannelMessage(body=self._came.popleft()), came_again=True, tag=object())

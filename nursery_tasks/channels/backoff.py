@@ -9,7 +9,7 @@ FIRST_SECONDS: Final = 0.05
 LONGEST_SECONDS: Final = 2.0
 
 
-class Pauses:
+class Backoff:
     """Longer and longer pauses, none twice the same, until something has worked."""
 
     def __init__(self) -> None:
