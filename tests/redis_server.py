@@ -195,10 +195,15 @@ def open_redis_broker(url: str, clock: Callable[[], float] | None = None) -> Red
 
 def clean_up(server: RedisServer, prefix: str) -> list[bytes]:
     """Delete the keys of a prefix; return the keys that are left on the server."""
+    return drop_keys(server, f"{{{prefix}}}:*")
+
+
+def drop_keys(server: RedisServer, pattern: str) -> list[bytes]:
+    """Delete the keys that fit; return the keys that are left on the server."""
     import redis
 
     with redis.Redis(port=server.port, protocol=2) as client:
-        keys = list(client.scan_iter(f"{{{prefix}}}:*", 1000))
+        keys = list(client.scan_iter(pattern, 1000))
         for begin in range(0, len(keys), 1000):
             client.unlink(*keys[begin : begin + 1000])
         return list(client.scan_iter("*"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
@@ -19,7 +18,7 @@ from .broker import find_app
 from .ids import find_ids, short_id
 from .loops import run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
-from .output import clock_time, note, visible, write_line
+from .output import clock_time, note, visible, write_json_line, write_line
 from .trouble import OK, USAGE, Trouble, Verbosity
 
 _AGO: Final = re.compile(r"(\d+)([smhd])")
@@ -83,8 +82,7 @@ async def _write_all(stream: EventStream, as_json: bool) -> int:
 
 def _write(event: JobEvent, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(to_json(event))
-        sys.stdout.flush()
+        write_json_line(to_json(event))
         return
     what, detail = in_words(event)
     job_id = visible(short_id(event.job_id)) or "-"

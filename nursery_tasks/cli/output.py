@@ -36,6 +36,11 @@ def write_json(value: Any) -> None:
     print(visible_json(document))
 
 
+def write_json_line(document: str) -> None:
+    """Write one JSON document that is made already to stdout, as one line, at once."""
+    print(visible_json(document.rstrip("\n")), flush=True)
+
+
 def write_line(text: str = "", *, painted: bool = False) -> None:
     """Write one line to stdout, at once.
 

@@ -103,7 +103,7 @@ async def test_the_job_of_a_worker_that_has_gone_expires(app: App) -> None:
         async with app.open_worker(name="leaves"):
             await until_workers(app, 2)
             await app.queues.pause("broadcast@leaves")
-            sent = await app.get_task("where").options(expires=0.3).broadcast()
+            sent = await app.get_task("where").options(expires=2).broadcast()
         assert {name: outcome.state for name, outcome in (await sent.outcomes(DEADLINE)).items()} == {
             "stays": JobState.SUCCEEDED,
             "leaves": JobState.EXPIRED,

@@ -196,6 +196,9 @@ def test_repetitions_inside_a_large_batch_are_found(broker: SqliteBroker) -> Non
     assert sum(receipt.created for receipt in receipts) == 297
 
 
+FIRST_PARKED = "SCAN job USING COVERING INDEX job_parked"  # `ORDER BY queue LIMIT 1`: that is the first entry
+
+
 def test_no_hot_statement_walks_through_all_jobs(broker: SqliteBroker, path: Path) -> None:
     """Each finds its rows by a key or a partial index, whatever the number of jobs that are kept or held."""
     connection = apsw.Connection(str(path))
@@ -205,10 +208,13 @@ def test_no_hot_statement_walks_through_all_jobs(broker: SqliteBroker, path: Pat
             text = statement.texts[4] if isinstance(statement, BatchStatement) else statement
             if not isinstance(text, str) or not re.search(r"(UPDATE|FROM|INTO|JOIN) job\b", text):
                 continue
+            if text.lstrip().startswith("EXISTS"):  # a part of other statements, which are looked at
+                continue
             numbers = [int(number) for number in re.findall(r"\?(\d+)", text)]
             values = (None,) * (max(numbers) if numbers else text.count("?"))
             plan = [str(row[3]) for row in connection.execute(text, values, explain=2)]
-            assert not [step for step in plan if step.startswith("SCAN job")], f"{module.__name__}.{name}: {plan}"
+            walks = [step for step in plan if step.startswith("SCAN job") and step != FIRST_PARKED]
+            assert not walks, f"{module.__name__}.{name}: {plan}"
             looked_at += 1
     connection.close()
     assert looked_at >= 20

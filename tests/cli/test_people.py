@@ -551,7 +551,8 @@ def test_doctor_calls_it_a_problem_when_the_broker_cannot_be_had(shell: Shell, a
 
 OPTIONS = {
     "run": "backend uvloop slots queues strict drain name workers max-jobs max-memory processes process-jobs process-memory "
-    "no-schedules log-level quiet json verbose help",
+    "no-schedules http http-token-file http-cert http-key http-client-ca http-host http-any-task http-rpc until-done log-level "
+    "quiet json verbose help",
     "tick": "backend uvloop name log-level quiet json verbose help",
     "call": "kwargs timeout no-wait queue delay expires priority retry job-timeout key id broker app json verbose help",
     "jobs": "state queue task tag parent limit newest after broker app json verbose help",

@@ -169,6 +169,23 @@ COMMANDS: dict[str, list[list[str]]] = {
         ["schedules", "add", "y", as_argument(HOSTILE), "--every", as_argument(HOSTILE)],
         ["schedules", "backfill", "y", "--since", as_argument(HOSTILE), "--until", "x"],
     ],
+    "events": [
+        ["events", "--task", as_argument(HOSTILE)],
+        ["events", "--kind", as_argument(HOSTILE)],
+        ["events", "--since", as_argument(HOSTILE)],
+    ],
+    "pause": [
+        ["pause", as_argument(NAME), "--where", as_argument(HOSTILE), "--note", as_argument(HOSTILE)],
+        ["pause", as_argument(NAME), "--where", f"text={as_argument(HOSTILE)}", "--note", as_argument(HOSTILE)],
+        ["pause", as_argument(HOSTILE)],
+    ],
+    "paused": [["paused"], ["paused", "--json"]],
+    "resume": [["resume", as_argument(NAME)], ["resume", as_argument(HOSTILE), "--where", as_argument(HOSTILE)]],
+    "web": [
+        ["web", as_argument(HOSTILE)],
+        ["web", "hostile_app", "--http", as_argument(HOSTILE)],
+        ["web", "token", "--name", as_argument(HOSTILE)],
+    ],
     "demo": [["demo", "--files", as_argument(HOSTILE)]],
     "rabbitmq": [["rabbitmq", as_argument(HOSTILE)]],
     "none": [[as_argument(HOSTILE)], [f"--{as_argument(HOSTILE)}"]],
