@@ -157,6 +157,8 @@ async def test_sending_to_an_exchange_and_answering_a_stranger(host: Host) -> No
                 await channel.send("not-there", [sent])
             with pytest.raises(ChannelRefused, match="255"):
                 await channel.send("shop/orders.new", [ChannelMessage(body=b"", id="x" * 300)])
+            with pytest.raises(ChannelRefused, match="a frame of more than"):  # and does not end the connection each time
+                await channel.send("shop/orders.new", [ChannelMessage(body=b"", headers={"a": "x" * 200_000})])
             answers = host.channel.queue_declare("", exclusive=True).method.queue
             await channel.send(answers, [ChannelMessage(body=b"answer")])
             assert host.get(answers)[1] == b"answer"

@@ -226,7 +226,10 @@ def _to_frame(channel: Any, messages: Sequence[OutgoingMessage]) -> Any:
             frames.append(
                 commands.Basic.Publish(exchange=message.exchange, routing_key=message.key, mandatory=message.mandatory)
             )
-            frames.append(ContentHeader(properties=properties, body_size=len(message.body)))
+            header = ContentHeader(properties=properties, body_size=len(message.body))
+            if "headers" in message.properties and len(header.marshal()) > most:  # the server would end the connection
+                raise ValueError(f"with its headers it takes a frame of more than {most} bytes")
+            frames.append(header)
             frames += [ContentBody(message.body[at : at + most]) for at in range(0, len(message.body), most)]
         return to_bytes(channel, frames)
     except (TypeError, ValueError, struct.error) as error:
