@@ -15,6 +15,7 @@ from rabbit_server import RabbitServer, need_server, shared_server
 
 from nursery_tasks.channels import ChannelMessage
 from nursery_tasks.channels.amqp import AmqpChannel
+from nursery_tasks.channels.amqp.consuming import Consumption
 from nursery_tasks.channels.url import open_channel
 from nursery_tasks.errors import ChannelRefused, ChannelUnavailable, InvalidChannelUrl, InvalidOptions
 from nursery_tasks.testing.channels import Away, ChannelCheck, ChannelHarness, Need, checks, run_check
@@ -253,6 +254,42 @@ async def test_a_queue_that_is_deleted_is_made_again(host: Host, anyio_backend: 
                     break
                 except ChannelRefused:
                     await anyio.sleep(0.02)
+
+
+@BOTH
+@pytest.mark.parametrize("declare", ["receive", "no"])
+async def test_a_queue_that_is_deleted_before_it_is_consumed(
+    host: Host, monkeypatch: pytest.MonkeyPatch, declare: str, anyio_backend: str
+) -> None:
+    place = f"gone-{declare}-{anyio_backend}"
+    host.server.api("PUT", f"queues/{host.name}/{place}", {"durable": True})
+    find = cast(Any, Consumption)._find
+    found = 0
+
+    async def find_and_lose(self: Consumption) -> None:
+        nonlocal found
+        await find(self)
+        found += 1
+        if found == 1:
+            host.server.api("DELETE", f"queues/{host.name}/{place}")
+
+    monkeypatch.setattr(Consumption, "_find", find_and_lose)
+    channel = AmqpChannel(host.url(options=f"?declare={declare}"))
+    with fail_after(30):
+        async with channel.open(), channel.open_source(place, prefetch=1) as source:
+            if declare == "no":
+                with pytest.raises(ChannelRefused, match="no such queue"):
+                    await source.receive(1)
+                return
+            with pytest.raises(ChannelUnavailable, match="was deleted"):
+                await source.receive(1)
+            while True:
+                try:
+                    await channel.send(place, [ChannelMessage(body=b"1")])
+                    break
+                except ChannelRefused:
+                    await anyio.sleep(0.02)  # it is being made
+            await source.accept(await source.receive(1))
 
 
 def test_wrong_urls_and_places() -> None:

@@ -133,6 +133,13 @@ class Consumption:
             await Declared().declare(self._topology, self._connection)
 
     async def _begin(self, channel: AbstractChannel, generation: int) -> None:
+        """Consume the queue.
+
+        Raises:
+            BrokerUnavailable: It was deleted since it was found, and is made the next time.
+            aiormq.ChannelNotFoundEntity: It was deleted, and is not to be made.
+        """
+
         async def on_message(message: Any) -> None:
             delivery = message.delivery
             self._tags.arrived(delivery.delivery_tag)
@@ -149,7 +156,12 @@ class Consumption:
             )
 
         await channel.basic_qos(prefetch_count=self._prefetch)
-        await channel.basic_consume(self._topology.name, on_message)
+        try:
+            await channel.basic_consume(self._topology.name, on_message)
+        except ChannelNotFoundEntity as error:
+            if not self._makes:
+                raise
+            raise BrokerUnavailable("", "the queue was deleted before it was consumed", "it is made again") from error
 
     async def _wait(self, channel: Any) -> BaseException | None:
         """Wait until it is over, or the server has ended it; returns what has."""
