@@ -8,6 +8,7 @@ from threading import Lock
 from typing import Final
 
 LOOK_SECONDS: Final = 2.0
+SILENT_SECONDS: Final = 4.0  # messages wait at the server, and none has come for so long
 
 
 class MissedMessageCheck:
@@ -16,11 +17,15 @@ class MissedMessageCheck:
     A job is in the store before its message is at the server, and a message may be in another worker's hands; so one empty look
     says nothing. Two of them, with no message between, say that the store is worth a claim. That claim is never wrong, because
     the store leases each job once; it would only be a waste to make it each time.
+
+    A server that has messages is given longer. It may be about to deliver them, or may not deliver at all: a quorum queue whose
+    node was killed can leave a consumer without an answer for minutes.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._next: dict[str, float] = {}  # when the queue is looked at next
+        self._came: dict[str, float] = {}  # when the last message came; where none has, when that was first noticed
         self._empty: set[str] = set()  # queues whose last look found nothing
         self._missing: set[str] = set()  # queues that are known to lack messages
 
@@ -28,6 +33,7 @@ class MissedMessageCheck:
         """Hear that a message has come."""
         with self._lock:
             self._empty.discard(queue)
+            self._came[queue] = time.monotonic()
 
     def note_missing(self, queues: Iterable[str]) -> None:
         """Hear that messages could not be published."""
@@ -51,9 +57,11 @@ class MissedMessageCheck:
             if now < self._next.setdefault(queue, now + LOOK_SECONDS):
                 return False
             self._next[queue] = now + LOOK_SECONDS
+            came = self._came.setdefault(queue, now)
         if depth():
-            self.message_came(queue)
-            return False
+            with self._lock:
+                self._empty.discard(queue)
+            return now - came >= SILENT_SECONDS
         with self._lock:
             if queue not in self._empty:
                 self._empty.add(queue)
