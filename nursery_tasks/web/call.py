@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -51,6 +52,17 @@ class Call:
         if not given.isascii() or not given.isdecimal() or not 0 <= (value := int(given[:20])) <= most:
             raise Problem(422, "invalid-query", f"expected a whole number from 0 to {most}", field=name)
         return value
+
+    def check_query(self, known: Sequence[str]) -> None:
+        """Check the names of the query's parameters: one that is misspelt would choose everything.
+
+        Raises:
+            Problem: There is no such parameter.
+        """
+        for name in self.request.query_params:
+            if name not in known:
+                expected = f"expected {', '.join(known)}" if known else "this path has none"
+                raise Problem(422, "invalid-query", f"no parameter {name[:100]!r} here: {expected}", field=name[:100])
 
     def job_path(self, job_id: str) -> str:
         """Return where a job is to be asked for."""

@@ -24,6 +24,7 @@ from ..errors import AppAlreadyOpen
 from ..shown import visible
 from .bodies import HungUp
 from .call import Call
+from .callers import Caller
 from .cors import headers_for, is_preflight, preflight
 from .families import operations_of
 from .guard import Guard
@@ -53,7 +54,7 @@ class Door:
         self._state = DoorState(app, settings)
         self._guard = Guard(settings)
         self._router = Router(to_routes(operations_of(settings)))
-        self._in_flight: set[CancelScope] = set()
+        self._in_flight: dict[CancelScope, str] = {}  # with whose it is; empty: not known yet
         self._empty = Event()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -113,9 +114,11 @@ class Door:
                     return
                 if not _asks_for_health(scope):
                     self._check_room()
-                    self._in_flight.add(cutting)
+                    self._in_flight[cutting] = ""
                     who = await self._guard.check(request)
                     caller = who.name
+                    self._check_share(who)
+                    self._in_flight[cutting] = who.id
                 scope["state"] = {**given.get("state", {}), "call": Call(request, self._state, who)}
                 await self._router(scope, receive, reply.send)
             if cutting.cancelled_caught and not reply.status:
@@ -125,7 +128,7 @@ class Door:
         except Exception as error:
             await self._answer_error(error, scope, receive, reply)
         finally:
-            self._in_flight.discard(cutting)
+            self._in_flight.pop(cutting, None)
             if not self._in_flight:
                 self._empty.set()
             spent_ms = (time.monotonic() - began) * 1e3
@@ -144,6 +147,14 @@ class Door:
             raise Problem(503, "draining", "the server stops", headers={"Connection": "close"})
         if len(self._in_flight) >= self._state.settings.in_flight:
             raise Problem(503, "busy", f"{self._state.settings.in_flight} requests are under way")
+
+    def _check_share(self, who: Caller) -> None:
+        """Leave places to others: when half are taken, one of several callers gets no more than a quarter."""
+        settings = self._state.settings
+        share = max(1, settings.in_flight // 4)
+        crowded = len(settings.tokens) > 1 and len(self._in_flight) > settings.in_flight // 2
+        if crowded and list(self._in_flight.values()).count(who.id) >= share:
+            raise Problem(429, "too-many-requests", f"{share} or more of yours are under way, and others want places, too")
 
 
 def _asks_for_health(scope: Message) -> bool:

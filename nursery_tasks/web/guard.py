@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Final
 
 from anyio import current_time
@@ -12,6 +13,7 @@ from .callers import LOCAL, VERBS, Caller, Callers
 from .problems import Problem
 from .settings import DoorSettings
 
+_HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:/?#@\[\]\\]+)(?::[0-9]{0,5})?")
 _OWN_SITE: Final = ("same-origin", "none")
 _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
@@ -98,8 +100,9 @@ class Bucket:
 
 
 def _without_port(host: str) -> str:
-    host = host.strip().lower()
-    return host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
+    """Return the name in a header Host; empty: it is no name with, or without, a port."""
+    found = _HOST.fullmatch(host.strip().lower())
+    return "" if found is None else found[1]
 
 
 def _is_local(request: Request) -> bool:

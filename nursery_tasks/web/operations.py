@@ -61,6 +61,8 @@ def _endpoint(methods: dict[str, Operation]) -> Callable[[Request], Awaitable[Re
         call: Call = request.state.call
         if operation.verb is not None:
             call.check_may(operation.verb)
+        if operation.path not in FOR_ALL:  # a supervisor may have its own there, against caches
+            call.check_query([name for name, _ in operation.query])
         return await operation.handle(call)
 
     return endpoint

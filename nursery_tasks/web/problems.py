@@ -6,6 +6,7 @@ awaited is in `outcomes.py`.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -41,7 +42,10 @@ STATUSES: Final[Mapping[type[BaseException], tuple[int, str]]] = {
 }
 _TITLES: Final = {"not-found": "There is nothing at this path", "method-not-allowed": "This path has other methods"}
 _AGAIN: Final = (429, 503)
+_AWAY: Final = "broker-unavailable"
 _QUOTED: Final = re.compile(r"'(\w+)'")
+
+_log = logging.getLogger("nursery_tasks.http")
 
 
 class Problem(Exception):
@@ -80,8 +84,17 @@ def problem_of(error: Exception) -> Problem | None:
     for cls in type(error).__mro__:
         if cls in STATUSES:
             status, kind = STATUSES[cls]
-            return Problem(status, kind, str(error), **_fields(error))
+            return Problem(status, kind, _detail(error, kind), **_fields(error))
     return None
+
+
+def _detail(error: Exception, kind: str) -> str:
+    """Say what is wrong, without the broker's address: that is for the log."""
+    if kind == _AWAY:
+        _log.warning("%s", error)
+        return "the broker does not answer, or has no room; the log of the server has more"
+    broker = getattr(error, "broker", None)
+    return str(error).replace(broker, "the broker") if isinstance(broker, str) and broker else str(error)
 
 
 def _fields(error: Exception) -> dict[str, Any]:

@@ -64,7 +64,8 @@ async def _submit(call: Call, read: list[Job[Any] | Problem]) -> list[dict[str, 
         handles = await call.app.enqueue_many(together)
         became.update((id(job), handle) for job, handle in zip(together, handles, strict=True))
     except Exception as error:
-        became.update((id(job), _told(error)) for job in together)
+        told = _told(error)
+        became.update((id(job), told) for job in together)
     for job in jobs:
         if id(job) not in became:
             try:

@@ -17,6 +17,7 @@ from ...loop.unwrapped import open_unwrapped_group
 from ..call import Call
 from ..callers import Caller
 from ..operations import Operation
+from ..problems import Problem
 from ..streams import SendPiece, Stream
 
 EVENT_STREAM: Final = "text/event-stream"
@@ -89,6 +90,8 @@ async def follow_events(call: Call) -> Response:
     kinds, task, job = query.getlist("kind"), query.get("task"), query.get("job")
     wanted = Wanted(to_event_filter(kinds, task, job), query.get("queue"), call.caller)
     if not call.app.keeps_events:
+        if query.get("since", "now") != "now":
+            raise Problem(422, "invalid-query", "this app has no log of events: only now is possible", field="since")
         return Stream(partial(_send_own, call, wanted), EVENT_STREAM)
     since = call.request.headers.get("last-event-id") or query.get("since") or "now"
     async with call.app.follow(since=since) as events:  # what is wrong with the place is told before the answer begins

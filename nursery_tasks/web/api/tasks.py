@@ -14,7 +14,7 @@ from anyio import CancelScope, current_time
 from starlette.responses import Response
 
 from ... import Job
-from ...errors import QueueFull, UnknownTask
+from ...errors import InvalidOptions, QueueFull, UnknownTask
 from ...model.delivery import Stored
 from ..call import Call
 from ..hanging_up import while_connected
@@ -69,6 +69,7 @@ def to_job(call: Call, name: str, given: Given, *, key: str | None) -> Job[Any]:
     if spec is not None:
         spec.signature.convert(list(given.args), dict(given.kwargs), call.app.registry.codec)
     options = to_options(given.options)
+    _check_id(options.get("id", ""))
     if key is not None:
         if "id" in options or not 0 < len(key) <= LONGEST_KEY:
             raise Problem(
@@ -79,6 +80,16 @@ def to_job(call: Call, name: str, given: Given, *, key: str | None) -> Job[Any]:
     job = job.with_options(**options)
     call.check_queue(job.options.queue)
     return job
+
+
+def _check_id(job_id: str) -> None:
+    """Check that a job can be asked for at `/jobs/ID`: a proxy may undo the quoting of a slash, and clients shorten dots.
+
+    Raises:
+        InvalidOptions: It cannot.
+    """
+    if "/" in job_id or job_id in (".", ".."):
+        raise InvalidOptions("id", job_id, "an id without a slash, and not . or ..: it becomes a part of a path")
 
 
 def id_of_key(call: Call, name: str, key: str) -> str:
@@ -114,6 +125,8 @@ async def run_owned(call: Call, job: Job[Any], seconds: float) -> Response:
         with clock:
             receipt, stored = await connection.owned.run(job, None, reason)
             if stored is None:  # an equal one was there already: this request waits for it, and does not own it
+                if call.idempotency_key is None or receipt.id != job_id:  # that id is of this caller's own request
+                    call.check_may("read")
                 await _check_may_see(call, receipt.id)
                 stored = await call.app.handle(receipt.id).wait_stored(None)
             return receipt.id, stored
