@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Generator
+from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +24,7 @@ from nursery_tasks.channels import ChannelMessage
 from nursery_tasks.channels.redis import RedisChannel, lists
 from nursery_tasks.channels.url import open_channel
 from nursery_tasks.errors import ChannelError, ChannelRefused, InvalidChannelUrl
+from nursery_tasks.loop.clocks import boot_time
 from nursery_tasks.testing.channels import Away, ChannelCheck, ChannelHarness, Need, checks, run_check
 
 BOTH = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
@@ -174,6 +176,33 @@ async def test_a_source_that_has_lost_its_lease_says_so(server: RedisServer, cli
         with pytest.raises(ChannelError, match="others have these"):
             await source.accept(received)
         assert lists.BEAT_SECONDS + lists.LEASE_SECONDS <= 30
+
+
+@pytest.mark.parametrize("beats_first", [False, True])
+async def test_what_came_under_a_lease_that_is_over_is_not_handed_over(
+    server: RedisServer, client: Any, monkeypatch: pytest.MonkeyPatch, beats_first: bool
+) -> None:
+    channel = RedisChannel(server.url)
+    open_source = partial(channel.open_source, "in", prefetch=5)
+    with anyio.fail_after(20):
+        async with channel.open(), open_source() as source, open_source() as other:
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await source.receive(5)  # it asks, and hears no answer
+            await channel.send("in", [ChannelMessage(body=b"moved")])
+            while not source._came:  # noqa: ASYNC110 - what is looked at has no event
+                await anyio.sleep(0.01)
+            client.zadd("{in}:nursery-tasks:sources", {source._id: 0})
+            [received] = await other.receive(1)
+            now = boot_time() + lists.LEASE_SECONDS + 1  # as after SIGCONT
+            monkeypatch.setattr("nursery_tasks.channels.redis.source.boot_time", lambda: now)
+            if beats_first:
+                await to_thread.run_sync(source._beat)
+            await other.accept([received])
+            await channel.send("in", [ChannelMessage(body=b"new")])
+            [again] = await source.receive(5)
+            assert again.message.body == b"new"
+            await source.accept([again])
 
 
 async def test_wrong_urls_and_a_wrong_password() -> None:

@@ -39,18 +39,23 @@ class RedisSource:
         self._name, self._list, self._calls, self._waiter, self._prefetch = name, where, calls, waiter, prefetch
         self._id = uuid4().hex
         self._came: deque[bytes] = deque()  # and was not received yet
+        self._came_under = 0  # the lease of what came, by its number
         self._held: set[object] = set()  # the tags of what was received and is not settled
         self._owed: list[bytes] = []  # whose settling has failed: it is given back with the next question
-        self._question: Call[list[bytes]] | None = None  # the one that is under way
+        self._question: Call[tuple[int, list[bytes]]] | None = None  # the one that is under way
         self._answered: Event | None = None  # for the call that waits for it
         self._problem: ChannelError | None = None  # of the last one
         self._backoff = Backoff()
         self._beat_at = -math.inf  # on the clock that goes on while the machine sleeps
+        self._lease = 0  # the number of the last one; a beat that comes too late begins another
         self._over = threading.Event()
 
     async def receive(self, limit: int) -> list[Received]:
         end = current_time() + WAIT_SECONDS
         while True:
+            if self._came and not self._has_lease(self._came_under):
+                self._owed += self._came  # others may have it by now; what they have not is given back, and comes again
+                self._came.clear()
             if self._came:
                 return [self._hand_over() for _ in range(min(limit, len(self._came)))]
             was_away = self._problem is not None
@@ -128,28 +133,38 @@ class RedisSource:
         owed, self._owed = self._owed, []
         self._question = self._calls.start(self._fetch, (most, owed), self._on_answer)
 
-    def _fetch(self, most: int, owed: list[bytes]) -> list[bytes]:
-        """Bring up to *most* messages, or none after a moment; in a thread."""
+    def _fetch(self, most: int, owed: list[bytes]) -> tuple[int, list[bytes]]:
+        """Bring up to *most* messages, or none after a moment, and the lease that they are under; in a thread."""
         try:
             if boot_time() - self._beat_at > LEASE_SECONDS / 2:  # what is brought now must not be without a lease
                 self._beat()
             if owed:
                 self._list.release(self._id, owed)
                 owed.clear()
-            return self._list.take(self._id, most) or ([] if self._over.is_set() else self._list.wait(self._id, self._waiter))
+            lease = self._lease  # before they come: in doubt they come again
+            came = self._list.take(self._id, most) or ([] if self._over.is_set() else self._list.wait(self._id, self._waiter))
+            return lease, came
         finally:
             self._owed += owed
 
     def _beat(self) -> None:
         now = boot_time()
         self._list.beat(self._id)
+        if now - self._beat_at > LEASE_SECONDS:
+            self._lease += 1
         self._beat_at = now
 
-    def _on_answer(self, question: Call[list[bytes]]) -> None:
+    def _has_lease(self, number: int) -> bool:
+        return number == self._lease and boot_time() - self._beat_at <= LEASE_SECONDS
+
+    def _on_answer(self, question: Call[tuple[int, list[bytes]]]) -> None:
         self._question = None
         try:
-            self._came += question.result()
+            lease, came = question.result()
             self._problem = None
+            if came:
+                self._came_under = min(lease, self._came_under) if self._came else lease
+                self._came += came
         except ChannelError as error:
             self._problem = error
         self._wake()
