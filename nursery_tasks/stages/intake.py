@@ -5,7 +5,8 @@
     accept    what is stored; what finds no room is submitted again, after a pause
 
 A worker that dies in between has stored a message or not; it comes again in both cases, and in the first one nothing new is
-stored, as far as its channel or `same_by` says that it is the same.
+stored, as far as its channel or `same_by` says that it is the same. A message that cannot be written down (a header that is no
+text) is stored as a dead letter: tried again it would hold up all that come after it.
 """
 
 from __future__ import annotations
@@ -24,10 +25,13 @@ from ..client.room import Pace, answers_of
 from ..errors import BrokerError, BrokerUnavailable, ChannelError, QueueFull
 from ..log_throttle import LogThrottle
 from ..model.channel_message import ChannelMessage
+from ..model.codec import pack_outcome
 from ..model.delivery import Receipt, Submission
 from ..model.options import AT_MOST_ONCE
-from ..model.raw import wrap_message
+from ..model.outcome import Outcome
+from ..model.raw import ForeignHead, wrap_message, wrap_raw
 from ..model.stage import Stage
+from ..model.states import JobState
 from ..registry import TaskSpec
 
 STORE_SECONDS: Final = 5.0  # for what is being stored and accepted when the worker stops
@@ -147,15 +151,24 @@ class StageIntake:
 
     def _submission(self, received: Received) -> Submission:
         options, message = self.spec.options, received.message
+        ended, outcome = None, b""
+        try:
+            payload = wrap_message(message)
+        except Exception as error:  # the channel is anybody's, and may say what no JSON can hold
+            reason = f"undecodable: what is said beside the body cannot be stored, and is left out: {error!a}"
+            payload, ended = wrap_raw(message.body, ForeignHead()), JobState.DEAD
+            outcome = pack_outcome(Outcome(state=ended, reason=reason))
         return Submission(
             id=self._job_id(message),
             queue=options.queue,
             task=self.spec.name,
-            payload=wrap_message(message),
+            payload=payload,
             priority=options.priority,
             keep_seconds=options.result_ttl_seconds,
             max_crashes=options.max_crashes,
             tags=options.tags,
+            ended=ended,
+            outcome=outcome,
             raw=True,
             once=options.delivery == AT_MOST_ONCE,
             max_length=self._max_length,

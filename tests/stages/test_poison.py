@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from stage_tools import StagedApp, bodies, message, until_worked_off
@@ -60,3 +61,24 @@ async def test_messages_with_an_empty_id_are_not_all_the_same(staged: StagedApp)
     staged.a.put("in", message(b"1", id=""), message(b"2", id=""))
     async with working(app, slots=1):
         assert await bodies(staged.b, "out", 2) == [b"1", b"2"]
+
+
+@pytest.mark.parametrize(
+    "said", [{"id": "\ud800"}, {"reply_to": "\ud800"}, {"headers": {"who": "\ud800"}}], ids=lambda said: next(iter(said))
+)
+async def test_a_message_that_says_what_cannot_be_stored_is_a_dead_letter(staged: StagedApp, said: dict[str, Any]) -> None:
+    app = staged.app
+
+    @app.handler("a:in", reply="b:out")
+    async def copy(body: bytes) -> bytes:
+        return body
+
+    staged.a.put("in", message(b"1"), message(b"bad", **said), message(b"2"))
+    async with working(app, slots=1):
+        assert await bodies(staged.b, "out", 2) == [b"1", b"2"]
+        await until(lambda: not staged.a.waiting("in"))
+        [dead] = await app.jobs.list(states=["dead"])
+        assert dead.queue == "a.in"
+        assert "cannot be stored" in (dead.reason or "")
+        await app.jobs.retry([dead.id])
+        assert await bodies(staged.b, "out", 3) == [b"1", b"2", b"bad"]
