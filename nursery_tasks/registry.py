@@ -124,17 +124,14 @@ class Registry:
 
         Raises:
             DuplicateTask: Another function has that name already.
-            InvalidOptions: Another task takes what is raw on that queue.
+            InvalidOptions: Another task takes what is raw on that queue, or another stage reads from there.
         """
         known = self.tasks.get(spec.name)
         if known is not None and not _is_same(known.function, spec.function):
             raise DuplicateTask(spec.name, known.place, spec.place)
         other = self.raw.get(spec.options.queue) if spec.raw else None
         if other is not None and other.name != spec.name:
-            expected = (
-                f"another queue for {spec.name}: on {spec.options.queue!r} {other.name} ({other.place}) takes what is raw"
-            )
-            raise InvalidOptions("raw", True, expected)
+            raise _taken(spec, other)
         self.tasks[spec.name] = spec
         self._known = ()
         self.raw = {each.options.queue: each for each in self.tasks.values() if each.raw}
@@ -297,6 +294,16 @@ def _check_timeout(task: str, kind: Kind, timeout_seconds: float) -> None:
 def is_async(function: Callable[..., Any]) -> bool:
     """Say whether calling *function* gives a coroutine."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def _taken(spec: TaskSpec, other: TaskSpec) -> InvalidOptions:
+    """Say that *other* reads already where *spec* would, in the words of how *spec* was declared."""
+    if spec.stage is None:
+        expected = f"another queue for {spec.name}: on {spec.options.queue!r} {other.name} ({other.place}) takes what is raw"
+        return InvalidOptions("raw", True, expected)
+    kind = "task" if other.stage is None else "stage"
+    expected = f"another place for {spec.name}; the {kind} {other.name} ({other.place}) reads from there"
+    return InvalidOptions("source", str(spec.stage.source), expected)
 
 
 def _is_same(known: Callable[..., Any], new: Callable[..., Any]) -> bool:

@@ -22,7 +22,7 @@ from ..brokers.needed import states_of
 from ..client.connection import ConnectedApp
 from ..client.ids import new_job_id
 from ..current import current_job
-from ..errors import BrokerError, PayloadTooLarge
+from ..errors import BrokerError, InvalidOptions, PayloadTooLarge
 from ..log_throttle import LogThrottle
 from ..model.options import HARD_PAYLOAD_BYTES
 from ..model.sent import named, to_channel_message, to_outgoing
@@ -46,6 +46,9 @@ class CollectorState:
         function: Returns the next total, given the total and an item.
         total_type: What the total is.
         reply: Where totals go.
+
+    Raises:
+        InvalidOptions: The total cannot begin with *initial*, by its type.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class CollectorState:
         self._is_async = inspect.iscoroutinefunction(function)
         self._total_type = total_type
         self._rule = Rule(every, wait_seconds, running, self._encode(initial))
+        self._check_initial(initial)
         self._lock = Lock()  # of this process: who would find another state need not begin
 
     async def fold_batch(self, items: list[Any]) -> list[Exception | None]:
@@ -157,6 +161,14 @@ class CollectorState:
     def _message(self, state: FoldState, flushed: Flushed) -> Any:
         message = to_channel_message(self._decode(flushed.total), self._to_json)
         return named(message, f"{state.run}.{flushed.window}")
+
+    def _check_initial(self, initial: Any) -> None:
+        """Refuse what each fold would fail to read."""
+        try:
+            self._decode(self._rule.initial)
+        except msgspec.ValidationError as error:
+            expected = f"what the total of {self.name} is, by its annotation ({error})"
+            raise InvalidOptions("initial", initial, expected) from None
 
     @property
     def _key(self) -> str:

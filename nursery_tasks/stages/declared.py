@@ -237,7 +237,7 @@ class StageDeclarations(Declarations):
             source: Where the items come from; see `handler`.
             every: After how many items the total leaves; None: not by their number.
             wait: How long after its first item it leaves at the latest, in seconds or as a timedelta; None: not by time.
-            initial: The total before the first item.
+            initial: The total before the first item, of the total's annotated type.
             running: Whether the total goes on after it has left.
             reply: Where totals go, one place or several.
             on_flush: Called with each total, as a job of its own: it has the name of the collector and `.flush`.

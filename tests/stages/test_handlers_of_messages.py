@@ -193,7 +193,7 @@ def test_what_cannot_be_a_stage_is_refused_where_it_is_declared() -> None:
         def few(body: bytes) -> Iterator[int]:
             yield 1
 
-    with pytest.raises(InvalidOptions, match=r"another queue for second: on 'a\.taken' first"):
+    with pytest.raises(InvalidOptions, match=r"^source='a:taken': expected another place for second; the stage first"):
 
         @app.handler("a:taken")
         async def second(body: bytes) -> None: ...
@@ -202,6 +202,13 @@ def test_what_cannot_be_a_stage_is_refused_where_it_is_declared() -> None:
         app.listener("a:x", queue="y")(first.spec.function)  # type: ignore[call-arg]
     with pytest.raises(InvalidOptions, match="every"):
         app.collector("a:x", every=0)
+
+    def counts(total: dict[str, int], word: str) -> dict[str, int]:
+        return total
+
+    with pytest.raises(InvalidOptions, match=r"^initial=0: expected what the total of counts is, by its annotation"):
+        app.collector("a:words")(counts)
+    app.collector("a:words", initial={})(counts)  # the place is still free
 
 
 async def test_too_many_items_fail_the_job_and_send_none(memory_app: App) -> None:
