@@ -279,6 +279,7 @@ def in_words(loaded: LoadedApp, worker: Worker, data: dict[str, Any], drain_seco
         ("broker", data["broker"]),
         ("worker", f"{worker.name}, nursery-tasks {__version__} on {data['loop']}"),
         *_jobs_in_words(worker, data),
+        *_publishers_in_words(loaded, worker),
         *_schedules_in_words(loaded, worker),
         ("to stop", _how_to_stop(worker, drain_seconds)),
     )
@@ -296,6 +297,11 @@ def _jobs_in_words(worker: Worker, data: dict[str, Any]) -> Facts:
         ("slots", _slots(worker, data)),
         ("tasks", ", ".join(tasks) or "none: the app has no tasks, so every job will wait"),
     )
+
+
+def _publishers_in_words(loaded: LoadedApp, worker: Worker) -> Facts:
+    names = list(loaded.app.publishers)
+    return (("publishers", ", ".join(names)),) if names and worker.settings.jobs else ()
 
 
 def _schedules_in_words(loaded: LoadedApp, worker: Worker) -> Facts:

@@ -27,7 +27,7 @@ from ..model.stage import (
 )
 from ..registry import is_async
 from ..task import AsyncTask, SyncTask, Task
-from .functions import check_takes_one, flush_function, gathered, item_type, place_of, returns_of
+from .functions import check_folds, check_takes_one, check_yields, flush_function, gathered, item_type, place_of, returns_of
 from .handles import Collector, Publisher
 
 if TYPE_CHECKING:
@@ -195,6 +195,7 @@ class StageDeclarations(Declarations):
         def declare(function: F) -> Publisher[F]:
             from .publisher import PublisherRun  # late: most apps have none
 
+            check_yields(function)
             named = check_name("name", name or function.__name__)
             known = self.publishers.get(named)
             if known is not None and known.place != place_of(function):
@@ -256,6 +257,7 @@ class StageDeclarations(Declarations):
         def declare(function: Callable[[R, T], Any]) -> Collector[R, T]:
             from .collector import CollectorState, batch_function, types_of  # late: most apps have none
 
+            check_folds(function)
             if is_async(function) is False and given.get("run_in", "thread") != "thread":
                 expected = "'thread' (or nothing) for a collector: its totals stay here"
                 raise InvalidOptions("run_in", given.get("run_in"), expected)

@@ -12,11 +12,13 @@ import inspect
 import typing
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Final
 
 from ..errors import InvalidOptions, TooManyItems
 from ..model.stage import MAX_ITEMS, StageKind
 from ..registry import is_async
+
+_POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def gathered(function: Callable[..., Any], most: int = MAX_ITEMS) -> Callable[..., Any]:
@@ -39,20 +41,32 @@ def gathered(function: Callable[..., Any], most: int = MAX_ITEMS) -> Callable[..
     @functools.wraps(function)
     def collect(*args: Any, **kwargs: Any) -> list[Any]:
         items: list[Any] = []
-        for item in function(*args, **kwargs) or ():
+        for item in _iterable(function(*args, **kwargs), function.__name__):
             items.append(_counted(item, items, function.__name__, most))
         return items
 
     return collect
 
 
-async def _all_of(made: AsyncIterable[Any] | Iterable[Any] | None, name: str, most: int) -> list[Any]:
+def _iterable(made: Any, name: str) -> Iterable[Any]:
+    given = made  # which stays untyped
+    if given is None:
+        return ()
+    if not isinstance(made, Iterable):
+        raise TypeError(f"{name} returned {type(given).__name__}: expected a list, or yielded items, because of many=True")
+    items: Iterable[Any] = given
+    return items
+
+
+async def _all_of(made: Any, name: str, most: int) -> list[Any]:
     items: list[Any] = []
+    given = made  # which stays untyped
     if isinstance(made, AsyncIterable):
-        async for item in made:
+        many: AsyncIterable[Any] = given
+        async for item in many:
             items.append(_counted(item, items, name, most))
         return items
-    for item in made or ():
+    for item in _iterable(made, name):
         items.append(_counted(item, items, name, most))
     return items
 
@@ -93,14 +107,46 @@ def flush_function(on_flush: Callable[[Any], Any], total_type: Any) -> Callable[
     return flushed
 
 
-def check_takes_one(function: Callable[..., Any], kind: StageKind) -> None:
-    """Refuse a function that says nothing of what a message is to it; that it takes more than one is told by the registry.
+def check_yields(function: Callable[..., Any]) -> None:
+    """Refuse what a publisher cannot iterate.
 
     Raises:
-        InvalidOptions: Its parameter has no annotation.
+        InvalidOptions: The function does not yield, and its annotation does not say that it returns something to iterate.
+    """
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        return
+    returns = returns_of(function)
+    kind = typing.get_origin(returns) or returns
+    if inspect.iscoroutinefunction(function) or not (isinstance(kind, type) and issubclass(kind, Iterable | AsyncIterable)):
+        expected = "a function that yields the items, or whose annotation says that it returns an Iterator or an AsyncIterator"
+        raise InvalidOptions("function", getattr(function, "__qualname__", function), expected)
+
+
+def check_folds(function: Callable[..., Any]) -> None:
+    """Refuse what a collector cannot call.
+
+    Raises:
+        InvalidOptions: The function does not take a total and an item.
+    """
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError:
+        shown = f"{getattr(function, '__name__', 'it')}{inspect.signature(function)}"
+        raise InvalidOptions("function", shown, "a function of two: the total so far, and an item") from None
+
+
+def check_takes_one(function: Callable[..., Any], kind: StageKind) -> None:
+    """Refuse a function that cannot be called with one message, or says nothing of what that is to it.
+
+    Raises:
+        InvalidOptions: It takes another number of arguments, or its parameter has no annotation.
     """
     parameters = list(inspect.signature(function).parameters.values())
-    if kind != "collector" and parameters and parameters[0].annotation is inspect.Parameter.empty:
+    needed = [each for each in parameters if each.default is inspect.Parameter.empty and each.kind in _POSITIONAL]
+    if kind != "collector" and (len(needed) > 1 or not parameters):
+        shown = f"{getattr(function, '__name__', 'it')}{inspect.signature(function)}"
+        raise InvalidOptions("function", shown, f"a function of one parameter, the message, for a {kind}")
+    if kind != "collector" and parameters[0].annotation is inspect.Parameter.empty:
         shown = f"{getattr(function, '__name__', 'it')}({parameters[0].name})"
         expected = f"an annotation of {parameters[0].name!r}: bytes, str, ChannelMessage, or what the JSON is to become"
         raise InvalidOptions("function", shown, expected)

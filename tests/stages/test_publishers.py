@@ -9,6 +9,7 @@ from stage_tools import StagedApp, bodies
 from support import until, working
 
 from nursery_tasks.channels import Item
+from nursery_tasks.errors import InvalidOptions
 
 
 async def test_what_generators_yield_goes_out_in_order(staged: StagedApp) -> None:
@@ -90,3 +91,26 @@ async def test_a_publisher_waits_for_who_takes_its_items(staged: StagedApp) -> N
 
         await sleep(0.3)
         assert len(made) <= 50 + 50 + 2
+
+
+def test_what_a_stage_cannot_call_is_refused_where_it_is_declared(staged: StagedApp) -> None:
+    app = staged.app
+
+    def one() -> int:
+        return 3
+
+    async def promised() -> Iterator[int]:
+        return iter([3])
+
+    def given() -> Iterator[int]:
+        return iter([3])
+
+    for function in (one, promised):
+        with pytest.raises(InvalidOptions, match="expected a function that yields the items"):
+            app.publisher("a:b")(function)
+    app.publisher("a:b")(given)
+    with pytest.raises(InvalidOptions, match="expected a function of two: the total so far, and an item"):
+        app.collector("a:c")(lambda total: total)  # type: ignore[arg-type, misc]
+    for wrong in (one, lambda a, b: None):
+        with pytest.raises(InvalidOptions, match="expected a function of one parameter, the message, for a listener"):
+            app.listener("a:d")(wrong)
