@@ -79,7 +79,7 @@ async def test_no_event_is_missing_after_three_seconds_without_the_server(server
     # What a claim has taken whose answer was lost comes back with its lease, and has not run here. And a submission whose
     # answer was lost is repeated by its id, and stores nothing: nobody tells that the first one did.
     whole = ran[: ran.index(last) + 1]
-    assert len(whole) > 300
+    assert len(whole) > 200  # some of them before the outage, and some after it
     missing = [(job_id, kind) for job_id in whole for kind in KINDS if counts[job_id, kind] == 0]
     assert [each for each in missing if each[1] != "queued"] == []
     assert len(missing) <= 1
