@@ -86,6 +86,13 @@ async def until_state(app: App, job_id: str, *states: JobState) -> None:
             await sleep(SECONDS_APART)
 
 
+async def until_heeded(app: App, worker: Worker) -> None:
+    """Wait until a worker knows all pauses: a job that comes before may start."""
+    pauses: Any = app.connection.gateway.broker.pauses
+    version = pauses.list_pauses().version
+    await until(lambda: worker._pauses._version == version)
+
+
 def open_file(path: Path) -> apsw.Connection:
     """Open a database beside those who are writing to it: whoever has its lock is waited for."""
     connection = apsw.Connection(str(path))

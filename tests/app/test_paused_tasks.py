@@ -8,7 +8,7 @@ from uuid import UUID
 
 import anyio
 import pytest
-from support import Gate, History, admin, until, until_state, working
+from support import Gate, History, admin, until, until_heeded, until_state, working
 
 from nursery_tasks import App, Batch, JobState
 from nursery_tasks.brokers.memory import MemoryBroker
@@ -41,10 +41,11 @@ async def test_a_paused_task_waits_and_all_others_go_on(app: App) -> None:
     async def other() -> str:
         return "passed"
 
-    async with working(app, slots=4):
+    async with working(app, slots=4) as worker:
         running = await import_orders.enqueue(0)
         await gate.wait_for(1)
         pause = await app.pauses.pause("import_orders", note="their API is down")
+        await until_heeded(app, worker)
         jobs = await app.enqueue_many([import_orders.job(number) for number in range(1, 9)])
         assert await other.run() == "passed"
         await until_waiting(app, 8)
@@ -69,10 +70,11 @@ async def test_one_value_waits_and_other_values_go_on(app: App) -> None:
     async def import_orders(customer: str, page: int = 1) -> None:
         done.append((customer, page))
 
-    async with working(app, slots=2):
+    async with working(app, slots=2) as worker:
         await app.pauses.pause("import_orders", where={"customer": "eu-7"})
         await app.pauses.pause("import_orders", where={"page": 2})
         await app.pauses.pause("import_orders", where={"page": 3, "customer": "us-1"})
+        await until_heeded(app, worker)
         calls = [("eu-7", 1), ("us-1", 1), ("us-1", 2), ("us-1", 3), ("eu-1", 3)]
         jobs = await app.enqueue_many([import_orders.job(customer, page) for customer, page in calls])
         named = await import_orders.enqueue(page=5, customer="eu-7")
@@ -110,9 +112,10 @@ async def test_values_as_they_travel(memory_app: App) -> None:
         ({"flag": False, "ratio": 1}, {}),  # defaults count
         ({"which": None}, {}),
     ]
-    async with working(app):
+    async with working(app) as worker:
         for where, arguments in pauses:
             await app.pauses.pause("look", where=where)
+            await until_heeded(app, worker)
             job = await look.enqueue(**arguments)
             await until_waiting(app, 1)
             assert await app.pauses.resume("look", where=where)
@@ -132,8 +135,9 @@ async def test_it_waits_in_its_order_and_its_owner_waits_with_it(memory_app: App
         await child.run(100)
         return "done"
 
-    async with working(app, slots=1):
+    async with working(app, slots=1) as worker:
         await app.pauses.pause("child")
+        await until_heeded(app, worker)
         owner = await parent.enqueue()
         await until_waiting(app, 1)
         jobs = await app.enqueue_many([child.job(number) for number in range(50)])
@@ -149,8 +153,9 @@ async def test_deadlines_expiry_and_cancels_hold(app: App) -> None:
     async def never() -> None:
         raise AssertionError("it was paused")
 
-    async with working(app):
+    async with working(app) as worker:
         await app.pauses.pause("never")
+        await until_heeded(app, worker)
         late = await never.options(expires=0.5).enqueue()
         with anyio.move_on_after(0.3):
             await never.run()
@@ -168,6 +173,7 @@ async def test_a_task_that_is_not_imported_here(app: App) -> None:
     async with working(app) as worker:
         await app.pauses.pause("elsewhere.make", where={"a": 1})
         await app.pauses.pause("elsewhere.make")
+        await until_heeded(app, worker)
         job = await app.job("elsewhere.make").enqueue()
         await until_waiting(app, 1)
         info = await app.jobs.get(job.id)
@@ -247,8 +253,9 @@ async def test_events_say_why(memory_app: App) -> None:
     @app.task
     async def quiet(customer: str) -> None: ...
 
-    async with working(app):
+    async with working(app) as worker:
         await app.pauses.pause("quiet", where={"customer": "eu-7"}, note="ask Ada")
+        await until_heeded(app, worker)
         job = await quiet.enqueue("eu-7")
         await until_waiting(app, 1)
     assert [event.detail for event in history.events if event.kind is EventKind.RELEASED] == [
@@ -266,8 +273,9 @@ async def test_a_durable_workflow_waits_for_a_paused_child(app: App) -> None:
     async def whole() -> int:
         return await part.run(1) + await part.run(2)
 
-    async with working(app):
+    async with working(app) as worker:
         await app.pauses.pause("part", where={"number": 2})
+        await until_heeded(app, worker)
         job = await whole.enqueue()
         await until_waiting(app, 1)
         await app.pauses.resume("part", where={"number": 2})
@@ -329,8 +337,9 @@ async def test_what_is_put_aside_is_looked_at_again_after_a_day(memory_app: App)
     @app.task
     async def quick() -> None: ...
 
-    async with working(app):
+    async with working(app) as worker:
         await app.pauses.pause("quick")
+        await until_heeded(app, worker)
         job = await quick.enqueue()
         await until_waiting(app, 1)
         info = await app.jobs.get(job.id)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from anyio import create_task_group, sleep
-from support import DEADLINE, SECONDS_APART, until, until_state, working
+from support import DEADLINE, SECONDS_APART, until, until_heeded, until_state, working
 
 from nursery_tasks import App, JobState, sequence
 from nursery_tasks.errors import JobCancelled
@@ -124,8 +124,9 @@ async def test_a_task_that_is_paused_is_named(app: App, caplog: pytest.LogCaptur
     @app.task
     async def work() -> None: ...
 
-    async with working(app):
+    async with working(app) as worker:
         await app.pauses.pause("work")
+        await until_heeded(app, worker)
         job = await work.enqueue()
         await until_state(app, job.id, JobState.SCHEDULED)  # the worker has put it aside
 
