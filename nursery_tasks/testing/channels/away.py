@@ -8,7 +8,7 @@ from anyio import Event, create_task_group
 
 from ...errors import ChannelUnavailable
 from .harness import Away, ChannelHarness, ChannelTopic, Need
-from .steps import expect, expect_equal, receive, receive_when_back, send_when_back, take, texts
+from .steps import accept_when_back, expect, expect_equal, receive, send_when_back, take, texts
 
 topic = ChannelTopic("away")
 
@@ -57,9 +57,8 @@ async def a_source_comes_back(harness: ChannelHarness) -> None:
                 told.set()
             else:
                 raise AssertionError("something came while the channel was away")
-            received = await receive_when_back(source, 1)
+            received = await accept_when_back(source, 1)
             found.extend(each.message.body.decode() for each in received)
-            await source.accept(received)
 
         async with create_task_group() as tg:
             tg.start_soon(wait)
@@ -89,10 +88,9 @@ async def nothing_is_lost_on_the_way(harness: ChannelHarness) -> None:
         try:
             await source.accept(received)
         except ChannelUnavailable:
-            again = await receive_when_back(source, 2)
+            again = await accept_when_back(source, 2)
             expect_equal(sorted(each.message.body.decode() for each in again), ["one", "two"], "what came again")
             expect(all(each.came_again for each in again), "came_again is not said of what came again")
-            await source.accept(again)
     async with harness.open_source(place) as source:
         await send_when_back(channel, place, "the mark")
         expect_equal(await take(source, 1), ["the mark"], "what is left, and the mark behind it")
@@ -113,6 +111,5 @@ async def opened_while_away(harness: ChannelHarness) -> None:
         else:
             raise AssertionError("a call for messages has returned while the channel was away")
         await away_of(harness).start()
-        received = await receive_when_back(source, 1)
-        await source.accept(received)
+        received = await accept_when_back(source, 1)
     expect_equal([each.message.body for each in received], [b"one"], "what came")

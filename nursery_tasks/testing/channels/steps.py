@@ -70,6 +70,17 @@ async def receive_when_back(source: Source, count: int) -> list[Received]:
     return received
 
 
+async def accept_when_back(source: Source, count: int) -> list[Received]:
+    """Receive and accept so many messages from a source whose channel may be away at first, and soon again."""
+    while True:
+        received = await receive_when_back(source, count)
+        try:
+            await source.accept(received)
+        except ChannelUnavailable:
+            continue  # then they come again
+        return received
+
+
 def expect(holds: bool, otherwise: str) -> None:
     if not holds:
         raise AssertionError(otherwise)
