@@ -34,7 +34,7 @@ def way(request: pytest.FixtureRequest) -> Generator[tuple[Opener, Opener, Proxy
             namespace = f"chaos-{os.getpid()}-{next(_numbers)}:"
             urls = [f"redis://127.0.0.1:{port}/0?timeout=2&namespace={namespace}" for port in (proxy.port, server.port)]
             yield lambda: open_channel(urls[0]), lambda: open_channel(urls[1]), proxy
-        redis_server.drop_keys(server, f"{namespace}*")  # other tests look that nothing is left on this server
+        redis_server.drop_keys(server, f"*{namespace}*")  # other tests look that nothing is left on this server
         return
     rabbit_server.need_server()
     node = rabbit_server.shared_server()
