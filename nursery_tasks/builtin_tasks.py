@@ -67,8 +67,14 @@ class Builtins:
 
 
 def register_builtins(app: App, given: Builtins | bool) -> None:
-    """Give an app the tasks `noop`, `sleep`, `worker_info`, `execute.path` and, if allowed, `execute.python`."""
-    builtins = given if isinstance(given, Builtins) else Builtins()
+    """Give an app the tasks `noop`, `sleep`, `worker_info`, `execute.path` and, if allowed, `execute.python`.
+
+    Raises:
+        InvalidOptions: It is something else than True or a `Builtins`. Nothing that only looks true may let code in.
+    """
+    if given is not True and not isinstance(given, Builtins):
+        raise InvalidOptions("builtins", given, "True, False, or Builtins(paths=[...], python=False)")
+    builtins = Builtins() if given is True else given
     app.task(name="noop")(_noop)
     app.task(name="sleep")(_sleep)
     app.task(name="worker_info")(_worker_info(app))

@@ -65,6 +65,8 @@ class Channels(Mapping[str, Channel]):
     """
 
     def __init__(self, given: Mapping[str, str | Channel] | None, queues: OwnQueues) -> None:
+        if not isinstance(given or {}, Mapping):
+            raise InvalidOptions("channels", given, "URLs by name, such as {'rabbit': 'amqp://host'}")
         self._given = {check_channel_name(name): _check_channel(channel) for name, channel in (given or {}).items()}
         self._queues = queues
         self._open: dict[str, Channel] | None = None

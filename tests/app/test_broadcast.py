@@ -140,9 +140,9 @@ async def until_workers(app: App, number: int) -> None:
         await sleep(0.01)
 
 
+@pytest.mark.parametrize("url", ["sqlite", "redis", "amqp"], indirect=True)  # jobs of `memory:` live on this loop
 async def test_programs_without_a_loop_get_a_handle_on_each(app: App) -> None:
     async with app, app.open_worker(name="w1"), app.open_worker(name="w2"):
         await until_workers(app, 2)
-        if app.connection.gateway.broker.blocking:  # else its jobs live on this loop
-            handles = await to_thread.run_sync(lambda: app.sync.broadcast(app.get_task("where").job()))
-            assert {name: await app.handle(handle.id) for name, handle in handles.items()} == {"w1": "w1", "w2": "w2"}
+        handles = await to_thread.run_sync(lambda: app.sync.broadcast(app.get_task("where").job()))
+        assert {name: await app.handle(handle.id) for name, handle in handles.items()} == {"w1": "w1", "w2": "w2"}

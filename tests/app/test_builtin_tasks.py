@@ -91,3 +91,9 @@ async def double(number: int) -> int:
 def test_what_makes_no_sense_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(InvalidOptions):
         Builtins(**given)
+
+
+@pytest.mark.parametrize("given", [1, "shop.*", ["shop.*"], {"paths": ["shop.*"]}, {"python": False}])
+def test_nothing_that_only_looks_true_lets_code_in(given: Any) -> None:
+    with pytest.raises(InvalidOptions, match=r"expected True, False, or Builtins\(paths="):
+        app_with(given)

@@ -209,9 +209,8 @@ async def test_a_cursor_that_was_dropped_says_so_and_a_slow_reader_counts_what_i
                 pass
 
 
+@pytest.mark.parametrize("url", ["sqlite", "redis", "amqp"], indirect=True)  # jobs of `memory:` are in a loop's memory
 def test_a_program_without_a_loop_writes_and_follows(url: str) -> None:
-    if url == "memory:":
-        return  # its jobs are in a loop's memory
     app, other = with_tasks(App(url, event_log=60)), App(url)
     app.sync.enqueue(app.get_task("mail.send").options(id="a").job())
     with other.sync.follow(since="start", timeout=DEADLINE) as events:

@@ -148,3 +148,9 @@ async def test_a_package_brings_a_channel_by_its_scheme() -> None:
         assert isinstance(app.channels["a"], MemoryChannel)
     with pytest.raises(InvalidChannelUrl, match="returned no channel"):
         open_channel("odd://x")
+
+
+@pytest.mark.parametrize("given", [["redis://localhost"], "redis://localhost"])
+def test_channels_have_names(given: object) -> None:
+    with pytest.raises(InvalidOptions, match="expected URLs by name"):
+        App("memory:", channels=given)  # type: ignore[arg-type]
