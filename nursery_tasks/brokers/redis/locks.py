@@ -6,29 +6,36 @@ from collections.abc import Sequence
 
 from ...model.listing import LockRecord
 from .records import to_locks
-from .running import Scripts
+from .running import Scripts, Step
+from .steps import to_flags
 
 
 class RedisLocks:
-    """The calls of `Locks`. Each is one script."""
+    """The calls of `Locks`, and their steps. Each is one script."""
 
     def __init__(self, scripts: Scripts) -> None:
-        self._run = scripts.run
+        self._run, self._step, self._take = scripts.run, scripts.step, scripts.take
         self._link = scripts.link
 
     def lock(self, name: str, holder: bytes, lease_seconds: float, wait: bool) -> int:
-        token: int = self._run("lock", name, holder, lease_seconds, int(wait))
-        return token
+        return self._take(self.lock_step(name, holder, lease_seconds, wait))
+
+    def lock_step(self, name: str, holder: bytes, lease_seconds: float, wait: bool) -> Step[int]:
+        return self._step("lock", int, name, holder, lease_seconds, int(wait))
 
     def relock(self, holds: Sequence[tuple[str, bytes]], lease_seconds: float) -> list[bool]:
         self._link.check_usable()
-        flat = [part for hold in holds for part in hold]
-        return [answer == 1 for answer in self._run("relock", lease_seconds, *flat)] if flat else []
+        return self._take(self.relock_step(holds, lease_seconds)) if holds else []
+
+    def relock_step(self, holds: Sequence[tuple[str, bytes]], lease_seconds: float) -> Step[list[bool]]:
+        return self._step("relock", to_flags, lease_seconds, *(part for hold in holds for part in hold))
 
     def unlock(self, holds: Sequence[tuple[str, bytes]]) -> list[bool]:
         self._link.check_usable()
-        flat = [part for hold in holds for part in hold]
-        return [answer == 1 for answer in self._run("unlock", *flat)] if flat else []
+        return self._take(self.unlock_step(holds)) if holds else []
+
+    def unlock_step(self, holds: Sequence[tuple[str, bytes]]) -> Step[list[bool]]:
+        return self._step("unlock", to_flags, *(part for hold in holds for part in hold))
 
     def list_locks(self, limit: int) -> list[LockRecord]:
         return to_locks(self._run("locks"))[: max(limit, 0)]

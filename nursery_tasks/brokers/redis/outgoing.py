@@ -1,4 +1,4 @@
-"""Messages that wait until a worker has sent them, and small values by name. Each call is one script."""
+"""Messages that wait until a worker has sent them, and small values by name. Each call is one script, a long list several."""
 
 from __future__ import annotations
 
@@ -6,35 +6,41 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ...model.outgoing import BATCH_BYTES, OutboxRecord, Outgoing, StateRecord, StateRow, check_outgoing, check_state
-from .running import Scripts
+from .running import Scripts, Step
 
 PAGE: Final = 100  # outboxes or states in one call that only lists them
 _MOST: Final = 1_000  # messages in one call
 
 
 class RedisOutbox:
-    """The calls of `Outbox`."""
+    """The calls of `Outbox`, and the steps of those that a worker makes all the time."""
 
     def __init__(self, scripts: Scripts) -> None:
-        self._run = scripts.run
+        self._run, self._step, self._take = scripts.run, scripts.step, scripts.take
         self._link = scripts.link
 
     def put_outgoing(self, items: Sequence[Outgoing]) -> None:
         check_outgoing(items)
         self._link.check_usable()
         if items:
-            self._run("put", "", 0, b"", *pack_outgoing(items))
+            self._take(self.put_step(items))
+
+    def put_step(self, items: Sequence[Outgoing]) -> Step[None]:
+        check_outgoing(items)
+        return self._step("put", _to_nothing, "", 0, b"", *pack_outgoing(items))
 
     def next_outgoing(self, destination: str, limit: int) -> list[tuple[int, bytes]]:
         self._link.check_usable()
-        if limit <= 0:
-            return []
-        rows = self._run("next", destination, min(limit, _MOST), BATCH_BYTES)
-        return [(int(rows[place]), rows[place + 1]) for place in range(0, len(rows), 2)]
+        return self._take(self.next_step(destination, limit)) if limit > 0 else []
+
+    def next_step(self, destination: str, limit: int) -> Step[list[tuple[int, bytes]]]:
+        return self._step("next", _to_rows, destination, min(limit, _MOST), BATCH_BYTES)
 
     def drop_outgoing(self, destination: str, up_to_position: int) -> int:
-        dropped: int = self._run("drop", destination, up_to_position)
-        return dropped
+        return self._take(self.drop_step(destination, up_to_position))
+
+    def drop_step(self, destination: str, up_to_position: int) -> Step[int]:
+        return self._step("drop", int, destination, up_to_position)
 
     def list_outboxes(self, limit: int, after: str = "") -> list[OutboxRecord]:
         self._link.check_usable()
@@ -49,10 +55,10 @@ class RedisOutbox:
 
 
 class RedisStates:
-    """The calls of `States`."""
+    """The calls of `States`, and the steps of those that change one."""
 
     def __init__(self, scripts: Scripts) -> None:
-        self._run = scripts.run
+        self._run, self._step, self._take = scripts.run, scripts.step, scripts.take
         self._link = scripts.link
 
     def get_state(self, name: str) -> StateRow | None:
@@ -60,14 +66,18 @@ class RedisStates:
         return None if version is None else StateRow(int(version), body)
 
     def put_state(self, name: str, version: int, body: bytes, outgoing: Sequence[Outgoing] = ()) -> int:
+        return self._take(self.put_step(name, version, body, outgoing))
+
+    def put_step(self, name: str, version: int, body: bytes, outgoing: Sequence[Outgoing] = ()) -> Step[int]:
         check_state(name, body)
         check_outgoing(outgoing)
-        new: int = self._run("put", name, version, body, *pack_outgoing(outgoing))
-        return new
+        return self._step("put", int, name, version, body, *pack_outgoing(outgoing))
 
     def delete_state(self, name: str, version: int) -> bool:
-        answer: int = self._run("forget", name, version)
-        return answer == 1
+        return self._take(self.delete_step(name, version))
+
+    def delete_step(self, name: str, version: int) -> Step[bool]:
+        return self._step("forget", bool, name, version)
 
     def list_states(self, prefix: str, limit: int, after: str = "") -> list[StateRecord]:
         self._link.check_usable()
@@ -86,6 +96,14 @@ class RedisStates:
 def pack_outgoing(items: Sequence[Outgoing]) -> list[Any]:
     """Return what scripts want to know of messages: the destination and the body of each."""
     return [part for item in items for part in (item.destination, item.body)]
+
+
+def _to_nothing(_: Any) -> None:
+    return
+
+
+def _to_rows(rows: Sequence[Any]) -> list[tuple[int, bytes]]:
+    return [(int(rows[place]), rows[place + 1]) for place in range(0, len(rows), 2)]
 
 
 def _to_record(row: Sequence[Any], now: float) -> OutboxRecord:

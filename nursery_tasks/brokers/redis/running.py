@@ -1,16 +1,34 @@
-"""The scripts of a broker, ready to be run on its link."""
+"""The scripts of a broker, ready to be run: by the server's clock or by a test's, on its link or on whatever carries a step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from .link import Link
 from .scripts import Script
 
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Step(Generic[T_co]):
+    """One call: what it asks the server, and how the answer is read. It knows no link, so any can carry it.
+
+    Attributes:
+        values: What the script gets; the first is the time.
+        decode: Makes the call's answer of the script's; it may raise what the call raises.
+    """
+
+    script: Script
+    values: tuple[Any, ...]
+    decode: Callable[[Any], T_co]
+
 
 class Scripts:
-    """Runs a script by its name, by the server's clock or by a test's.
+    """Makes steps of scripts by their names, and carries them on the blocking link.
 
     Args:
         clock: Tells the time in epoch seconds; None: the server does.
@@ -21,7 +39,17 @@ class Scripts:
         self._scripts = scripts
         self._clock = clock
 
+    def step(self, script: str, decode: Callable[[Any], T], *values: Any) -> Step[T]:
+        """Make a step of a script."""
+        return Step(self._scripts[script], (self._now(), *values), decode)
+
+    def take(self, step: Step[T]) -> T:
+        """Take a step on the link, and return its answer. Raises as `Link.run` does, and what the answer says."""
+        return step.decode(self.link.run(step.script, *step.values))
+
     def run(self, script: str, *values: Any) -> Any:
         """Run a script. See `Link.run`."""
-        now = "" if self._clock is None else repr(self._clock())
-        return self.link.run(self._scripts[script], now, *values)
+        return self.link.run(self._scripts[script], self._now(), *values)
+
+    def _now(self) -> str:
+        return "" if self._clock is None else repr(self._clock())
