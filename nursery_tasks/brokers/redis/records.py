@@ -17,8 +17,8 @@ from ..common.states import NUMBERS, to_state
 from ..protocol import receipts_of
 from .layout import decode_any, decode_description, encode
 
-# n, attempts, crashes, lapses, expires or -1, due, created, owned, the name under which it was parked or False
-_Claimed = tuple[int, int, int, int, float, float, float, int, str | bool]
+# attempts, crashes, lapses, expires or -1, due, created, owned, the name under which they were parked or False, the n of each job
+_Claimed = tuple[int, int, int, float, float, float, int, str | bool, list[int]]
 
 _OURS_ONCE = 2  # `OURS` in `common.lua`: it is dead because it was delivered once
 
@@ -65,30 +65,34 @@ def to_deliveries(answer: Sequence[bytes], random: bytes) -> list[Delivery]:
     now, rows = _decode_claimed(answer[0])
     deliveries: list[Delivery] = []
     place = 1
-    for n, attempts, crashes, lapses, expires, due, created, owned, parked in rows:
-        about = decode_description(answer[place])
-        address = b"%014d" % n
-        deliveries.append(
-            Delivery(  # by position, for every job: by name it takes twice as long
-                about.id,
-                about.queue,
-                about.task,
-                answer[place + 1],
-                random + address,
-                attempts + 1,
-                crashes,
-                lapses,
-                None if expires < 0 else expires - now,
-                now - created if now > created else 0.0,
-                owned > 0,
-                now - due if now > due else 0.0,
-                about.raw,
-                parked or None,  # type: ignore[arg-type]  # never True
-                address,
-                about.once,
+    for attempts, crashes, lapses, expires, due, created, owned, parked, numbers in rows:
+        expires_in = None if expires < 0 else expires - now
+        age = now - created if now > created else 0.0
+        waited = now - due if now > due else 0.0
+        for n in numbers:
+            about = decode_description(answer[place])
+            address = b"%014d" % n
+            deliveries.append(
+                Delivery(  # by position, for every job: by name it takes twice as long
+                    about.id,
+                    about.queue,
+                    about.task,
+                    answer[place + 1],
+                    random + address,
+                    attempts + 1,
+                    crashes,
+                    lapses,
+                    expires_in,
+                    age,
+                    owned > 0,
+                    waited,
+                    about.raw,
+                    parked or None,  # type: ignore[arg-type]  # never True
+                    address,
+                    about.once,
+                )
             )
-        )
-        place += 2
+            place += 2
     return deliveries
 
 

@@ -1,10 +1,11 @@
 -- ARGV: now, limit, worker, lease_seconds, 16 random bytes, msgpack of the names that the worker knows or nothing, queues...
--- Returns msgpack {now, rows of numbers}, then for each job its description and its payload. A token is the random bytes and
--- the job's number.
+-- Returns msgpack {now, rows}, then for each job its description and its payload. A row is what jobs that follow each other have
+-- in common, and the list of their numbers. A token is the random bytes and the job's number.
 
 -- include inbox.lua
 local limit, worker, until_, random = tonumber(ARGV[2]), ARGV[3], now + tonumber(ARGV[4]), ARGV[5]
-local rows, answer, leases, expiring, counts = {}, { false }, {}, {}, {}
+local until_text = string.format('%.17g', until_) -- once, and not for each job
+local rows, answer, taken = {}, { false }, 0
 local LOOK = 1000 -- expired jobs that one claim passes over in a queue; the sweep ends them
 
 local lifted = {} -- n of parked jobs that stand among the ready ones meanwhile -> the line where they are parked
@@ -16,6 +17,23 @@ end
 
 local reached = {} -- line of a fair queue -> the last rank that was taken from it
 
+-- The packed state of the jobs of the last row, and what it becomes; nothing, where something is to be done for each of them.
+local alike, alike_after
+
+-- Note that a job is taken, whose new state is written.
+local function hand_out(n, queue, packed, raw, payload)
+    local page, tail = page_of(n)
+    later(set, P .. 'jobs:' .. page, 's' .. tail, packed)
+    later(add, P .. 'lease', until_text, n)
+    count(READY, queue, -1)
+    count(CLAIMED, queue, 1)
+    taken = taken + 1
+    answer[2 * taken] = raw
+    answer[2 * taken + 1] = payload
+    local numbers = rows[#rows][9]
+    numbers[#numbers + 1] = tonumber(n)
+end
+
 local function take(n, s, raw, payload, queue)
     if s[RANK] then
         local line = decode(raw)[PRIORITY] .. ' ' .. queue
@@ -26,8 +44,8 @@ local function take(n, s, raw, payload, queue)
     end
     local expires = expiry_of(s)
     rows[#rows + 1] = {
-        tonumber(n), s[ATTEMPTS], s[CRASHES], s[LAPSES], expires or -1, s[DUE], s[CREATED], s[OWNER] and 1 or 0,
-        not lifted[n] and s[PARKED] or false,
+        s[ATTEMPTS], s[CRASHES], s[LAPSES], expires or -1, s[DUE], s[CREATED], s[OWNER] and 1 or 0,
+        not lifted[n] and s[PARKED] or false, {},
     }
     if s[PARKED] then
         s[PARKED] = false
@@ -35,41 +53,64 @@ local function take(n, s, raw, payload, queue)
     if lifted[n] then
         lifted_taken[n] = true
     end
-    answer[#answer + 1] = raw
-    answer[#answer + 1] = payload
-    s[STATE], s[TOKEN], s[WORKER], s[BEGUN] = CLAIMED, random .. n, worker, false
-    call('HSET', P .. 'j:' .. n, 's', encode(s))
-    leases[#leases + 1] = until_
-    leases[#leases + 1] = n
-    counts[queue] = (counts[queue] or 0) + 1
     if expires then
-        expiring[#expiring + 1] = n
+        later(rem, P .. 'expiring', n)
     end
+    s[STATE], s[TOKEN], s[WORKER], s[BEGUN] = CLAIMED, random, worker, false
+    alike, alike_after = nil, encode(s)
+    hand_out(n, queue, alike_after, raw, payload)
+end
+
+-- Return the state, the description and the payload of each job of a list, one after the other; a state is false where it is gone.
+local function read_all(numbers)
+    local found, at = {}, 1
+    while at <= #numbers do
+        local page, fields = page_of(numbers[at]), {}
+        while at <= #numbers and cut(numbers[at], 1, 12) == page do
+            local tail = cut(numbers[at], 13)
+            fields[#fields + 1] = 's' .. tail
+            fields[#fields + 1] = 'm' .. tail
+            fields[#fields + 1] = 'p' .. tail
+            at = at + 1
+        end
+        for _, value in ipairs(call('HMGET', P .. 'jobs:' .. page, unpack(fields))) do
+            found[#found + 1] = value
+        end
+    end
+    return found
 end
 
 -- Take jobs without limits from a queue where nobody else stands at an open gate.
 local function take_plain(queue)
-    local key, passed, taken = P .. 'ready:' .. queue, 0, {}
-    while #rows < limit and passed < LOOK do
-        local found = call('ZRANGE', key, passed, passed + math.min(limit - #rows, AT_ONCE) - 1)
-        if #found == 0 then
+    local key, passed = P .. 'ready:' .. queue, 0
+    while taken < limit and passed < LOOK do
+        local numbers = call('ZRANGE', key, passed, passed + math.min(limit - taken, AT_ONCE) - 1)
+        if #numbers == 0 then
             break
         end
-        for _, n in ipairs(found) do
-            local fields = call('HMGET', P .. 'j:' .. n, 's', 'm', 'p')
-            local s = fields[1] and decode(fields[1])
-            local expires = s and expiry_of(s)
-            if not s then
-                call('ZREM', key, n) -- somebody has deleted the job's key by hand
-            elseif expires and now >= expires then
-                passed = passed + 1
+        local found, gone = read_all(numbers), {}
+        for i, n in ipairs(numbers) do
+            local state = found[3 * i - 2]
+            if state and state == alike then
+                hand_out(n, queue, alike_after, found[3 * i - 1], found[3 * i])
+                gone[#gone + 1] = n
             else
-                take(n, s, fields[2], fields[3], queue)
-                taken[#taken + 1] = n
+                local s = state and decode(state)
+                local expires = s and expiry_of(s)
+                if expires and now >= expires then
+                    passed = passed + 1
+                else
+                    gone[#gone + 1] = n -- also where somebody has deleted the job's fields by hand
+                    if s then
+                        take(n, s, found[3 * i - 1], found[3 * i], queue)
+                        if not expires and not s[RANK] and not lifted[n] then
+                            alike = state
+                        end
+                    end
+                end
             end
         end
-        many('ZREM', key, taken)
-        taken = {}
+        many('ZREM', key, gone)
     end
 end
 
@@ -92,7 +133,7 @@ local function close(gate, each, queue)
     shut[gate] = true
     call('ZREM', P .. 'open:' .. queue, gate)
     if each[MOST] == 0 then
-        call('ZADD', P .. 'closed', full_at(each[NAME]) - each[TOLERANCE], gate)
+        call('ZADD', P .. 'shut', full_at(each[NAME]) - each[TOLERANCE], gate)
         hint('due', queue)
     end
 end
@@ -103,7 +144,8 @@ local function move(job, each, queue)
     call('ZREM', P .. 'line:' .. before, job.n)
     left_line(before)
     job.s[GATE] = after
-    call('HSET', P .. 'j:' .. job.n, 's', encode(job.s))
+    local page, tail = page_of(job.n)
+    call('HSET', P .. 'jobs:' .. page, 's' .. tail, encode(job.s))
     call('ZADD', P .. 'line:' .. after, score, job.n)
     entered(after, score)
     if call('ZSCORE', P .. 'open:' .. queue, after) then
@@ -130,7 +172,7 @@ local function take_limited(job, gate, queue)
     end
     call('ZREM', P .. 'line:' .. gate, job.n)
     left_line(gate)
-    take(job.n, job.s, job.raw, call('HGET', P .. 'j:' .. job.n, 'p'), queue)
+    take(job.n, job.s, job.raw, read_all({ job.n })[3], queue)
 end
 
 local function take_in_order(queue)
@@ -158,7 +200,7 @@ local function take_in_order(queue)
 
     local function first_plain()
         if not page[at] and passed < LOOK then
-            page = call('ZRANGE', key, passed, passed + math.min(limit - #rows, 100) - 1, 'WITHSCORES')
+            page = call('ZRANGE', key, passed, passed + math.min(limit - taken, 100) - 1, 'WITHSCORES')
             at = 1
         end
         return page[at], tonumber(page[at + 1])
@@ -198,7 +240,7 @@ local function take_in_order(queue)
         end
     end
 
-    while #rows < limit do
+    while taken < limit do
         local gate, score, n = first_open()
         local plain, plain_score = first_plain()
         if gate and (not plain or score < plain_score) then
@@ -206,12 +248,12 @@ local function take_in_order(queue)
                 hint('work', queue) -- another claim goes on
                 break
             end
-            local before = #rows
+            local before = taken
             look_at(gate, n)
-            looks = looks - (#rows == before and 1 or 0)
+            looks = looks - (taken == before and 1 or 0)
         elseif plain then
             at = at + 2
-            local fields = call('HMGET', P .. 'j:' .. plain, 's', 'm', 'p')
+            local fields = read_all({ plain })
             local s = fields[1] and decode(fields[1])
             local expires = s and expiry_of(s)
             if expires and now >= expires then
@@ -298,7 +340,7 @@ local claimed = {}
 for i = 7, #ARGV do
     claimed[ARGV[i]] = true
 end
-for _, gate in ipairs(call('ZRANGEBYSCORE', P .. 'closed', '-inf', now, 'LIMIT', 0, LOOK)) do
+for _, gate in ipairs(call('ZRANGEBYSCORE', P .. 'shut', '-inf', now, 'LIMIT', 0, LOOK)) do
     local queue = open_gate(gate)
     if queue and not claimed[queue] then
         hint('work', queue) -- no sweep will find it closed any more
@@ -307,7 +349,7 @@ end
 local is_parked = ARGV[6] ~= '' and call('EXISTS', P .. 'parked') == 1
 for i = 7, #ARGV do
     local queue = ARGV[i]
-    if #rows < limit and call('SISMEMBER', P .. 'paused', queue) == 0 then
+    if taken < limit and call('SISMEMBER', P .. 'paused', queue) == 0 then
         if is_parked then
             lift(queue)
         end
@@ -321,19 +363,13 @@ for i = 7, #ARGV do
         end
     end
 end
-many('ZADD', P .. 'lease', leases)
-many('ZREM', P .. 'expiring', expiring)
-for queue, number in pairs(counts) do
-    add_number(P .. 'counts', READY .. queue, -number)
-    add_number(P .. 'counts', CLAIMED .. queue, number)
-end
 for line, rank in pairs(reached) do
     call('ZADD', P .. 'fair', 'GT', rank, line)
     call('SADD', P .. 'reached', line)
 end
-if #rows == 0 then
+if taken == 0 then
     answer = {}
 else
     answer[1] = encode({ now, rows })
 end
-return next(hints) and done(answer) or answer
+return done(answer)

@@ -4,11 +4,13 @@
 -- difference between where the job was and where it is. Nothing is written before the first `flush`, except for the number
 -- that a submission takes; so what a script refuses, it refuses before it has changed anything.
 --
--- A job here is a table: n = its number, padded; s = its state, an array; raw = its description as the client packed it, decoded
--- by `meta` when somebody asks; before = the state in which it was found, nil for a new one; lease = when its lease will be over.
+-- A job here is a table: n = its number, padded; s = its state, an array, once `load` has unpacked it; raw = its description as the client packed it, of which
+-- `meta` and `id_of` tell when somebody asks; before = the state in which it was found, nil for a new one; lease = when its lease
+-- will be over.
 
 local P = KEYS[1]
 local call, decode, encode = redis.call, cmsgpack.unpack, cmsgpack.pack
+local cut, byte = string.sub, string.byte
 local now = tonumber(ARGV[1]) -- only tests say it
 if not now then
     local time = call('TIME')
@@ -34,24 +36,91 @@ local LET_GO_AT_ONCE = 5000 -- jobs that are cancelled in the step in which thei
 local GONE_OWNER, ENDED_OWNER = 0, -1 -- scores of owners that nobody can prolong
 local AT_ONCE = 2000 -- arguments of one command: Lua's unpack() fails above 8000
 local jobs, dirty, hints = {}, {}, {}
+local rem, add, drop, set, counts = {}, {}, {}, {}, {} -- what the next `flush` writes; the last: state, queue -> how many more
+local pages = {} -- that stand in the index
+
+-- The page on which a job stands, and what the names of its fields there end with.
+local function page_of(n)
+    return cut(n, 1, 12), cut(n, 13)
+end
+
+local abouts = {} -- description without the id -> the same, decoded: jobs of one task are alike
+
+-- A description: the id, and the rest as a table that jobs share.
+local function read_about(raw)
+    local kind, from, to = byte(raw, 2), 3, nil
+    if kind == 217 then -- 32 to 255 bytes
+        from = 4
+        to = 3 + byte(raw, 3)
+    elseif kind < 192 then -- up to 31
+        to = 2 + kind - 160
+    else
+        from = 5
+        to = 4 + 256 * byte(raw, 3) + byte(raw, 4)
+    end
+    local rest = cut(raw, to + 1)
+    local about = abouts[rest]
+    if not about then
+        about = decode(raw)
+        about[ID] = nil
+        abouts[rest] = about
+    end
+    return cut(raw, from, to), about
+end
+
+-- Look for jobs of these numbers, all at once; `load` knows them from then on.
+local function fetch(numbers)
+    local wanted = {}
+    for _, n in ipairs(numbers) do
+        if jobs[n] == nil then
+            jobs[n] = false
+            local page, tail = page_of(n)
+            local fields = wanted[page]
+            if not fields then
+                fields = { numbers = {} }
+                wanted[page] = fields
+            end
+            fields.numbers[#fields.numbers + 1] = n
+            fields[#fields + 1] = 's' .. tail
+            fields[#fields + 1] = 'm' .. tail
+        end
+    end
+    for page, fields in pairs(wanted) do
+        local found = call('HMGET', P .. 'jobs:' .. page, unpack(fields))
+        for i, n in ipairs(fields.numbers) do
+            if found[2 * i - 1] then
+                jobs[n] = { n = n, packed = found[2 * i - 1], raw = found[2 * i] }
+            end
+        end
+    end
+end
 
 local function load(n)
+    if jobs[n] == nil then
+        fetch({ n })
+    end
     local job = jobs[n]
-    if job == nil then
-        local found = call('HMGET', P .. 'j:' .. n, 's', 'm')
-        job = false
-        if found[1] then
-            job = { n = n, s = decode(found[1]), raw = found[2] }
-        end
-        jobs[n] = job
+    if job and not job.s then
+        job.s = decode(job.packed)
     end
     return job
+end
+
+-- Some fields of a job, by their letters.
+local function read(n, ...)
+    local page, tail = page_of(n)
+    local names = {}
+    for i, letter in ipairs({ ... }) do
+        names[i] = letter .. tail
+    end
+    return call('HMGET', P .. 'jobs:' .. page, unpack(names))
 end
 
 -- The jobs of numbers that stand in an index. Of one that is not there any more, somebody has deleted the key by hand: its
 -- number is taken out, because what stays there would stop everything behind it.
 local function loaded(key, numbers)
     local there = {}
+    fetch(numbers)
     for _, n in ipairs(numbers) do
         local job = load(n)
         if job then
@@ -64,12 +133,23 @@ local function loaded(key, numbers)
 end
 
 local function meta(job)
-    local m = job.m
-    if not m then
-        m = decode(job.raw)
-        job.m = m
+    if not job.m then
+        job.id, job.m = read_about(job.raw)
     end
-    return m
+    return job.m
+end
+
+local function id_of(job)
+    if not job.id then
+        meta(job)
+    end
+    return job.id
+end
+
+-- The token of the worker that holds a job: the random bytes of its claim, and the job's number.
+local function token_of(job)
+    local random = job.s[TOKEN]
+    return random and random .. job.n
 end
 
 -- Where a ready job stands among the others.
@@ -167,6 +247,14 @@ local function ready_key(job)
     return P .. (gate and 'line:' .. gate or 'ready:' .. meta(job)[QUEUE])
 end
 
+-- For how many seconds the outcome of such a job is kept.
+local function kept_for(m, state)
+    if state == FAILED or state == DEAD then
+        return math.max(m[KEEP], DEAD_TTL_SECONDS)
+    end
+    return m[KEEP]
+end
+
 -- The index that holds a job in a state, and the job's score there.
 local function place(job, state)
     if state == SCHEDULED then
@@ -176,11 +264,7 @@ local function place(job, state)
     elseif state <= STARTED then
         return P .. 'lease', job.lease
     end
-    local keep = meta(job)[KEEP]
-    if state == FAILED or state == DEAD then
-        keep = math.max(keep, DEAD_TTL_SECONDS)
-    end
-    return P .. 'ended', job.s[ENDED_AT] + keep
+    return P .. 'ended', job.s[ENDED_AT] + kept_for(meta(job), state)
 end
 
 local function index_of(job, state)
@@ -237,7 +321,7 @@ local function left_line(gate)
         local queue, name = gate_parts(gate)
         call('SREM', P .. 'gates:' .. name, gate)
         call('ZREM', P .. 'open:' .. queue, gate)
-        call('ZREM', P .. 'closed', gate)
+        call('ZREM', P .. 'shut', gate)
         forget_limit(name)
     end
 end
@@ -246,7 +330,7 @@ end
 local function open_gate(gate)
     local queue = gate_parts(gate)
     local score = first_at(gate)
-    call('ZREM', P .. 'closed', gate)
+    call('ZREM', P .. 'shut', gate)
     if score and call('ZADD', P .. 'open:' .. queue, 'NX', score, gate) == 1 then
         return queue
     end
@@ -317,52 +401,79 @@ local function left_parking(line)
     end
 end
 
+-- Note that so many more jobs of a queue are in a state.
+local function count(state, queue, number)
+    local of_state = counts[state]
+    if not of_state then
+        of_state = {}
+        counts[state] = of_state
+    end
+    of_state[queue] = (of_state[queue] or 0) + number
+end
+
+-- Write a new job's fields.
+local function store(n, state, raw, payload, outcome)
+    local page, tail = page_of(n)
+    local key = P .. 'jobs:' .. page
+    if not pages[page] then
+        pages[page] = true
+        later(add, P .. 'pages', tonumber(page), page)
+    end
+    later(set, key, 's' .. tail, state)
+    later(set, key, 'm' .. tail, raw)
+    later(set, key, 'p' .. tail, payload)
+    if outcome then -- a record
+        later(set, key, 'o' .. tail, outcome)
+    end
+end
+
 local function flush()
-    local rem, add, drop, set, counts, owners, gone, limited = {}, {}, {}, {}, {}, {}, {}, nil
-    local lines = {} -- that jobs have come to, or gone from
+    local owners, limited = {}, nil
+    local lines, left = {}, {} -- lines that jobs have come to, or gone from; pages from which jobs have gone
     for _, job in ipairs(dirty) do
-        local s, n, before = job.s, job.n, job.before
+        local s, n, before, m = job.s, job.n, job.before, meta(job)
         local after = not job.dropped and s[STATE] or nil
-        local key = P .. 'j:' .. n
         if not after then
-            gone[#gone + 1] = key
-            later(rem, P .. 'all', n)
-            if meta(job)[PARENT] then
-                later(rem, P .. 'below:' .. meta(job)[PARENT], n)
+            local page, tail = page_of(n)
+            local key = P .. 'jobs:' .. page
+            left[page] = true
+            later(drop, key, 's' .. tail, 'm' .. tail)
+            later(drop, key, 'p' .. tail, 'o' .. tail)
+            later(drop, key, 'g' .. tail)
+            if m[PARENT] then
+                later(rem, P .. 'below:' .. m[PARENT], n)
             end
-            later(drop, P .. 'ids', meta(job)[ID])
+            later(drop, P .. 'ids', job.id)
         elseif not before then
-            call('HSET', key, 's', encode(s), 'm', job.raw, 'p', job.payload)
-            if job.outcome then -- a record
-                call('HSET', key, 'o', job.outcome)
+            store(n, encode(s), job.raw, job.payload, job.outcome)
+            if m[PARENT] then
+                later(add, P .. 'below:' .. m[PARENT], tonumber(n), n)
             end
-            later(add, P .. 'all', tonumber(n), n)
-            if meta(job)[PARENT] then
-                later(add, P .. 'below:' .. meta(job)[PARENT], tonumber(n), n)
-            end
-            later(set, P .. 'ids', meta(job)[ID], n)
-        elseif job.outcome then
-            call('HSET', key, 's', encode(s), 'o', job.outcome)
+            later(set, P .. 'ids', job.id, n)
         else
-            call('HSET', key, 's', encode(s))
-            if job.outcome == false then
-                call('HDEL', key, 'o')
+            local page, tail = page_of(n)
+            local key = P .. 'jobs:' .. page
+            later(set, key, 's' .. tail, encode(s))
+            if job.outcome then
+                later(set, key, 'o' .. tail, job.outcome)
+            elseif job.outcome == false then
+                later(drop, key, 'o' .. tail)
             end
         end
         if before ~= after then
-            if meta(job)[LIMITS] then
+            if m[LIMITS] then
                 limited = limited or {}
                 limited[#limited + 1] = { job, before, after }
             end
-            local queue = meta(job)[QUEUE]
+            local queue = m[QUEUE]
             local from = before and index_of(job, before)
             local to, score
             if after then
                 to, score = place(job, after)
-                counts[after .. queue] = (counts[after .. queue] or 0) + 1
+                count(after, queue, 1)
             end
             if before then
-                counts[before .. queue] = (counts[before .. queue] or 0) - 1
+                count(before, queue, -1)
             end
             if from and from ~= to then
                 later(rem, from, n)
@@ -371,8 +482,8 @@ local function flush()
                 later(add, to, score, n)
             end
             local lived, lives = before and before <= STARTED, after and after <= STARTED
-            if lived ~= lives and meta(job)[KEY] then
-                local unique = meta(job)[TASK] .. '\0' .. meta(job)[KEY]
+            if lived ~= lives and m[KEY] then
+                local unique = m[TASK] .. '\0' .. m[KEY]
                 if lives then
                     later(set, P .. 'keys', unique, n)
                 elseif lived then
@@ -445,9 +556,16 @@ local function flush()
     end
     run('HDEL', drop)
     run('HSET', set)
-    for field, number in pairs(counts) do
-        if number ~= 0 then
-            add_number(P .. 'counts', field, number)
+    for page in pairs(left) do
+        if call('EXISTS', P .. 'jobs:' .. page) == 0 then
+            call('ZREM', P .. 'pages', page)
+        end
+    end
+    for state, queues in pairs(counts) do
+        for queue, number in pairs(queues) do
+            if number ~= 0 then
+                add_number(P .. 'counts', state .. queue, number)
+            end
         end
     end
     for owner, number in pairs(owners) do
@@ -455,9 +573,7 @@ local function flush()
             add_number(P .. 'parents', owner, number)
         end
     end
-    for from = 1, #gone, AT_ONCE do
-        call('UNLINK', unpack(gone, from, math.min(from + AT_ONCE - 1, #gone)))
-    end
+    rem, add, drop, set, counts = {}, {}, {}, {}, {}
 end
 
 -- Write what is left and tell the listeners; the last thing that a script does.
@@ -477,7 +593,7 @@ end
 local function finish(job, state)
     local s = change(job)
     s[STATE], s[TOKEN], s[UNRESPONSIVE], s[ENDED_AT] = state, false, false, now
-    hint('outcome', meta(job)[ID])
+    hint('outcome', id_of(job))
 end
 
 -- End a job whose outcome is the broker's own: clients make it of what `s` says. `OURS` is 2 where it is dead because its one
@@ -495,7 +611,7 @@ local function give_back(job, delay, park)
     s[TOKEN], s[UNRESPONSIVE], s[DUE] = false, false, now + math.max(0, delay)
     local waits = s[DUE] > now
     s[STATE] = waits and SCHEDULED or READY
-    hint('change', meta(job)[ID])
+    hint('change', id_of(job))
     hint(waits and 'due' or 'work', meta(job)[QUEUE])
     if park and waits then
         s[GATE] = s[GATE] or false -- an array has no holes
@@ -513,7 +629,7 @@ local function cancel(job, reason) -- 0 it had ended, 1 cancelled, 2 its worker 
     local s = change(job)
     s[CANCEL] = s[CANCEL] or reason
     if s[TOKEN] then
-        hint('cancel', meta(job)[ID])
+        hint('cancel', id_of(job))
         return 2
     end
     finish_ours(job, CANCELLED)
@@ -556,7 +672,7 @@ local let_go = 0
 local function end_owner(owner, reason)
     let_go = let_go + cancel_owned(owner, reason, LET_GO_AT_ONCE - let_go)
     if let_go >= LET_GO_AT_ONCE then
-        call('ZADD', P .. 'owners', reason == OWNER_ENDED and ENDED_OWNER or GONE_OWNER, owner)
+        call('ZADD', P .. 'owner_leases', reason == OWNER_ENDED and ENDED_OWNER or GONE_OWNER, owner)
     end
     return let_go < LET_GO_AT_ONCE
 end

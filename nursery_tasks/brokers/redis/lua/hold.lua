@@ -1,7 +1,7 @@
 -- ARGV: now, lease_seconds, owners...
 -- Returns 1 or 0 for each.
 
-local seconds, answers, key = tonumber(ARGV[2]), {}, P .. 'owners'
+local seconds, answers, key = tonumber(ARGV[2]), {}, P .. 'owner_leases'
 for i = 3, #ARGV do
     local owner = ARGV[i]
     local score = tonumber(call('ZSCORE', key, owner) or 0)

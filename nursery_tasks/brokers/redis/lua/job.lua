@@ -5,7 +5,7 @@ local job = find(ARGV[2])
 if not job then
     return {}
 end
-local s, fields = job.s, call('HMGET', P .. 'j:' .. job.n, 'g', 'o', 'p')
+local s, fields = job.s, read(job.n, 'g', 'o', 'p')
 local rest = encode({
     tonumber(job.n), s[STATE], s[ATTEMPTS], s[CRASHES], s[CREATED], s[DUE], s[BEGUN], s[ENDED_AT], s[WORKER],
     s[OWNER] and true or false, s[UNRESPONSIVE], s[CANCEL], s[OURS], waits_for(job),

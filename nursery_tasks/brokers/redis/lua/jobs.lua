@@ -6,9 +6,11 @@
 local wanted, limit = decode(ARGV[2]), tonumber(ARGV[3])
 local states, queue, task, parent, tag = wanted[1], wanted[2], wanted[3], wanted[4], wanted[5]
 local LOOK = 500
-local index = parent and P .. 'below:' .. parent or P .. 'all'
-local found
-if ARGV[5] == '1' then
+-- include listing.lua
+local index, found = parent and P .. 'below:' .. parent, nil
+if not parent then
+    found = numbers_from(tonumber(ARGV[4]), ARGV[5] == '1', LOOK)
+elseif ARGV[5] == '1' then
     found = call('ZREVRANGEBYSCORE', index, ARGV[4] == '0' and '+inf' or '(' .. ARGV[4], '-inf', 'LIMIT', 0, LOOK)
 else
     found = call('ZRANGEBYSCORE', index, '(' .. ARGV[4], '+inf', 'LIMIT', 0, LOOK)
@@ -31,14 +33,16 @@ local function is_wanted(s, m)
 end
 
 local answer, taken = { '' }, 0
-for _, n in ipairs(found) do
+for place, n in ipairs(found) do
     if taken >= limit then
         break
+    elseif place % 100 == 1 then
+        fetch({ unpack(found, place, math.min(place + 99, #found)) })
     end
     local job = load(n)
     answer[1] = n
     if job and is_wanted(job.s, meta(job)) then
-        local s, fields = job.s, call('HMGET', P .. 'j:' .. n, 'g', 'o', 'p')
+        local s, fields = job.s, read(n, 'g', 'o', 'p')
         taken = taken + 1
         answer[#answer + 1] = job.raw
         answer[#answer + 1] = encode({

@@ -6,7 +6,7 @@ for _, name in ipairs(call('ZRANGEBYLEX', P .. 'limits', '-', '+', 'LIMIT', 0, m
     local waiting, opens_at = 0, false
     for _, gate in ipairs(call('SMEMBERS', P .. 'gates:' .. name)) do
         waiting = waiting + call('ZCARD', P .. 'line:' .. gate)
-        local moment = tonumber(call('ZSCORE', P .. 'closed', gate) or nil)
+        local moment = tonumber(call('ZSCORE', P .. 'shut', gate) or nil)
         if moment and (not opens_at or moment < opens_at) then
             opens_at = moment
         end

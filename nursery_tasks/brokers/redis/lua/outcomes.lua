@@ -3,12 +3,17 @@
 -- row: false: unknown; or {state, unresponsive, ours, crashes, attempts, worker, ended_at, cancel}
 
 local rows, answer, ids = {}, { false }, { unpack(ARGV, 2) }
-for place, n in ipairs(call('HMGET', P .. 'ids', unpack(ids))) do
-    local fields = n and call('HMGET', P .. 'j:' .. n, 's', 'o')
-    if fields and fields[1] then
-        local s = decode(fields[1])
+local numbers, found = call('HMGET', P .. 'ids', unpack(ids)), {}
+for _, n in ipairs(numbers) do
+    found[#found + 1] = n or nil
+end
+fetch(found)
+for place, n in ipairs(numbers) do
+    local job = n and load(n)
+    if job then
+        local s = job.s
         rows[place] = { s[STATE], s[UNRESPONSIVE], s[OURS], s[CRASHES], s[ATTEMPTS], s[WORKER], s[ENDED_AT], s[CANCEL] }
-        answer[place + 1] = fields[2]
+        answer[place + 1] = read(n, 'o')[1]
     else
         rows[place], answer[place + 1] = false, false
     end

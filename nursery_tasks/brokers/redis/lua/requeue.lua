@@ -27,7 +27,8 @@ for i = 2, #ARGV do
             end
             job.s[RANK] = rank
         end
-        call('HDEL', P .. 'j:' .. job.n, 'o', 'g')
+        local page, tail = page_of(job.n)
+        later(drop, P .. 'jobs:' .. page, 'o' .. tail, 'g' .. tail)
         hint('work', meta(job)[QUEUE])
         flush() -- the next one may have the same key
     end

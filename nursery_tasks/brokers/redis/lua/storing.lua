@@ -8,17 +8,17 @@
 -- Leaves in `answers` for each job 1, or the id of the job that stands for it, or 0: its queue is full.
 
 local how, answers = decode(ARGV[first]), {}
-local count = tonumber(ARGV[first + 1])
-local blobs = first + 1 + 2 * count -- they begin after it
-local numbers = call('INCRBY', P .. 'seq', count) - count
+local submitted = tonumber(ARGV[first + 1])
+local blobs = first + 1 + 2 * submitted -- they begin after it
+local numbers = call('INCRBY', P .. 'seq', submitted) - submitted
 
-for i = 1, count do -- leases first: they count for all jobs of the batch
+for i = 1, submitted do -- leases first: they count for all jobs of the batch
     local each = how[i]
     if each and each[4] then
         each[4] = ARGV[blobs + each[4]]
     end
     if each and each[4] and each[5] > 0 then
-        local owner, key = each[4], P .. 'owners'
+        local owner, key = each[4], P .. 'owner_leases'
         local score = tonumber(call('ZSCORE', key, owner) or now)
         if score <= 0 then -- whoever owned the jobs that are left was told that they are cancelled
             if call('ZCARD', P .. 'owned:' .. owner) > LET_GO_AT_ONCE then -- the sweeps do that, under another name
@@ -35,8 +35,8 @@ for i = 1, count do -- leases first: they count for all jobs of the batch
 end
 
 local function is_held(token)
-    local job = load(string.sub(token, 17))
-    return job and job.s[TOKEN] == token
+    local job = load(cut(token, 17))
+    return job and token_of(job) == token
 end
 
 local stored = {} -- queue -> jobs of this batch that wait there and are not among the counts yet
@@ -73,21 +73,20 @@ end
 local function replace(job, each, raw, payload, due)
     flush() -- it may be of this very batch
     stored = {}
-    local s, old, m = job.s, meta(job), decode(raw)
-    local id = old[ID]
-    m[ID] = id
+    local s, old, id = job.s, meta(job), id_of(job)
+    local _, m = read_about(raw)
     if old[LIMITS] then
         give_places_back(job, true)
     end
     if s[TURN] then
         s[TURN] = false
     end
-    -- Not `encode(m)`: it has holes, which Lua's arrays cannot have.
-    job.raw = string.sub(raw, 1, 1) .. encode(id) .. string.sub(raw, 2 + each[8][4])
+    job.raw = cut(raw, 1, 1) .. encode(id) .. cut(raw, 2 + each[8][4])
     job.m = m
     s[DUE], s[EXPIRES] = due, each[3] and due + each[3] or false
     s[GATE] = m[LIMITS] and gate_of(m[LIMITS][1], m[QUEUE]) or false
-    call('HSET', P .. 'j:' .. job.n, 's', encode(s), 'm', job.raw, 'p', payload)
+    local page, tail = page_of(job.n)
+    call('HSET', P .. 'jobs:' .. page, 's' .. tail, encode(s), 'm' .. tail, job.raw, 'p' .. tail, payload)
     call('ZADD', P .. 'due', due, job.n)
     if s[EXPIRES] then
         call('ZADD', P .. 'expiring', s[EXPIRES], job.n)
@@ -150,26 +149,48 @@ local function rank_of(m, share)
 end
 
 local ids, keys = {}, {}
-for from = 1, count, AT_ONCE do
-    local to, asked = math.min(from + AT_ONCE - 1, count), {}
+local said = {} -- place in the batch -> what the description there says without the id, and behind these the ids themselves
+for from = 1, submitted, AT_ONCE do
+    local to, asked, found = math.min(from + AT_ONCE - 1, submitted), {}, {}
     for i = from, to do
-        asked[#asked + 1] = decode(ARGV[first + 2 * i])[ID]
+        local id, m = read_about(ARGV[first + 2 * i])
+        asked[#asked + 1] = id
+        said[i], said[submitted + i] = m, id
     end
     for place, n in ipairs(call('HMGET', P .. 'ids', unpack(asked))) do
         if n then
             ids[asked[place]] = n
+            found[#found + 1] = n
         end
     end
+    fetch(found)
 end
 
-for i = 1, count do
+-- Nearly all are stored like this: nothing is to be done for one of them alone, so that they are written together.
+local packed_ready = encode({ READY, 0, 0, 0, now, false, now, false, false, false, false, false, false, false, false })
+local unwritten = false -- such jobs are not in `jobs`
+
+local function is_plain(m)
+    if m.plain == nil then
+        m.plain = not (m[LIMITS] or m[KEY] or m[PARENT])
+        m.ready = P .. 'ready:' .. m[QUEUE]
+        m.score = (19 - m[PRIORITY]) * 70368744177664
+    end
+    return m.plain
+end
+
+for i = 1, submitted do
     local raw = ARGV[first + 2 * i]
-    local m = decode(raw)
+    local m, id = said[i], said[submitted + i]
     local each = how[i] or PLAIN
-    local known = ids[m[ID]]
+    local known = ids[id]
     if not known and m[KEY] then
         local unique = m[TASK] .. '\0' .. m[KEY]
         known = keys[unique] or call('HGET', P .. 'keys', unique)
+    end
+    if known and unwritten then
+        flush()
+        stored, unwritten = {}, false
     end
     local job, stands = known and load(known), nil
     if not job and each[8] then
@@ -181,17 +202,27 @@ for i = 1, count do
         if not each[4] and job.s[OWNER] and job.s[STATE] <= STARTED then
             detach(job) -- somebody else may rely on it from now on
         end
-        answers[i] = meta(job)[ID]
+        answers[i] = id_of(job)
+    elseif each == PLAIN and is_plain(m) then
+        local n, queue = string.format('%014d', numbers + i), m[QUEUE]
+        store(n, packed_ready, raw, ARGV[first + 1 + 2 * i])
+        later(set, P .. 'ids', id, n)
+        later(add, m.ready, m.score + numbers + i, n)
+        count(READY, queue, 1)
+        hint('work', queue)
+        stored[queue] = (stored[queue] or 0) + 1
+        ids[id], unwritten = n, true
+        answers[i] = 1
     elseif each[6] then
         local s = {
             each[6], 0, 0, 0, now, false, now, false, false, now, false, false, false, each[4] or false, false,
         }
-        job = { n = string.format('%014d', numbers + i), s = s, raw = raw, m = m, dirty = true }
+        job = { n = string.format('%014d', numbers + i), s = s, raw = raw, id = id, m = m, dirty = true }
         job.payload = ARGV[first + 1 + 2 * i]
         job.outcome = ARGV[blobs + each[7]]
-        jobs[job.n], ids[m[ID]] = job, job.n
+        jobs[job.n], ids[id] = job, job.n
         dirty[#dirty + 1] = job
-        hint('outcome', m[ID])
+        hint('outcome', id)
         answers[i] = 1
     elseif (each[9] or 0) > 0 and not is_gone(each) and is_full(m[QUEUE], each[9]) then
         answers[i] = 0
@@ -209,15 +240,15 @@ for i = 1, count do
             s[GATE], s[PARKED], s[PARKED_UNTIL], s[TURN] = s[GATE] or false, false, false, false -- an array has no holes
             s[RANK] = rank_of(m, each[10])
         end
-        job = { n = string.format('%014d', numbers + i), s = s, raw = raw, m = m, dirty = true }
+        job = { n = string.format('%014d', numbers + i), s = s, raw = raw, id = id, m = m, dirty = true }
         job.payload = ARGV[first + 1 + 2 * i]
-        jobs[job.n], ids[m[ID]] = job, job.n
+        jobs[job.n], ids[id] = job, job.n
         dirty[#dirty + 1] = job
         if each ~= PLAIN and is_gone(each) then
             cancel(job, OWNER_GONE)
         else
             if each[8] then
-                open_window(each[8][1], m[ID], each[8][2] == 0 and due or now + each[8][2])
+                open_window(each[8][1], id, each[8][2] == 0 and due or now + each[8][2])
             end
             stored[m[QUEUE]] = (stored[m[QUEUE]] or 0) + 1
             hint(waits and 'due' or 'work', m[QUEUE])

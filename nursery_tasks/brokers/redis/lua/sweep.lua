@@ -42,24 +42,24 @@ end
 
 -- The jobs of owners that are gone, and of deliveries whose lease is over.
 local left = limit
-local gone = call('ZRANGEBYSCORE', P .. 'owners', '-inf', over, 'WITHSCORES', 'LIMIT', 0, LOOK)
+local gone = call('ZRANGEBYSCORE', P .. 'owner_leases', '-inf', over, 'WITHSCORES', 'LIMIT', 0, LOOK)
 for i = 1, #gone, 2 do
     local owner, has_ended = gone[i], tonumber(gone[i + 1]) == ENDED_OWNER
     if not has_ended and lives(owner) then
-        call('ZADD', P .. 'owners', now + JOB_OWNER_SECONDS, owner)
+        call('ZADD', P .. 'owner_leases', now + JOB_OWNER_SECONDS, owner)
     else
         left = left - cancel_owned(owner, has_ended and OWNER_ENDED or OWNER_GONE, left)
         if left > 0 then
-            call('ZREM', P .. 'owners', owner)
+            call('ZREM', P .. 'owner_leases', owner)
         else
-            call('ZADD', P .. 'owners', has_ended and ENDED_OWNER or GONE_OWNER, owner) -- another sweep goes on
+            call('ZADD', P .. 'owner_leases', has_ended and ENDED_OWNER or GONE_OWNER, owner) -- another sweep goes on
         end
     end
 end
 if call('EXISTS', P .. 'parents') == 1 then
     flush()
     for _, job in ipairs((lost())) do
-        left = left - cancel_owned(job.s[TOKEN], OWNER_ENDED, left)
+        left = left - cancel_owned(token_of(job), OWNER_ENDED, left)
     end
 end
 flush()
@@ -101,10 +101,11 @@ end
 flush()
 
 local function may_return(job, lease)
-    if call('HEXISTS', P .. 'parents', job.s[TOKEN]) == 0 then
+    local token = token_of(job)
+    if call('HEXISTS', P .. 'parents', token) == 0 then
         return true
     end
-    return now >= lease + OWNED_GRACE_SECONDS and call('EXISTS', P .. 'owned:' .. job.s[TOKEN]) == 0
+    return now >= lease + OWNED_GRACE_SECONDS and call('EXISTS', P .. 'owned:' .. token) == 0
 end
 
 local returned, died = 0, 0
@@ -142,7 +143,7 @@ for _, worker in ipairs(call('ZRANGEBYSCORE', P .. 'beats', '-inf', now, 'LIMIT'
 end
 flush()
 
-for _, gate in ipairs(call('ZRANGEBYSCORE', P .. 'closed', '-inf', now, 'LIMIT', 0, LOOK)) do
+for _, gate in ipairs(call('ZRANGEBYSCORE', P .. 'shut', '-inf', now, 'LIMIT', 0, LOOK)) do
     local queue = open_gate(gate)
     if queue then
         hint('work', queue)
@@ -175,6 +176,6 @@ local function next_of(key) -- when its first moment comes, from now
 end
 
 return done(encode({
-    ready, returned, died, #expired, limit - left, dropped, next_of('due'), next_of('closed'), next_of('looks'),
+    ready, returned, died, #expired, limit - left, dropped, next_of('due'), next_of('shut'), next_of('looks'),
     tonumber(call('HGET', P .. 'pauses', '') or 0),
 }))
