@@ -1,8 +1,8 @@
 """What a job that does nothing costs the Redis server, script by script: the time in which it can do nothing else.
 
 Jobs are submitted, claimed and settled in batches as a worker makes them, one call after the other. The server itself measures
-how long its scripts run (`INFO commandstats`), and counts the commands that they make. Beside it stands its CPU time as a whole:
-that has also reading calls, writing answers, and the log on the disk.
+how long its scripts run (`INFO commandstats`), and counts the commands that they make. Beside it stands its CPU time, in which
+are also reading calls, writing answers, and the log on the disk.
 """
 
 from __future__ import annotations

@@ -19,10 +19,7 @@ from nursery_tasks.testing.contract import ManualClock
 from nursery_tasks.testing.contract.schedules import fire_stale, put, remove
 from nursery_tasks.testing.contract.steps import job, packed
 
-
-def keys(server: RedisServer) -> list[str]:
-    with redis.Redis(port=server.port, protocol=2, decode_responses=True) as client:
-        return sorted(set(client.scan_iter("*")))  # a scan may meet a key twice
+from .stored import LASTING, keys
 
 
 def go_through_everything(broker: RedisBroker, clock: ManualClock) -> None:
@@ -49,7 +46,7 @@ def go_through_everything(broker: RedisBroker, clock: ManualClock) -> None:
 
 
 @pytest.mark.parametrize("how", ["swept", "purged"])
-def test_only_the_counter_stays_when_all_jobs_are_gone(server: RedisServer, how: str) -> None:
+def test_only_the_counter_and_the_layout_stay_when_all_jobs_are_gone(server: RedisServer, how: str) -> None:
     clock = ManualClock()
     broker = open_redis_broker(server.url, clock)
     go_through_everything(broker, clock)
@@ -66,7 +63,7 @@ def test_only_the_counter_stays_when_all_jobs_are_gone(server: RedisServer, how:
             broker.settle([Finished(delivery, JobState.SUCCEEDED, packed())])
         clock.advance(15 * 86_400)
         assert broker.sweep(100).dropped
-    assert keys(server) == ["{nursery-tasks}:seq"]
+    assert keys(server) == LASTING
     assert broker.admin.list_queues() == []
     broker.close()
 
@@ -75,7 +72,7 @@ def test_a_job_whose_key_was_deleted_by_hand_does_not_stop_its_queue(server: Red
     broker = open_redis_broker(server.url)
     broker.submit([Submission(id=job_id, queue="work", task="t", payload=b"{}") for job_id in ("a", "b")])
     with redis.Redis(port=server.port, protocol=2) as client:
-        client.delete("{nursery-tasks}:j:00000000000001")
+        client.hdel("{nursery-tasks}:jobs:000000000000", "s01", "m01", "p01")
     assert [delivery.id for delivery in broker.claim(["work"], 10, "worker", 15)] == ["b"]
     assert [found is None for found in broker.outcomes(["a", "b"])] == [True, False]
     broker.close()
@@ -97,7 +94,7 @@ def test_a_job_whose_key_was_deleted_by_hand_does_not_stop_the_sweeps(server: Re
         if where == "ended":
             broker.settle([Finished(delivery, JobState.SUCCEEDED, packed()) for delivery in held])
     with redis.Redis(port=server.port, protocol=2) as client:
-        client.delete("{nursery-tasks}:j:00000000000001")
+        client.hdel("{nursery-tasks}:jobs:000000000000", "s01", "m01", "p01")
     clock.advance(10)
     swept = broker.sweep(10)
     done = {"lease": swept.returned, "due": swept.due, "expiring": swept.expired, "ended": swept.dropped}
@@ -137,7 +134,7 @@ def test_limits_locks_and_messages_leave_nothing_behind(server: RedisServer) -> 
     broker.settle([Finished(delivery, JobState.SUCCEEDED, packed()) for delivery in held])
     assert broker.replies.take_replies("answers", 10) == [b"1", b"1"]
     broker.admin.purge("work", ENDED)
-    assert keys(server) == ["{nursery-tasks}:seq"]
+    assert keys(server) == LASTING
     broker.close()
 
 
@@ -149,7 +146,7 @@ def test_schedules_leave_nothing_behind(server: RedisServer) -> None:
     fire_stale(broker, "ghost", 1)
     for name, version in versions.items():
         remove(broker, name, version)
-    assert keys(server) == ["{nursery-tasks}:seq"]
+    assert keys(server) == LASTING
     broker.close()
 
 
@@ -206,7 +203,7 @@ def test_an_owner_that_comes_back_does_not_wait_until_all_it_had_is_cancelled(se
     assert found.state is JobState.READY
     broker.renew_owners([b"me"], 0)
     broker.admin.purge("work", ENDED, 20_000)
-    assert keys(server) == ["{nursery-tasks}:seq"]
+    assert keys(server) == LASTING
     broker.close()
 
 
@@ -240,7 +237,7 @@ def test_an_owner_of_thousands_lets_them_go_in_several_steps(server: RedisServer
     assert (OWNER_GONE if how == "held" else OWNER_ENDED).encode() in (outcome.outcome or b"")
     broker.admin.purge("work", ENDED, 10_000)
     broker.admin.purge("parents", ENDED)
-    assert keys(server) == ["{nursery-tasks}:seq", "{nursery-tasks}:swept"]
+    assert keys(server) == [*LASTING, "{nursery-tasks}:swept"]
     broker.close()
 
 

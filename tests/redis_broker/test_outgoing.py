@@ -12,6 +12,8 @@ from nursery_tasks.model.states import JobState
 from nursery_tasks.testing.contract.outbox import bodies, counts, places, put, sends
 from nursery_tasks.testing.contract.steps import expect_state, settle, submit_and_claim
 
+from .stored import LASTING, keys
+
 
 def test_messages_and_states_leave_nothing_behind(server: RedisServer) -> None:
     broker = open_redis_broker(server.url)
@@ -20,8 +22,7 @@ def test_messages_and_states_leave_nothing_behind(server: RedisServer) -> None:
     for name in ("a", "b"):
         broker.outbox.drop_outgoing(name, places(broker, name)[-1])
     broker.states.delete_state("s", version)
-    with redis.Redis(port=server.port, protocol=2, decode_responses=True) as client:
-        assert list(client.scan_iter("*")) == ["{nursery-tasks}:seq"]
+    assert keys(server) == LASTING
     broker.close()
 
 

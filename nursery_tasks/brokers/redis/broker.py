@@ -33,6 +33,7 @@ from .running import Scripts
 from .schedules import RedisSchedules
 from .scripts import read_scripts
 from .steps import LOOK_UP, JobSteps
+from .taking_over import take_over
 
 LOOK_SECONDS: Final = 0.28  # with a sweep each second and the heartbeat this stays below five calls
 
@@ -61,6 +62,7 @@ class RedisBroker(Broker):
         self._link = link = Link(name, address)
         try:
             scripts = Scripts(link, read_scripts(check_server(link)), clock)
+            take_over(scripts)
         except BaseException:
             link.close()
             raise

@@ -26,7 +26,7 @@ def check_server(link: Link) -> tuple[int, ...]:
     except BrokerUnavailable as error:
         if isinstance(error, BrokerFull):
             raise
-        raise _unreachable(error) from None
+        raise unreachable(error) from None
     version = tuple(int(part) for part in info.get("redis_version", "0").split(".") if part.isdigit())
     problem, step = find_problem(info, version, durable=link.address.durable, cluster=link.address.cluster)
     if problem:
@@ -34,7 +34,7 @@ def check_server(link: Link) -> tuple[int, ...]:
     try:
         link.call("PUBLISH", f"{link.key}hint:opening", b"")  # where a user may not, nobody would hear of anything
     except BrokerUnavailable as error:
-        raise _unreachable(error) from None
+        raise unreachable(error) from None
     if not saves and link.name not in _warned:
         _warned.add(link.name)
         _log.warning("%s: the server keeps jobs in memory only, and they are gone when it stops; set appendonly yes", link.name)
@@ -44,7 +44,8 @@ def check_server(link: Link) -> tuple[int, ...]:
     return version
 
 
-def _unreachable(error: BrokerUnavailable) -> BrokerUnreachable:
+def unreachable(error: BrokerUnavailable) -> BrokerUnreachable:
+    """Return what is said when a broker cannot be opened."""
     return BrokerUnreachable(error.broker, error.problem, error.step)
 
 

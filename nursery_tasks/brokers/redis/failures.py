@@ -52,6 +52,11 @@ _SAID: Final = (
         "the server has no database of that number",
         "name another one in the URL, or raise databases",
     ),
+    (
+        "what is stored has layout",
+        "what is stored belongs to another version of nursery-tasks",
+        "use one version for all workers and clients of a prefix",
+    ),
     ("one of the channels", *_NO_CHANNELS),  # up to 7.0
     ("access a channel", *_NO_CHANNELS),
 )

@@ -2,10 +2,11 @@
 
 All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says `?prefix=`:
 
-    j:<n>            HASH    one job, from its submission until its outcome has been kept long enough
+    layout           STRING  the number of this layout, see below; it stays when everything else is gone
+    jobs:<page>      HASH    up to a hundred jobs, each from its submission until its outcome has been kept long enough
+    pages            ZSET    every page, scored by itself: the listing
     ids              HASH    job id -> n
-    all              ZSET    every n, scored by itself: the listing
-    below:<job id>   ZSET    n of every job that the job has submitted, likewise
+    below:<job id>   ZSET    n of every job that the job has submitted, scored by itself
     ready:<queue>    ZSET    n of ready jobs without limits, scored (19 - priority) * 2^46 + n + 1000 * crashes;
                              in a fair queue with the job's rank instead of n
     due              ZSET    n of scheduled jobs, scored with the moment when they are due
@@ -17,8 +18,8 @@ All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says
     ended            ZSET    n of ended jobs, scored with the moment when they may be dropped
     expiring         ZSET    n of jobs that wait for their first attempt and may do so only until the score
     keys             HASH    task, NUL, key -> n of the job that has not ended
-    owners           ZSET    owners' leases, scored with their end; 0 (gone) or -1 (ended): sweeps cancel what is left; an
-                             owner that begins with `job:` is the job with the id that follows
+    owner_leases     ZSET    owners, scored with the ends of their leases; 0 (gone) or -1 (ended): sweeps cancel what is left;
+                             an owner that begins with `job:` is the job with the id that follows
     owned:<owner>    ZSET    n of the owner's jobs that have not ended and were not told to
     parents          HASH    owner -> how many of its jobs have not ended
     counts           HASH    digit of a state and queue -> how many jobs
@@ -30,12 +31,13 @@ All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says
     in:<queue>       LIST    messages of other programs; a claim takes them from its left and makes jobs of them
     raw:<queue>      LIST    what is no message, likewise
     out:<name>       LIST    replies to other programs, which take them from its left; it has a time to live
+    closed, owners   STRING  what keeps workers of layout 1 away; they stay, too
     seq              STRING  the last n, token of a lock, version of a schedule, of a state or of the pauses, and place of an
                              outgoing message; it stays, too
 
     line:<gate>      ZSET    n of ready jobs that stand at a gate, scored as in `ready`; of an ordering key, by their turns
     open:<queue>     ZSET    gates of the queue that may have room, scored with the score of their first, or a lower one
-    closed           ZSET    gates that wait for a rate, scored with the moment when it has room again
+    shut             ZSET    gates that wait for a rate, scored with the moment when it has room again
     gates:<limit>    SET     gates of a limit at which somebody stands
     held:<limit>     SET     n of the limit's jobs that workers hold; of an ordering key, the one that has its turn
     rates            ZSET    limits that are rates, scored with `full_at`: see `model.limits`; until that has passed
@@ -79,10 +81,13 @@ queue, a space, and the limit's name. `brokers/rules/gates.py` says how gates op
 stands and that is not among the open ones is closed.
 
 `n` is the order of submission, in 14 digits so that equal scores sort by it. Moments are epoch seconds on the server's clock.
-The fields of a job are few, because each one costs the server more than its bytes:
+The page of a job is its n without the last two digits, which are the end of the names of its fields there: the page of job 1234
+is `000000000012`, and its state the field `s34`. So one command reads or writes many jobs, because those of one call mostly
+follow each other. The fields are few, because each one costs the server more than its bytes:
 
-    m  what the submission says, and nobody changes: msgpack of `Description`
-    s  where it is: msgpack of an array, listed in `lua/common.lua`
+    m  what the submission says, and nobody changes: msgpack of `Description`. Behind the id it is the same for all jobs that
+       are submitted alike, so a script unpacks it once for them
+    s  where it is: msgpack of an array, listed in `lua/common.lua`. It is the same for jobs that took each step together
     p  the payload, as it came
     o  the packed outcome; before the end that of the last attempt that failed. Outcomes that the broker makes itself are not
        stored: whoever reads the job makes them from `s`
@@ -91,6 +96,11 @@ The fields of a job are few, because each one costs the server more than its byt
 The prefix is one hash tag, so all of it is in one slot, and a script may touch jobs of several queues in one step: claims
 from several queues, keys that are unique over all of them, owners whose jobs are anywhere. A Cluster is used by several
 apps with a prefix each.
+
+Layout 1, up to 30 November 2026, had each job in a hash of its own, `j:<n>`, and the numbers of all in the ZSET `all`. Whoever
+opens a broker moves what is there, and so does a script that meets such a job later. Workers of that time would take numbers
+out of the indexes whose jobs they do not find. What their claims and sweeps begin with, the ZSETs `closed` and `owners`, are
+strings now, so that they fail before they have changed anything. Each script refuses another layout than its own.
 
 Each script declares one key, the prefix in braces and the colon, under which nothing is ever stored: `cluster` says why.
 """
@@ -109,6 +119,7 @@ from ..common.states import NUMBERS
 
 DEFAULT_PREFIX: Final = "nursery-tasks"
 PREFIX: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+LAYOUT: Final = "2"  # what the scripts expect to find; another one is refused by all of them
 TOKEN_BYTES: Final = 16  # of a claim; the job's n comes after them
 
 

@@ -17,7 +17,7 @@ from ..common.states import NUMBERS, to_state
 from ..protocol import receipts_of
 from .layout import decode_any, decode_description, encode
 
-# attempts, crashes, lapses, expires or -1, due, created, owned, the name under which they were parked or False, the n of each job
+# attempts, crashes, lapses, expires or -1, due, created, owned, the name under which they were parked or False, their n
 _Claimed = tuple[int, int, int, float, float, float, int, str | bool, list[int]]
 
 _OURS_ONCE = 2  # `OURS` in `common.lua`: it is dead because it was delivered once

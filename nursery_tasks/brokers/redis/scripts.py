@@ -15,6 +15,7 @@ from ...model.pauses import PAUSED
 from ...model.reasons import OWNER_ENDED, OWNER_GONE
 from ..common.states import NUMBERS
 from ..protocol import CLAIM_LOOKS, CRASH_STEP, OWNED_GRACE_SECONDS, PARKED_LOOKS, REPLIES_KEPT, REPLY_SECONDS, SHARE_STEP
+from .layout import LAYOUT
 
 # While the server has no memory left (`maxmemory`), new jobs are refused, and those that exist go on to their end.
 _NEEDS_MEMORY: Final = frozenset({"submit", "fire", "reschedule", "beat", "put", "append"})
@@ -28,6 +29,7 @@ _NAMES: Final = (
     *("fire", "reschedule", "look", "schedule", "schedules"),
     *("put", "next", "drop", "outboxes", "states", "forget"),
     *("append", "read"),
+    "open",
 )
 _INCLUDE: Final = re.compile(r"^-- include (\w+\.lua)\n", re.MULTILINE)  # a line that stands for the text of a piece
 
@@ -58,7 +60,7 @@ def read_scripts(version: tuple[int, ...]) -> dict[str, Script]:
     }
     head = f"local {', '.join(constants)} = {', '.join(str(value) for value in constants.values())}\n"
     head += f"local OWNER_GONE, OWNER_ENDED, NO_ROOM = {OWNER_GONE!r}, {OWNER_ENDED!r}, {no_room('')!r}\n"
-    head += f"local ORDER, PAUSED = {ORDER!r}, {PAUSED!r}\n"
+    head += f"local ORDER, PAUSED, LAYOUT = {ORDER!r}, {PAUSED!r}, {LAYOUT!r}\n"
     head += (folder / "common.lua").read_text()
     scripts: dict[str, Script] = {}
     for name in _NAMES:

@@ -65,7 +65,7 @@ end
 local function read_all(numbers)
     local found, at = {}, 1
     while at <= #numbers do
-        local page, fields = page_of(numbers[at]), {}
+        local page, fields, first_of_page = page_of(numbers[at]), {}, at
         while at <= #numbers and cut(numbers[at], 1, 12) == page do
             local tail = cut(numbers[at], 13)
             fields[#fields + 1] = 's' .. tail
@@ -75,6 +75,11 @@ local function read_all(numbers)
         end
         for _, value in ipairs(call('HMGET', P .. 'jobs:' .. page, unpack(fields))) do
             found[#found + 1] = value
+        end
+        for i = first_of_page, at - 1 do
+            if not found[3 * i - 2] and adopt(numbers[i]) then
+                found[3 * i - 2], found[3 * i - 1], found[3 * i] = unpack(read(numbers[i], 's', 'm', 'p'))
+            end
         end
     end
     return found

@@ -11,6 +11,10 @@
 local P = KEYS[1]
 local call, decode, encode = redis.call, cmsgpack.unpack, cmsgpack.pack
 local cut, byte = string.sub, string.byte
+local layout = call('GET', P .. 'layout')
+if layout and layout ~= LAYOUT then
+    return redis.error_reply('ERR what is stored has layout ' .. layout .. ', and this version of nursery-tasks knows ' .. LAYOUT)
+end
 local now = tonumber(ARGV[1]) -- only tests say it
 if not now then
     local time = call('TIME')
@@ -68,6 +72,29 @@ local function read_about(raw)
     return cut(raw, from, to), about
 end
 
+-- Move a job that layout 1 has stored to where it is now; return whether there was one.
+local function adopt(n)
+    local old = call('HMGET', P .. 'j:' .. n, 's', 'm', 'p', 'o', 'g')
+    call('ZREM', P .. 'all', n)
+    if not old[1] then
+        return false
+    end
+    local page, tail = page_of(n)
+    local s = decode(old[1])
+    if s[TOKEN] then
+        s[TOKEN] = cut(s[TOKEN], 1, 16)
+    end
+    call('HSET', P .. 'jobs:' .. page, 's' .. tail, encode(s), 'm' .. tail, old[2], 'p' .. tail, old[3])
+    for place, letter in pairs({ [4] = 'o', [5] = 'g' }) do
+        if old[place] then
+            call('HSET', P .. 'jobs:' .. page, letter .. tail, old[place])
+        end
+    end
+    call('ZADD', P .. 'pages', tonumber(page), page)
+    call('UNLINK', P .. 'j:' .. n)
+    return true
+end
+
 -- Look for jobs of these numbers, all at once; `load` knows them from then on.
 local function fetch(numbers)
     local wanted = {}
@@ -88,8 +115,12 @@ local function fetch(numbers)
     for page, fields in pairs(wanted) do
         local found = call('HMGET', P .. 'jobs:' .. page, unpack(fields))
         for i, n in ipairs(fields.numbers) do
-            if found[2 * i - 1] then
-                jobs[n] = { n = n, packed = found[2 * i - 1], raw = found[2 * i] }
+            local packed, raw = found[2 * i - 1], found[2 * i]
+            if not packed and adopt(n) then
+                packed, raw = unpack(call('HMGET', P .. 'jobs:' .. page, fields[2 * i - 1], fields[2 * i]))
+            end
+            if packed then
+                jobs[n] = { n = n, packed = packed, raw = raw }
             end
         end
     end

@@ -2,6 +2,9 @@
 -- Returns msgpack {due, returned, died, expired, orphaned, dropped, next due or -1, next room or -1, next look or -1, version of
 -- the pauses}
 
+-- include taking_over.lua
+take_over()
+
 local limit = tonumber(ARGV[2])
 local LOOK = 4000 + limit -- lost jobs that one sweep looks at: some of them wait for what they own, and hide those behind them
 local FORGET = 10000 -- rates that are as good as new, and shares of one line, and windows that are over
