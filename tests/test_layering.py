@@ -62,7 +62,8 @@ ROOMS: dict[str, Room] = {
     "brokers.common": room("errors model", libraries="msgspec", never=LOOPS),  # what several backends have in common
     "brokers.parts": room("model brokers.common", never=LOOPS),  # what a broker may be able to do beside its transitions
     "brokers.server": room("model", never=LOOPS),
-    "brokers.protocol": room("errors model brokers.common brokers.parts brokers.server", never=LOOPS),
+    "brokers.steps": room("errors", never=LOOPS),  # what an event loop needs to carry a broker's calls itself
+    "brokers.protocol": room("errors model brokers.common brokers.parts brokers.server brokers.steps", never=LOOPS),
     "brokers.needed": room("errors brokers.protocol brokers.parts brokers.server"),
     # The state machine in Python; moments and tokens come from outside, and whoever calls it has the lock.
     # (msgspec, here and below, is for the model's records: changing one field of a struct is a function of msgspec.)
@@ -75,8 +76,8 @@ ROOMS: dict[str, Room] = {
         "errors model forks log_throttle brokers.common brokers.protocol", libraries="msgspec apsw", never=LOOPS
     ),
     "brokers.redis": room(
-        "errors model forks brokers.common brokers.protocol",
-        libraries="msgspec redis",
+        "errors model forks brokers.common brokers.protocol brokers.steps",
+        libraries="msgspec redis hiredis",
         never=LOOPS,
     ),
     "brokers.amqp": room(  # its driver only knows asyncio; it gets its store from whoever opens it
@@ -87,8 +88,10 @@ ROOMS: dict[str, Room] = {
     "brokers.url": room("shown errors model forks brokers.protocol brokers.server brokers.installed"),
     # The border between blocking and async code: inwards one door, outwards hints.
     "brokers.hint_relay": room("model loop"),
+    "brokers.carrier": room("errors loop brokers.protocol brokers.steps", libraries="anyio"),
     "brokers.gateway": room(
-        "errors model loop brokers.protocol brokers.parts brokers.needed brokers.common brokers.hint_relay",
+        "errors model loop brokers.protocol brokers.parts brokers.needed brokers.common brokers.hint_relay brokers.carrier "
+        "brokers.steps",
         libraries="anyio",
     ),
     "signature": room("errors model", libraries="msgspec"),

@@ -1,16 +1,17 @@
 """The one place where async code calls a broker.
 
-A call runs in a worker thread, shielded, with a deadline: a cancelled caller cannot leave a transition half done, and a broker
-that does not answer cannot hold anybody for longer than `call_seconds`. What concurrent callers want of the same kind goes out
-as one batch: one call of a kind is under way, and what comes meanwhile shares the next (`loop/batcher.py`). A broker that never
-blocks (`memory:`) is called on the loop, so that a virtual clock stays exact.
+A call is shielded, with a deadline: a cancelled caller cannot leave a transition half done, and a broker that does not answer
+cannot hold anybody for longer than `call_seconds`. It runs in a worker thread, or the loop carries it to the server and back
+where the broker has `steps` (`carrier/`). What concurrent callers want of the same kind goes out as one batch: one call of a
+kind is under way, and what comes meanwhile shares the next (`loop/batcher.py`). A broker that never blocks (`memory:`) is
+called on the loop, so that a virtual clock stays exact.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, TypeVar
 
 from anyio import Event, move_on_after
@@ -19,7 +20,7 @@ from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 from ..errors import BrokerUnavailable
 from ..loop.batcher import Batcher
 from ..loop.deadline import CallDeadline
-from ..loop.threads import Call, Threads
+from ..loop.threads import Call
 from ..model.delivery import (
     CancelAnswer,
     Delivery,
@@ -32,15 +33,16 @@ from ..model.delivery import (
     Swept,
     Topic,
 )
+from .carrier import Carrier
 from .common.subscription import Listener
 from .hint_relay import HintRelay
 from .needed import admin_of
 from .parts import Admin
 from .protocol import Broker, is_of_an_item
+from .steps import Request
 
 CALL_SECONDS: Final = 10.0  # how long one call may take before it counts as lost
 CLOSE_SECONDS: Final = 2.0
-THREADS: Final = 8  # submit, claim, settle, outcomes, sweep, cancel and two for people; of the gateway's own
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -64,7 +66,8 @@ class Gateway:
         self.broker = broker
         self.call_seconds = call_seconds
         self.deadline = CallDeadline()
-        self._threads = Threads(THREADS)
+        self._carrier = Carrier(broker, lambda: self.call_seconds)
+        self._carrier.add(self._cancel_each, self._cancel_request)
         self._submit: Batcher[Submission, Receipt] = self._batcher(broker.submit, "submit")
         self._outcomes: Batcher[str, Stored | None] = self._batcher(broker.outcomes, "outcomes")
         self._cancel: Batcher[_Cancel, CancelAnswer] = self._batcher(self._cancel_each, "cancel")
@@ -116,9 +119,13 @@ class Gateway:
         """Do what time has made necessary. See `Broker.sweep`."""
         return await self.call(self.broker.sweep, limit)
 
+    def on_loop(self) -> AbstractAsyncContextManager[None]:
+        """Have calls carried by this loop itself while the context is open, where the broker can; it owns a nursery."""
+        return self._carrier.on_loop()
+
     def close(self) -> None:
         """End the threads. The broker stays open."""
-        self._threads.close()
+        self._carrier.close()
 
     @property
     def admin(self) -> Admin:
@@ -159,7 +166,7 @@ class Gateway:
                 unclaimed(ended.answer)
 
         call = Call(method, args, end)
-        self._threads.start(call)
+        self._carrier.start(call)
         try:
             with self.deadline.move_on_after(self.call_seconds):
                 await done.wait()
@@ -168,20 +175,21 @@ class Gateway:
             if done.is_set():
                 end(call)
             raise
+        if not call.ended:
+            self._carrier.give_up(call)
         if call.ended:
             return call.result()
-        self._threads.give_up(call)
         self._late.setdefault(name, []).append(call)
         raise BrokerUnavailable(self.broker.name, self.deadline.why_given_up(name, self.call_seconds))
 
     def _give_back(self, deliveries: list[Delivery]) -> None:
         """Give back what nobody here waits for any more; where that fails, too, it comes back when its leases are over."""
         if deliveries:
-            self._threads.start(Call(self.broker.settle, ([Released(each) for each in deliveries],), lambda _: None))
+            self._carrier.start(Call(self.broker.settle, ([Released(each) for each in deliveries],), lambda _: None))
 
     def _let_go(self, listener: Listener) -> None:
         """Close a listener that nobody here waits for any more."""
-        self._threads.start(Call(listener.close, (), lambda _: None))
+        self._carrier.start(Call(listener.close, (), lambda _: None))
 
     async def _call_here(self, method: Callable[..., T], *args: Any) -> T:
         answer = method(*args)
@@ -197,7 +205,7 @@ class Gateway:
     def _batcher(self, method: Callable[[Sequence[Item]], list[Answer]], name: str) -> Batcher[Item, Answer]:
         return Batcher(
             method,
-            self._threads,
+            self._carrier,
             broker=self.broker.name,
             name=name,
             call_seconds=lambda: self.call_seconds,
@@ -215,6 +223,13 @@ class Gateway:
             found = self.broker.cancel(ids, reason, owner)
             answers.update(zip(((job_id, reason, owner) for job_id in ids), found, strict=True))
         return [answers[each] for each in wanted]
+
+    def _cancel_request(self, args: tuple[Any, ...]) -> Request | None:
+        """Encode such a cancel, where one call is enough."""
+        [wanted] = args
+        ids = [job_id for job_id, _, _ in wanted]
+        alike = {(reason, owner) for _, reason, owner in wanted}
+        return self._carrier.make(self.broker.cancel, (ids, *alike.pop())) if len(alike) == 1 else None
 
     @asynccontextmanager
     async def listen(
@@ -252,7 +267,7 @@ class Gateway:
         with move_on_after(CLOSE_SECONDS, shield=True):
             if self.broker.blocking:
                 closed = Event()
-                self._threads.start(Call(listener.close, (), lambda _: closed.set()))
+                self._carrier.start(Call(listener.close, (), lambda _: closed.set()))
                 await closed.wait()
             else:
                 listener.close()

@@ -29,6 +29,7 @@ from .common.subscription import Emit as Emit
 from .common.subscription import Listener as Listener
 from .parts import Admin, EventLog, Facts, Limits, Locks, Outbox, Parking, Pauses, Prefetch, Replies, Schedules, States
 from .server import Postbox, Queues
+from .steps import Steps
 
 REPLIES_KEPT = 10_000  # for each name; then the oldest goes
 REPLY_SECONDS = 86_400.0  # after the last one of a name; then all of them go
@@ -88,6 +89,7 @@ class Broker(Protocol):
     facts: Facts | None = None
     queues: Queues | None = None
     postbox: Postbox | None = None
+    steps: Steps | None = None  # an event loop can carry its calls without a thread
 
     def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
         """Store jobs, all in one step; durable when it returns.

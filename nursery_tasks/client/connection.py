@@ -82,6 +82,7 @@ class Connection:
             event_log_of(self.gateway.broker)
         with closing(self.gateway):
             async with (
+                self.gateway.on_loop(),
                 open_unwrapped_group() as services,
                 self.gateway.listen(["outcome"], self.waiter.on_hint, self.waiter.is_wanted),
             ):

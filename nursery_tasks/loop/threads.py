@@ -23,20 +23,22 @@ _Calls = SimpleQueue["Call[Any] | None"]  # None: end
 
 
 class Call(Generic[T]):
-    """One call. Its thread sets `began`, the answer or the error, and `ended`; the loop reads them when it is told.
+    """One call. Its thread, or what carries it on the loop, sets `began`, the answer or the error, and `ended`.
+
+    The loop reads them when it is told.
 
     Args:
         on_end: Called on the loop when the call has ended. It is not in the context of any of the loop's tasks, so it can make
             nothing that AnyIO would have to find the loop for: no event, no clock.
     """
 
-    __slots__ = ("_args", "_method", "_on_end", "answer", "began", "ended", "error", "given_up")
+    __slots__ = ("_on_end", "answer", "args", "began", "ended", "error", "given_up", "method")
 
     answer: T
 
     def __init__(self, method: Callable[..., T], args: tuple[Any, ...], on_end: Callable[[Call[T]], object]) -> None:
-        self._method = method
-        self._args = args
+        self.method = method
+        self.args = args
         self._on_end = on_end
         self.began = self.ended = self.given_up = False
         self.error: BaseException | None = None
@@ -50,7 +52,7 @@ class Call(Generic[T]):
         """Make the call; in the thread."""
         self.began = True
         try:
-            self.answer = self._method(*self._args)
+            self.answer = self.method(*self.args)
         except BaseException as error:  # whoever waits for the call gets it
             self.error = error
         finally:
@@ -58,6 +60,15 @@ class Call(Generic[T]):
 
     def tell(self) -> None:
         """Tell that it has ended; on the loop."""
+        self._on_end(self)
+
+    def end(self, answer: Any, error: BaseException | None) -> None:
+        """End with this answer, or with an error, and tell; on the loop, of a call that it has carried without a thread."""
+        if error is None:
+            self.answer = answer
+        else:
+            self.error = error
+        self.ended = True
         self._on_end(self)
 
     def result(self) -> T:

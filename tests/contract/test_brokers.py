@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from carried_broker import Loop
 from rabbit_server import fresh_rabbit, fresh_storeless_rabbit
 from redis_server import fresh_url, open_redis_broker
 from redis_topologies import fresh_cluster_url
@@ -30,6 +31,24 @@ def open_sqlite(folder: Path) -> ContractHarness:
 
 def open_redis(folder: Path) -> ContractHarness:
     return on_a_server(fresh_url())
+
+
+def open_redis_on_asyncio(folder: Path) -> ContractHarness:
+    return on_a_loop("asyncio")
+
+
+def open_redis_on_trio(folder: Path) -> ContractHarness:
+    return on_a_loop("trio")
+
+
+def on_a_loop(backend: str) -> ContractHarness:
+    """A server whose calls an event loop carries."""
+    stack = ExitStack()
+    url = stack.enter_context(fresh_url())
+    loop = Loop(backend)
+    stack.callback(loop.close)
+    clock = ManualClock()
+    return ContractHarness(lambda: loop.carry(open_redis_broker(url, clock)), clock=clock, clean_up=stack.close)
 
 
 def open_valkey(folder: Path) -> ContractHarness:
@@ -145,6 +164,10 @@ SCRIPTS = frozenset(
     }
 )
 
+# An event loop carries the transitions of jobs and some calls of the parts; what they say is the same. Each loop has its half.
+ON_ASYNCIO = frozenset({"bounded queues", "close and keep", "deliver", "outbox", "owners", "settle"})
+ON_TRIO = frozenset({"at most once", "cancel", "lease", "locks", "outcomes", "stale tokens", "states"})
+
 IN_MEMORY: frozenset[Ability] = MemoryBroker.features | {
     *(Part.ADMIN, Part.LIMITS, Part.LOCKS, Part.REPLIES, Part.OUTBOX, Part.STATES, Part.PARKING, Part.PAUSES, Part.SCHEDULES),
     Part.EVENT_LOG,
@@ -156,6 +179,8 @@ BROKERS = {
     "memory": Candidate(open_memory, IN_MEMORY),
     "sqlite": Candidate(open_sqlite, STORED),
     "redis": Candidate(open_redis, STORED),
+    "redis on asyncio": Candidate(open_redis_on_asyncio, STORED, topics=ON_ASYNCIO),
+    "redis on trio": Candidate(open_redis_on_trio, STORED, topics=ON_TRIO),
     "valkey": Candidate(open_valkey, STORED, topics=SCRIPTS),
     "cluster": Candidate(open_cluster, STORED, topics=SCRIPTS),
     "amqp": Candidate(open_amqp, LastingMemory.features | IN_MEMORY | AT_A_SERVER),
@@ -177,7 +202,7 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize("sample", [MESSAGES, SCRIPTS], ids=["messages", "scripts"])
+@pytest.mark.parametrize("sample", [MESSAGES, SCRIPTS, ON_ASYNCIO | ON_TRIO], ids=["messages", "scripts", "carried"])
 def test_a_sample_names_topics_that_exist(sample: frozenset[str]) -> None:
     assert sample <= {check.topic for check in checks}
 

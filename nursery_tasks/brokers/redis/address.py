@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from redis.utils import HIREDIS_AVAILABLE as HIREDIS_AVAILABLE
 
 from ...errors import InvalidBrokerUrl
 from .cluster import NODE_SECONDS, ClusterRoute, hashed_part, slot_of

@@ -17,7 +17,7 @@ from ...model.delivery import (
     Topic,
 )
 from ..protocol import Broker, Emit, Feature, Listener
-from .address import Address, read_address
+from .address import HIREDIS_AVAILABLE, Address, read_address
 from .admin import RedisAdmin, RedisLimits
 from .checks import check_server
 from .event_log import RedisEventLog
@@ -70,17 +70,22 @@ class RedisBroker(Broker):
         self._take = scripts.take
         self.admin = RedisAdmin(scripts)
         self.limits = RedisLimits(scripts)
-        self.locks = RedisLocks(scripts)
+        self.locks = locks = RedisLocks(scripts)
         self.replies = RedisReplies(link)
-        self.outbox = RedisOutbox(scripts)
-        self.states = RedisStates(scripts)
+        self.outbox = outbox = RedisOutbox(scripts)
+        self.states = states = RedisStates(scripts)
         self.parking = parking = RedisParking(scripts)
-        self._steps = JobSteps(scripts, parking)
+        self._steps = steps = JobSteps(scripts, parking)
         self.pauses = RedisPauses(scripts)
         self.facts = RedisFacts(link)
         self.postbox = RedisPostbox(link)
         self.schedules = RedisSchedules(scripts)
         self.event_log = RedisEventLog(scripts)
+        if HIREDIS_AVAILABLE:
+            from .carrying import RedisSteps, job_makers
+
+            makers = job_makers(self, steps) | outbox.makers() | states.makers() | locks.makers()
+            self.steps = RedisSteps(link, makers)
 
     @classmethod
     def from_options(

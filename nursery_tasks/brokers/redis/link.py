@@ -88,7 +88,7 @@ class Link:
         self.closed = True
         _OPEN.discard(self)
         if not self.forked:
-            self._drop_idle()
+            self.drop_idle()
 
     def _call(self, command: tuple[Any, ...], replicas: int = 0) -> Any:
         """Make a call, and repeat it elsewhere when a server says that it is not the one, until `FOLLOW_SECONDS` are over."""
@@ -131,8 +131,7 @@ class Link:
         Raises:
             TooFewReplicas: They had not in time. It is written, and they may get it later.
         """
-        wait_ms = int(1000 * REPLICAS_SHARE * self.address.timeout_seconds)
-        reached = ask(connection, "WAIT", replicas, wait_ms)
+        reached = ask(connection, *wait_words(self.address, replicas))
         if reached < replicas:
             raise TooFewReplicas(f"{reached} of {replicas}")
 
@@ -155,9 +154,10 @@ class Link:
 
     def _leave(self, connection: Connection) -> None:
         self._end(connection)
-        self._drop_idle()
+        self.drop_idle()
 
-    def _drop_idle(self) -> None:
+    def drop_idle(self) -> None:
+        """Close the idle connections: one that leads to the same place broke, or leads to the wrong one."""
         while True:
             try:
                 _, connection = self.idle.pop()
@@ -168,6 +168,11 @@ class Link:
     def _end(self, connection: Connection) -> None:
         with suppress(*DriverError):
             connection.disconnect()
+
+
+def wait_words(address: Address, replicas: int) -> tuple[Any, ...]:
+    """Return the command that waits until so many replicas have what was written on the connection before it."""
+    return "WAIT", replicas, int(1000 * REPLICAS_SHARE * address.timeout_seconds)
 
 
 def _is_quiet(connection: Connection) -> bool:

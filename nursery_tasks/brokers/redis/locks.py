@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ...model.listing import LockRecord
 from .records import to_locks
-from .running import Scripts, Step
+from .running import Makers, Scripts, Step, some
 from .steps import to_flags
 
 
@@ -36,6 +36,9 @@ class RedisLocks:
 
     def unlock_step(self, holds: Sequence[tuple[str, bytes]]) -> Step[list[bool]]:
         return self._step("unlock", to_flags, *(part for hold in holds for part in hold))
+
+    def makers(self) -> Makers:
+        return {self.lock: self.lock_step, self.relock: some(self.relock_step), self.unlock: some(self.unlock_step)}
 
     def list_locks(self, limit: int) -> list[LockRecord]:
         return to_locks(self._run("locks"))[: max(limit, 0)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ...model.outgoing import BATCH_BYTES, OutboxRecord, Outgoing, StateRecord, StateRow, check_outgoing, check_state
-from .running import Scripts, Step
+from .running import Makers, Scripts, Step, some
 
 PAGE: Final = 100  # outboxes or states in one call that only lists them
 _MOST: Final = 1_000  # messages in one call
@@ -41,6 +41,13 @@ class RedisOutbox:
 
     def drop_step(self, destination: str, up_to_position: int) -> Step[int]:
         return self._step("drop", int, destination, up_to_position)
+
+    def makers(self) -> Makers:
+        return {
+            self.put_outgoing: some(self.put_step),
+            self.next_outgoing: self.next_step,
+            self.drop_outgoing: self.drop_step,
+        }
 
     def list_outboxes(self, limit: int, after: str = "") -> list[OutboxRecord]:
         self._link.check_usable()
@@ -78,6 +85,9 @@ class RedisStates:
 
     def delete_step(self, name: str, version: int) -> Step[bool]:
         return self._step("forget", bool, name, version)
+
+    def makers(self) -> Makers:
+        return {self.put_state: self.put_step, self.delete_state: self.delete_step}
 
     def list_states(self, prefix: str, limit: int, after: str = "") -> list[StateRecord]:
         self._link.check_usable()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from .link import Link
 from .scripts import Script
+
+MOST_ITEMS: Final = 1_000  # in a step that an event loop makes; more would hold it up
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -25,6 +27,10 @@ class Step(Generic[T_co]):
     script: Script
     values: tuple[Any, ...]
     decode: Callable[[Any], T_co]
+
+
+Make = Callable[..., Step[Any] | None]
+Makers = dict[Callable[..., Any], Make]  # by the methods of which they make the steps; None: that call is not one step
 
 
 class Scripts:
@@ -53,3 +59,12 @@ class Scripts:
 
     def _now(self) -> str:
         return "" if self._clock is None else repr(self._clock())
+
+
+def some(make: Callable[..., Step[Any]], most: int = MOST_ITEMS) -> Make:
+    """Return *make* for calls whose first argument has some items, and no more than *most*."""
+
+    def made(items: Sequence[Any], *more: Any) -> Step[Any] | None:
+        return make(items, *more) if 0 < len(items) <= most else None
+
+    return made
