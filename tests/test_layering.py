@@ -81,11 +81,11 @@ ROOMS: dict[str, Room] = {
         never=LOOPS,
     ),
     "brokers.amqp": room(  # its driver only knows asyncio; it gets its store from whoever opens it
-        "shown errors model forks brokers.protocol brokers.needed brokers.parts brokers.rules brokers.common",
+        "shown log_throttle errors model forks brokers.protocol brokers.needed brokers.parts brokers.rules brokers.common",
         libraries="msgspec aiormq pamqp",
     ),
-    "brokers.installed": room("shown errors forks brokers.protocol"),  # brokers that other packages bring
-    "brokers.url": room("shown errors model forks brokers.protocol brokers.server brokers.installed"),
+    "brokers.installed": room("shown log_throttle errors forks brokers.protocol"),  # brokers that other packages bring
+    "brokers.url": room("shown log_throttle errors model forks brokers.protocol brokers.server brokers.installed"),
     # The border between blocking and async code: inwards one door, outwards hints.
     "brokers.hint_relay": room("model loop"),
     "brokers.carrier": room("errors loop brokers.protocol brokers.steps", libraries="anyio"),

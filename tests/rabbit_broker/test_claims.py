@@ -119,7 +119,7 @@ def test_giving_back_goes_on_after_a_call_that_the_driver_has_cancelled(host: Ho
     broker, other = open_amqp(host), open_amqp(host)
     receiver, calls = broker._transport.receiver, list[str]()
 
-    async def cancelled(tag: str) -> None:
+    async def cancelled(channel: object, tag: str) -> None:
         calls.append(tag)
         raise asyncio.CancelledError
 

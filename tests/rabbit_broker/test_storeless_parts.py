@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pamqp import commands
 
-from nursery_tasks.brokers.amqp.deliveries import DeliveredMessage
+from nursery_tasks.brokers.amqp.deliveries import DeliveredMessage, DeliveryTags
 from nursery_tasks.brokers.amqp.storeless import ended_jobs, known_jobs
 from nursery_tasks.brokers.amqp.storeless.cancel_log import KEPT_SECONDS, MOST, CancelLog
 from nursery_tasks.brokers.amqp.storeless.claiming import SUSPICIOUS
@@ -94,7 +94,7 @@ def delivered(times: int | None, redelivered: bool = True) -> DeliveredMessage:
     """A message that was delivered before; None: the server does not count."""
     headers: dict[str, Any] = {} if times is None else {"x-delivery-count": times}
     properties = commands.Basic.Properties(message_id="a", headers=headers)
-    return DeliveredMessage("work", 1, 1, 0.0, b"", properties, redelivered)
+    return DeliveredMessage("work", 1, DeliveryTags(), 0.0, b"", properties, redelivered)
 
 
 def test_what_this_process_has_given_back_is_not_suspicious() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pamqp import commands
 
-from nursery_tasks.brokers.amqp.deliveries import DeliveredMessage
+from nursery_tasks.brokers.amqp.deliveries import DeliveredMessage, DeliveryTags
 from nursery_tasks.brokers.amqp.storeless.control_messages import (
     Bye,
     CancelJobs,
@@ -49,7 +49,7 @@ def test_an_envelope() -> None:
     message = to_message(envelope, "nursery-tasks.box.1f", "exchange", "key")
     assert message.body == ENVELOPE
     assert message.properties == {"message_type": "nursery-tasks.parcel", "priority": 3, "reply_to": "nursery-tasks.box.1f"}
-    delivered = DeliveredMessage("work", 1, 1, 0.0, ENVELOPE, commands.Basic.Properties(**message.properties))
+    delivered = DeliveredMessage("work", 1, DeliveryTags(), 0.0, ENVELOPE, commands.Basic.Properties(**message.properties))
     assert open_envelope(delivered, 2000.0) == envelope
     assert reply_queue_of(delivered) == "nursery-tasks.box.1f"
 

@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 
 import aiormq
 from aiormq.abc import AbstractChannel, AbstractConnection
+from aiormq.exceptions import ConnectionResourceError
 
 from .address import Address
 from .errors import blocked, to_broker_error, to_driver_error
@@ -27,6 +28,7 @@ from .portal import guarded
 FIRST_PAUSE_SECONDS: Final = 0.05
 LONGEST_PAUSE_SECONDS: Final = 2.0
 CLOSE_SECONDS: Final = 1.0
+ANSWER_SECONDS: Final = 1.0  # for the least of all questions
 CHANNELS_MOST: Final = 2047  # of one connection, as servers come
 
 for _name in ("aiormq.connection", "aiormq.channel"):  # it logs what it also raises, with its traceback
@@ -145,14 +147,50 @@ class Connection:
     async def scratch(self, *, confirms: bool = False) -> AsyncGenerator[AbstractChannel, None]:
         """Give a channel for something that may go wrong: the server ends a channel at the first error."""
         await self.channel()
-        assert self.driver is not None
-        number = self._next_number(self.driver)
-        channel = await self.driver.channel(number, publisher_confirms=confirms, on_return_raises=confirms)
+        channel = await self.open_channel(confirms=confirms)
         try:
             yield channel
         finally:
             if not channel.is_closed:
                 await channel.close()
+
+    async def open_channel(self, *, confirms: bool = False) -> AbstractChannel:
+        """Open a channel that stays open; whoever calls this closes it.
+
+        However much comes on it is read at once: a channel that nobody reads any more must not stop the others.
+        """
+        assert self.driver is not None
+        number = self._next_number(self.driver)
+        return await self.driver.channel(number, confirms, 0, on_return_raises=confirms)
+
+    @asynccontextmanager
+    async def apart(self) -> AsyncGenerator[AbstractConnection, None]:
+        """Give another connection, for what the server may end a whole connection for."""
+        readable = Readable(self._url)
+        driver = await self._connect(readable)
+        try:
+            yield driver
+        finally:
+            with suppress(Exception):
+                await guarded(driver.close(), CLOSE_SECONDS)
+            readable.abort()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether nothing is known to be wrong with it."""
+        return self._channel is not None and self.driver is not None and self.driver.is_opened
+
+    async def answers(self) -> bool:
+        """Ask the server for something that it can always give."""
+        try:
+            await guarded(self._ask(), ANSWER_SECONDS)
+        except Exception:
+            return False
+        return True
+
+    async def _ask(self) -> None:
+        async with self.scratch():
+            pass
 
     def _next_number(self, driver: Any) -> int:
         """Return a channel's number that was not used for long.
@@ -161,6 +199,8 @@ class Connection:
         channel that is opened in that moment ends the connection.
         """
         most = min(driver.connection_tune.channel_max or CHANNELS_MOST, CHANNELS_MOST)
+        if len(driver.channels) >= most:
+            raise ConnectionResourceError(f"all {most} channels of the connection are in use")
         while True:
             self._last_number = self._last_number % most + 1
             if self._last_number not in driver.channels:
@@ -173,7 +213,8 @@ class Connection:
 
     async def _open(self) -> None:
         self._broken = asyncio.Event()
-        driver = self.driver = await self._connect()
+        readable = self._readable = Readable(self._url)
+        driver = self.driver = await self._connect(readable)
         channel = await driver.channel(publisher_confirms=True, on_return_raises=True)
         self.server = dict(getattr(driver, "server_properties", {}))
         self.generation += 1
@@ -182,8 +223,7 @@ class Connection:
         self._channel, self._problem = channel, None
         self._tell()
 
-    async def _connect(self) -> AbstractConnection:
-        readable = self._readable = Readable(self._url)
+    async def _connect(self, readable: Readable) -> AbstractConnection:
         try:
             return await aiormq.connect(self._url, transport_factory=readable)
         except Exception as error:

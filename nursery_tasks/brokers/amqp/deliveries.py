@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,38 +11,19 @@ from pamqp import commands
 JOB: Final = "nursery-tasks.job"  # the type of a message of ours
 
 
-@dataclass(eq=False, slots=True)
-class DeliveredMessage:
-    """One delivered message: the right to claim one job of a queue. Until it is answered the server keeps the message.
+class DeliveryTags:
+    """The delivery tags of one channel that were not answered, and the answers that wait to be written.
+
+    Args:
+        on_answer: Called when there is something to write.
 
     Attributes:
-        queue: The queue, by its name among the jobs.
-        tag, generation: The delivery tag, and the opening of the connection in which it means something.
-        arrived: When, on the clock of `time.monotonic`.
-        body, properties: What was sent.
-        redelivered: Whether somebody had it before.
-        parked: It found no job though there are some, in a queue that is paused for example, and waits here.
+        are_lost: Whether the channel is gone. Any thread may read it.
     """
 
-    queue: str
-    tag: int
-    generation: int
-    arrived: float
-    body: bytes
-    properties: commands.Basic.Properties
-    redelivered: bool = False
-    parked: bool = False
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether it says no more than that there is a job. Else another program has sent it, and it is the job."""
-        return self.properties.message_type == JOB
-
-
-class DeliveryTags:
-    """The delivery tags of one channel that were not answered, and the answers that wait to be written."""
-
-    def __init__(self) -> None:
+    def __init__(self, on_answer: Callable[[], None] | None = None) -> None:
+        self._on_answer = on_answer
+        self.are_lost = False
         self._open: dict[int, None] = {}  # in the order of the tags
         self._acks: set[int] = set()
         self._nacks: set[int] = set()
@@ -50,14 +31,20 @@ class DeliveryTags:
     def arrived(self, tag: int) -> None:
         self._open[tag] = None
 
+    def __len__(self) -> int:
+        return len(self._open)
+
     def ack(self, tags: Iterable[int]) -> None:
         self._acks.update(tag for tag in tags if tag in self._open)
+        self._tell()
 
     def nack(self, tags: Iterable[int]) -> None:
         self._nacks.update(tag for tag in tags if tag in self._open)
+        self._tell()
 
-    def clear(self) -> None:
+    def lose(self) -> None:
         """Forget everything: the channel is gone, and the server delivers all of it again."""
+        self.are_lost = True
         self._open.clear()
         self._acks.clear()
         self._nacks.clear()
@@ -81,5 +68,42 @@ class DeliveryTags:
             self._close(tag)
         return frames
 
+    def _tell(self) -> None:
+        if self._on_answer is not None and (self._acks or self._nacks):
+            self._on_answer()
+
     def _close(self, tag: int) -> None:
         self._open.pop(tag, None)
+
+
+@dataclass(eq=False, slots=True)
+class DeliveredMessage:
+    """One delivered message: the right to claim one job of a queue. Until it is answered the server keeps the message.
+
+    Attributes:
+        queue: The queue, by its name among the jobs.
+        tag, tags: The delivery tag, and those of the channel on which it came: on any other the number is another message's.
+        arrived: When, on the clock of `time.monotonic`.
+        body, properties: What was sent.
+        redelivered: Whether somebody had it before.
+        parked: It found no job though there are some, in a queue that is paused for example, and waits here.
+    """
+
+    queue: str
+    tag: int
+    tags: DeliveryTags
+    arrived: float
+    body: bytes
+    properties: commands.Basic.Properties
+    redelivered: bool = False
+    parked: bool = False
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the server still counts it as delivered here; else it delivers it again, to anybody."""
+        return not self.tags.are_lost
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it says no more than that there is a job. Else another program has sent it, and it is the job."""
+        return self.properties.message_type == JOB

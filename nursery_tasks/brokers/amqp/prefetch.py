@@ -68,7 +68,9 @@ class PrefetchBuffer:
             foreign = [message.queue for message in self._foreign if message.arrived < parked_since]
         return list(dict.fromkeys(ours + foreign))
 
-    def clear(self) -> None:
+    def drop_lost(self) -> None:
+        """Forget what came on a channel that is gone: the server has it again."""
         with self._lock:
-            self._queues.clear()
-            self._foreign.clear()
+            for queue, waiting in self._queues.items():
+                self._queues[queue] = deque(message for message in waiting if message.is_here)
+            self._foreign = [message for message in self._foreign if message.is_here]

@@ -60,8 +60,8 @@ class Declared:
 
     def __init__(self) -> None:
         self._names: set[str] = set()
-        # A lock for each, because one that hangs must not stop the other.
-        self._locks: defaultdict[Connection, asyncio.Lock] = defaultdict(asyncio.Lock)
+        # A lock for each, because one that hangs must not stop the others.
+        self._locks: defaultdict[tuple[Connection, str], asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def declare(self, topology: QueueTopology, connection: Connection) -> None:
         """Declare a queue, its exchange, and the binding between them, unless that was done.
@@ -70,7 +70,7 @@ class Declared:
             aiormq.ChannelPreconditionFailed: One of them exists and is different.
         """
         if topology.declare and topology.name not in self._names:
-            async with self._locks[connection], connection.scratch() as channel:
+            async with self._locks[connection, topology.name], connection.scratch() as channel:
                 if topology.name not in self._names:
                     await _declare(channel, topology)
             self._names.add(topology.name)

@@ -53,7 +53,6 @@ class Consumption:
         self._on_message, self._on_change = on_message, on_change
         self._over, self._cancelled = asyncio.Event(), asyncio.Event()
         self._tags = DeliveryTags()
-        self._generation = 0
         self._channel: AbstractChannel | None = None
         self._ended = asyncio.Event()
 
@@ -67,7 +66,7 @@ class Consumption:
                 except Exception as error:  # a fault of our own, too: the receiver must hear of it
                     self._on_change(error)
                 finally:
-                    self._tags.clear()
+                    self._tags.lose()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._over.wait(), backoff.next_seconds())
         finally:
@@ -78,17 +77,17 @@ class Consumption:
         self._over.set()
         await self._ended.wait()
 
-    async def settle(self, delivered: Sequence[tuple[int, int]], *, ack: bool) -> None:
+    async def settle(self, delivered: Sequence[tuple[DeliveryTags, int]], *, ack: bool) -> None:
         """Acknowledge messages, or give them back, and return when the server has heard it.
 
         Args:
-            delivered: The generation and the tag of each.
+            delivered: The tags of the channel on which each came, and its own.
 
         Raises:
             BrokerUnavailable: It was away since they came.
         """
         channel: Any = self._channel
-        if channel is None or any(generation != self._generation for generation, _ in delivered):
+        if channel is None or any(tags is not self._tags for tags, _ in delivered):
             raise BrokerUnavailable("", "it was away since these were received; they come again")
         (self._tags.ack if ack else self._tags.nack)([tag for _, tag in delivered])
         frames = self._tags.frames()
@@ -104,10 +103,10 @@ class Consumption:
         await self._connection.channel(at_once=True)
         await guarded(self._find(), self._seconds)
         async with self._connection.scratch() as channel:
-            self._generation += 1
+            tags = self._tags = DeliveryTags()
             self._cancelled.clear()
             channel.on_consumer_cancel_callbacks.add(lambda _: self._cancelled.set())
-            await guarded(self._begin(channel, self._generation), self._seconds)
+            await guarded(self._begin(channel, tags), self._seconds)
             self._channel = channel
             backoff.worked()
             self._on_change(None)
@@ -132,7 +131,7 @@ class Consumption:
                 raise
             await Declared().declare(self._topology, self._connection)
 
-    async def _begin(self, channel: AbstractChannel, generation: int) -> None:
+    async def _begin(self, channel: AbstractChannel, tags: DeliveryTags) -> None:
         """Consume the queue.
 
         Raises:
@@ -142,12 +141,12 @@ class Consumption:
 
         async def on_message(message: Any) -> None:
             delivery = message.delivery
-            self._tags.arrived(delivery.delivery_tag)
+            tags.arrived(delivery.delivery_tag)
             self._on_message(
                 DeliveredMessage(
                     self._topology.name,
                     delivery.delivery_tag,
-                    generation,
+                    tags,
                     time.monotonic(),
                     message.body,
                     message.header.properties,

@@ -8,14 +8,14 @@ from typing import Final
 
 from anyio import Event, current_time, move_on_after
 
-from ...brokers.amqp.deliveries import DeliveredMessage
+from ...brokers.amqp.deliveries import DeliveredMessage, DeliveryTags
 from ...errors import ChannelError, ChannelUnavailable
 from ..protocol import Received
 from .messages import came_again, to_message
 
 WAIT_SECONDS: Final = 10.0  # for a server that is away, in one call
 
-Tag = tuple[int, int]  # the opening of the AMQP channel, and the delivery's number there
+Tag = tuple[DeliveryTags, int]  # those of the AMQP channel, and the delivery's number there
 Settle = Callable[[list[Tag], bool], Awaitable[None]]
 
 
@@ -70,7 +70,7 @@ class AmqpSource:
 
     def _hand_over(self) -> Received:
         delivered = self._came.popleft()
-        tag = (delivered.generation, delivered.tag)
+        tag = (delivered.tags, delivered.tag)
         self._held.add(tag)
         return Received(to_message(delivered.body, delivered.properties), came_again(delivered), tag)
 

@@ -150,7 +150,7 @@ class StoredBroker(Broker):
             if not stored or isinstance(settlement, Finished) or settlement.delay_seconds > 0:
                 if message is not None:
                     done.append(message)
-            elif message is not None and message.generation == self._transport.receiver.connection.generation:
+            elif message is not None and message.is_here:
                 back.append(message)
             else:
                 owed[settlement.delivery.queue] += 1

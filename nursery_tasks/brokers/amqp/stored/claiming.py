@@ -77,6 +77,9 @@ class Claiming:
         return []
 
     def _depth(self, queue: str) -> int:
+        """Return how many messages of a queue are to be had: none where its consumer cannot start."""
+        if self._transport.receiver.is_troubled(queue):
+            return 0
         return self._transport.depth(self._transport.address.topology(queue))
 
     def _messages(self, queues: Sequence[str], limit: int) -> list[DeliveredMessage]:
@@ -137,9 +140,7 @@ class Claiming:
         try:
             self._store.submit([to_job(message.queue, message.body, message.properties) for message in messages])
         except BaseException:  # not to the server, which would deliver them again at once, and drop them after so many times
-            receiver.buffer.put_back_foreign(
-                [message for message in messages if message.generation == receiver.connection.generation]
-            )
+            receiver.buffer.put_back_foreign([message for message in messages if message.is_here])
             raise
         receiver.ack(messages)
         return Counter(message.queue for message in messages)

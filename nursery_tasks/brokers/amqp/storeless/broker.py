@@ -105,7 +105,7 @@ class StorelessBroker(Broker):
         jobs, log = self._jobs, self._cancel_log
         self._transport = transport = StorelessTransport(address, self._on_arrival, self._on_back)
         self._peers = Peers()
-        self._in_flight = InFlightJobs(jobs, transport.receiver.connection)
+        self._in_flight = InFlightJobs(jobs, transport.receiver)
         self._cancelling = Cancelling(transport, jobs, self._in_flight, log, self._peers)
         self._conversation = Conversation(transport, jobs, log, self._peers, self._cancelling)
         self._plans = Plans(transport)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from ....model.delivery import Hint
-from ..connection import Connection
+from ..consuming import Receiver
 from ..deliveries import DeliveredMessage
 from .envelopes import Envelope, reply_queue_of
 from .known_jobs import KnownJobs
@@ -67,9 +67,9 @@ class EarlyMessages:
         """Take all messages of these queues."""
         return self._part(lambda message: message.queue in queues)
 
-    def forget(self, generation: int) -> None:
-        """Forget what did not come in this opening of the connection: the server has it again."""
-        self._part(lambda message: message.generation != generation)
+    def drop_lost(self) -> None:
+        """Forget what came on a channel that is gone: the server has it again."""
+        self._part(lambda message: not message.is_here)
 
     def queues(self) -> list[str]:
         with self._lock:
@@ -86,15 +86,15 @@ class InFlightJobs:
     """The jobs that are held here, by token. Any thread.
 
     Args:
-        connection: On which their messages came; when that breaks the server has them again.
+        receiver: Where their messages came, and knows when the server has some again.
     """
 
-    def __init__(self, jobs: KnownJobs, connection: Connection) -> None:
+    def __init__(self, jobs: KnownJobs, receiver: Receiver) -> None:
         self.early = EarlyMessages()
-        self._jobs, self._connection = jobs, connection
+        self._jobs, self._receiver = jobs, receiver
         self._lock = Lock()
         self._held: dict[bytes, InFlightJob] = {}
-        self._generation = 0  # of the connection on which the messages in it came
+        self._losses = 0  # how many of the receiver's were looked at
         self._marked_in_vain: list[str] = []  # jobs that were lost while their starts were written down
 
     def __len__(self) -> int:
@@ -109,8 +109,8 @@ class InFlightJobs:
 
     def add(self, token: bytes, job: InFlightJob) -> None:
         with self._lock:
-            if job.message.generation != self._connection.generation:
-                self._generation = 0  # it was lost meanwhile: the next look finds it
+            if not job.message.is_here:
+                self._losses = -1  # it was lost meanwhile: the next look finds it
             self._held[token] = job
 
     def remove(self, tokens: Iterable[bytes]) -> None:
@@ -119,22 +119,18 @@ class InFlightJobs:
                 self._held.pop(token, None)
 
     def drop_lost(self) -> None:
-        """Let go of what came over a connection that has broken: the server delivers it again."""
-        connection = self._connection
-        if connection.generation == self._generation and connection.current is not None:
+        """Let go of what the server delivers again: the channel on which it came is gone."""
+        losses = self._receiver.losses
+        if losses == self._losses:
             return
         with self._lock:
-            self._generation = connection.generation
-            lost = {
-                token: job
-                for token, job in self._held.items()
-                if connection.current is None or job.message.generation != connection.generation
-            }
+            self._losses = losses
+            lost = {token: job for token, job in self._held.items() if not job.message.is_here}
             for token, job in lost.items():
                 del self._held[token]
                 if job.marked:
                     self._marked_in_vain.append(job.envelope.id)
-        self.early.forget(connection.generation)
+        self.early.drop_lost()
         if lost:
             ids = self._jobs.lose(lost)
             self._jobs.tell(Hint("cancel", tuple(ids)))  # so that the worker asks, and hears that they are lost

@@ -20,7 +20,6 @@ from .delay_levels import DelayLevels
 from .reply_queue import ReplyQueue, ReplyQueueWatch, count_consumers
 from .topology import StorelessAddress
 
-PAUSE_SECONDS: Final = 0.05
 BYE_SECONDS: Final = 1.0  # for taking leave; whoever waits for an answer of ours waits no longer
 
 
@@ -46,7 +45,6 @@ class StorelessTransport(Transport):
         self.keeps_reply_queue = False
         self.redeliveries = Redeliveries()
         self._has_joined = False
-        self._on_lost: Callable[[], None]
         self._posted: set[asyncio.Future[Any]] = set()
         super().__init__(address, on_arrival, on_back)
 
@@ -78,7 +76,7 @@ class StorelessTransport(Transport):
         Raises:
             BrokerUnreachable: That failed; everything is closed.
         """
-        self._on_lost = on_lost
+        self._receiver.on_lost = on_lost
         self._replies = ReplyQueue(self.layout, on_message, on_open, reply_queue)
         self._watch = ReplyQueueWatch(self._out, awaited_by, on_owner_gone)
         self._has_joined = True
@@ -144,7 +142,7 @@ class StorelessTransport(Transport):
         return max(0, consumers - self._replies.is_counted)
 
     async def _join(self) -> None:
-        for keep in (self._replies.connection.keep, self._watch.keep, self._tell_lost):
+        for keep in (self._replies.connection.keep, self._watch.keep):
             self._portal.start(keep)
         await self._replies.connection.channel(at_once=True)
 
@@ -175,21 +173,6 @@ class StorelessTransport(Transport):
         """Tell those who wait for an answer of this process that there will be none."""
         await self._replies.end_work()
         await self._publisher.publish([to_all(Bye(self.reply_queue), self.layout.control)])
-
-    async def _tell_lost(self) -> None:
-        """Tell when the connection on which messages come has broken, until cancelled."""
-        connection = self._receiver.connection
-        while True:
-            channel: Any = connection.current
-            if channel is None:
-                await asyncio.sleep(PAUSE_SECONDS)
-                continue
-            closing: asyncio.Future[Any] = channel.closing
-            await asyncio.wait({closing})
-            closing.cancel()
-            self._on_lost()
-            while connection.current is channel:  # noqa: ASYNC110 - the connection has no event for it
-                await asyncio.sleep(PAUSE_SECONDS)
 
 
 def now() -> float:
