@@ -5,6 +5,7 @@
 -- include inbox.lua
 local limit, worker, until_, random = tonumber(ARGV[2]), ARGV[3], now + tonumber(ARGV[4]), ARGV[5]
 local until_text = string.format('%.17g', until_) -- once, and not for each job
+local LEASE = P .. 'lease'
 local rows, answer, taken = {}, { false }, 0
 local LOOK = 1000 -- expired jobs that one claim passes over in a queue; the sweep ends them
 
@@ -22,9 +23,9 @@ local alike, alike_after
 
 -- Note that a job is taken, whose new state is written.
 local function hand_out(n, queue, packed, raw, payload)
-    local page, tail = page_of(n)
-    later(set, P .. 'jobs:' .. page, 's' .. tail, packed)
-    later(add, P .. 'lease', until_text, n)
+    local key, tail = page_of(n)
+    later(set, key, 's' .. tail, packed)
+    later(add, LEASE, until_text, n)
     count(READY, queue, -1)
     count(CLAIMED, queue, 1)
     taken = taken + 1
@@ -63,23 +64,22 @@ end
 
 -- Return the state, the description and the payload of each job of a list, one after the other; a state is false where it is gone.
 local function read_all(numbers)
-    local found, at = {}, 1
-    while at <= #numbers do
-        local page, fields, first_of_page = page_of(numbers[at]), {}, at
-        while at <= #numbers and cut(numbers[at], 1, 12) == page do
-            local tail = cut(numbers[at], 13)
-            fields[#fields + 1] = 's' .. tail
-            fields[#fields + 1] = 'm' .. tail
-            fields[#fields + 1] = 'p' .. tail
-            at = at + 1
-        end
-        for _, value in ipairs(call('HMGET', P .. 'jobs:' .. page, unpack(fields))) do
-            found[#found + 1] = value
-        end
-        for i = first_of_page, at - 1 do
-            if not found[3 * i - 2] and adopt(numbers[i]) then
-                found[3 * i - 2], found[3 * i - 1], found[3 * i] = unpack(read(numbers[i], 's', 'm', 'p'))
+    local found, fields = {}, {}
+    for i, n in ipairs(numbers) do
+        local key, tail = page_of(n)
+        fields[#fields + 1] = 's' .. tail
+        fields[#fields + 1] = 'm' .. tail
+        fields[#fields + 1] = 'p' .. tail
+        if i == #numbers or page_of(numbers[i + 1]) ~= key then -- those of one page mostly follow each other
+            for _, value in ipairs(call('HMGET', key, unpack(fields))) do
+                found[#found + 1] = value
             end
+            fields = {}
+        end
+    end
+    for i, n in ipairs(numbers) do
+        if not found[3 * i - 2] and adopt(n) then
+            found[3 * i - 2], found[3 * i - 1], found[3 * i] = unpack(read(n, 's', 'm', 'p'))
         end
     end
     return found
@@ -149,8 +149,8 @@ local function move(job, each, queue)
     call('ZREM', P .. 'line:' .. before, job.n)
     left_line(before)
     job.s[GATE] = after
-    local page, tail = page_of(job.n)
-    call('HSET', P .. 'jobs:' .. page, 's' .. tail, encode(job.s))
+    local key, tail = page_of(job.n)
+    call('HSET', key, 's' .. tail, encode(job.s))
     call('ZADD', P .. 'line:' .. after, score, job.n)
     entered(after, score)
     if call('ZSCORE', P .. 'open:' .. queue, after) then

@@ -43,9 +43,16 @@ local jobs, dirty, hints = {}, {}, {}
 local rem, add, drop, set, counts = {}, {}, {}, {}, {} -- what the next `flush` writes; the last: state, queue -> how many more
 local pages = {} -- that stand in the index
 
--- The page on which a job stands, and what the names of its fields there end with.
+-- The key of the page on which a job stands, what the names of its fields there end with, and the page.
+local page_keys = {}
 local function page_of(n)
-    return cut(n, 1, 12), cut(n, 13)
+    local page = cut(n, 1, 12)
+    local key = page_keys[page]
+    if not key then
+        key = P .. 'jobs:' .. page
+        page_keys[page] = key
+    end
+    return key, cut(n, 13), page
 end
 
 local abouts = {} -- description without the id -> the same, decoded: jobs of one task are alike
@@ -79,15 +86,15 @@ local function adopt(n)
     if not old[1] then
         return false
     end
-    local page, tail = page_of(n)
+    local key, tail, page = page_of(n)
     local s = decode(old[1])
     if s[TOKEN] then
         s[TOKEN] = cut(s[TOKEN], 1, 16)
     end
-    call('HSET', P .. 'jobs:' .. page, 's' .. tail, encode(s), 'm' .. tail, old[2], 'p' .. tail, old[3])
+    call('HSET', key, 's' .. tail, encode(s), 'm' .. tail, old[2], 'p' .. tail, old[3])
     for place, letter in pairs({ [4] = 'o', [5] = 'g' }) do
         if old[place] then
-            call('HSET', P .. 'jobs:' .. page, letter .. tail, old[place])
+            call('HSET', key, letter .. tail, old[place])
         end
     end
     call('ZADD', P .. 'pages', tonumber(page), page)
@@ -101,23 +108,23 @@ local function fetch(numbers)
     for _, n in ipairs(numbers) do
         if jobs[n] == nil then
             jobs[n] = false
-            local page, tail = page_of(n)
-            local fields = wanted[page]
+            local key, tail = page_of(n)
+            local fields = wanted[key]
             if not fields then
                 fields = { numbers = {} }
-                wanted[page] = fields
+                wanted[key] = fields
             end
             fields.numbers[#fields.numbers + 1] = n
             fields[#fields + 1] = 's' .. tail
             fields[#fields + 1] = 'm' .. tail
         end
     end
-    for page, fields in pairs(wanted) do
-        local found = call('HMGET', P .. 'jobs:' .. page, unpack(fields))
+    for key, fields in pairs(wanted) do
+        local found = call('HMGET', key, unpack(fields))
         for i, n in ipairs(fields.numbers) do
             local packed, raw = found[2 * i - 1], found[2 * i]
             if not packed and adopt(n) then
-                packed, raw = unpack(call('HMGET', P .. 'jobs:' .. page, fields[2 * i - 1], fields[2 * i]))
+                packed, raw = unpack(call('HMGET', key, fields[2 * i - 1], fields[2 * i]))
             end
             if packed then
                 jobs[n] = { n = n, packed = packed, raw = raw }
@@ -139,12 +146,12 @@ end
 
 -- Some fields of a job, by their letters.
 local function read(n, ...)
-    local page, tail = page_of(n)
+    local key, tail = page_of(n)
     local names = {}
     for i, letter in ipairs({ ... }) do
         names[i] = letter .. tail
     end
-    return call('HMGET', P .. 'jobs:' .. page, unpack(names))
+    return call('HMGET', key, unpack(names))
 end
 
 -- The jobs of numbers that stand in an index. Of one that is not there any more, somebody has deleted the key by hand: its
@@ -444,8 +451,7 @@ end
 
 -- Write a new job's fields.
 local function store(n, state, raw, payload, outcome)
-    local page, tail = page_of(n)
-    local key = P .. 'jobs:' .. page
+    local key, tail, page = page_of(n)
     if not pages[page] then
         pages[page] = true
         later(add, P .. 'pages', tonumber(page), page)
@@ -465,8 +471,7 @@ local function flush()
         local s, n, before, m = job.s, job.n, job.before, meta(job)
         local after = not job.dropped and s[STATE] or nil
         if not after then
-            local page, tail = page_of(n)
-            local key = P .. 'jobs:' .. page
+            local key, tail, page = page_of(n)
             left[page] = true
             later(drop, key, 's' .. tail, 'm' .. tail)
             later(drop, key, 'p' .. tail, 'o' .. tail)
@@ -482,8 +487,7 @@ local function flush()
             end
             later(set, P .. 'ids', job.id, n)
         else
-            local page, tail = page_of(n)
-            local key = P .. 'jobs:' .. page
+            local key, tail = page_of(n)
             later(set, key, 's' .. tail, encode(s))
             if job.outcome then
                 later(set, key, 'o' .. tail, job.outcome)

@@ -27,8 +27,8 @@ for i = 2, #ARGV do
             end
             job.s[RANK] = rank
         end
-        local page, tail = page_of(job.n)
-        later(drop, P .. 'jobs:' .. page, 'o' .. tail, 'g' .. tail)
+        local key, tail = page_of(job.n)
+        later(drop, key, 'o' .. tail, 'g' .. tail)
         hint('work', meta(job)[QUEUE])
         flush() -- the next one may have the same key
     end

@@ -11,11 +11,15 @@ local function bury(job)
     finish_ours(job, job.s[CANCEL] and CANCELLED or DEAD)
 end
 
+local LEASE, ENDED = P .. 'lease', P .. 'ended'
 local kinds, delays, answers, given_back, ended = ARGV[2], decode(ARGV[3]), {}, {}, {}
 
 -- Nearly all that is settled are jobs that end, and for none of which anything else is to be done. Those of one claim are in the
 -- same state, so what becomes of it is found out once.
-local endings = {} -- the kind, the packed state -> {random bytes of the token, state, packed state after it, keep -> score}
+local endings = {} -- the kind -> the packed state -> what is the same for all of these
+for kind = SUCCEEDED, DEAD do
+    endings[tostring(kind)] = {}
+end
 
 local function ending_of(kind, packed)
     local s, state = decode(packed), tonumber(kind)
@@ -30,10 +34,10 @@ local function ending_of(kind, packed)
 end
 
 local function end_plainly(job, random, kind, body)
-    local ending, m = endings[kind .. job.packed], meta(job)
+    local ending, m = endings[kind][job.packed], meta(job)
     if not ending then
         ending = ending_of(kind, job.packed)
-        endings[kind .. job.packed] = ending
+        endings[kind][job.packed] = ending
     end
     if ending.random ~= random or m[LIMITS] or m[KEY] then
         return false
@@ -43,12 +47,11 @@ local function end_plainly(job, random, kind, body)
         score = string.format('%.17g', now + kept_for(m, ending.state))
         ending.scores[m[KEEP]] = score
     end
-    local page, tail = page_of(job.n)
-    local key = P .. 'jobs:' .. page
+    local key, tail = page_of(job.n)
     later(set, key, 's' .. tail, ending.after)
     later(set, key, 'o' .. tail, body)
-    later(rem, P .. 'lease', job.n)
-    later(add, P .. 'ended', score, job.n)
+    later(rem, LEASE, job.n)
+    later(add, ENDED, score, job.n)
     count(ending.before, m[QUEUE], -1)
     count(ending.state, m[QUEUE], 1)
     hint('outcome', job.id)
@@ -71,7 +74,7 @@ end
 for i = 1, #kinds do
     local token, body, kind = ARGV[2 + 2 * i], ARGV[3 + 2 * i], cut(kinds, i, i)
     local job = jobs[numbers[i]]
-    if job and not job.s and kind >= '4' and kind <= '8' and end_plainly(job, cut(token, 1, 16), kind, body) then
+    if job and not job.s and endings[kind] and end_plainly(job, cut(token, 1, 16), kind, body) then
         answers[i] = 1
         given_back[#given_back + 1] = token
         ended[#ended + 1] = job
@@ -81,8 +84,8 @@ for i = 1, #kinds do
         answers[i] = 1
         local s = job.s
         if kind == 'P' then
-            local page, tail = page_of(job.n)
-            later(set, P .. 'jobs:' .. page, 'g' .. tail, body)
+            local key, tail = page_of(job.n)
+            later(set, key, 'g' .. tail, body)
             hint('change', id_of(job))
         elseif kind == 'U' then
             change(job)[UNRESPONSIVE] = true

@@ -85,8 +85,8 @@ local function replace(job, each, raw, payload, due)
     job.m = m
     s[DUE], s[EXPIRES] = due, each[3] and due + each[3] or false
     s[GATE] = m[LIMITS] and gate_of(m[LIMITS][1], m[QUEUE]) or false
-    local page, tail = page_of(job.n)
-    call('HSET', P .. 'jobs:' .. page, 's' .. tail, encode(s), 'm' .. tail, job.raw, 'p' .. tail, payload)
+    local key, tail = page_of(job.n)
+    call('HSET', key, 's' .. tail, encode(s), 'm' .. tail, job.raw, 'p' .. tail, payload)
     call('ZADD', P .. 'due', due, job.n)
     if s[EXPIRES] then
         call('ZADD', P .. 'expiring', s[EXPIRES], job.n)
@@ -168,7 +168,7 @@ end
 
 -- Nearly all are stored like this: nothing is to be done for one of them alone, so that they are written together.
 local packed_ready = encode({ READY, 0, 0, 0, now, false, now, false, false, false, false, false, false, false, false })
-local unwritten = false -- such jobs are not in `jobs`
+local IDS, unwritten = P .. 'ids', false -- such jobs are not in `jobs`
 
 local function is_plain(m)
     if m.plain == nil then
@@ -206,7 +206,7 @@ for i = 1, submitted do
     elseif each == PLAIN and is_plain(m) then
         local n, queue = string.format('%014d', numbers + i), m[QUEUE]
         store(n, packed_ready, raw, ARGV[first + 1 + 2 * i])
-        later(set, P .. 'ids', id, n)
+        later(set, IDS, id, n)
         later(add, m.ready, m.score + numbers + i, n)
         count(READY, queue, 1)
         hint('work', queue)
