@@ -87,7 +87,7 @@ follow each other. The fields are few, because each one costs the server more th
 
     m  what the submission says, and nobody changes: msgpack of `Description`. Behind the id it is the same for all jobs that
        are submitted alike, so a script unpacks it once for them
-    s  where it is: msgpack of an array, listed in `lua/common.lua`. It is the same for jobs that took each step together
+    s  where it is: msgpack of an array, listed in `lua/constants.lua`. It is the same for jobs that took each step together
     p  the payload, as it came
     o  the packed outcome; before the end that of the last attempt that failed. Outcomes that the broker makes itself are not
        stored: whoever reads the job makes them from `s`

@@ -20,7 +20,7 @@ from .layout import decode_any, decode_description, encode
 # attempts, crashes, lapses, expires or -1, due, created, owned, the name under which they were parked or False, their n
 _Claimed = tuple[int, int, int, float, float, float, int, str | bool, list[int]]
 
-_OURS_ONCE = 2  # `OURS` in `common.lua`: it is dead because it was delivered once
+_OURS_ONCE = 2  # `OURS` in `constants.lua`: it is dead because it was delivered once
 
 _decode_claimed = msgspec.msgpack.Decoder(tuple[float, list[_Claimed]]).decode
 _decode_worker = msgspec.json.Decoder(WorkerRecord).decode

@@ -1,4 +1,4 @@
-"""The scripts: one per transition, each with `lua/common.lua` before it and the model's constants before that."""
+"""The scripts: one per transition, each with the pieces before it that all have in common."""
 
 from __future__ import annotations
 
@@ -31,7 +31,14 @@ _NAMES: Final = (
     *("append", "read"),
     "open",
 )
-_INCLUDE: Final = re.compile(r"^-- include (\w+\.lua)\n", re.MULTILINE)  # a line that stands for the text of a piece
+_INCLUDE: Final = re.compile(r"^-- include (\w+)\.lua\n", re.MULTILINE)  # a line that stands for the text of a piece
+
+
+# What each script begins with. All but the first stand in one function, which makes a call cheap: whenever Lua makes a
+# function, it searches all locals of the function around it for what that uses, and has at once what is of a function further
+# out. For the same reason constants are put into the text.
+_PIECES: Final = ("begin", "finding", "placing", "gating", "parking", "writing", "moving", "owning", "locking")
+_CONSTANTS: Final = re.compile(r"^([A-Z_, ]+) = ([-0-9, ]*[0-9])", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,27 +53,36 @@ class Script:
 def read_scripts(version: tuple[int, ...]) -> dict[str, Script]:
     """Put the scripts together for a server of this version."""
     folder = files(__name__.rpartition(".")[0]) / "lua"
-    constants = {state.upper(): number for state, number in NUMBERS.items()}
-    constants |= {"RESULT_TTL_SECONDS": int(RESULT_TTL_SECONDS), "DEFAULT_MAX_CRASHES": MAX_CRASHES}
-    constants |= {"HARD_PAYLOAD_BYTES": HARD_PAYLOAD_BYTES}
-    constants |= {"REPLIES_KEPT": REPLIES_KEPT, "REPLY_SECONDS": int(REPLY_SECONDS)}
-    constants |= {"DEAD_TTL_SECONDS": int(DEAD_TTL_SECONDS), "OWNED_GRACE_SECONDS": int(OWNED_GRACE_SECONDS)}
-    constants |= {"JOB_OWNER_SECONDS": int(JOB_OWNER_SECONDS), "KEPT_SECONDS": int(KEPT_SECONDS)}
-    constants |= {
-        "CLAIM_LOOKS": CLAIM_LOOKS,
-        "CRASH_STEP": CRASH_STEP,
-        "SHARE_STEP": int(SHARE_STEP),
-        "PARKED_LOOKS": PARKED_LOOKS,
-    }
-    head = f"local {', '.join(constants)} = {', '.join(str(value) for value in constants.values())}\n"
-    head += f"local OWNER_GONE, OWNER_ENDED, NO_ROOM = {OWNER_GONE!r}, {OWNER_ENDED!r}, {no_room('')!r}\n"
-    head += f"local ORDER, PAUSED, LAYOUT = {ORDER!r}, {PAUSED!r}, {LAYOUT!r}\n"
-    head += (folder / "common.lua").read_text()
+    constants = _read_constants((folder / "constants.lua").read_text())
+    word = re.compile(rf"'[^'\n]*'|--[^\n]*|\b(?:{'|'.join(constants)})\b")  # not in a text, nor in a comment
+
+    def read(name: str) -> str:
+        text = word.sub(lambda found: constants.get(found[0], found[0]), (folder / f"{name}.lua").read_text())
+        return _INCLUDE.sub(lambda line: read(line[1]), text)
+
+    first, *functions = [read(piece) for piece in _PIECES]
+    common = f"{first}return (function()\n{''.join(functions)}"
     scripts: dict[str, Script] = {}
     for name in _NAMES:
         begin = _ALLOW if version >= (7,) and name not in _NEEDS_MEMORY else ""
-        body = _INCLUDE.sub(lambda line: (folder / line[1]).read_text(), (folder / f"{name}.lua").read_text())
-        text = begin + head + body
+        text = f"{begin}{common}{read(name)}end)()\n"
         sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
         scripts[name] = Script(text, sha, name in _PROMISES)
     return scripts
+
+
+def _read_constants(text: str) -> dict[str, str]:
+    """Return what stands for each name: those of the model, and those that only scripts know."""
+    numbers: dict[str, float] = {state.upper(): number for state, number in NUMBERS.items()}
+    numbers |= {"RESULT_TTL_SECONDS": RESULT_TTL_SECONDS, "DEAD_TTL_SECONDS": DEAD_TTL_SECONDS, "KEPT_SECONDS": KEPT_SECONDS}
+    numbers |= {"DEFAULT_MAX_CRASHES": MAX_CRASHES, "HARD_PAYLOAD_BYTES": HARD_PAYLOAD_BYTES, "CLAIM_LOOKS": CLAIM_LOOKS}
+    numbers |= {"REPLIES_KEPT": REPLIES_KEPT, "REPLY_SECONDS": REPLY_SECONDS, "OWNED_GRACE_SECONDS": OWNED_GRACE_SECONDS}
+    numbers |= {"JOB_OWNER_SECONDS": JOB_OWNER_SECONDS, "CRASH_STEP": CRASH_STEP, "SHARE_STEP": SHARE_STEP}
+    numbers |= {"PARKED_LOOKS": PARKED_LOOKS}
+    texts = {"OWNER_GONE": OWNER_GONE, "OWNER_ENDED": OWNER_ENDED, "NO_ROOM": no_room(""), "ORDER": ORDER, "PAUSED": PAUSED}
+    texts |= {"LAYOUT": LAYOUT}
+    constants = {name: str(int(number)) for name, number in numbers.items()}
+    constants |= {name: repr(value) for name, value in texts.items()}
+    for names, values in _CONSTANTS.findall(text):
+        constants |= dict(zip(names.split(", "), values.split(", "), strict=True))
+    return constants

@@ -6,7 +6,16 @@
 -- number, and nothing is done here where there is nothing.
 
 local function take_in()
-    local MOST, MOST_BYTES, LONGEST = 256, 1048576, 3155760000 -- for one claim, of all queues; a hundred years
+    local keys = {}
+    for i = 7, #ARGV do
+        keys[#keys + 1] = P .. 'in:' .. ARGV[i]
+        keys[#keys + 1] = P .. 'raw:' .. ARGV[i]
+    end
+    if call('EXISTS', unpack(keys)) == 0 then
+        return
+    end
+
+    local MESSAGES, BYTES, LONGEST = 256, 1048576, 3155760000 -- for one claim, of all queues; a hundred years
     local null = cjson.null
     local SEQUENCES = { -- of a character in UTF-8 that is not ASCII
         '[\194-\223][\128-\191]', '\224[\160-\191][\128-\191]', '[\225-\236\238\239][\128-\191][\128-\191]',
@@ -160,15 +169,7 @@ local function take_in()
         end
     end
 
-    local keys = {}
-    for i = 7, #ARGV do
-        keys[#keys + 1] = P .. 'in:' .. ARGV[i]
-        keys[#keys + 1] = P .. 'raw:' .. ARGV[i]
-    end
-    if call('EXISTS', unpack(keys)) == 0 then
-        return
-    end
-    local left, bytes = MOST, MOST_BYTES
+    local left, bytes = MESSAGES, BYTES
     for place, key in ipairs(keys) do
         while left > 0 and bytes > 0 do
             local body = redis.pcall('LPOP', key) -- not `call`: somebody may have made another thing of this key
