@@ -96,7 +96,7 @@ def test_a_primary_that_becomes_a_replica_is_left_without_an_error(watched: Watc
     broker.submit([job("later")])
     ear.wait_for(Hint("work", ("work",)))
     with client(new) as found:
-        assert found.hexists("{nursery-tasks}:jobs:000000000000", "s02")
+        assert found.hexists("{nursery-tasks}:jobs:0000000000000", "s2")
     assert broker.facts.describe()["Sentinel"].endswith(f":{new.port}")
     broker.close()
 

@@ -3,7 +3,7 @@
 All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says `?prefix=`:
 
     layout           STRING  the number of this layout, see below; it stays when everything else is gone
-    jobs:<page>      HASH    up to a hundred jobs, each from its submission until its outcome has been kept long enough
+    jobs:<page>      HASH    up to ten jobs, each from its submission until its outcome has been kept long enough
     pages            ZSET    every page, scored by itself: the listing
     ids              HASH    job id -> n
     below:<job id>   ZSET    n of every job that the job has submitted, scored by itself
@@ -81,9 +81,10 @@ queue, a space, and the limit's name. `brokers/rules/gates.py` says how gates op
 stands and that is not among the open ones is closed.
 
 `n` is the order of submission, in 14 digits so that equal scores sort by it. Moments are epoch seconds on the server's clock.
-The page of a job is its n without the last two digits, which are the end of the names of its fields there: the page of job 1234
-is `000000000012`, and its state the field `s34`. So one command reads or writes many jobs, because those of one call mostly
-follow each other. The fields are few, because each one costs the server more than its bytes:
+The page of a job is its n without the last digit, which is the end of the names of its fields there: the page of job 1234 is
+`0000000000123`, and its state the field `s4`. So one command reads or writes many jobs, because those of one call mostly follow
+each other. More of them on a page would save nothing, and cost much where their fields are short: the server keeps up to 512
+such fields as a list, which it searches from its beginning. The fields are few, because each one costs more than its bytes:
 
     m  what the submission says, and nobody changes: msgpack of `Description`. Behind the id it is the same for all jobs that
        are submitted alike, so a script unpacks it once for them

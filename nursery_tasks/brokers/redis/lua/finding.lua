@@ -2,13 +2,13 @@
 
 -- The key of the page on which a job stands, what the names of its fields there end with, and the page.
 local function page_of(n)
-    local page = cut(n, 1, 12)
+    local page = cut(n, 1, 13)
     local key = page_keys[page]
     if not key then
         key = P .. 'jobs:' .. page
         page_keys[page] = key
     end
-    return key, cut(n, 13), page
+    return key, cut(n, 14), page
 end
 
 -- A description: the id, and the rest as a table that jobs share.

@@ -2,13 +2,13 @@
 
 -- The numbers of so many jobs behind one, or before it; 0: from the end.
 local function numbers_from(after, newest_first, most)
-    local numbers, command, from, to = {}, 'ZRANGEBYSCORE', math.floor(after / 100), '+inf'
+    local numbers, command, from, to = {}, 'ZRANGEBYSCORE', math.floor(after / 10), '+inf'
     if newest_first then
         command, from, to = 'ZREVRANGEBYSCORE', after == 0 and '+inf' or from, '-inf'
     end
     local looked = 0
     while #numbers < most do
-        local found = call(command, P .. 'pages', from, to, 'LIMIT', looked, 8)
+        local found = call(command, P .. 'pages', from, to, 'LIMIT', looked, 50)
         for _, page in ipairs(found) do
             local here, fields = {}, call('HKEYS', P .. 'jobs:' .. page)
             if #fields == 0 then -- somebody has deleted the key by hand
@@ -29,8 +29,8 @@ local function numbers_from(after, newest_first, most)
                 numbers[#numbers + 1] = #numbers < most and n or nil
             end
         end
-        looked = looked + 8
-        if #found < 8 then
+        looked = looked + 50
+        if #found < 50 then
             break
         end
     end
