@@ -84,8 +84,8 @@ ROOMS: dict[str, Room] = {
         "shown log_throttle errors model forks brokers.protocol brokers.needed brokers.parts brokers.rules brokers.common",
         libraries="msgspec aiormq pamqp",
     ),
-    "brokers.installed": room("shown log_throttle errors forks brokers.protocol"),  # brokers that other packages bring
-    "brokers.url": room("shown log_throttle errors model forks brokers.protocol brokers.server brokers.installed"),
+    "brokers.installed": room("shown errors forks brokers.protocol"),  # brokers that other packages bring
+    "brokers.url": room("shown errors model forks brokers.protocol brokers.server brokers.installed"),
     # The border between blocking and async code: inwards one door, outwards hints.
     "brokers.hint_relay": room("model loop"),
     "brokers.carrier": room("errors loop brokers.protocol brokers.steps", libraries="anyio"),
