@@ -27,6 +27,7 @@ CALLED_BY_OTHERS = {
     "spawn_app": "hypercorn",
     "teardown": "hypothesis",
     "writable": "io",
+    "readexactly": "aiormq",
     "reconfigure": "whoever has replaced sys.stdout",
 }
 MADE_BY_USERS = {"AnyLimit"}  # unions whose members a user makes

@@ -24,6 +24,7 @@ from .address import Address
 from .errors import blocked, to_broker_error, to_driver_error
 from .frames import Readable
 from .portal import guarded
+from .taps import Tap
 
 FIRST_PAUSE_SECONDS: Final = 0.05
 LONGEST_PAUSE_SECONDS: Final = 2.0
@@ -175,6 +176,26 @@ class Connection:
                 await guarded(driver.close(), CLOSE_SECONDS)
             readable.abort()
 
+    def put_tap(self, channel: AbstractChannel, tap: Tap) -> None:
+        """Have a tap take what comes for each message on a channel, until that is closed."""
+        stream, number = None if self._readable is None else self._readable.stream, _number(channel)
+        if stream is None:
+            return
+        taps = stream.taps
+        taps[number] = tap
+
+        def take_off(_: object) -> None:
+            if taps.get(number) is tap:
+                del taps[number]
+
+        watched: Any = channel
+        watched.closing.add_done_callback(take_off)
+
+    def write(self, frames: bytes) -> None:
+        """Send whole frames at once."""
+        if self._readable is not None:
+            self._readable.write(frames)
+
     @property
     def is_up(self) -> bool:
         """Whether nothing is known to be wrong with it."""
@@ -263,3 +284,8 @@ class Connection:
     def _tell(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def _number(channel: Any) -> int:
+    number: int = channel.number
+    return number

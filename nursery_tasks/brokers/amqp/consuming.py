@@ -276,7 +276,8 @@ class Receiver:
             channel = self._channels.get(place)
             if channel is None or channel.is_lost:
                 driver = await self.connection.open_channel()
-                channel = self._channels[place] = IncomingChannel(driver, self._on_channel_lost, self._on_server_cancel)
+                channel = IncomingChannel(self.connection, driver, self._on_channel_lost, self._on_server_cancel)
+                self._channels[place] = channel
         channel.busy += 1
         try:
             yield channel

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from pamqp import commands
+
+from .taps import ack, nack
 
 JOB: Final = "nursery-tasks.job"  # the type of a message of ours
 
@@ -49,9 +51,9 @@ class DeliveryTags:
         self._acks.clear()
         self._nacks.clear()
 
-    def frames(self) -> Sequence[Any]:
+    def to_bytes(self, channel: int) -> bytes:
         """Return the frames that say what has gathered: one for all tags from the oldest on, one for each of the others."""
-        nacks = [commands.Basic.Nack(delivery_tag=tag, requeue=True) for tag in sorted(self._nacks)]
+        frames = [nack(channel, tag) for tag in sorted(self._nacks)]
         for tag in self._nacks:
             self._close(tag)
         acks, self._acks, self._nacks = self._acks - self._nacks, set(), set()
@@ -60,13 +62,12 @@ class DeliveryTags:
             if tag not in acks:
                 break
             upto, merged = tag, merged + 1
-        frames: list[Any] = nacks
         if merged:
-            frames.append(commands.Basic.Ack(delivery_tag=upto, multiple=merged > 1))
-        frames += [commands.Basic.Ack(delivery_tag=tag) for tag in sorted(acks) if tag > upto]
+            frames.append(ack(channel, upto, multiple=merged > 1))
+        frames += [ack(channel, tag) for tag in sorted(acks) if tag > upto]
         for tag in acks:
             self._close(tag)
-        return frames
+        return b"".join(frames)
 
     def _tell(self) -> None:
         if self._on_answer is not None and (self._acks or self._nacks):

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
+from secrets import token_hex
 from typing import Any, Final
 
 from aiormq.abc import AbstractChannel
 from pamqp import commands
 
+from .connection import Connection
 from .deliveries import DeliveredMessage, DeliveryTags
 from .portal import guarded
-from .publishing import to_bytes
+from .taps import Tap
 from .topology import QueueTopology
 
 CLOSE_SECONDS: Final = 1.0
@@ -35,24 +37,30 @@ class IncomingChannel:
 
     Attributes:
         driver: The driver's channel.
-        consumers: The tags of those that run.
+        consumers: Those that run: tag -> (the queue's name among the jobs, who gets its messages).
         busy: How many use it just now.
         used_at: When somebody last did, on the clock of `time.monotonic`.
     """
 
     def __init__(
-        self, driver: AbstractChannel, on_lost: Callable[[IncomingChannel], None], on_cancel: Callable[[str], None]
+        self,
+        connection: Connection,
+        driver: AbstractChannel,
+        on_lost: Callable[[IncomingChannel], None],
+        on_cancel: Callable[[str], None],
     ) -> None:
+        self._connection = connection
         self.driver, self._on_lost, self._on_cancel = driver, on_lost, on_cancel
-        self.consumers: set[str] = set()
+        self.consumers: dict[str, tuple[str, OnMessage]] = {}
         self.busy = 0
         self.used_at = time.monotonic()
         self._tags = DeliveryTags(self._flush_soon)
         self._is_flushing = False
         self._has_spoken = False  # since the last `flush`
         self._qos = asyncio.Lock()  # what is set counts for the next consumer of the channel, whosever it is
-        self._tasks: set[asyncio.Future[Any]] = set()  # so that none is collected in the middle
         channel: Any = driver
+        self._number: int = channel.number
+        connection.put_tap(driver, Tap(on_delivery=self._on_delivery))
         closing: asyncio.Future[Any] = channel.closing
         closing.add_done_callback(lambda _: self.lose())
         driver.on_consumer_cancel_callbacks.add(self._on_server_cancel)
@@ -69,7 +77,11 @@ class IncomingChannel:
     async def get(self, topology: QueueTopology) -> DeliveredMessage | None:
         """Fetch one message; None: the queue is empty."""
         message: Any = await self.driver.basic_get(topology.name)
-        return self._received(topology.queue, message) if isinstance(message.delivery, commands.Basic.GetOk) else None
+        found = message.delivery
+        if not isinstance(found, commands.Basic.GetOk):
+            return None
+        properties = message.header.properties
+        return self._received(topology.queue, found.delivery_tag or 0, bool(found.redelivered), properties, message.body)
 
     async def consume(self, topology: QueueTopology, window: int, on_message: OnMessage, *, shared: bool = False) -> str:
         """Have up to *window* messages pushed here; return the consumer's tag.
@@ -77,21 +89,17 @@ class IncomingChannel:
         Args:
             shared: Whether *window* counts for all consumers of the channel together.
         """
-
-        async def deliver(message: Any) -> None:
-            if not self.is_lost:  # else the server has it again
-                on_message(self._received(topology.queue, message))
-
+        tag = f"nt-{token_hex(8)}"  # of ours: the first message may be here before the answer that names it
         async with self._qos:
             await self.driver.basic_qos(prefetch_count=min(window, PREFETCH_MOST), global_=shared)
-            tag = (await self.driver.basic_consume(topology.name, deliver)).consumer_tag or ""
-        self.consumers.add(tag)
+            self.consumers[tag] = topology.queue, on_message
+            await self.driver.basic_consume(topology.name, _left_to_the_tap, consumer_tag=tag)
         return tag
 
     async def cancel(self, tag: str) -> None:
         """End a consumer; what it has brought stays here."""
-        self.consumers.discard(tag)
         await self.driver.basic_cancel(tag)
+        self.consumers.pop(tag, None)
 
     async def flush(self) -> None:
         """Wait until the server has what was acknowledged and given back before."""
@@ -116,19 +124,20 @@ class IncomingChannel:
             self.consumers.clear()
             self._on_lost(self)
 
-    def _received(self, queue: str, message: Any) -> DeliveredMessage:
-        delivery = message.delivery
+    def _on_delivery(
+        self, tag: str, number: int, redelivered: bool, properties: commands.Basic.Properties, body: bytes
+    ) -> None:
+        consumer = self.consumers.get(tag)
+        if consumer is not None:  # else the channel is lost, and the server has it again
+            queue, on_message = consumer
+            on_message(self._received(queue, number, redelivered, properties, body))
+
+    def _received(
+        self, queue: str, number: int, redelivered: bool, properties: commands.Basic.Properties, body: bytes
+    ) -> DeliveredMessage:
         if not self.is_lost:
-            self._tags.arrived(delivery.delivery_tag)
-        return DeliveredMessage(
-            queue,
-            delivery.delivery_tag,
-            self._tags,
-            time.monotonic(),
-            message.body,
-            message.header.properties,
-            bool(delivery.redelivered),
-        )
+            self._tags.arrived(number)
+        return DeliveredMessage(queue, number, self._tags, time.monotonic(), body, properties, redelivered)
 
     def _flush_soon(self) -> None:
         if not self._is_flushing:
@@ -138,19 +147,16 @@ class IncomingChannel:
     def _flush(self) -> None:
         """Write the answers that have gathered."""
         self._is_flushing = False
-        frames: Sequence[Any] = () if self.is_lost else self._tags.frames()
+        frames = b"" if self.is_lost else self._tags.to_bytes(self._number)
         if frames:
             self._has_spoken = True
-            driver: Any = self.driver
-            frame = to_bytes(driver, frames)
-            try:
-                driver.write_queue.put_nowait(frame)
-            except asyncio.QueueFull:
-                task = asyncio.ensure_future(driver.write_queue.put(frame))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+            self._connection.write(frames)
 
     def _on_server_cancel(self, frame: commands.Basic.Cancel) -> None:
         tag = frame.consumer_tag or ""
-        self.consumers.discard(tag)
+        self.consumers.pop(tag, None)
         self._on_cancel(tag)
+
+
+async def _left_to_the_tap(message: Any) -> None:
+    """Take what the driver has read of a consumer's messages: nothing, because the tap is before it."""

@@ -15,7 +15,7 @@ from ...brokers.amqp.connection import Connection
 from ...brokers.amqp.deliveries import DeliveredMessage, DeliveryTags
 from ...brokers.amqp.errors import DriverError
 from ...brokers.amqp.portal import LinkLost, guarded
-from ...brokers.amqp.publishing import Declared, to_bytes
+from ...brokers.amqp.publishing import Declared
 from ...brokers.amqp.topology import QueueTopology
 from ...errors import BrokerError, BrokerUnavailable
 from ..backoff import Backoff
@@ -90,10 +90,10 @@ class Consumption:
         if channel is None or any(tags is not self._tags for tags, _ in delivered):
             raise BrokerUnavailable("", "it was away since these were received; they come again")
         (self._tags.ack if ack else self._tags.nack)([tag for _, tag in delivered])
-        frames = self._tags.frames()
+        frames = self._tags.to_bytes(channel.number)
         try:
             if frames:
-                await channel.write_queue.put(to_bytes(channel, frames))
+                self._connection.write(frames)
                 await channel.basic_cancel("nobody")  # any call that is answered: acknowledgements are not
         except BaseException:  # unknown what it has heard: let it have all of them back
             self._cancelled.set()
