@@ -6,14 +6,19 @@ A *rule* says what happens to a link once so many bytes have passed in one direc
 
 from __future__ import annotations
 
+import random
 import select
 import socket
 import struct
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Event, Lock, Thread
 from types import TracebackType
 from typing import Literal
+
+LATE = 0.02  # of the pieces that a `Shredder` makes
+LATE_SECONDS = 0.001
 
 What = Literal["cut", "stall", "half open"]
 Direction = Literal["to server", "to client"]
@@ -93,6 +98,15 @@ class Proxy:
                     return rule
         return None
 
+    def pass_on(self, target: socket.socket, data: bytes) -> None:
+        """Pass on what a link has brought."""
+        target.sendall(data)
+
+    @property
+    def links(self) -> int:
+        """How many links there are."""
+        return len(self._alive())
+
     def _alive(self) -> list[_Link]:
         with self._lock:
             self._links = [link for link in self._links if not link.ended]
@@ -115,6 +129,18 @@ class Proxy:
             with self._lock:
                 self._links.append(link)
             link.start()
+
+
+class Shredder(Proxy):
+    """A proxy that passes bytes on in pieces of any size, and now and then late."""
+
+    def pass_on(self, target: socket.socket, data: bytes) -> None:
+        while data:
+            size = random.choice((1, 30, len(data), len(data)))
+            target.sendall(data[:size])
+            data = data[size:]
+            if random.random() < LATE:
+                time.sleep(random.random() * LATE_SECONDS)
 
 
 class _Link:
@@ -156,7 +182,7 @@ class _Link:
         rule = self._proxy.take_rule(lambda rule: rule.direction == direction and rule.marked in data)
         target = self._server if source is self._client else self._client
         if rule is None:
-            target.sendall(data)
+            self._proxy.pass_on(target, data)
             return True
         target.sendall(data[: rule.after])
         rule.done.set()  # first: who is cut looks at it

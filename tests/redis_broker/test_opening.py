@@ -11,10 +11,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from threading import Thread
 
+import anyio
 import pytest
 import redis
 from redis_server import RedisServer, free_port, need_server, open_redis_broker
 
+from nursery_tasks.brokers.gateway import Gateway
+from nursery_tasks.brokers.protocol import Broker
 from nursery_tasks.brokers.redis import RedisBroker
 from nursery_tasks.brokers.redis.checks import find_problem
 from nursery_tasks.brokers.url import open_broker
@@ -146,6 +149,16 @@ def test_a_server_that_logs_its_writes_is_not_warned_about(server: RedisServer, 
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+async def carry_a_look(broker: Broker) -> int:
+    """Look the one job up on the event loop; returns how many links that took."""
+    gateway = Gateway(broker)
+    async with gateway.on_loop():
+        assert [stored is not None for stored in await gateway.outcomes(["the one"])] == [True]
+        links = len(gateway._carrier._links)
+    gateway.close()
+    return links
+
+
 def test_a_password_a_database_and_a_socket(tmp_path: Path) -> None:
     path = tmp_path / "the.sock"
     with start(tmp_path, "--requirepass", "sec/ret@1", "--unixsocket", str(path), "--appendonly", "yes") as server:
@@ -156,6 +169,7 @@ def test_a_password_a_database_and_a_socket(tmp_path: Path) -> None:
         for url in (f"redis://:sec%2Fret%401@127.0.0.1:{server.port}/3", f"unix://:sec%2Fret%401@{path}?db=3"):
             broker = open_broker(url)
             broker.submit([job("the one")])
+            assert anyio.run(carry_a_look, broker) == 1
             assert "ret" not in broker.name
             broker.close()
         broker = open_broker(f"redis://:sec%2Fret%401@127.0.0.1:{server.port}/0")

@@ -6,13 +6,18 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import anyio
 import pytest
 from redis_server import RedisServer, free_port, need_server
 from redis_topologies import SLOTS, free_node_port, told, wait_for
 
+from nursery_tasks.brokers.gateway import Gateway
+from nursery_tasks.brokers.protocol import Broker
+from nursery_tasks.brokers.redis.wire import RedisWire
 from nursery_tasks.brokers.url import open_broker
 from nursery_tasks.errors import BrokerUnreachable
 from nursery_tasks.model.delivery import Submission
+from nursery_tasks.model.outgoing import Outgoing
 
 
 @pytest.fixture
@@ -35,11 +40,28 @@ def test_a_server_is_used_over_tls(tmp_path: Path, certificate: tuple[Path, Path
         broker = open_broker(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={certificate[0]}")
         assert broker.submit([Submission(id="a", queue="work", task="t", payload=b"{}")])[0].created
         broker.listen(["work"], lambda hint: None).close()
+        anyio.run(carry_much, broker)
         broker.close()
         with pytest.raises(BrokerUnreachable, match="certificate"):
             open_broker(f"rediss://127.0.0.1:{port}/0")
         with pytest.raises(BrokerUnreachable):
             open_broker(f"redis://127.0.0.1:{port}/0?timeout=0.5")
+
+
+async def carry_much(broker: Broker) -> None:
+    """Send and read, on the event loop, more than goes into one record of TLS and into one buffer of a socket."""
+    outbox, body = broker.outbox, b"x" * 900_000
+    assert outbox is not None
+    gateway = Gateway(broker)
+    async with gateway.on_loop():
+        await gateway.call(outbox.put_outgoing, [Outgoing("to:here", body)] * 3)
+        rows = await gateway.call(outbox.next_outgoing, "to:here", 3)
+        assert [row[1] for row in rows] == [body] * len(rows)
+        assert rows
+        [link] = gateway._carrier._links.values()
+        assert isinstance(link._wire, RedisWire)
+        assert "SSL" in type(link._wire._socket).__name__
+    gateway.close()
 
 
 def test_a_cluster_is_used_over_tls(tmp_path: Path, certificate: tuple[Path, Path]) -> None:

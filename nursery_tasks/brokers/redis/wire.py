@@ -94,6 +94,7 @@ class RedisWire:
         )
         self._sent: deque[_Sent] = deque()
         self._out: deque[memoryview] = deque()
+        self._known: set[str] = set()  # scripts that were sent here in full, of those that wait for replicas
         self.is_leaving = False
 
     @property
@@ -153,6 +154,10 @@ class RedisWire:
             self._connection.disconnect()
 
     def _put(self, key: Hashable, packed: Packed, *, by_text: bool) -> None:
+        script = packed.step.script
+        if packed.replicas and script.sha not in self._known:  # or else a script that is not known would wait for them, too
+            self._known.add(script.sha)
+            by_text = True
         self._out.append(memoryview(packed.in_full() if by_text else packed.data))
         self._sent.append(_Sent(key, packed, by_text))
         if packed.replicas:
