@@ -3,7 +3,7 @@
 Each of those prints one line of JSON.
 
 The environment variable BENCH_FILE names the database; or BENCH_URL names a broker, and BENCH_FILE where files may go. Without
-both everything is in this process's memory.
+both everything is in this process's memory. With BENCH_EVENT_LOG the broker keeps a log of events, for so many seconds.
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ from nursery_tasks.brokers.url import open_broker
 FILE = os.environ.get("BENCH_FILE")
 WARM_UP = 1_500  # jobs; by then SQLite's log is as long as it becomes, and is written over
 
-app = App(os.environ.get("BENCH_URL") or (f"sqlite:///{FILE}" if FILE else "memory:"))
+KEEP = os.environ.get("BENCH_EVENT_LOG")
+
+app = App(
+    os.environ.get("BENCH_URL") or (f"sqlite:///{FILE}" if FILE else "memory:"), event_log=None if KEEP is None else float(KEEP)
+)
 
 
 @app.task

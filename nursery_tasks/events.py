@@ -5,10 +5,10 @@ from __future__ import annotations
 import fnmatch
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -47,7 +47,7 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         at: Epoch seconds, on the clock of the process that saw it.
         attempt: From 1; 0 when there was none.
         seconds: How long the attempt ran; for `retrying`, `wait_seconds` says when the next one may start.
-        detail: The reason or the error in one line.
+        detail: The reason or the error in one line; for `progress`, what the handler said, as JSON.
         remote_traceback: For a failure, what Python prints.
         id, cursor: In the log of events: its name, which is given once, and its place there; else empty.
     """
@@ -68,28 +68,46 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 TRACEBACK: Final = 2_000  # characters that the log keeps of one, from its end; all of it is in the job's outcome
+LONGEST_PROGRESS: Final = 2_000  # characters; the log has of more than that only that it was said
 
 EventListener = Callable[[JobEvent], object]
-# What the log keeps of an event: `kind job_id task queue at attempt worker seconds has_begun wait_seconds detail traceback`,
-# without the last ones where they say nothing. *has_begun*: it stands for the start of the attempt as well, `seconds` before.
-# A tuple costs a sixth of a record, and the log gets one for each job.
-Line = tuple[Any, ...]
-HAS_BEGUN: Final = 8  # its place
+
+
+class EventRow(msgspec.Struct, array_like=True, gc=False):
+    """Some events of one kind, as the log keeps them: what they have in common, and lists with a place for each job.
+
+    The log gets one for each job that ends, and jobs of one task end by the hundred. A record for each would cost a tenth of
+    such a job, an entry in each of three lists costs a hundredth.
+
+    Attributes:
+        seconds: For each job, or empty.
+        has_begun: Each stands for the start of its attempt as well, `seconds` before.
+    """
+
+    kind: str
+    task: str
+    queue: str
+    ids: list[str]
+    ats: list[float]
+    attempt: int = 0
+    worker: str | None = None
+    seconds: list[float] = []
+    has_begun: bool = False
+    wait_seconds: float | None = None
+    detail: str | None = None
+    remote_traceback: str = ""
+
+    @property
+    def count(self) -> int:
+        """How many events it stands for."""
+        return 2 * len(self.ids) if self.has_begun else len(self.ids)
 
 
 class EventSink(Protocol):
     """Where the log of events takes note; from any thread, and at once."""
 
-    def note(self, line: Line) -> None:
-        """Take note of an event."""
-        ...
-
-    def note_start(self, line: Line) -> None:
-        """Take note that an attempt has begun, unless its end comes soon, and stands for both."""
-        ...
-
-    def take_start(self, job_id: str) -> bool:
-        """Say whether the start of a job's attempt is not told yet; the caller then tells it."""
+    def note(self, rows: Sequence[EventRow]) -> None:
+        """Take note of events. The rows are the log's from then on."""
         ...
 
 
@@ -192,7 +210,7 @@ class Events:
     def emit(self, event: JobEvent) -> None:
         """Tell the log, and all listeners. Callers on a hot path ask `is_heard` first and save making the event."""
         if self.log is not None:
-            self.log.note(line_of(event))
+            self.log.note([row_of(event)])
         self.tell_listeners(event)
 
     def tell_listeners(self, event: JobEvent) -> None:
@@ -204,19 +222,56 @@ class Events:
                 _log.exception("a listener failed on %s of job %s", event.kind, event.job_id)
 
 
-def line_of(event: JobEvent) -> Line:
+def row_of(event: JobEvent, *, has_begun: bool = False) -> EventRow:
     """Return an event as the log keeps it."""
-    return (
+    detail = event.detail
+    if event.kind is EventKind.PROGRESS and detail is not None and len(detail) > LONGEST_PROGRESS:
+        detail = None  # a part of it could not be read
+    return EventRow(
         event.kind.value,
-        event.job_id,
         event.task,
         event.queue,
-        event.at,
+        [event.job_id],
+        [event.at],
         event.attempt,
         event.worker,
-        event.seconds,
-        False,
+        [] if event.seconds is None else [event.seconds],
+        has_begun,
         event.wait_seconds,
-        event.detail,
+        detail,
         event.remote_traceback[-TRACEBACK:],
     )
+
+
+def events_of(row: EventRow) -> Iterator[JobEvent]:
+    """Return the events that a row stands for, in order.
+
+    Raises:
+        ValueError, IndexError: It is none of this version.
+    """
+    kind = EventKind(row.kind)
+    for place, (job_id, at) in enumerate(zip(row.ids, row.ats, strict=True)):
+        took = row.seconds[place] if row.seconds else None
+        if row.has_begun:
+            yield JobEvent(
+                kind=EventKind.STARTED,
+                job_id=job_id,
+                task=row.task,
+                queue=row.queue,
+                at=at - (took or 0.0),
+                attempt=row.attempt,
+                worker=row.worker,
+            )
+        yield JobEvent(
+            kind=kind,
+            job_id=job_id,
+            task=row.task,
+            queue=row.queue,
+            at=at,
+            attempt=row.attempt,
+            worker=row.worker,
+            seconds=took,
+            wait_seconds=row.wait_seconds,
+            detail=row.detail,
+            remote_traceback=row.remote_traceback,
+        )

@@ -134,7 +134,7 @@ class Lines:
 
     def on_event(self, event: JobEvent) -> None:
         self.tally.add(event)
-        if self._quiet:
+        if self._quiet or event.kind is EventKind.PROGRESS:  # up to ten a second of each job; `jobs` shows the last one
             return
         self._second[event.kind] += 1
         if self._dense:

@@ -10,10 +10,10 @@ from typing import Final
 import msgspec
 
 from ..errors import CursorLost, InvalidOptions
-from ..events import EventFilter, EventKind, JobEvent
+from ..events import EventFilter, EventKind, EventRow, JobEvent, events_of
 from ..model.event_log import EventBatch, LogPage
 
-PAGE: Final = 50  # batches in one look
+PAGE: Final = 20  # batches in one look
 
 Since = str | datetime
 Ask = Generator[tuple[int, int], LogPage, None]  # asks for pages: after which event, and how many batches
@@ -21,24 +21,7 @@ Ask = Generator[tuple[int, int], LogPage, None]  # asks for pages: after which e
 _CURSOR: Final = re.compile(r"([0-9a-f]*)-([0-9]{1,18})")
 
 
-class _Line(msgspec.Struct, array_like=True):
-    """A `Line` of a batch, as it was written."""
-
-    kind: str
-    job_id: str
-    task: str
-    queue: str
-    at: float
-    attempt: int = 0
-    worker: str | None = None
-    seconds: float | None = None
-    has_begun: bool = False
-    wait_seconds: float | None = None
-    detail: str | None = None
-    traceback: str = ""
-
-
-_decode: Final = msgspec.msgpack.Decoder(list[_Line]).decode
+_decode: Final = msgspec.msgpack.Decoder(list[EventRow]).decode
 
 
 class LogReader:
@@ -108,8 +91,8 @@ class LogReader:
     def _open(self, batch: EventBatch) -> list[JobEvent]:
         seen, self.after = self.after, batch.number + batch.count - 1
         try:
-            events = [event for line in _decode(batch.body) for event in _events_of(line)]
-        except (msgspec.MsgspecError, ValueError):
+            events = [event for row in _decode(batch.body) for event in events_of(row)]
+        except (msgspec.MsgspecError, ValueError, IndexError):
             return [_gap(f"{batch.count:,} events were written by a newer version of nursery-tasks", self.cursor)]
         return [
             msgspec.structs.replace(
@@ -144,27 +127,6 @@ def ask(reading: Ask, read: Callable[[int, int], LogPage]) -> None:
             wanted = reading.send(read(*wanted))
         except StopIteration:
             return
-
-
-def _events_of(line: _Line) -> list[JobEvent]:
-    event = JobEvent(
-        kind=EventKind(line.kind),
-        job_id=line.job_id,
-        task=line.task,
-        queue=line.queue,
-        at=line.at,
-        attempt=line.attempt,
-        worker=line.worker,
-        seconds=line.seconds,
-        wait_seconds=line.wait_seconds,
-        detail=line.detail,
-        remote_traceback=line.traceback,
-    )
-    if not line.has_begun:
-        return [event]
-    began_at = line.at - (line.seconds or 0.0)
-    start = msgspec.structs.replace(event, kind=EventKind.STARTED, at=began_at, seconds=None, detail=None, remote_traceback="")
-    return [start, event]
 
 
 def _gap(detail: str, cursor: str) -> JobEvent:

@@ -4,6 +4,8 @@ What happens is put into a buffer, and a thread of its own takes it from there, 
 the log. While the broker is away the batch at hand is sent again until it is known to be there, and what happens meanwhile
 waits behind it. The broker knows how far each writer has come, so a batch whose answer was lost is not there twice.
 
+What it costs is paid for each row, and hardly for each job of a row: so workers note many jobs in one (`worker/log_notes.py`).
+
 A broker in memory is called on the loop, by a child of the open connection: a thread would live in another time than a test's.
 """
 
@@ -14,7 +16,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from secrets import token_hex
 from typing import Final
 
@@ -25,7 +27,7 @@ from anyio.lowlevel import checkpoint
 from ..brokers.needed import event_log_of
 from ..brokers.protocol import Broker
 from ..errors import BrokerClosed, BrokerError, InvalidOptions
-from ..events import HAS_BEGUN, EventKind, JobEvent, Line, line_of
+from ..events import EventKind, EventRow, JobEvent, row_of
 from ..forks import renew_in_children
 from ..log_throttle import LogThrottle
 from ..loop.threadsafe import loop_run_soon
@@ -33,7 +35,7 @@ from ..model.event_log import EventBatch
 
 EVENT_LOG_MOST: Final = 1_000_000  # events that are kept
 GATHER_SECONDS: Final = 0.03  # that the first event of a batch waits for others
-BATCH: Final = 2_000  # events at most
+BATCH: Final = 10_000  # events; a row that comes across it comes whole
 BUSY: Final = 200  # events that have come while the first one waited: then all wait a bit more, and travel together
 BUSY_SECONDS: Final = 0.05
 BUFFER: Final = 50_000  # events that wait while the broker is away
@@ -66,8 +68,9 @@ class LogWriter:
         """Begin as a writer of which the broker knows nothing; also in a forked child, where no thread is."""
         self._writer = token_hex(8)
         self._next = 1  # the number of the next event
-        self._waiting: deque[Line] = deque()
-        self._starts: dict[str, Line] = {}  # by job, of attempts whose start is not among them
+        self._lock = threading.Lock()  # around the buffer
+        self._waiting: deque[EventRow] = deque()
+        self._held = 0  # events in it
         self._lost = 0  # events that are missing behind those that wait
         self._is_awake = False
         self._thread: threading.Thread | None = None
@@ -75,31 +78,19 @@ class LogWriter:
         self._wake_loop: Callable[[], object] | None = None
         self._finish_by: float | None = None
 
-    def note(self, line: Line) -> None:
-        """Take note of an event; from any thread, and at once."""
-        waiting = self._waiting
-        if self._starts and (start := self._starts.pop(line[1], None)) is not None:  # of an attempt that has not just ended
-            waiting.append(start)
-        if len(waiting) >= BUFFER:
-            lost = _count(line)
-            self._lost += lost
-            self.dropped += lost
-            return
-        waiting.append(line)
-        if not self._is_awake:
-            self._is_awake = True
+    def note(self, rows: Sequence[EventRow]) -> None:
+        """Take note of events; from any thread, and at once."""
+        with self._lock:
+            for row in rows:
+                if self._held >= BUFFER:
+                    self._lost += row.count
+                    self.dropped += row.count
+                else:
+                    self._waiting.append(row)
+                    self._held += row.count
+            is_awake, self._is_awake = self._is_awake, True
+        if not is_awake:
             self._wake()
-
-    def note_start(self, line: Line) -> None:
-        """Take note that an attempt has begun: written with its end where that comes before the next batch."""
-        self._starts[line[1]] = line
-        if not self._is_awake:
-            self._is_awake = True
-            self._wake()
-
-    def take_start(self, job_id: str) -> bool:
-        """Say whether the start of a job's attempt is not written yet; the caller then writes it."""
-        return self._starts.pop(job_id, None) is not None
 
     async def serve(self) -> None:
         """Append what happens, on the loop, until cancelled; for a broker that does not block."""
@@ -115,7 +106,7 @@ class LogWriter:
         self._wake_loop = wake
         try:
             while True:
-                if not self._waiting and not self._starts:
+                if not self._waiting:
                     await changed.wait()
                 changed = Event()
                 await checkpoint()  # what else happens in this turn of the loop goes along
@@ -159,11 +150,13 @@ class LogWriter:
     def _ended(self) -> None:
         atexit.unregister(self.close)
         self._thread, self._finish_by = None, None
-        if left := len(self._waiting) + len(self._starts) + self._lost:
-            self.dropped += len(self._waiting) + len(self._starts)
+        with self._lock:
+            left = self._held + self._lost
+            self.dropped += self._held
             self._waiting.clear()
-            self._starts.clear()
-            self._lost = 0
+            self._held = self._lost = 0
+            self._is_awake = False
+        if left:
             _log.warning("%s events are not in the log: the broker did not take them in time", left)
 
     def _run(self) -> None:
@@ -173,33 +166,40 @@ class LogWriter:
             self._news.clear()
             if self._finish_by is None:
                 time.sleep(GATHER_SECONDS)
-                if len(self._waiting) > BUSY:
+                if self._held > BUSY:
                     time.sleep(BUSY_SECONDS)
             self._is_awake = False
             try:
                 self._flush()
             except BrokerClosed:  # what comes now is after the end
-                self._thread = None
-                self._waiting.clear()
-                self._starts.clear()
+                with self._lock:
+                    self._thread, self._is_awake = None, False
+                    self._waiting.clear()
+                    self._held = 0
                 return
 
     def _flush(self) -> None:
-        for job_id in list(self._starts):
-            start = self._starts.pop(job_id, None)  # None: it has just ended
-            if start is not None:
-                self._waiting.append(start)
-        while self._waiting or self._lost:
-            lines = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
-            if self._lost and not self._waiting:
-                lost, self._lost = self._lost, 0
-                lines.append(_gap(lost))
-            count = sum(map(_count, lines))
-            batch = EventBatch(writer=self._writer, sequence=self._next, count=count, body=_encode(lines))
+        while rows := self._take():
+            count = sum(row.count for row in rows)
+            batch = EventBatch(writer=self._writer, sequence=self._next, count=count, body=_encode(rows))
             self._next += count
             if not self._append(batch):
-                self._lost += batch.count
+                self._lost += count
                 return
+
+    def _take(self) -> list[EventRow]:
+        """Take the rows of one batch; behind the last one stands a gap where events are missing."""
+        rows: list[EventRow] = []
+        with self._lock:
+            count = 0
+            while self._waiting and count < BATCH:
+                rows.append(self._waiting.popleft())
+                count += rows[-1].count
+            self._held -= count
+            if self._lost and not self._waiting:
+                rows.append(_gap(self._lost))
+                self._lost = 0
+        return rows
 
     def _append(self, batch: EventBatch) -> bool:
         """Append a batch, however long it takes; False: there is no time left."""
@@ -228,11 +228,6 @@ def check_most(option: str, given: object) -> None:
         raise InvalidOptions(option, given, "a number of events, 1 or more")
 
 
-def _count(line: Line) -> int:
-    """Return how many events it stands for."""
-    return 2 if len(line) > HAS_BEGUN and line[HAS_BEGUN] else 1
-
-
-def _gap(lost: int) -> Line:
+def _gap(lost: int) -> EventRow:
     detail = f"{lost:,} events of one process are missing here: too many waited while the broker was away"
-    return line_of(JobEvent(kind=EventKind.GAP, job_id="", task="", queue="", at=time.time(), detail=detail))
+    return row_of(JobEvent(kind=EventKind.GAP, job_id="", task="", queue="", at=time.time(), detail=detail))

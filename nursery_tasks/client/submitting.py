@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from itertools import groupby
 from typing import Final
 
 import msgspec
@@ -13,7 +14,7 @@ from ..brokers.gateway import Gateway
 from ..brokers.needed import limits_of
 from ..brokers.protocol import Broker, Feature
 from ..errors import NotSupported, NoWorkers, QueueFull
-from ..events import EventKind, Events, JobEvent
+from ..events import EventKind, EventRow, Events, JobEvent
 from ..middleware import Make
 from ..model.delivery import Receipt, Submission
 from ..model.listing import WorkerRecord
@@ -76,26 +77,34 @@ class Encoder:
         """Tell the listeners of the jobs that were stored."""
         if not self._events.is_heard:
             return
-        now, log = self.now(), self._events.log
-        if log is not None and not self._events.listeners:  # the same, for many
-            for submission, answer in zip(submissions, answers, strict=True):
-                if isinstance(answer, Receipt) and answer.created:
-                    line = (_QUEUED, submission.id, submission.task, submission.queue, now)
-                    wait = submission.delay_seconds or None
-                    log.note(line if wait is None else (*line, 0, None, None, False, wait))
-            return
-        for submission, answer in zip(submissions, answers, strict=True):
-            if isinstance(answer, Receipt) and answer.created:
-                self._events.emit(
-                    JobEvent(
-                        kind=EventKind.QUEUED,
-                        job_id=submission.id,
-                        task=submission.task,
-                        queue=submission.queue,
-                        at=now,
-                        wait_seconds=submission.delay_seconds or None,
-                    )
+        now = self.now()
+        stored = [
+            submission
+            for submission, answer in zip(submissions, answers, strict=True)
+            if isinstance(answer, Receipt) and answer.created
+        ]
+        if self._events.log is not None and stored:
+            self._events.log.note(_queued_rows(stored, now))
+        for submission in stored if self._events.listeners else ():
+            self._events.tell_listeners(
+                JobEvent(
+                    kind=EventKind.QUEUED,
+                    job_id=submission.id,
+                    task=submission.task,
+                    queue=submission.queue,
+                    at=now,
+                    wait_seconds=submission.delay_seconds or None,
                 )
+            )
+
+
+def _queued_rows(submissions: Sequence[Submission], now: float) -> list[EventRow]:
+    """Return what the log keeps of new jobs: a row for each run of those that are alike."""
+    rows: list[EventRow] = []
+    for (task, queue, wait), alike in groupby(submissions, lambda each: (each.task, each.queue, each.delay_seconds)):
+        ids = [submission.id for submission in alike]
+        rows.append(EventRow(_QUEUED, task, queue, ids, [now] * len(ids), wait_seconds=wait or None))
+    return rows
 
 
 def _check_support(broker: Broker, submission: Submission) -> None:

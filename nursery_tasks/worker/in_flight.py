@@ -9,6 +9,7 @@ from typing import Protocol
 from anyio import CancelScope
 
 from ..current import AttemptContext
+from ..events import JobEvent
 from ..model.delivery import Delivery
 from ..model.outcome import GIVEN_BACK, LEASE_LOST
 from ..model.reply import Address
@@ -42,6 +43,9 @@ class InFlightJob:
         told_at: When the watchdog saw that it was told to end, on the loop's clock.
         time_limit: When its timeout or its caller's deadline is over, likewise; `timeout_at` is the timeout alone.
         began_at, call: When the attempt began, in epoch seconds, and what it calls.
+        ended_at: When it ended, likewise, where that is heard by anybody.
+        end: The event of an end about which more is to be said; see `log_notes.py`, as for the next.
+        is_start_noted: The log of events has the start.
         over: The handler has returned; until then it may still do something.
         context: What acts on behalf of the running handler finds here.
         address: Where the answer goes, once that is known.
@@ -60,11 +64,14 @@ class InFlightJob:
         "cancelled",
         "context",
         "delivery",
+        "end",
         "ended",
+        "ended_at",
         "excused_seconds",
         "expires_deadline",
         "given_back",
         "in_batch",
+        "is_start_noted",
         "lease_from",
         "lost",
         "on_told",
@@ -94,7 +101,9 @@ class InFlightJob:
         self.ended = False
         self.over = False
         self.told_at = self.time_limit = self.timeout_at = math.inf
-        self.began_at = 0.0
+        self.began_at = self.ended_at = 0.0
+        self.end: JobEvent | None = None
+        self.is_start_noted = False
         self.call: Call | None = None
         self.context: AttemptContext | None = None
         self.address: Address | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from msgspec import Raw
@@ -20,16 +20,14 @@ from ..model.outcome import NOTHING, Outcome
 from ..model.outgoing import Outgoing
 from ..model.reasons import once_over
 from ..model.reply import pack_error
-from ..model.states import ENDED, JobState
+from ..model.states import JobState
 from ..registry import Registry, TaskSpec
 from .ending import Bury, Cancel, Fail, Ignore, MarkUnresponsive, PutAside, Release, Succeed, TryAgain, Verdict
 from .foreign import pack_answer
 from .in_flight import InFlightJob
+from .log_notes import END_KINDS, LogNotes
 from .sending import Sending
 from .settler import Settler
-
-_STARTED: Final = EventKind.STARTED.value
-_ENDS: Final = {state: EventKind(state) for state in ENDED}  # the event of each end: to look for it costs as much as to tell it
 
 _log = logging.getLogger("nursery_tasks.worker")
 
@@ -41,11 +39,20 @@ class Reporter:
         limit_bytes: Larger results fail their job.
         worker: Its name.
         now: Epoch seconds, for display.
+        notes: Takes notes for the log of events.
     """
 
     def __init__(
-        self, settler: Settler, events: Events, registry: Registry, limit_bytes: int, worker: str, now: Callable[[], float]
+        self,
+        settler: Settler,
+        events: Events,
+        registry: Registry,
+        limit_bytes: int,
+        worker: str,
+        now: Callable[[], float],
+        notes: LogNotes,
     ) -> None:
+        self.notes = notes
         self._settler = settler
         self._events = events
         self._codec = registry.codec
@@ -164,33 +171,23 @@ class Reporter:
         if not outgoing and job.delivery.raw:
             outgoing = self._sending.of_end(job.delivery, outcome)
         self._settler.settle(job, Finished(job.delivery, state, pack_outcome(outcome, form), reply, outgoing))
-        log = None if error is not None else self._events.log  # what fails may take longer
-        if log is not None:  # as `tell` would, for every job
-            delivery, seconds = job.delivery, None if began_at is None else ended_at - began_at
-            has_begun, kind = log.take_start(delivery.id), _ENDS[state].value
-            line = (kind, delivery.id, delivery.task, delivery.queue, ended_at, attempt, self._worker, seconds, has_begun)
-            log.note(line if reason is None else (*line, None, reason))
-        if self._events.listeners or error is not None:
-            detail = reason or (f"{error.type}: {error.text}" if error else None)
-            self.tell(
-                job,
-                _ENDS[state],
-                attempt=attempt,
-                detail=detail,
-                began_at=began_at,
-                failure=error,
-                at=ended_at,
-                is_noted=log is not None,
-            )
+        if not self._events.is_heard:
+            return
+        job.ended_at = ended_at
+        is_plain = began_at is not None and reason is None and error is None
+        if is_plain and not self._events.listeners:
+            return
+        detail = reason or (f"{error.type}: {error.text}" if error else None)
+        kind = END_KINDS[state]
+        event = self._event(job, kind, attempt, detail=detail, began_at=began_at, failure=error, at=ended_at)
+        if not is_plain:
+            job.end = event
+        self._events.tell_listeners(event)
 
     def tell_started(self, job: InFlightJob) -> None:
         """Tell that an attempt has begun."""
-        log, delivery = self._events.log, job.delivery
-        if log is not None:
-            log.note_start((_STARTED, delivery.id, delivery.task, delivery.queue, job.began_at, delivery.attempt, self._worker))
         if self._events.listeners:
-            attempt = delivery.attempt
-            self.tell(job, EventKind.STARTED, attempt=attempt, at=job.began_at, is_noted=log is not None)
+            self._events.tell_listeners(self._event(job, EventKind.STARTED, job.delivery.attempt, at=job.began_at))
 
     def report_progress(self, job: InFlightJob, value: Any) -> None:
         """Say how far a handler is; from any thread.
@@ -202,6 +199,10 @@ class Reporter:
         if len(encoded) > MAX_PROGRESS_BYTES:
             raise PayloadTooLarge(f"the progress of {job.delivery.task}", len(encoded), MAX_PROGRESS_BYTES, fixed=True)
         self._settler.report_progress(job, encoded)
+
+    def tell_progress(self, job: InFlightJob, progress: bytes) -> None:
+        """Tell what a handler has said of itself, encoded as JSON."""
+        self.tell(job, EventKind.PROGRESS, attempt=job.delivery.attempt, detail=progress.decode())
 
     def tell_stale(self, job: InFlightJob) -> None:
         """Tell that an outcome came too late."""
@@ -222,33 +223,45 @@ class Reporter:
         wait_seconds: float | None = None,
         began_at: float | None = None,
         failure: Failure | None = None,
-        at: float | None = None,
-        is_noted: bool = False,
     ) -> None:
-        """Tell the listeners, if there are any.
+        """Tell the listeners and the log, if there are any, of what is not the job's end."""
+        if self._events.is_heard:
+            event = self._event(
+                job, kind, attempt, detail=detail, wait_seconds=wait_seconds, began_at=began_at, failure=failure
+            )
+            self.notes.note(job, event)
+            self._events.tell_listeners(event)
+
+    def _event(
+        self,
+        job: InFlightJob,
+        kind: EventKind,
+        attempt: int,
+        *,
+        detail: str | None = None,
+        wait_seconds: float | None = None,
+        began_at: float | None = None,
+        failure: Failure | None = None,
+        at: float | None = None,
+    ) -> JobEvent:
+        """Make an event.
 
         Args:
             at: When it happened, in epoch seconds; None: now.
-            is_noted: The log has it already.
         """
-        if not self._events.is_heard:
-            return
         delivery, now = job.delivery, self._now() if at is None else at
-        emit = self._events.tell_listeners if is_noted else self._events.emit
-        emit(
-            JobEvent(
-                kind=kind,
-                job_id=delivery.id,
-                task=delivery.task,
-                queue=delivery.queue,
-                at=now,
-                attempt=attempt,
-                worker=self._worker,
-                seconds=None if began_at is None else now - began_at,
-                wait_seconds=wait_seconds,
-                detail=detail,
-                remote_traceback=failure.traceback if failure else "",
-            )
+        return JobEvent(
+            kind=kind,
+            job_id=delivery.id,
+            task=delivery.task,
+            queue=delivery.queue,
+            at=now,
+            attempt=attempt,
+            worker=self._worker,
+            seconds=None if began_at is None else now - began_at,
+            wait_seconds=wait_seconds,
+            detail=detail,
+            remote_traceback=failure.traceback if failure else "",
         )
 
 

@@ -27,6 +27,7 @@ from .ending import SUCCEED, Bury, Fail, Release, decide_ending
 from .executors import Execute, Executors
 from .hand_over import HandOver
 from .in_flight import InFlightJob
+from .log_notes import LogNotes
 from .options import WorkerSettings
 from .pauses import PauseWatch
 from .prepare import Call, Preparer
@@ -47,6 +48,7 @@ class Runner:
         collecting: Where jobs of batch tasks wait until they are enough.
         is_late: Says whether a lease is too old for a start; None: leases cannot be lost to another process.
         pauses: What is not to start for now.
+        notes: Takes notes for the log of events.
         now: Epoch seconds, for display.
     """
 
@@ -62,6 +64,7 @@ class Runner:
         collecting: Collecting,
         is_late: Callable[[InFlightJob], bool] | None,
         pauses: PauseWatch,
+        notes: LogNotes,
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -80,7 +83,7 @@ class Runner:
         )
         self._registry = registry
         self._settler = settler
-        self.reporter = Reporter(settler, events, registry, limit_bytes, settings.name, now)
+        self.reporter = Reporter(settler, events, registry, limit_bytes, settings.name, now, notes)
         self._settings = settings
         self._state = state
         self._hand_over = hand_over

@@ -58,6 +58,8 @@ class Settler:
     Args:
         beginning: The same, with a call deadline that comes sooner once the worker stops; for storing starts.
         in_flight: Jobs leave this table when their last settlement is stored or refused.
+        on_stored: Told of each batch that is stored: deliveries with what became of them.
+        on_progress: Told what a handler has said of itself, no more often than that is stored.
         on_stale: Told of each outcome that came too late.
         run_soon: Runs a callable on the loop, from any thread; progress may be reported in a handler's thread.
     """
@@ -67,6 +69,8 @@ class Settler:
         gateway: Gateway,
         beginning: Gateway,
         in_flight: InFlightJobs,
+        on_stored: Callable[[Sequence[Entry]], object],
+        on_progress: Callable[[InFlightJob, bytes], object],
         on_stale: Callable[[InFlightJob], None],
         run_soon: Callable[[Callable[[], object]], None],
         *,
@@ -76,7 +80,7 @@ class Settler:
         self._gateway = gateway
         self._beginning = beginning
         self._in_flight = in_flight
-        self._on_stale = on_stale
+        self._on_stored, self._on_progress, self._on_stale = on_stored, on_progress, on_stale
         self._run_soon = run_soon
         self.outage = Outage("store outcomes", fraction)
         self._outbox: list[Entry] = []
@@ -208,14 +212,18 @@ class Settler:
         for job_id in list(self._progress):
             job, progress = self._progress.pop(job_id)
             if not job.ended:
-                self._put(job, Progressed(job.delivery, progress))
+                self._put_progress(job, progress)
 
     def _collect_last_progress(self, job: InFlightJob) -> None:
         """Take what a handler said in its last moments, which a person will want to know."""
         found = self._progress.get(job.delivery.id)
         if found is not None and found[0] is job:
             del self._progress[job.delivery.id]
-            self._put(job, Progressed(job.delivery, found[1]))
+            self._put_progress(job, found[1])
+
+    def _put_progress(self, job: InFlightJob, progress: bytes) -> None:
+        self._put(job, Progressed(job.delivery, progress))
+        self._on_progress(job, progress)
 
     def _put(self, job: InFlightJob, settlement: Settlement) -> None:
         if not self._outbox:  # else it was woken for what is there, and goes on until there is nothing
@@ -245,6 +253,7 @@ class Settler:
                 answers = error.answers
             self.outage.over()
             if answers.count(True) == len(batch):  # as nearly always
+                self._on_stored(batch)
                 for job, settlement in batch:
                     if type(settlement) not in _STAYS_HELD:
                         self._in_flight.remove(job)
@@ -294,6 +303,8 @@ class Settler:
             self._note(job, settlement, ours)
 
     def _note(self, job: InFlightJob, settlement: Settlement, stored: bool) -> None:
+        if stored:
+            self._on_stored([(job, settlement)])
         if type(settlement) in _STAYS_HELD:
             return  # a refused one means that the lease is lost, which the lease keeper finds, too
         self._in_flight.remove(job)

@@ -117,7 +117,9 @@ class Starter:
         """
         if job.shared_leases is not None:
             job.note_running(running=True)
-        if not is_stored:
+        if is_stored:
+            self._reporter.notes.note_start(job)
+        else:
             self._settler.mark_started(job, began)
         self._reporter.tell_started(job)
 

@@ -32,6 +32,7 @@ from .in_flight import InFlightJobs
 from .intake import Intake
 from .leases import LeaseKeeper
 from .levels import Levels, OnHint
+from .log_notes import LogNotes
 from .options import WorkerOptions, WorkerSettings, check_worker_options
 from .pauses import PauseWatch
 from .runner import Runner
@@ -72,10 +73,13 @@ class Worker:
         run_soon = loop_run_soon()
         # A broker on the loop may live in virtual time, and its leases with it.
         clock = boot_time if self._gateway.broker.blocking else current_time
+        notes = LogNotes(app.events, self.name)
         self._settler = Settler(
             self._gateway,
             sooner,
             self._in_flight,
+            notes.note_stored,
+            lambda job, progress: self._runner.reporter.tell_progress(job, progress),
             lambda job: self._runner.reporter.tell_stale(job),
             run_soon,
             fraction=fraction,
@@ -95,6 +99,7 @@ class Worker:
             self._collecting,
             self._keeper.is_late if self._gateway.broker.blocking else None,
             self._pauses,
+            notes,
             now=self._now,
         )
         self._cancels = CancelWatch(self._gateway, self._in_flight, self._keeper, settings.lease_seconds, clock)

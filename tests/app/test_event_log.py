@@ -18,7 +18,7 @@ from nursery_tasks.client import log_writer
 from nursery_tasks.client.following import EventStream
 from nursery_tasks.client.log_writer import LogWriter
 from nursery_tasks.errors import CursorLost, InvalidOptions, NotSupported, WouldBlockLoop
-from nursery_tasks.events import EventKind, JobEvent, line_of
+from nursery_tasks.events import EventKind, JobEvent, row_of
 from nursery_tasks.testing import FaultyBroker
 
 LATENCY_SECONDS = 0.1
@@ -193,6 +193,8 @@ async def test_a_cursor_that_was_dropped_says_so_and_a_slow_reader_counts_what_i
             begin = slow.cursor
             for number in range(10):
                 await send.options(id=f"a{number}").run()
+            async with app.follow(job="a9", kinds=["succeeded"], since="start") as quick:
+                await take(quick, 1)  # from here on nothing comes, and nothing is dropped
             seen = await take_until(slow, "a9")
             assert seen[0].kind is EventKind.GAP
             assert slow.dropped == 30 - (len(seen) - 1)
@@ -284,7 +286,7 @@ def test_the_writer_ends_when_its_broker_has_closed() -> None:
     writer = LogWriter(60.0, 10, lambda: broker)
     broker.close()
     event = JobEvent(kind=EventKind.QUEUED, job_id="a", task="t", queue="q", at=0.0)
-    writer.note(line_of(event))
+    writer.note([row_of(event)])
     thread = writer._thread  # pyright: ignore[reportPrivateUsage]
     assert thread is not None
     thread.join(DEADLINE)

@@ -36,6 +36,7 @@ from nursery_tasks.worker.ending import (
     decide_ending,
 )
 from nursery_tasks.worker.in_flight import InFlightJob
+from nursery_tasks.worker.log_notes import LogNotes
 from nursery_tasks.worker.reporting import Reporter
 from nursery_tasks.worker.settler import Settler
 
@@ -325,7 +326,8 @@ def test_a_verdict_is_settled_and_told(
 ) -> None:
     outbox, events, told = Outbox(), Events(), list[JobEvent]()
     events.subscribe(told.append)
-    reporter = Reporter(cast("Settler", outbox), events, Registry(), 1000, "worker-1", lambda: 5.0)
+    notes = LogNotes(events, "worker-1")
+    reporter = Reporter(cast("Settler", outbox), events, Registry(), 1000, "worker-1", lambda: 5.0, notes)
     job = InFlightJob(Delivery("job-1", "default", "render", b"", b"token", attempt=2), 0.0, 0.0)
     reporter.report(job, RENDER, verdict, 7, began_at=3.0)
     assert [type(each) for each in outbox.settled] == ([settlement] if settlement else [])

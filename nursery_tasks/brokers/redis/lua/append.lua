@@ -12,17 +12,15 @@ local last = call('HINCRBY', about, 'last', count)
 local number = string.format('%.0f', last - count + 1)
 call('XADD', stream, number .. '-0', 'c', count, 't', string.format('%.6f', now), 'w', ARGV[2], 's', sequence, 'b', ARGV[5])
 
-local gone, before, up_to = {}, now - tonumber(ARGV[6]), last - tonumber(ARGV[7])
-for _, entry in ipairs(call('XRANGE', stream, '-', '+', 'COUNT', ARGV[8])) do
-    local fields = entry[2]
-    local ends = tonumber(string.match(entry[1], '^%d+')) + tonumber(fields[2]) - 1
+local before, up_to = now - tonumber(ARGV[6]), last - tonumber(ARGV[7])
+for _ = 1, tonumber(ARGV[8]) do
+    local oldest = call('XRANGE', stream, '-', '+', 'COUNT', 1)[1] -- one at a time: they may be large
+    local fields = oldest[2]
+    local ends = tonumber(string.match(oldest[1], '^%d+')) + tonumber(fields[2]) - 1
     if tonumber(fields[4]) >= before and ends > up_to then
         break
     end
-    gone[#gone + 1] = entry[1]
-end
-if #gone > 0 then
-    call('XDEL', stream, unpack(gone))
+    call('XDEL', stream, oldest[1])
 end
 hint('log', '')
 return done(1)
