@@ -16,7 +16,7 @@ from ..observability.logging import in_words, to_json
 from ..shown import visible_lines
 from .broker import find_app
 from .ids import find_ids, short_id
-from .loops import run_until_signal
+from .loops import Stopped, run_until_signal
 from .options import AppOption, BrokerOption, JsonOption, VerboseOption
 from .output import clock_time, note, visible, write_json_line, write_line
 from .trouble import OK, USAGE, Trouble, Verbosity
@@ -47,7 +47,12 @@ def events(
 ) -> int:
     """Show what has happened to jobs, a line for each event: of all programs on the broker that have an `event_log`."""
     begin = _to_since(since or ("now" if follow else "start"))
-    return run_until_signal(_show, find_app(broker, app), follow, job, task, kind or [], begin, as_json)
+    try:
+        return run_until_signal(_show, find_app(broker, app), follow, job, task, kind or [], begin, as_json)
+    except Stopped as stopped:
+        if not follow:
+            raise
+        return stopped.code  # quietly: this is how it ends
 
 
 async def _show(

@@ -18,6 +18,13 @@ from .trouble import BY_SIGNAL, USAGE, Trouble
 T = TypeVar("T")
 
 
+class Stopped(Trouble):
+    """A signal ended a command before it was through."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__("stopped by a signal", code=BY_SIGNAL + number)
+
+
 def check_loop(backend: Backend, uvloop: bool) -> None:
     """Look whether the loop is there.
 
@@ -57,7 +64,7 @@ def run_until_signal(function: Callable[..., Awaitable[T]], *args: Any, **loop: 
     """Do the same; Ctrl-C, SIGTERM and the end of the terminal cancel the function, which may tidy up.
 
     Raises:
-        Trouble: A signal came.
+        Stopped: A signal came.
     """
     result: T = run_on_loop(_until_signal, function, args, **loop)
     return result
@@ -79,4 +86,4 @@ async def _until_signal(function: Callable[..., Awaitable[T]], args: tuple[Any, 
             group.cancel_scope.cancel()
     if result:
         return result[0]
-    raise Trouble("stopped by a signal", code=BY_SIGNAL + received[0])
+    raise Stopped(received[0])

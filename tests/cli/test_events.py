@@ -24,7 +24,9 @@ def test_events_are_shown_followed_and_gone_on_with(shell: Shell) -> None:
     follower.send(signal.SIGINT)
     ended = follower.end()
     assert ended.code == 130
-    [cursor] = re.findall(r"^go on with: --since (\S+)$", ended.err, re.MULTILINE)
+    said = re.fullmatch(r"go on with: --since (\S+)\n?", ended.err)  # and no word more
+    assert said is not None
+    cursor = said[1]
     assert cursor == second["cursor"]
     assert shell("events", "--since", cursor, "--task", "add").out == ""
 
