@@ -137,7 +137,7 @@ class App(StageDeclarations):
         self.pauses = Pauses(lambda: self.connection.calls, self.registry, self.node)
         self._require_workers = require_workers
         self._owner_lease_seconds = owner_lease_seconds
-        self._scope = AppScope(self.url, self._connect, self.channels)
+        self._scope = AppScope(self.url, self._connect, self.channels, self.events, self.hooks)
         self._stages: Stages | None = None  # of the worker that was opened last
         for cls in errors:
             self.error(cls)

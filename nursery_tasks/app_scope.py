@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any
@@ -12,7 +13,10 @@ from anyio import get_current_task
 from .brokers.protocol import Broker
 from .channels.facade import Channels
 from .client import Connection
+from .client.end_teller import EndTeller
+from .client.hooks import Hooks
 from .errors import AppAlreadyOpen, AppNotOpen
+from .events import Events
 from .forks import renew_in_children
 from .shared_broker import SharedBroker
 
@@ -22,14 +26,18 @@ class AppScope:
 
     Args:
         connect: Makes a connection with an open broker.
+        events, hooks: Hear of the jobs that calls to the broker end.
 
     Attributes:
         brokers: The app's one broker object, also for its sync client.
         connection: The open connection, from any thread; None: there is none.
     """
 
-    def __init__(self, url: str, connect: Callable[[Broker], Connection], channels: Channels) -> None:
-        self.brokers = SharedBroker(url)
+    def __init__(
+        self, url: str, connect: Callable[[Broker], Connection], channels: Channels, events: Events, hooks: Hooks
+    ) -> None:
+        self._ends = EndTeller(events, hooks, lambda: time.time() if self.connection is None else self.connection.now())
+        self.brokers = SharedBroker(url, self._ends)
         self.connection: Connection | None = None
         self._connect = connect
         self._channels = channels
@@ -80,7 +88,7 @@ class AppScope:
         """Use *broker* instead of that of the URL while the context is open."""
         if self._open is not None:
             raise AppAlreadyOpen
-        before, self.brokers = self.brokers, SharedBroker(broker.name, broker)
+        before, self.brokers = self.brokers, SharedBroker(broker.name, self._ends, broker)
         try:
             yield
         finally:

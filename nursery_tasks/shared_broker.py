@@ -9,10 +9,11 @@ from typing import Final, TypeVar
 
 from anyio import CancelScope, CapacityLimiter, move_on_after, to_thread
 
-from .brokers.protocol import Broker
+from .brokers.protocol import Broker, Listener
 from .brokers.url import open_broker, redacted
 from .errors import BrokerClosed, NotSupported
 from .forks import renew_in_children
+from .model.ended import OnEnded
 from .program import check_is_guarded
 
 CLOSE_SECONDS: Final = 5.0
@@ -24,10 +25,15 @@ class SharedBroker:
     """The app's one broker object, shared by the connection and the sync client, closed by the last that needs it.
 
     The sync client has no scope that could end, so what it opened stays open until `app.sync.close()` or the process's end.
+
+    Args:
+        on_ended: Called with the jobs that calls to the broker end.
     """
 
-    def __init__(self, url: str, broker: Broker | None = None) -> None:
+    def __init__(self, url: str, on_ended: OnEnded, broker: Broker | None = None) -> None:
         self._url = url
+        self._on_ended = on_ended
+        self._hearing: Listener | None = None  # while it is open here
         self._lock = threading.Lock()
         self._users = 0
         self._foreign = broker is not None  # whoever made it closes it
@@ -48,7 +54,7 @@ class SharedBroker:
         if self._broker is not None:
             self._parents = self._broker
         if not self._foreign:  # else whoever made it opens another one
-            self._broker = None
+            self._broker = self._hearing = None
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[Broker, None]:
@@ -109,7 +115,12 @@ class SharedBroker:
             self._close_if_unused()
 
     def _close_if_unused(self) -> None:
-        if not self._users and not self._kept and not self._foreign and self._broker is not None:
+        if self._users or self._kept:
+            return
+        if self._hearing is not None:
+            self._hearing.close()
+            self._hearing = None
+        if not self._foreign and self._broker is not None:
             self._broker.close()
             self._broker = None
 
@@ -119,6 +130,8 @@ class SharedBroker:
             raise NotSupported(self._parents.name, reason)
         if self._broker is None:
             self._broker = open_broker(self._url)
+        if self._hearing is None and self._broker.ends is not None:
+            self._hearing = self._broker.ends.hear(self._on_ended)
         return self._broker
 
     async def _in_thread(self, call: Callable[[], R]) -> R:

@@ -118,9 +118,9 @@ ROOMS: dict[str, Room] = {
         "declaring",
         libraries="anyio msgspec",
     ),
-    "shared_broker": room("errors forks program brokers.protocol brokers.url", libraries="anyio"),  # and what opens one
+    "shared_broker": room("errors model forks program brokers.protocol brokers.url", libraries="anyio"),  # and what opens one
     # What is open in `async with app`.
-    "app_scope": room("errors forks brokers.protocol client channels shared_broker", libraries="anyio"),
+    "app_scope": room("errors events forks brokers.protocol client channels shared_broker", libraries="anyio"),
     "app": room(
         "errors model events scheduling brokers.protocol brokers.needed brokers.gateway brokers.url "
         "program client declaring app_scope channels stages",

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import Protocol, runtime_checkable
 
 from ..model.delivery import Receipt
+from ..model.ended import OnEnded
 from ..model.event_log import EventBatch, LogPage
 from ..model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, WorkerRecord
 from ..model.outgoing import OutboxRecord, Outgoing, StateRecord, StateRow
@@ -292,6 +293,23 @@ class EventLog(Protocol):
 
         The oldest first; a batch comes whole, also where only its last events are above *after*. What the page says of the log
         is not older than its batches.
+        """
+        ...
+
+
+@runtime_checkable
+class Ends(Protocol):
+    """Jobs that end without a worker: cancelled while they waited, expired, dead with their worker, ended with their owner.
+
+    They end in somebody's call, and that program is told: so of each end one program in the whole system hears. What a worker
+    has settled as `Finished` is not among them, nor is a record, nor what `purge` deletes.
+    """
+
+    def hear(self, on_ended: OnEnded) -> Listener:
+        """Call *on_ended* with the jobs that calls of this broker object end, until the listener is closed.
+
+        It is called in the thread that makes the call, after its step and at most once for each end; of several who hear, only
+        the last is called. It is quick and does not raise. An end is not told when the call's answer was lost.
         """
         ...
 

@@ -27,7 +27,7 @@ from ..model.delivery import (
 )
 from .common.subscription import Emit as Emit
 from .common.subscription import Listener as Listener
-from .parts import Admin, EventLog, Facts, Limits, Locks, Outbox, Parking, Pauses, Prefetch, Replies, Schedules, States
+from .parts import Admin, Ends, EventLog, Facts, Limits, Locks, Outbox, Parking, Pauses, Prefetch, Replies, Schedules, States
 from .server import Postbox, Queues
 from .steps import Steps
 
@@ -86,6 +86,7 @@ class Broker(Protocol):
     prefetch: Prefetch | None = None
     schedules: Schedules | None = None
     event_log: EventLog | None = None
+    ends: Ends | None = None
     facts: Facts | None = None
     queues: Queues | None = None
     postbox: Postbox | None = None

@@ -99,6 +99,8 @@ class Connection:
                     for scope in scopes:
                         scope.cancel()
                     await self._let_go()
+                    if self.log is not None:
+                        await self.log.finish()  # what that has ended
                     self.waiter.close(BrokerClosed(self.gateway.broker.name))
                     self.watchers.close(BrokerClosed(self.gateway.broker.name))
 

@@ -216,6 +216,13 @@ class Hooks:
         with move_on_after(FINISH_SECONDS, shield=True):
             await self._idle.wait()
 
+    def run_on_loop(self, call: Callable[[], Any]) -> None:
+        """Make a call on the loop, soon, or here where there is none."""
+        if self.is_open:
+            self._on_loop(call)
+        else:
+            call()
+
     def _on_loop(self, call: Callable[[], Any]) -> None:
         if threading.get_ident() == self._thread:
             call()

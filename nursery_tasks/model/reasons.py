@@ -38,6 +38,11 @@ def workers_died(crashes: int) -> str:
     return "the worker that ran it died" if crashes == 1 else f"{crashes} workers died while they ran it"
 
 
+def why_dead(crashes: int, *, once: bool) -> str:
+    """Say why a job is dead that no worker has ended; *once*: it is delivered at most once."""
+    return once_over(LOST_OR_GIVEN_BACK) if once else workers_died(crashes)
+
+
 def pack_expired(ended_at: float) -> bytes:
     """Pack the outcome of a job that nobody started in time."""
     return pack_outcome(Outcome(state=JobState.EXPIRED, reason=NOT_STARTED_IN_TIME, ended_at=ended_at))
@@ -68,7 +73,7 @@ def pack_dead(
         Outcome(
             state=JobState.DEAD,
             error=unpack_outcome(failure).error if failure else None,
-            reason=once_over(LOST_OR_GIVEN_BACK) if once else workers_died(crashes),
+            reason=why_dead(crashes, once=once),
             attempt=attempts,
             worker=worker,
             ended_at=ended_at,

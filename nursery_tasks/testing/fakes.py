@@ -92,6 +92,7 @@ class FaultyBroker(Broker):
         self.prefetch = self._watched(broker.prefetch)
         self.schedules = self._watched(broker.schedules)
         self.event_log = self._watched(broker.event_log)
+        self.ends = broker.ends
         self.facts = self._watched(broker.facts)
         self.queues = self._watched(broker.queues)
         self.postbox = self._watched(broker.postbox)

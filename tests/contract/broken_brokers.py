@@ -57,6 +57,7 @@ from nursery_tasks.model.delivery import (
     Swept,
     Unresponsive,
 )
+from nursery_tasks.model.ended import Ended
 from nursery_tasks.model.event_log import EventBatch, LogPage
 from nursery_tasks.model.limits import Limit
 from nursery_tasks.model.listing import JobFilter, JobRecord
@@ -503,6 +504,50 @@ class CancelsOfAnOwnerTellOfEnds(Owners):
         job = self.table.jobs.get(job_id)
         ended = answer is CancelAnswer.UNKNOWN and job is not None and job.owner == owner
         return CancelAnswer.FINISHED if ended else answer
+
+
+# --- ends -----------------------------------------------------------------------------------------
+
+
+@mutant
+class EndsOfRetriesAreNotTold(Moves):
+    def give_back(self, job: Job, move: str, delay_seconds: float, now: float, hints: Hints) -> None:
+        super().give_back(job, move, delay_seconds, now, hints)
+        if move != "lease over":
+            hints.ended.clear()
+
+
+@mutant
+class EndsOfSweepsAreNotTold(Sweeps):
+    def sweep(self, limit: int, now: float, hints: Hints) -> Swept:
+        swept = super().sweep(limit, now, hints)
+        hints.ended.clear()
+        return swept
+
+
+@mutant
+class EndsWithAnOwnerAreNotTold(Owners):
+    def cancel_owned(self, owner: bytes, reason: str, now: float, hints: Hints, limit: int | None = None) -> int:
+        told = len(hints.ended)
+        cancelled = super().cancel_owned(owner, reason, now, hints, limit)
+        del hints.ended[told:]
+        return cancelled
+
+
+@mutant
+class CancelsAreToldTwice(Moves):
+    def cancel(self, job_id: str, reason: str | None, now: float, hints: Hints) -> CancelAnswer:
+        answer = super().cancel(job_id, reason, now, hints)
+        hints.ended += hints.ended[-1:]
+        return answer
+
+
+@mutant
+class WorkersEndsAreToldToo(Moves):
+    def end(self, job: Job, move: str, state: JobState, outcome: bytes, now: float, hints: Hints) -> None:
+        super().end(job, move, state, outcome, now, hints)
+        if move == "finish":
+            hints.end(Ended(job.submitted.id, job.submitted.queue, job.submitted.task, state))
 
 
 # --- owners ---------------------------------------------------------------------------------------

@@ -148,6 +148,7 @@ SCRIPTS = frozenset(
         "close and keep",
         "delay",
         "deliver",
+        "ends",
         "event log",
         "foreign",
         "hints",
@@ -171,6 +172,7 @@ ON_TRIO = frozenset({"at most once", "cancel", "lease", "locks", "outcomes", "st
 IN_MEMORY: frozenset[Ability] = MemoryBroker.features | {
     *(Part.ADMIN, Part.LIMITS, Part.LOCKS, Part.REPLIES, Part.OUTBOX, Part.STATES, Part.PARKING, Part.PAUSES, Part.SCHEDULES),
     Part.EVENT_LOG,
+    Part.ENDS,
 }
 STORED: frozenset[Ability] = IN_MEMORY | {Feature.DURABLE, Feature.SHARED, Part.FACTS, Part.POSTBOX}
 AT_A_SERVER: frozenset[Ability] = frozenset({Part.REPLIES, Part.FACTS, Part.POSTBOX, Part.QUEUES, Part.PREFETCH})

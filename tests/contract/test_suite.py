@@ -59,6 +59,7 @@ def test_a_report_names_what_was_left_out_and_why() -> None:
     report.raise_if_broken()
     assert {Feature.DURABLE, Feature.SHARED} >= set().union(*(result.check.needs for result in report.left_out)) - {
         Part.ADMIN,
+        Part.ENDS,
         Part.EVENT_LOG,
         Feature.DELAYS,
         Feature.ONCE,

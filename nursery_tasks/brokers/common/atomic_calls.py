@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from ...errors import BrokerClosed
+from .ends import EndListeners
 from .hints import Hints
 from .subscription import Audience
 
@@ -43,6 +44,7 @@ class AtomicCall:
         self._lock.__exit__(kind, error, traceback)
         if kind is None:
             self._calls.audience.tell(self.hints)
+            self._calls.ends.tell(self.hints.ended)
 
 
 class AtomicCalls:
@@ -55,12 +57,14 @@ class AtomicCalls:
     Attributes:
         lock: Is held during each call.
         audience: Those who listen.
+        ends: Those who hear of jobs that a call has ended.
     """
 
     def __init__(self, clock: Callable[[], float], name: str) -> None:
         self.clock, self.name = clock, name
         self.lock: AbstractContextManager[object] = RLock()
         self.audience = Audience()
+        self.ends = EndListeners()
         self.is_closed = False
 
     def close(self) -> None:

@@ -64,6 +64,7 @@ class MemoryBroker(Broker):
         self.pauses = MemoryPauses(self._calls, self._state.pauses, self._state.order.parked)
         self.schedules = MemorySchedules(self._calls, self._state.schedules, self._machine)
         self.event_log = MemoryEventLog(self._calls, self._state.event_log)
+        self.ends = self._calls.ends
 
     def submit(self, jobs: Sequence[Submission]) -> list[Receipt]:
         with AtomicCall(self._calls) as call:

@@ -81,6 +81,7 @@ class RedisBroker(Broker):
         self.postbox = RedisPostbox(link)
         self.schedules = RedisSchedules(scripts)
         self.event_log = RedisEventLog(scripts)
+        self.ends = scripts.ends
         if HIREDIS_AVAILABLE:
             from .carrying import RedisSteps, job_makers
 

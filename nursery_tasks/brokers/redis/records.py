@@ -9,6 +9,7 @@ import msgspec
 
 from ...errors import QueueFull
 from ...model.delivery import Delivery, Receipt, Stored, Submission
+from ...model.ended import Ended, cancelled, dead, expired
 from ...model.listing import JobFilter, JobRecord, LimitRecord, LockRecord, QueueRecord, WorkerRecord
 from ...model.reasons import pack_cancelled, pack_dead, pack_expired
 from ...model.schedule import ScheduleRow
@@ -20,9 +21,14 @@ from .layout import decode_any, decode_description, encode
 # attempts, crashes, lapses, expires or -1, due, created, owned, the name under which they were parked or False, their n
 _Claimed = tuple[int, int, int, float, float, float, int, str | bool, list[int]]
 
+# of a job that a script has ended: id, queue, task, state, attempts, worker or False, why it was cancelled or False, crashes,
+# whether it is delivered at most once
+_EndedRow = tuple[str, str, str, int, int, str | bool, str | bool, int, bool]
+
 _OURS_ONCE = 2  # `OURS` in `constants.lua`: it is dead because it was delivered once
 
 _decode_claimed = msgspec.msgpack.Decoder(tuple[float, list[_Claimed]]).decode
+_decode_ended = msgspec.msgpack.Decoder(list[_EndedRow]).decode
 _decode_worker = msgspec.json.Decoder(WorkerRecord).decode
 
 
@@ -105,6 +111,21 @@ def to_stored(row: Any, stored: bytes | None) -> Stored | None:
     if number >= NUMBERS[JobState.SUCCEEDED]:
         outcome = _outcome(state, crashes, attempts, worker, ended_at, cancel, stored, ours) if ours else stored
     return Stored(state, outcome, unresponsive)
+
+
+def to_ended(packed: bytes) -> list[Ended]:
+    """Read which jobs a script has ended itself."""
+    return [_to_ended(row) for row in _decode_ended(packed)]
+
+
+def _to_ended(row: _EndedRow) -> Ended:
+    job_id, queue, task, number, attempts, worker, reason, crashes, once = row
+    state, name = to_state(number), None if isinstance(worker, bool) else worker
+    if state is JobState.EXPIRED:
+        return expired(job_id, queue, task)
+    if state is JobState.DEAD:
+        return dead(job_id, queue, task, attempts, name, crashes, once=once)
+    return cancelled(job_id, queue, task, attempts, name, None if isinstance(reason, bool) else reason)
 
 
 def to_record(fields: Sequence[bytes | None]) -> JobRecord:

@@ -31,6 +31,7 @@ _NAMES: Final = (
     *("append", "read"),
     "open",
 )
+_TOLD: Final = frozenset({"submit", "claim", "settle", "cancel", "hold", "sweep"})  # they end with `told`
 _INCLUDE: Final = re.compile(r"^-- include (\w+)\.lua\n", re.MULTILINE)  # a line that stands for the text of a piece
 
 
@@ -43,11 +44,17 @@ _CONSTANTS: Final = re.compile(r"^([A-Z_, ]+) = ([-0-9, ]*[0-9])", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One script, as text and as the name by which the server knows it."""
+    """One script, as text and as the name by which the server knows it.
+
+    Attributes:
+        promises: Somebody relies on what it has done.
+        tells: It answers with what it has to say, and with the jobs that it has ended.
+    """
 
     text: str
     sha: str
     promises: bool = False
+    tells: bool = False
 
 
 def read_scripts(version: tuple[int, ...]) -> dict[str, Script]:
@@ -67,7 +74,7 @@ def read_scripts(version: tuple[int, ...]) -> dict[str, Script]:
         begin = _ALLOW if version >= (7,) and name not in _NEEDS_MEMORY else ""
         text = f"{begin}{common}{read(name)}end)()\n"
         sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-        scripts[name] = Script(text, sha, name in _PROMISES)
+        scripts[name] = Script(text, sha, name in _PROMISES, name in _TOLD)
     return scripts
 
 

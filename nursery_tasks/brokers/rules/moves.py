@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...model.delivery import CancelAnswer
-from ...model.reasons import pack_cancelled, pack_dead
+from ...model.ended import cancelled, dead, expired
+from ...model.reasons import pack_cancelled, pack_dead, pack_expired
 from ...model.states import JobState, is_legal
 from ..common.hints import Hints
 from .job import Job
@@ -59,12 +60,19 @@ class Moves:
 
     def end_cancelled(self, job: Job, move: str, now: float, hints: Hints) -> None:
         outcome = pack_cancelled(job.cancel_reason, job.attempts, job.worker, now)
+        hints.end(cancelled(*_names_of(job), job.attempts, job.worker, job.cancel_reason))
         self.end(job, move, JobState.CANCELLED, outcome, now, hints)
 
     def end_dead(self, job: Job, move: str, now: float, hints: Hints) -> None:
         """Let a job end that nobody may start again."""
         outcome = pack_dead(job.crashes, job.attempts, job.worker, now, job.outcome, once=job.submitted.once)
+        hints.end(dead(*_names_of(job), job.attempts, job.worker, job.crashes, once=job.submitted.once))
         self.end(job, move, JobState.DEAD, outcome, now, hints)
+
+    def end_expired(self, job: Job, now: float, hints: Hints) -> None:
+        """Let a job end that nobody started in time."""
+        hints.end(expired(*_names_of(job)))
+        self.end(job, "expire", JobState.EXPIRED, pack_expired(now), now, hints)
 
     def cancel(self, job_id: str, reason: str | None, now: float, hints: Hints) -> CancelAnswer:
         """Cancel a job that waits; ask for it where somebody holds the job."""
@@ -100,3 +108,7 @@ class Moves:
         self.table.move(job, "requeue", JobState.READY)
         hints.add("work", job.submitted.queue)
         return True
+
+
+def _names_of(job: Job) -> tuple[str, str, str]:
+    return job.submitted.id, job.submitted.queue, job.submitted.task

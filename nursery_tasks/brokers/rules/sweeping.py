@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...model.delivery import Swept
-from ...model.reasons import OWNER_ENDED, OWNER_GONE, pack_expired
+from ...model.reasons import OWNER_ENDED, OWNER_GONE
 from ...model.states import JobState
 from ..common.hints import Hints
 from ..protocol import OWNED_GRACE_SECONDS
@@ -80,7 +80,7 @@ class Sweeps:
         expired = 0
         for job in self.order.expiring.take(limit, now):
             expired += 1
-            self.moves.end(job, "expire", JobState.EXPIRED, pack_expired(now), now, hints)
+            self.moves.end_expired(job, now, hints)
         return expired
 
     def sweep_leases(self, limit: int, now: float, hints: Hints) -> tuple[int, int]:

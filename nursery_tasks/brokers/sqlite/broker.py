@@ -99,6 +99,7 @@ class SqliteBroker(Broker):
         self.facts = SqliteFacts(database)
         self.postbox = SqlitePostbox(database)
         self.event_log = SqliteEventLog(database, self._audience)
+        self.ends = self._audience.ends
         self._maintenance = Maintenance(database)
         self.schedules = SqliteSchedules(database, self._audience, self._maintenance.after_write)
         self.outbox = SqliteOutbox(database, self._audience, self._maintenance.after_write)

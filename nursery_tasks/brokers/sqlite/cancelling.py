@@ -8,12 +8,13 @@ from typing import Final
 import apsw
 
 from ...model.delivery import CancelAnswer
+from ...model.ended import cancelled
 from ...model.reasons import pack_cancelled
 from ..common.hints import Hints
 from .schema import CANCELLED, CLAIMED, NOT_ENDED, SUCCEEDED
 from .statements import BatchStatement, Row, array, fetch
 
-_FIND: Final = "SELECT id, seq, state, attempts, worker FROM job WHERE id IN (SELECT value FROM carray(?))"
+_FIND: Final = "SELECT id, seq, state, attempts, worker, queue, task FROM job WHERE id IN (SELECT value FROM carray(?))"
 _FIND_OF: Final = f"{_FIND} AND +owner = ? AND {NOT_ENDED}"  # +: by the ids, however few jobs the owner has
 _END: Final = BatchStatement(
     f"UPDATE job NOT INDEXED SET state = {CANCELLED}, cancel = column2, outcome = column3, ended = ?1, at = ?1 + keep FROM",
@@ -46,7 +47,7 @@ def cancel_jobs(
         if job_id not in found:
             answers.append(CancelAnswer.UNKNOWN)
             continue
-        seq, state, attempts, worker = found[job_id]
+        seq, state, attempts, worker, queue, task = found[job_id]
         if state >= SUCCEEDED or (state < CLAIMED and job_id in seen):  # the id occurs twice in this call
             answers.append(CancelAnswer.FINISHED if owner is None else CancelAnswer.UNKNOWN)
         elif state >= CLAIMED:
@@ -55,7 +56,7 @@ def cancel_jobs(
             answers.append(CancelAnswer.REQUESTED)
         else:
             ended.append((seq, reason or "", pack_cancelled(reason or None, attempts, worker, now)))
-            hints.add("outcome", job_id)
+            hints.end(cancelled(job_id, queue, task, attempts, worker, reason))
             answers.append(CancelAnswer.CANCELLED)
         seen.add(job_id)
     _END.run(cursor, ended, now)

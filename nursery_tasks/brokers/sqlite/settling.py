@@ -12,6 +12,7 @@ from typing import Any, Final
 import apsw
 
 from ...model.delivery import Finished, Progressed, Released, Retried, Settlement, Started, Unresponsive
+from ...model.ended import cancelled, dead
 from ...model.options import DEAD_TTL_SECONDS
 from ...model.reasons import OWNER_ENDED, pack_cancelled, pack_dead
 from ...model.states import ENDED as ENDED_STATES
@@ -141,10 +142,11 @@ def _settle_one(cursor: apsw.Cursor, now: float, settlement: Settlement, hints: 
         attempts -= state == STARTED
     if reason is not None:
         end_cancelled(cursor, now, delivery.address, attempts, reason, worker)
+        hints.end(cancelled(job_id, delivery.queue, delivery.task, attempts, worker, reason))
     else:
         outcome = pack_dead(crashes, attempts, worker, now, failure, once=True)
         execute(cursor, _BURY, delivery.address, attempts, outcome, now)
-    hints.add("outcome", job_id)
+        hints.end(dead(job_id, delivery.queue, delivery.task, attempts, worker, crashes, once=True))
     return True
 
 

@@ -8,6 +8,7 @@ import apsw
 import msgspec
 
 from ...model.delivery import KEPT_SECONDS, Swept
+from ...model.ended import cancelled, dead, expired
 from ...model.options import DEAD_TTL_SECONDS
 from ...model.reasons import pack_dead, pack_expired
 from ..common.hints import Hints
@@ -54,7 +55,7 @@ _MAKE_READY: Final = BatchStatement(
     f"UPDATE job NOT INDEXED SET state = {READY}, at = NULL FROM", "AS due WHERE seq = column1", width=1
 )
 
-_FIND_EXPIRED: Final = f"SELECT seq, id FROM job WHERE {MAY_EXPIRE} AND expires <= ? ORDER BY expires, seq LIMIT ?"
+_FIND_EXPIRED: Final = f"SELECT seq, id, queue, task FROM job WHERE {MAY_EXPIRE} AND expires <= ? ORDER BY expires, seq LIMIT ?"
 _EXPIRE: Final = BatchStatement(
     f"UPDATE job NOT INDEXED SET state = {EXPIRED}, outcome = ?1, ended = ?2, at = ?2 + keep FROM",
     "AS late WHERE seq = column1",
@@ -63,7 +64,7 @@ _EXPIRE: Final = BatchStatement(
 )
 
 _FIND_LOST: Final = f"""
-    SELECT seq, id, queue, state, attempts, crashes, max_crashes, cancel, worker, outcome, once FROM job
+    SELECT seq, id, queue, task, state, attempts, crashes, max_crashes, cancel, worker, outcome, once FROM job
     WHERE {HELD} AND at <= ?1 AND NOT EXISTS (
         SELECT 1 FROM job AS child WHERE child.owner = job.token AND child.owner IS NOT NULL AND child.{NOT_ENDED}
             AND (?1 < job.at + {OWNED_GRACE_SECONDS} OR child.cancel IS NULL)
@@ -158,8 +159,9 @@ def _sweep_due(cursor: apsw.Cursor, now: float, limit: int, hints: Hints) -> int
 
 def _sweep_expired(cursor: apsw.Cursor, now: float, limit: int, hints: Hints) -> int:
     found = fetch(cursor, _FIND_EXPIRED, now, limit)
-    _EXPIRE.run(cursor, [(seq,) for seq, _ in found], pack_expired(now), now)
-    hints.add_all("outcome", [job_id for _, job_id in found])
+    _EXPIRE.run(cursor, [(seq,) for seq, *_ in found], pack_expired(now), now)
+    for _, job_id, queue, task in found:
+        hints.end(expired(job_id, queue, task))
     return len(found)
 
 
@@ -170,17 +172,17 @@ def _sweep_leases(cursor: apsw.Cursor, now: float, limit: int, hints: Hints) -> 
     back: list[Row] = []
     buried: list[Row] = []
     for row in found:
-        seq, job_id, queue, state, attempts, crashes, max_crashes, cancel, worker, failure, once = row
+        seq, job_id, queue, task, state, attempts, crashes, max_crashes, cancel, worker, failure, once = row
         crashes += state == STARTED
         if cancel is not None:
             end_cancelled(cursor, now, seq, attempts, cancel, worker)
-            hints.add("outcome", job_id)
+            hints.end(cancelled(job_id, queue, task, attempts, worker, cancel))
         elif state == CLAIMED or (crashes < max_crashes and not once):
             back.append((seq,))
             hints.add("work", queue)
         else:
             buried.append((seq, pack_dead(crashes, attempts, worker, now, failure, once=bool(once))))
-            hints.add("outcome", job_id)
+            hints.end(dead(job_id, queue, task, attempts, worker, crashes, once=bool(once)))
     _TAKE_BACK.run(cursor, back, now)
     _BURY.run(cursor, buried, now)
     return len(found) - len(buried), len(buried)

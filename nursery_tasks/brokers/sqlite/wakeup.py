@@ -21,6 +21,8 @@ import apsw
 
 from ...errors import BrokerClosed
 from ...model.delivery import Hint, Topic
+from ..common.ends import EndListeners
+from ..common.hints import Hints
 from ..protocol import Emit
 from .connection import open_reader
 from .database import Database
@@ -119,9 +121,14 @@ class Subscription:
 
 
 class Audience:
-    """All who listen through one broker."""
+    """All who listen through one broker.
+
+    Attributes:
+        ends: Those who hear of jobs that a call has ended.
+    """
 
     def __init__(self, database: Database) -> None:
+        self.ends = EndListeners()
         self._database = database
         self.directory = socket_directory(database.path)
         self._post = Post(self.directory)
@@ -165,8 +172,9 @@ class Audience:
         if gone.mailbox is not None:
             self._post.remove_own(gone.mailbox)
 
-    def tell(self, hints: Iterable[Hint]) -> None:
-        """Tell everybody, here and in other processes. The caller holds no lock."""
+    def tell(self, hints: Hints) -> None:
+        """Tell everybody, here and in other processes; of what has ended, this program. The caller holds no lock."""
+        self.ends.tell(hints.ended)
         told = tuple(hints)
         if not told:
             return

@@ -9,6 +9,7 @@ from typing import Final, Protocol, TypeAlias
 
 from ...brokers.parts import (
     Admin,
+    Ends,
     EventLog,
     Facts,
     Limits,
@@ -42,6 +43,7 @@ class Part(StrEnum):
     POSTBOX = "postbox"
     SCHEDULES = "schedules"
     EVENT_LOG = "event_log"
+    ENDS = "ends"
 
 
 PROTOCOLS: Final[dict[Part, type]] = {
@@ -59,6 +61,7 @@ PROTOCOLS: Final[dict[Part, type]] = {
     Part.POSTBOX: Postbox,
     Part.SCHEDULES: Schedules,
     Part.EVENT_LOG: EventLog,
+    Part.ENDS: Ends,
 }
 
 Ability: TypeAlias = "Feature | Part"

@@ -100,6 +100,7 @@ class StoredBroker(Broker):
         self.limits, self.locks = store.limits, store.locks
         self.parking, self.pauses = store.parking, store.pauses
         self.outbox, self.states = store.outbox, store.states
+        self.ends = store.ends
         if store.event_log is not None:
             self.event_log = StoredEventLog(store.event_log, transport)
         self.queues = AmqpQueues(self.name, transport)

@@ -21,6 +21,7 @@ if not now then
     now = time[1] + time[2] / 1000000
 end
 local jobs, dirty, hints = {}, {}, {}
+local ends = {} -- rows of the jobs that this script has ended itself, see `told`
 local rem, add, drop, set, counts = {}, {}, {}, {}, {} -- what the next `flush` writes; the last: state, queue -> how many more
 local pages, page_keys = {}, {} -- page -> whether it stands in the index; its key
 local abouts = {} -- description without the id -> the same, decoded: jobs of one task are alike

@@ -9,4 +9,4 @@ for i = 5, #ARGV do
     end
     answers[#answers + 1] = job and cancel(job, ARGV[2]) or -1
 end
-return done(answers)
+return told(answers)

@@ -377,4 +377,4 @@ if taken == 0 then
 else
     answer[1] = encode({ now, rows })
 end
-return done(answer)
+return told(answer)

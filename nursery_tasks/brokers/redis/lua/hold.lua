@@ -18,4 +18,4 @@ for i = 3, #ARGV do
         end
     end
 end
-return done(answers)
+return told(answers)

@@ -11,6 +11,9 @@ end
 local function finish_ours(job, state)
     change(job)[OURS] = state == DEAD and meta(job)[ONCE] and 2 or true
     finish(job, state)
+    local m, s = meta(job), job.s
+    local once = m[ONCE] and true or false -- an array has no holes
+    ends[#ends + 1] = { id_of(job), m[QUEUE], m[TASK], state, s[ATTEMPTS], s[WORKER], s[CANCEL], s[CRASHES], once }
 end
 
 local function give_back(job, delay, park)

@@ -149,4 +149,4 @@ if #given_back > 0 and call('EXISTS', P .. 'parents') == 1 then
         end
     end
 end
-return done(answers)
+return told(answers)

@@ -178,7 +178,7 @@ local function next_of(key) -- when its first moment comes, from now
     return first and math.max(0, tonumber(first) - now) or -1
 end
 
-return done(encode({
+return told(encode({
     ready, returned, died, #expired, limit - left, dropped, next_of('due'), next_of('shut'), next_of('looks'),
     tonumber(call('HGET', P .. 'pauses', '') or 0),
 }))

@@ -183,3 +183,8 @@ local function done(answer)
     end
     return answer
 end
+
+-- The same for scripts that end jobs themselves: beside the answer stands which.
+local function told(answer)
+    return { done(answer), #ends > 0 and encode(ends) }
+end
