@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from anyio import fail_after, to_thread
+from anyio import create_task_group, current_time, fail_after, to_thread
 from support import until
 
 from nursery_tasks import App
+from nursery_tasks.errors import BrokerUnavailable
 
 from .conftest import SECONDS, Host
 
@@ -76,6 +77,40 @@ async def test_a_queue_without_a_leader_costs_the_others_nothing(
                     assert len(told()) == 1
             async with app.open_worker(slots=2):
                 assert await bad.run(2) == 2
+
+
+@pytest.mark.parametrize(("anyio_backend", "ways", "store"), [("asyncio", STANDS_STILL, {}), ("trio", IS_GONE, {"store": ""})])
+async def test_a_queue_without_a_leader_takes_nothing_and_the_others_do(
+    host: Host, ways: tuple[str, str], store: dict[str, Any]
+) -> None:
+    app, good, bad = app_of(host, store)
+
+    async def is_refused(number: int) -> None:
+        with pytest.raises(BrokerUnavailable, match=r"no confirm in time .*nursery-tasks\.bad.* has the queue a leader"):
+            await bad.enqueue(number)
+
+    with fail_after(2 * SECONDS):
+        async with app, app.open_worker(slots=2, queues=["good"]):
+            assert [(await task.enqueue(1)).id for task in (good, bad)]
+            transport = app.connection.gateway.broker._transport
+            with without_leader(host, "bad", ways):
+                async with create_task_group() as group:  # sent together
+                    group.start_soon(is_refused, 2)
+                    for number in range(5):
+                        group.start_soon(good.run, number)
+                began = current_time()
+                await is_refused(3)
+                assert await good.run(7) == 7
+                assert current_time() - began < transport.address.timeout_seconds  # nobody has waited for a confirm
+            assert transport._out.generation == 1
+            while True:  # it has its leader again, and is tried after a moment
+                try:
+                    handle = await bad.enqueue(4)
+                    break
+                except BrokerUnavailable:
+                    continue
+            async with app.open_worker(slots=2, queues=["bad"]):
+                assert await handle == 4
 
 
 @pytest.mark.parametrize(("anyio_backend", "store"), [("asyncio", {}), ("trio", {"store": ""})])

@@ -197,6 +197,12 @@ class Connection:
             self._readable.write(frames)
 
     @property
+    def is_blocked(self) -> bool:
+        """Whether the server has raised an alarm, and takes no messages for now."""
+        stream = None if self._readable is None else self._readable.stream
+        return stream is not None and stream.is_blocked
+
+    @property
     def is_up(self) -> bool:
         """Whether nothing is known to be wrong with it."""
         return self._channel is not None and self.driver is not None and self.driver.is_opened

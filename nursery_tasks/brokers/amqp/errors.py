@@ -17,12 +17,17 @@ class Unsendable(Exception):
     """What was to be sent cannot be said in AMQP: a name that is too long, for example. The connection is in order."""
 
 
+class Unconfirmed(Exception):
+    """A queue does not confirm a message in time, and the server answers everything else. Unknown whether it has it."""
+
+
 # What the driver raises; LookupError and ValueError are what it makes of an answer that is no AMQP.
 DriverError: Final = (
     exceptions.AMQPError,
     exceptions.ChannelInvalidStateError,
     LinkLost,
     Unsendable,
+    Unconfirmed,
     OSError,
     EOFError,
     LookupError,
@@ -68,6 +73,7 @@ _TABLE: Final[tuple[tuple[type[Exception], str, str], ...]] = (
     (exceptions.IncompatibleProtocolError, "what answers is no AMQP 0-9-1 server", "check the address and the port"),
     (exceptions.ProtocolSyntaxError, "what answers is no AMQP 0-9-1 server", "check the address and the port"),
     (ssl.SSLError, "no TLS", "check the files and the port in the URL"),
+    (Unconfirmed, "no confirm in time", "has the queue a leader? see rabbitmqctl list_queues name leader"),
     (TimeoutError, "no answer in time", "is the server busy, or the network broken? see ?timeout="),
     (exceptions.ConnectionClosed, "the server has closed the connection", "look into its log"),
     (exceptions.AMQPConnectionError, "no connection", "is the server running, and is this its address?"),

@@ -11,7 +11,6 @@ And where the server refuses a connection it says why, which the driver does not
 from __future__ import annotations
 
 import asyncio
-import struct
 import time
 from typing import Any, Final, cast
 
@@ -21,7 +20,7 @@ from pamqp import commands
 from pamqp.exceptions import PAMQPException
 from pamqp.header import ContentHeader
 
-from .taps import END, HEADER, METHOD, Tap, read_header
+from .taps import END, FRAME_HEAD, HEADER, METHOD, Tap, read_header
 
 UNREADABLE: Final = "nursery-tasks.unreadable"  # the type of such a message
 REASON: Final = "reason"  # the header that says why
@@ -31,8 +30,7 @@ HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00" + END
 HEARTBEAT_SECONDS: Final = 1.0
 READ_BYTES: Final = 131_072
 
-_HEAD: Final = 7  # bytes: the frame's type, its channel, and the size of what follows
-_FRAME: Final = struct.Struct(">BHI")
+_HEAD: Final = FRAME_HEAD.size
 _FIXED: Final = 14  # bytes of a content header before its properties: class, weight, body size, and which of them there are
 _HAS_TABLE: Final = 0x20  # in the first byte of the latter
 _CONNECTION: Final = b"\x00\x0a"  # a class
@@ -114,7 +112,7 @@ class ReadableStream:
             if buffer.startswith(b"AMQP", at):  # the server's way to refuse a version of the protocol
                 self._at = at + _HEAD
                 return buffer[at : self._at]
-            kind, channel, size = _FRAME.unpack_from(buffer, at)
+            kind, channel, size = FRAME_HEAD.unpack_from(buffer, at)
             begin, end = at + _HEAD, at + _HEAD + size
             if len(buffer) <= end:
                 break

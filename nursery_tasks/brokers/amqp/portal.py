@@ -42,13 +42,15 @@ class Portal:
         done: Future[T] = asyncio.run_coroutine_threadsafe(guarded(make(), seconds), self._opened())
         return done.result()
 
-    def post(self, function: Callable[..., object], *args: Any) -> None:
-        """Have a plain function called soon, on the loop. After `close` nothing is called any more."""
+    def post(self, function: Callable[..., object], *args: Any) -> bool:
+        """Have a plain function called soon, on the loop; say whether it will be: after `close` nothing is called any more."""
         loop = self._loop
         if loop is None or self._closed:
-            return
+            return False
         with suppress(RuntimeError):  # it was closed at this very moment
             loop.call_soon_threadsafe(function, *args)
+            return True
+        return False
 
     def start(self, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Start a coroutine that runs until the portal closes."""

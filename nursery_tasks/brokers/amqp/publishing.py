@@ -1,58 +1,45 @@
-"""Publishing: a whole batch in one write, and then all the confirms.
+"""Publishing: whoever has messages has them written at once, together, and waits for the confirms of all.
 
-The driver publishes one message at a time, with a task and two locks for each; at 40 microseconds per message a batch written
-at once costs a quarter of that. What is used of the driver for it is public: the channel's lock, its count of delivery tags,
-its table of confirmations, and the queue of its writer.
+A caller in another thread posts them (`send_soon`). Mostly all is as it should be: the queue is declared, the server takes
+messages and confirms them; then no task is started for it at all. The coroutines here are for whatever else happens.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import struct
+import time
 from collections import defaultdict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from concurrent.futures import Future
+from functools import partial
+from typing import Final
 
-from aiormq.abc import AbstractChannel, ChannelFrame
-from aiormq.exceptions import ChannelClosed, ChannelInvalidStateError, DeliveryError, PublishError
+from aiormq.abc import AbstractChannel
+from aiormq.exceptions import ChannelClosed, DeliveryError, PublishError
 from pamqp import commands
-from pamqp.body import ContentBody
-from pamqp.header import ContentHeader
 
+from ...errors import BrokerError
 from .address import Address
 from .connection import Connection
-from .errors import Unsendable
-from .portal import LinkLost
+from .errors import DriverError, Unconfirmed, Unsendable, to_broker_error
+from .outgoing import Batch, OutgoingChannel
+from .outgoing import OutgoingMessage as OutgoingMessage
+from .portal import LinkLost, guarded
 from .topology import QueueTopology
 
 AT_ONCE: Final = 500  # messages in one write
-PERSISTENT: Final = 2
 
 _log = logging.getLogger("nursery_tasks.worker")
 ANSWER_MS: Final = 86_400_000  # how long a queue for answers lives that nobody uses
 # A quorum queue that is just being made, or has no leader for a moment, refuses messages as a full one does. Seconds.
 REFUSED_PAUSES: Final = (0.02, 0.1, 0.4, 1.0)
+STEPS: Final = 2  # waiting for the connection, and the call itself: each may take the time of one step
+SILENT_SECONDS: Final = 5.0  # a queue that has not confirmed in time gets nothing for so long
+SHORT_SECONDS: Final = 0.5  # for the next try
 
-
-@dataclass(frozen=True, slots=True)
-class OutgoingMessage:
-    """One message to publish.
-
-    Attributes:
-        exchange, key: Where to.
-        message_id: Unique in its batch: a message that the server returns is found by it.
-        properties: More of AMQP's properties.
-        mandatory: Whether it is an error that no queue takes it.
-    """
-
-    exchange: str
-    key: str
-    body: bytes
-    message_id: str
-    properties: dict[str, Any] = field(default_factory=dict[str, Any])
-    mandatory: bool = True
+Mail = Sequence[tuple[QueueTopology | None, Sequence[OutgoingMessage]]]  # None: to what is there, wherever that is
+Answer = Future[dict[str, BrokerError]]  # which queues take none, and why
 
 
 class Declared:
@@ -75,6 +62,10 @@ class Declared:
                     await _declare(channel, topology)
             self._names.add(topology.name)
 
+    def knows(self, topology: QueueTopology) -> bool:
+        """Whether there is nothing to declare."""
+        return not topology.declare or topology.name in self._names
+
     def forget(self, topology: QueueTopology | None = None) -> None:
         """Declare it again when it is needed next; None: everything."""
         if topology is None:
@@ -89,17 +80,65 @@ class Publisher:
     def __init__(self, address: Address, connection: Connection, declared: Declared) -> None:
         self._address, self._connection = address, connection
         self._declared = declared
+        self._channel: OutgoingChannel | None = None
+        self._silent: dict[str, float] = {}  # queue at the server that has not confirmed -> until when nothing is sent to it
 
-    async def send(self, topology: QueueTopology, messages: Sequence[OutgoingMessage]) -> None:
+    def send_soon(self, mail: Mail, answer: Answer) -> None:
+        """Publish messages; *answer* gets which queues take none, and why.
+
+        Or it gets an error, and it is unknown what the server has.
+        """
+        Sending(self, self._address, mail, answer).begin()
+
+    def write_at_once(self, topology: QueueTopology | None, messages: Sequence[OutgoingMessage]) -> Batch | None:
+        """Write messages, if nothing is in the way of that; None: something is, or there are too many."""
+        driver, name = self._connection.current, "" if topology is None else topology.name
+        if driver is None or self._connection.is_blocked or name in self._silent or not 0 < len(messages) <= AT_ONCE:
+            return None
+        if topology is not None and not self._declared.knows(topology):
+            return None
+        try:
+            return self._outgoing(driver).write(messages)
+        except DriverError:
+            return None  # `send` finds it again, and says it
+
+    async def send(
+        self,
+        topology: QueueTopology | None,
+        messages: Sequence[OutgoingMessage],
+        begun: Batch | None = None,
+        seconds: float | None = None,
+    ) -> None:
         """Publish messages to a queue, and return when the server has all of them.
+
+        Args:
+            topology: None: to what is there, wherever that is.
+            begun: They are written already, and this is what became of them so far.
+            seconds: How long that may go on.
 
         Raises:
             BrokerUnavailable: Unknown how many it has.
             aiormq.AMQPError: Likewise.
         """
-        await self._declared.declare(topology, self._connection)
+        if topology is None:
+            await self.publish(messages, begun, seconds)
+            return
+        name = topology.name
+        if begun is None and self._silent.get(name, 0.0) > time.monotonic():
+            raise Unconfirmed(_without_confirm(name))
         try:
-            await self.publish(messages)
+            await self._declared.declare(topology, self._connection)
+            await self._send(topology, messages, begun, SHORT_SECONDS if name in self._silent else seconds)
+        except Unconfirmed:
+            self._silent[name] = time.monotonic() + SILENT_SECONDS
+            raise Unconfirmed(_without_confirm(name)) from None
+        self._silent.pop(name, None)
+
+    async def _send(
+        self, topology: QueueTopology, messages: Sequence[OutgoingMessage], begun: Batch | None, seconds: float | None
+    ) -> None:
+        try:
+            await self.publish(messages, begun, seconds)
         except PublishError:  # nobody takes it: somebody has deleted the queue, or the binding
             if not topology.declare:
                 raise
@@ -107,11 +146,13 @@ class Publisher:
             await self._declared.declare(topology, self._connection)
             await self.publish(messages)
 
-    async def publish(self, messages: Sequence[OutgoingMessage]) -> None:
+    async def publish(
+        self, messages: Sequence[OutgoingMessage], begun: Batch | None = None, seconds: float | None = None
+    ) -> None:
         """Publish messages to what is there; errors as in `send`."""
-        channel = await self._connection.channel()
+        channel = self._outgoing(await self._connection.channel())
         for begin in range(0, len(messages), AT_ONCE):
-            await self._insist(channel, messages[begin : begin + AT_ONCE])
+            await self._insist(channel, messages[begin : begin + AT_ONCE], begun, seconds)
 
     async def answer(self, messages: Sequence[OutgoingMessage], declare: bool) -> None:
         """Publish answers to the queues that other programs have named.
@@ -127,7 +168,8 @@ class Publisher:
         """
         waiting = deque(messages)
         while waiting:
-            async with self._connection.scratch(confirms=True) as channel:  # the server closes it when it takes offence at one
+            async with self._connection.scratch(confirms=True) as driver:  # the server closes it when it takes offence at one
+                channel = OutgoingChannel(self._connection, driver)
                 while waiting and not channel.is_closed:
                     message = waiting.popleft()
                     try:
@@ -139,16 +181,22 @@ class Publisher:
                     except Unsendable as error:
                         _log.warning("no answer is sent to %r: %s", message.key, error)
 
-    async def _answer(self, channel: AbstractChannel, message: OutgoingMessage, declare: bool) -> None:
+    async def _answer(self, channel: OutgoingChannel, message: OutgoingMessage, declare: bool) -> None:
         try:
             await self._insist(channel, [message])
         except PublishError:
             if declare and not message.key.startswith("amq."):
-                await _declare_for_answers(channel, message.key)
+                await _declare_for_answers(channel.driver, message.key)
                 await self._insist(channel, [message])
 
-    async def _insist(self, channel: AbstractChannel, messages: Sequence[OutgoingMessage]) -> None:
-        refused = await self._publish(channel, messages)
+    async def _insist(
+        self,
+        channel: OutgoingChannel,
+        messages: Sequence[OutgoingMessage],
+        begun: Batch | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        refused = await self._publish(channel, messages, begun, seconds)
         for pause in REFUSED_PAUSES:
             if not refused:
                 return
@@ -157,83 +205,110 @@ class Publisher:
         if refused:
             raise DeliveryError(None, commands.Basic.Nack())
 
-    async def _publish(self, channel: AbstractChannel, messages: Sequence[OutgoingMessage]) -> Sequence[OutgoingMessage]:
-        """Publish messages in one write; return those that the server has refused."""
-        seconds = self._address.timeout_seconds
-        await self._connection.check_unblocked(seconds)
-        confirms = await _write(channel, messages)
-        driver: Any = channel
-        lost: asyncio.Future[Any] = driver.closing
+    async def _publish(
+        self,
+        channel: OutgoingChannel,
+        messages: Sequence[OutgoingMessage],
+        batch: Batch | None = None,
+        seconds: float | None = None,
+    ) -> Sequence[OutgoingMessage]:
+        """Publish messages in one write; return those that the server has refused.
+
+        Raises:
+            Unconfirmed: It answers everything else, and does not confirm these.
+        """
+        if batch is None:
+            await self._connection.check_unblocked(self._address.timeout_seconds)
+            batch = channel.write(messages)
+        seconds = self._address.timeout_seconds if seconds is None else seconds
         try:
-            all_of_them = asyncio.ensure_future(asyncio.wait(confirms))
-            await asyncio.wait({all_of_them, lost}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            if not all_of_them.done():
-                all_of_them.cancel()
-                if not lost.done():
-                    await self._connection.check_unblocked(0.01)
-                    self._connection.break_off()
-                    raise TimeoutError(f"no confirm within {seconds:g} s")
-                raise lost.exception() or LinkLost("the connection broke before the confirm")
-            answers = [confirm.exception() or confirm.result() for confirm in confirms]
-            for answer in answers:
-                if isinstance(answer, BaseException) and not _is_refused(answer):
-                    raise answer
-            return [message for message, answer in zip(messages, answers, strict=True) if _is_refused(answer)]
-        finally:
-            lost.cancel()
+            await batch.wait(seconds)
+        except TimeoutError:
+            await self._connection.check_unblocked(0.01)
+            if await self._connection.answers():
+                raise Unconfirmed(_without_confirm(messages[0].key)) from None
+            self._connection.break_off()
+            raise TimeoutError(f"no confirm within {seconds:g} s") from None
+        if batch.error is not None:
+            raise batch.error
+        return batch.refused
+
+    def _outgoing(self, driver: AbstractChannel) -> OutgoingChannel:
+        if self._channel is None or self._channel.driver is not driver:
+            self._channel = OutgoingChannel(self._connection, driver)
+        return self._channel
 
 
-async def _write(channel: AbstractChannel, messages: Sequence[OutgoingMessage]) -> list[asyncio.Future[Any]]:
-    """Write messages to the channel; return the futures of their confirms.
+class Sending:
+    """What one caller has to send, to one queue or to several: one that takes its time does not hold up the others."""
 
-    Raises:
-        Unsendable: One of them cannot be; nothing was written.
-    """
-    driver: Any = channel
-    loop = asyncio.get_running_loop()
-    confirms: list[asyncio.Future[Any]] = []
-    async with driver.lock:
-        if channel.is_closed:
-            raise ChannelInvalidStateError("the channel is closed")
-        # Before any of them gets its number: one that the server never sees would shift the confirms of all that follow.
-        written = _to_frame(driver, messages)
-        for message in messages:
-            driver.delivery_tag += 1
-            confirm = driver.confirmations[driver.delivery_tag] = loop.create_future()
-            confirms.append(confirm)
-            if message.mandatory:
-                driver.message_id_delivery_tag[message.message_id] = driver.delivery_tag
-        await driver.write_queue.put(written)
-    for confirm, message in zip(confirms, messages, strict=True):
-        if message.mandatory:
-            confirm.add_done_callback(lambda _, key=message.message_id: driver.message_id_delivery_tag.pop(key, None))  # type: ignore[misc]
-    return confirms
+    def __init__(self, publisher: Publisher, address: Address, mail: Mail, answer: Answer) -> None:
+        self._publisher, self._address, self._mail, self._answer = publisher, address, mail, answer
+        self._left = len(mail)
+        self._refused: dict[str, BrokerError] = {}
+        self._error: BaseException | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
 
+    def begin(self) -> None:
+        """Write what can be written at once, and see to the rest."""
+        begun = [(each, self._publisher.write_at_once(*each)) for each in self._mail]
+        late = [(each, batch) for each, batch in begun if batch is not None]
+        if late:
+            self._timer = asyncio.get_running_loop().call_later(self._address.timeout_seconds, self._on_timeout, late)
+        for (topology, messages), batch in begun:
+            if batch is None:
+                self._take_care(topology, messages)
+            else:
+                batch.when_done(partial(self._on_done, topology, messages, batch))
+        if not self._mail:
+            self._finish()
 
-def _to_frame(channel: Any, messages: Sequence[OutgoingMessage]) -> Any:
-    """Return messages as one thing that the driver's writer takes.
+    def _on_done(self, topology: QueueTopology | None, messages: Sequence[OutgoingMessage], batch: Batch) -> None:
+        if batch.refused or batch.error is not None:
+            self._take_care(topology, messages, batch)
+        else:
+            self._ended(topology, None)
 
-    Raises:
-        Unsendable: One of them has something in it that AMQP has no form for.
-    """
-    most = channel.max_content_size
-    frames: list[Any] = []
-    try:
-        for message in messages:
-            properties = commands.Basic.Properties(
-                message_id=message.message_id, delivery_mode=PERSISTENT, **message.properties
-            )
-            frames.append(
-                commands.Basic.Publish(exchange=message.exchange, routing_key=message.key, mandatory=message.mandatory)
-            )
-            header = ContentHeader(properties=properties, body_size=len(message.body))
-            if "headers" in message.properties and len(header.marshal()) > most:  # the server would end the connection
-                raise ValueError(f"with its headers it takes a frame of more than {most} bytes")
-            frames.append(header)
-            frames += [ContentBody(message.body[at : at + most]) for at in range(0, len(message.body), most)]
-        return to_bytes(channel, frames)
-    except (TypeError, ValueError, struct.error) as error:
-        raise Unsendable(f"no message of AMQP can be made of it ({error})") from None
+    def _on_timeout(self, late: list[tuple[tuple[QueueTopology | None, Sequence[OutgoingMessage]], Batch]]) -> None:
+        for (topology, messages), batch in late:
+            if not batch.is_done:
+                batch.forget_callers()
+                self._take_care(topology, messages, batch)
+
+    def _take_care(
+        self, topology: QueueTopology | None, messages: Sequence[OutgoingMessage], begun: Batch | None = None
+    ) -> None:
+        """Go on with a coroutine: something is in the way, or has gone wrong."""
+        work = self._publisher.send(topology, messages, begun, None if begun is None else 0.0)
+        task = asyncio.ensure_future(guarded(work, STEPS * self._address.timeout_seconds))
+        self._tasks.add(task)  # so that none is collected in the middle
+        task.add_done_callback(lambda task: self._on_task(topology, task))
+
+    def _on_task(self, topology: QueueTopology | None, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._ended(topology, LinkLost("the connection broke in the middle") if task.cancelled() else task.exception())
+
+    def _ended(self, topology: QueueTopology | None, error: BaseException | None) -> None:
+        if error is not None:
+            found = to_broker_error(self._address.name, error) if isinstance(error, (BrokerError, *DriverError)) else error
+            if isinstance(found, BrokerError) and (found.refused or isinstance(error, Unconfirmed)):
+                self._refused["" if topology is None else topology.queue] = found
+            else:
+                self._error = found
+        self._left -= 1
+        if not self._left:
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._answer.done():
+            return
+        if self._error is not None:
+            self._answer.set_exception(self._error)
+        else:
+            self._answer.set_result(self._refused)
 
 
 async def _declare_for_answers(channel: AbstractChannel, name: str) -> None:
@@ -248,14 +323,8 @@ async def _declare_for_answers(channel: AbstractChannel, name: str) -> None:
         raise Unsendable(f"there is no queue of that name, and none can be made ({error})") from None
 
 
-def to_bytes(channel: Any, frames: Sequence[Any]) -> Any:
-    """Return frames as one thing that the driver's writer takes."""
-    frame: Any = ChannelFrame
-    return frame.marshall(channel_number=channel.number, frames=frames)
-
-
-def _is_refused(answer: object) -> bool:
-    return isinstance(answer, DeliveryError) and not isinstance(answer, PublishError)
+def _without_confirm(name: str) -> str:
+    return f"the queue {name!r} does not confirm that it has the message"
 
 
 async def _declare(channel: AbstractChannel, topology: QueueTopology) -> None:

@@ -21,6 +21,7 @@ from pamqp.header import ContentHeader
 
 METHOD, HEADER, BODY = 1, 2, 3  # types of frames
 END: Final = b"\xce"
+FRAME_HEAD: Final = struct.Struct(">BHI")  # the frame's type, its channel, and the size of what follows before the end
 _BASIC: Final = b"\x00\x3c"  # the class of the methods below
 _DELIVER, _RETURN, _ACK, _NACK = 60, 50, 80, 120
 _NUMBER: Final = struct.Struct(">Q")
@@ -116,10 +117,14 @@ def read_ours(payload: bytes) -> commands.Basic.Properties | None:
 
 def read_header(payload: bytes, channel: int) -> ContentHeader:
     """Decode a content header by the library; its errors come through."""
-    frame = bytes((HEADER,)) + channel.to_bytes(2) + len(payload).to_bytes(4) + payload + END
-    found = pamqp.frame.unmarshal(frame)[2]
+    found = pamqp.frame.unmarshal(to_frame(HEADER, channel, payload))[2]
     assert isinstance(found, ContentHeader)
     return found
+
+
+def to_frame(kind: int, channel: int, payload: bytes) -> bytes:
+    """Return a payload as a frame."""
+    return FRAME_HEAD.pack(kind, channel, len(payload)) + payload + END
 
 
 def ack(channel: int, number: int, *, multiple: bool = False) -> bytes:

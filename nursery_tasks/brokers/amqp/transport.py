@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from aiormq.abc import AbstractChannel
 
@@ -21,11 +21,10 @@ from .deliveries import DeliveredMessage
 from .errors import DriverError, to_broker_error
 from .looking import count_messages, look_at, take_messages
 from .portal import LinkLost, Portal
-from .publishing import Declared, OutgoingMessage, Publisher
+from .publishing import STEPS, Answer, Declared, Mail, OutgoingMessage, Publisher
 from .topology import QueueTopology
 
 T = TypeVar("T")
-STEPS: Final = 2  # waiting for the connection, and the call itself: each may take the time of one step
 
 
 class Transport:
@@ -80,39 +79,30 @@ class Transport:
         if self._out.current is None:
             self.call(self._wait_open)
 
-    def send(self, mail: Sequence[tuple[QueueTopology, Sequence[OutgoingMessage]]]) -> None:
+    def send(self, mail: Mail) -> None:
         """Publish messages to queues; on return the server has all of them.
 
         Raises:
-            BrokerUnavailable: Unknown how many it has.
+            BrokerError: Unknown how many it has.
         """
+        for error in self.send_each(mail).values():
+            raise error
 
-        async def send() -> None:
-            for topology, messages in mail:
-                await self._publisher.send(topology, messages)
-
-        self.call(send)
-
-    def send_each(self, mail: Sequence[tuple[QueueTopology, Sequence[OutgoingMessage]]]) -> dict[str, BrokerError]:
+    def send_each(self, mail: Mail) -> dict[str, BrokerError]:
         """Publish messages to queues; return which of them take none, and why. On return the server has all others.
 
         Raises:
             BrokerUnavailable: Unknown how many it has.
         """
-        refused: dict[str, BrokerError] = {}
-
-        async def send() -> None:
-            for topology, messages in mail:
-                try:
-                    await self._publisher.send(topology, messages)
-                except (BrokerError, *DriverError) as error:
-                    found = to_broker_error(self.address.name, error)
-                    if not found.refused:
-                        raise
-                    refused[topology.queue] = found
-
-        self.call(send)
-        return refused
+        self.check_usable()
+        answer: Answer = Future()
+        try:
+            if not self._portal.post(self._publisher.send_soon, mail, answer):
+                raise RuntimeError("the portal is closed")
+            return answer.result(STEPS * self.address.timeout_seconds)
+        except (RuntimeError, CancelledError, TimeoutError) as error:  # the portal closes, or has closed
+            self.check_usable()
+            raise to_broker_error(self.address.name, error) from error
 
     def answer(self, messages: Sequence[OutgoingMessage]) -> None:
         """Publish answers to other programs."""

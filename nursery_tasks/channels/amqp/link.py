@@ -39,6 +39,7 @@ class Link:
         self._connections: dict[str, Connection] = {}
         self._known: set[str] = set()  # queues that are there
         self._declared = Declared()
+        self._publisher: Publisher | None = None  # of the connection for messages out
 
     def call(self, make: Callable[[], Coroutine[Any, Any, T]], place: str = "") -> T:
         """Run a coroutine on the portal's loop.
@@ -79,9 +80,10 @@ class Link:
             async with connection.scratch() as channel:
                 await channel.exchange_declare(target.exchange, passive=True)
             self._known.add(target.exchange)
-        publisher = Publisher(self._places.address, connection, self._declared)
+        if self._publisher is None:
+            self._publisher = Publisher(self._places.address, connection, self._declared)
         for part in _with_own_ids(messages):
-            await publisher.publish(part)
+            await self._publisher.publish(part)
 
     async def look(self) -> dict[str, Any]:
         """Return what the server says of itself."""

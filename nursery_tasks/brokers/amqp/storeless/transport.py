@@ -94,7 +94,7 @@ class StorelessTransport(Transport):
         Raises:
             BrokerUnavailable: Unknown how many it has.
         """
-        self.call(lambda: self._publisher.publish(messages))
+        self.send([(None, messages)])
 
     def post(self, messages: Sequence[OutgoingMessage]) -> None:
         """Publish messages soon, in the portal's thread; nobody hears whether that worked."""
