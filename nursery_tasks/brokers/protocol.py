@@ -219,6 +219,7 @@ class Broker(Protocol):
         """Call *emit* for what happens, from any thread, in any process, until the listener is closed. Hints may get lost.
 
         *emit* is quick and does not raise. It may look at the broker: what a hint is about can be read when the hint comes.
+        A hint may say what is stored of jobs that have ended, as `outcomes` would; who listens need not ask then.
         """
         ...
 

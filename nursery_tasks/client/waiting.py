@@ -1,5 +1,8 @@
 """Waiting for outcomes: pushed by hints, and polled in case that one is lost.
 
+Some hints bring the outcome with them, and then nobody asks. A job that has failed may have been requeued before its hint is
+here, and is waited for again: so of one that was there before the wait only a success is believed, which nobody can requeue.
+
 A waiter registers first and looks second, so an outcome that comes in between is seen by one of the two. One child of the app's
 nursery looks things up for all waiters together. Who submits a job registers even before it is sent; until then it is no news
 that the broker does not know it.
@@ -20,6 +23,7 @@ from ..brokers.protocol import Feature
 from ..errors import BrokerError, BrokerReplaced, NotSupported, UnknownJob
 from ..log_throttle import LogThrottle
 from ..model.delivery import Hint, Stored, Topic
+from ..model.states import JobState
 from .unserved import AGAIN_SECONDS, LOOK_SECONDS, Unserved
 
 POLL_SECONDS: Final = 2.0  # how late an outcome is seen when its hint was lost
@@ -37,12 +41,12 @@ class Ticket:
     job's handler was cancelled and does not end. `look_at`: when it is looked into why the job has not begun.
     """
 
-    __slots__ = ("error", "event", "look_at", "sent", "stored", "takes_unresponsive")
+    __slots__ = ("_was_there", "error", "event", "look_at", "sent", "stored", "takes_unresponsive")
 
     def __init__(self, sent: bool, look_at: float) -> None:
         self.look_at = look_at
         self.event = Event()
-        self.sent = sent
+        self.sent = self._was_there = sent
         self.takes_unresponsive = False
         self.stored: Stored | None = None
         self.error: Exception | None = None
@@ -50,6 +54,14 @@ class Ticket:
     def wants(self, stored: Stored) -> bool:
         """Say whether this is what it waits for."""
         return (stored.state.ended and stored.outcome is not None) or (stored.unresponsive and self.takes_unresponsive)
+
+    def believes(self, told: Stored) -> bool:
+        """Say whether what a hint has told is what it waits for."""
+        return self.wants(told) and (not self._was_there or told.state is JobState.SUCCEEDED)
+
+    def give(self, stored: Stored) -> None:
+        self.stored = stored
+        self.event.set()
 
     async def wait(self) -> Stored:
         """Wait until the job has ended.
@@ -75,6 +87,7 @@ class OutcomeWaiter:
         self._not_looked = LogThrottle(_log)
         self._tickets: dict[str, list[Ticket]] = {}
         self._look_at: set[str] = set()  # ids that may have ended
+        self._told: dict[str, Stored] = {}  # id -> what a hint has said of it; written in any thread
         self._wake = Event()
 
     @contextmanager
@@ -86,6 +99,8 @@ class OutcomeWaiter:
         """
         ticket = Ticket(sent=look, look_at=current_time() + LOOK_SECONDS)
         self._look_into_at = min(self._look_into_at, ticket.look_at)
+        if job_id not in self._tickets:
+            self._told.pop(job_id, None)  # it was about an earlier wait
         if not self._tickets:
             self._wake.set()  # the service has slept without a limit; from now on it polls
         self._tickets.setdefault(job_id, []).append(ticket)
@@ -99,6 +114,7 @@ class OutcomeWaiter:
                 waiting.remove(ticket)
             if not waiting:
                 self._tickets.pop(job_id, None)
+                self._told.pop(job_id, None)
 
     def is_wanted(self, hint: Hint) -> bool:
         """Say, in any thread, whether somebody waits for what a hint is about.
@@ -106,7 +122,12 @@ class OutcomeWaiter:
         A worker tells of every job that has ended, also its own program, where mostly nobody waits. Who begins to wait in this
         moment has registered before he looks, or before he sends the job, so he needs no hint of what has happened before.
         """
-        return not self._tickets.keys().isdisjoint(hint.names) if hint.names else bool(self._tickets)
+        if not hint.names:
+            return bool(self._tickets)
+        if self._tickets.keys().isdisjoint(hint.names):
+            return False
+        self._told.update((job_id, stored) for job_id, stored in hint.stored.items() if job_id in self._tickets)
+        return True
 
     def on_hint(self, topic: Topic, names: set[str] | None) -> None:
         """Take a hint that jobs have ended."""
@@ -129,6 +150,7 @@ class OutcomeWaiter:
             elif current_time() >= next_poll:
                 next_poll = current_time() + self.poll_seconds
                 self._look_at.update(self._tickets)
+                self._told.clear()
             while self._look_at:
                 await self._look_up(self._take())
             if current_time() >= self._look_into_at:
@@ -178,7 +200,18 @@ class OutcomeWaiter:
         taken = [self._look_at.pop() for _ in range(min(LOOK_UP_LIMIT, len(self._look_at)))]
         return [job_id for job_id in taken if job_id in self._tickets]
 
+    def _believe(self, job_id: str) -> bool:
+        """Give those who wait for a job what a hint has told; return whether that was all they want to know."""
+        told = self._told.pop(job_id, None)
+        tickets = self._tickets[job_id]
+        if told is not None:
+            for ticket in tuple(tickets):
+                if ticket.believes(told):
+                    ticket.give(told)
+        return all(ticket.event.is_set() for ticket in tickets)
+
     async def _look_up(self, ids: list[str]) -> None:
+        ids = [job_id for job_id in ids if not self._believe(job_id)]
         if not ids:
             return
         sent = {ticket for job_id in ids for ticket in self._tickets[job_id] if ticket.sent}  # before the look, not after it
@@ -202,8 +235,7 @@ class OutcomeWaiter:
                     ticket.error = UnknownJob(job_id, self._gateway.broker.step)
                     ticket.event.set()
                 elif stored is not None and ticket.wants(stored):
-                    ticket.stored = stored
-                    ticket.event.set()
+                    ticket.give(stored)
 
 
 async def count_workers(gateway: Gateway) -> int | None:

@@ -6,7 +6,7 @@ cycles; a worker makes several of them per job.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final, Literal
 
@@ -309,7 +309,9 @@ class Hint(msgspec.Struct, frozen=True):
             something is to be sent; `log`: events were appended; `pause`: it begins, is another one, or is over.
         names: Queues for work and due, job ids for cancel, change and outcome, locks, schedules, destinations, pauses. Empty:
             look at everything.
+        stored: What the broker knows of some of these jobs that have ended, by their ids: who waits for one need not ask.
     """
 
     topic: Topic
     names: Sequence[str] = ()
+    stored: Mapping[str, Stored] = {}

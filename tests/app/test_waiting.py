@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
-from anyio import create_task_group, fail_after, move_on_after, to_thread
+from anyio import Event, create_task_group, fail_after, move_on_after, to_thread
 from anyio.lowlevel import checkpoint
 from support import DEADLINE, gather, working
 
 from nursery_tasks import App
 from nursery_tasks.errors import BrokerUnavailable, UnknownJob, WaitTimedOut
-from nursery_tasks.model.delivery import CancelAnswer, Hint
+from nursery_tasks.model.codec import pack_outcome
+from nursery_tasks.model.delivery import CancelAnswer, Hint, Stored
+from nursery_tasks.model.outcome import Outcome
+from nursery_tasks.model.states import JobState
 from nursery_tasks.testing import FaultyBroker
 
 
@@ -80,6 +84,61 @@ async def test_a_look_that_was_sent_before_the_job_is_no_news_either(memory_app:
             await checkpoint()
         look.release()
     assert results == [6]
+
+
+async def test_an_outcome_that_comes_with_its_hint_is_not_asked_for(memory_app: App, faulty: FaultyBroker) -> None:
+    @memory_app.task
+    async def double(x: int) -> int:
+        return 2 * x
+
+    async with memory_app, create_task_group() as tg:
+        job, waiter = await double.enqueue(1), memory_app.connection.waiter
+        results: list[int] = []
+
+        async def wait() -> None:
+            results.append(await job.result())
+
+        tg.start_soon(wait)
+        while not faulty.calls["outcomes"]:
+            await checkpoint()
+        outcome = Outcome(state=JobState.SUCCEEDED, value=msgspec.Raw(b"2"))
+        hint = Hint("outcome", (job.id, "other"), {job.id: Stored(JobState.SUCCEEDED, pack_outcome(outcome))})
+        assert waiter.is_wanted(hint)
+        waiter.on_hint("outcome", {job.id, "other"})
+        with fail_after(DEADLINE):
+            while not results:
+                await checkpoint()
+    assert results == [2]
+    assert faulty.calls["outcomes"] == 1
+    assert not waiter._told
+
+
+async def test_a_failure_that_a_late_hint_tells_is_not_believed(memory_app: App, faulty: FaultyBroker) -> None:
+    """The job was requeued meanwhile, and who waits for it now wants to know how that ends."""
+    go = Event()
+
+    @memory_app.task
+    async def double(x: int) -> int:
+        await go.wait()
+        return 2 * x
+
+    async with working(memory_app), create_task_group() as tg:
+        job, waiter = await double.enqueue(2), memory_app.connection.waiter
+        results: list[int] = []
+
+        async def wait() -> None:
+            results.append(await job.result())
+
+        tg.start_soon(wait)
+        while not faulty.calls["outcomes"]:
+            await checkpoint()
+        failed = Stored(JobState.FAILED, pack_outcome(Outcome(state=JobState.FAILED)))
+        assert waiter.is_wanted(Hint("outcome", (job.id,), {job.id: failed}))
+        waiter.on_hint("outcome", {job.id})
+        while faulty.calls["outcomes"] < 2:
+            await checkpoint()
+        go.set()
+    assert results == [4]
 
 
 @pytest.mark.usefixtures("quick_polls")

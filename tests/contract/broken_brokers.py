@@ -944,6 +944,15 @@ class ListenersAreNeverClosed(MemoryBroker):
 
 
 @mutant
+class HintsTellWhatNobodySaid(MemoryBroker):
+    def listen(self, topics: Any, emit: Any) -> Any:
+        def lie(hint: Hint) -> None:
+            emit(msgspec.structs.replace(hint, stored=dict.fromkeys(hint.names, Stored(JobState.SUCCEEDED, b"lies"))))
+
+        return super().listen(topics, lie)
+
+
+@mutant
 class CloseIsNoEnd(MemoryBroker):
     def close(self) -> None:
         pass

@@ -19,7 +19,8 @@ from typing import Any, Final
 import msgspec
 import redis
 
-from ...model.delivery import Hint, Topic
+from ...model.delivery import Hint, Stored, Topic
+from ..common.states import to_state
 from ..common.subscription import Subscription
 from ..protocol import Emit
 from .failures import DriverError
@@ -33,7 +34,8 @@ CLOSE_SECONDS: Final = 1.0  # it may be opening a connection that nobody answers
 FIRST_PAUSE_SECONDS: Final = 0.05
 LONGEST_PAUSE_SECONDS: Final = 2.0
 
-_decode_names = msgspec.msgpack.Decoder(list[str]).decode
+# A name; or an id, the number of its state, and its packed outcome. That is JSON, and the scripts know one kind of text.
+_decode_items = msgspec.msgpack.Decoder(list[str | tuple[str, int, str]]).decode
 
 
 class Audience:
@@ -135,7 +137,7 @@ class Audience:
             return
         topic: Topic = answer[1].decode().rpartition(":")[2]
         if kind == b"message":
-            self._tell(Hint(topic, _read_names(answer[2])))
+            self._tell(read_hint(topic, answer[2]))
         else:
             with self._lock:
                 self._heard.add(topic)
@@ -151,12 +153,15 @@ class Audience:
         return f"{self._link.key}hint:{topic}"
 
 
-def _read_names(said: bytes) -> tuple[str, ...]:
+def read_hint(topic: Topic, said: bytes) -> Hint:
     """Read what a hint is about; other programs may publish as well, and say a name as it is."""
     try:
-        return tuple(_decode_names(said))
-    except msgspec.MsgspecError:
-        return (said.decode("utf-8", "replace"),)
+        items = _decode_items(said)
+        told = [item for item in items if not isinstance(item, str)]
+        stored = {job_id: Stored(to_state(state), outcome.encode()) for job_id, state, outcome in told}
+    except (msgspec.MsgspecError, LookupError):
+        return Hint(topic, (said.decode("utf-8", "replace"),))
+    return Hint(topic, tuple([item if isinstance(item, str) else item[0] for item in items]), stored)
 
 
 def _wake(connection: Connection) -> None:

@@ -74,7 +74,8 @@ All keys begin with the prefix in braces, `{nursery-tasks}:` unless the URL says
     event_log        HASH    id: that of the log; last: the number of the last event
     events:<writer>  STRING  the sequence of the last event of a process that appends to it; it has a time to live
 
-    hint:<topic>     channel msgpack, a list of names: see `Hint`; or, from another program, one name
+    hint:<topic>     channel msgpack, a list of names: see `Hint`; or, from another program, one name. In place of the id of a
+                             job that has ended may stand its id, its state and its packed outcome
 
 A gate is where the jobs of one queue stand in line that wait for the same limit under the same rule: the rule, a space, the
 queue, a space, and the limit's name. `brokers/rules/gates.py` says how gates open and close; here a gate at which somebody

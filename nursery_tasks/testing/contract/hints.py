@@ -12,7 +12,21 @@ from ...model.delivery import Topic as HintTopic
 from ...model.states import JobState
 from ...model.windows import Window
 from .harness import ContractHarness, Part, Topic
-from .steps import admin, cancel, claim, claim_one, ended, expect, job, repeat, settle, submit, submit_and_claim, succeeded
+from .steps import (
+    admin,
+    cancel,
+    claim,
+    claim_one,
+    ended,
+    expect,
+    expect_equal,
+    job,
+    repeat,
+    settle,
+    submit,
+    submit_and_claim,
+    succeeded,
+)
 
 topic = Topic("hints")
 
@@ -96,6 +110,21 @@ def end_is_an_outcome(harness: ContractHarness) -> None:
     with news:
         expect(news.wait_for(lambda: bool(states), harness.hint_seconds), "no hint 'outcome' came after the end of a job")
         expect(states[0] is JobState.SUCCEEDED, f"the state was {states[0]!r} when the hint arrived")
+
+
+@topic.check()
+def a_hint_tells_the_truth(harness: ContractHarness) -> None:
+    """What a hint tells of jobs that have ended is what can be read of them, and it need not tell anything."""
+    broker = harness.open()
+    ear = Ear(harness, broker, "outcome")
+    ends = JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED
+    submit(broker, *(job(state.value) for state in ends))
+    settle(broker, *(ended(delivery, state) for delivery, state in zip(claim(broker), ends, strict=True)))
+    for state in ends:
+        ear.wait_for("outcome", state.value, "the end of a job")
+    for hint in ear.heard:
+        for job_id, told in hint.stored.items():
+            expect_equal([told], broker.outcomes([job_id]), f"what a hint has told of job {job_id!r}")
 
 
 @topic.check()

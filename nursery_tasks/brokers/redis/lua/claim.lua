@@ -62,29 +62,6 @@ local function take(n, s, raw, payload, queue)
     hand_out(n, queue, alike_after, raw, payload)
 end
 
--- Return the state, the description and the payload of each job of a list, one after the other; a state is false where it is gone.
-local function read_all(numbers)
-    local found, fields = {}, {}
-    for i, n in ipairs(numbers) do
-        local key, tail = page_of(n)
-        fields[#fields + 1] = 's' .. tail
-        fields[#fields + 1] = 'm' .. tail
-        fields[#fields + 1] = 'p' .. tail
-        if i == #numbers or page_of(numbers[i + 1]) ~= key then -- those of one page mostly follow each other
-            for _, value in ipairs(call('HMGET', key, unpack(fields))) do
-                found[#found + 1] = value
-            end
-            fields = {}
-        end
-    end
-    for i, n in ipairs(numbers) do
-        if not found[3 * i - 2] and adopt(n) then
-            found[3 * i - 2], found[3 * i - 1], found[3 * i] = unpack(read(n, 's', 'm', 'p'))
-        end
-    end
-    return found
-end
-
 -- Take jobs without limits from a queue where nobody else stands at an open gate.
 local function take_plain(queue)
     local key, passed = P .. 'ready:' .. queue, 0
@@ -93,7 +70,7 @@ local function take_plain(queue)
         if #numbers == 0 then
             break
         end
-        local found, gone = read_all(numbers), {}
+        local found, gone = read_all(numbers, 's', 'm', 'p'), {}
         for i, n in ipairs(numbers) do
             local state = found[3 * i - 2]
             if state and state == alike then
@@ -177,7 +154,7 @@ local function take_limited(job, gate, queue)
     end
     call('ZREM', P .. 'line:' .. gate, job.n)
     left_line(gate)
-    take(job.n, job.s, job.raw, read_all({ job.n })[3], queue)
+    take(job.n, job.s, job.raw, read(job.n, 'p')[1], queue)
 end
 
 local function take_in_order(queue)
@@ -258,7 +235,7 @@ local function take_in_order(queue)
             looks = looks - (taken == before and 1 or 0)
         elseif plain then
             at = at + 2
-            local fields = read_all({ plain })
+            local fields = read_all({ plain }, 's', 'm', 'p')
             local s = fields[1] and decode(fields[1])
             local expires = s and expiry_of(s)
             if expires and now >= expires then

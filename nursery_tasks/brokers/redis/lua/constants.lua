@@ -18,4 +18,5 @@ NAME, RULE, MOST, INTERVAL, TOLERANCE, REJECTS, ORDERED = 1, 2, 3, 4, 5, 6, 7 --
 PARKED_KEPT = 604800 -- seconds that a line of parked jobs outlives the last one that came, whatever has gone from it
 LET_GO_AT_ONCE = 5000 -- jobs that are cancelled in the step in which their owners end
 GONE_OWNER, ENDED_OWNER = 0, -1 -- scores of owners that nobody can prolong
+TOLD_BYTES = 8192 -- of outcomes that one call says with its hints: all who wait for any job get them
 AT_ONCE = 2000 -- arguments of one command: Lua's unpack() fails above 8000

@@ -108,6 +108,32 @@ local function read(n, ...)
     return call('HMGET', key, unpack(names))
 end
 
+-- Fields of many jobs, in one list; nothing is false. The first letter is that of a field that each job has.
+local function read_all(numbers, ...)
+    local letters, found, names = { ... }, {}, {}
+    for i, n in ipairs(numbers) do
+        local key, tail = page_of(n)
+        for _, letter in ipairs(letters) do
+            names[#names + 1] = letter .. tail
+        end
+        if i == #numbers or page_of(numbers[i + 1]) ~= key then -- those of one page mostly follow each other
+            for _, value in ipairs(call('HMGET', key, unpack(names))) do
+                found[#found + 1] = value
+            end
+            names = {}
+        end
+    end
+    for i, n in ipairs(numbers) do
+        local before = #letters * (i - 1)
+        if not found[before + 1] and adopt(n) then
+            for place, value in ipairs(read(n, ...)) do
+                found[before + place] = value
+            end
+        end
+    end
+    return found
+end
+
 -- The jobs of numbers that stand in an index. Of one that is not there any more, somebody has deleted the key by hand: its
 -- number is taken out, because what stays there would stop everything behind it.
 local function loaded(key, numbers)

@@ -46,7 +46,7 @@ local function change(job)
     return job.s
 end
 
-local function hint(topic, name)
+local function hint(topic, name, said)
     local names = hints[topic]
     if not names then
         names = { list = {} }
@@ -54,7 +54,7 @@ local function hint(topic, name)
     end
     if not names[name] then
         names[name] = true
-        names.list[#names.list + 1] = name
+        names.list[#names.list + 1] = said or name
     end
 end
 

@@ -14,6 +14,17 @@ end
 local LEASE, ENDED = P .. 'lease', P .. 'ended'
 local kinds, delays, answers, given_back, ended = ARGV[2], decode(ARGV[3]), {}, {}, {}
 
+-- Say with a hint what the outcome of a job is, while there is little to say: whoever waits for it need not ask.
+local told = 0
+local function tell_outcome(id, state, body)
+    told = told + #body
+    if told > TOLD_BYTES then
+        hint('outcome', id)
+    else
+        hint('outcome', id, { id, state, body })
+    end
+end
+
 -- Nearly all that is settled are jobs that end, and for none of which anything else is to be done. Those of one claim are in the
 -- same state, so what becomes of it is found out once.
 local endings = {} -- the kind -> the packed state -> what is the same for all of these
@@ -54,7 +65,7 @@ local function end_plainly(job, random, kind, body)
     later(add, ENDED, score, job.n)
     count(ending.before, m[QUEUE], -1)
     count(ending.state, m[QUEUE], 1)
-    hint('outcome', job.id)
+    tell_outcome(job.id, ending.state, body)
     jobs[job.n] = false -- what else is said of it comes too late
     return true
 end
@@ -113,6 +124,7 @@ for i = 1, #kinds do
                 elseif kind == 'R' or kind == 'r' then
                     give_back(job, delays[i] or 0)
                 else
+                    tell_outcome(id_of(job), tonumber(kind), body)
                     finish(job, tonumber(kind))
                     ended[#ended + 1] = job
                 end
