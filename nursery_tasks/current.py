@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import Context, ContextVar
 from datetime import datetime
@@ -77,6 +77,18 @@ class AttemptContext(Protocol):
     def slot(self) -> Slot: ...
 
 
+class ItemSink(Protocol):
+    """Where a handler's items go before it has ended."""
+
+    async def put(self, items: Sequence[Any] | bytes) -> None:
+        """Put out the next ones, also encoded as a result of them would be, and wait while there is no room."""
+        ...
+
+    def put_blocking(self, items: Sequence[Any]) -> None:
+        """Do the same in a thread or a process of its own."""
+        ...
+
+
 class BatchedJob(msgspec.Struct, frozen=True):
     """One of the jobs for which the function of a batch task was called.
 
@@ -131,6 +143,7 @@ class CurrentJob(msgspec.Struct, frozen=True, kw_only=True):  # made for every j
     # nursery-tasks itself, not for handlers.
     context: AttemptContext | None = None
     recorder: Any = None
+    items: ItemSink | None = None  # of a handler whose items are messages
     _check: Callable[[], None] | None = None  # asks whether the job is to end, where the loop is in another process
 
     @property

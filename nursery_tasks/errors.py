@@ -430,17 +430,6 @@ class ChannelRefused(ChannelError):
     """A channel does not take what was sent, and will not take it the next time either."""
 
 
-class TooManyItems(NurseryTasksError, ValueError):
-    """A handler with `many=True` has made more messages of one than leave in one step."""
-
-    def __init__(self, handler: str, most: int) -> None:
-        self.handler, self.most = handler, most
-        super().__init__(
-            f"{handler} has made more than {most:,} messages of one: they are gathered in memory and leave in one step; let it "
-            "make messages of a part each (a page, a range of rows), for a second handler that takes those apart"
-        )
-
-
 class PublisherFailed(NurseryTasksError):
     """A publisher's generator has raised again and again, and the pipeline has ended without its rest."""
 

@@ -60,7 +60,6 @@ from nursery_tasks.errors import (
     PublisherFailed,
     QueueFull,
     RemoteError,
-    TooManyItems,
     UnknownJob,
     UnknownSchedule,
     UnknownTask,
@@ -259,11 +258,6 @@ MESSAGES: list[tuple[Callable[[], NurseryTasksError], str]] = [
         "channel amqp://h: it does not answer",
     ),
     (lambda: ChannelRefused("amqp://h", "there is no queue 'a'"), "channel amqp://h: there is no queue 'a'"),
-    (
-        lambda: TooManyItems("lines", 10_000),
-        "lines has made more than 10,000 messages of one: they are gathered in memory and leave in one step; let it make "
-        "messages of a part each (a page, a range of rows), for a second handler that takes those apart",
-    ),
     (
         lambda: PublisherFailed("rows", "OSError: the disk is gone"),
         "publisher rows has failed: OSError: the disk is gone; what it had sent before went through; `await rows.restart()` "

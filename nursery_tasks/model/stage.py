@@ -17,7 +17,6 @@ StageKind = Literal["handler", "listener", "collector"]
 BUFFER: Final = 1_000  # messages on their way out to one destination, before who makes them has to wait
 PREFETCH: Final = 100  # messages that are here and not stored yet
 MAX_WAITING: Final = 1_000  # jobs in the queue of a stage
-MAX_ITEMS: Final = 10_000  # that one message may become
 STAGE_RESULT_TTL_SECONDS: Final = 3_600.0  # for so long a message that comes again is known by its id
 _CHANNEL: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _LONGEST_QUEUE: Final = 64

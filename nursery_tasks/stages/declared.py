@@ -27,8 +27,9 @@ from ..model.stage import (
 )
 from ..registry import is_async
 from ..task import AsyncTask, SyncTask, Task
-from .functions import check_folds, check_takes_one, check_yields, flush_function, gathered, item_type, place_of, returns_of
+from .functions import check_folds, check_takes_one, check_yields, flush_function, item_type, place_of, returns_of
 from .handles import Collector, Publisher
+from .many import streamed
 
 if TYPE_CHECKING:
     from ..channels.facade import Channels
@@ -130,8 +131,8 @@ class StageDeclarations(Declarations):
             source: `channel:place`, with a channel of `App(channels={...})`; or the name of a queue of the app's broker.
             reply: Where results go, one place or several, each of which gets all. None: to where the message says that an
                 answer is awaited, on its own channel; and nowhere, if it does not.
-            many: The function yields, or returns a list: each item is a message, in this order, at most 10,000. They leave
-                together, with the outcome.
+            many: The function yields, or returns a list: each item is a message, in this order. Up to 1,000 leave together,
+                with the outcome; of more, a thousand at a time while it goes on.
             buffer: How many messages may wait to leave for a destination, before no more jobs of this stage begin.
             prefetch: How many messages of the source may be here and not stored yet.
             max_waiting: How many jobs may wait in the stage's queue, before no more messages are taken from a channel.
@@ -320,7 +321,7 @@ class StageDeclarations(Declarations):
         queue = stage.source.queue
         returns = returns_of(function)
         if stage.many:
-            function = gathered(function)
+            function = streamed(function)
         elif inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise InvalidOptions("function", function.__qualname__, "many=True for a function that yields")
         given.setdefault("result_ttl", STAGE_RESULT_TTL_SECONDS)

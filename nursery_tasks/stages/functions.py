@@ -1,80 +1,17 @@
-"""The user's function of a stage: what it says of its messages, and what a task runs in its place.
-
-With `many=True` a function that yields becomes one that returns a list. The items are gathered in the attempt and leave with
-its outcome, in one step: a retry, or a worker that dies, sends none of them twice. So they have to fit into memory, and their
-number is bounded.
-"""
+"""The user's function of a stage: what it says of its messages, and what a task runs in its place."""
 
 from __future__ import annotations
 
-import functools
 import inspect
 import typing
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator
-from contextlib import aclosing
 from typing import Any, Final
 
-from ..errors import InvalidOptions, TooManyItems
-from ..model.stage import MAX_ITEMS, StageKind
+from ..errors import InvalidOptions
+from ..model.stage import StageKind
 from ..registry import is_async
 
 _POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-
-
-def gathered(function: Callable[..., Any], most: int = MAX_ITEMS) -> Callable[..., Any]:
-    """Return *function* with its items in a list; also one that returns something to iterate.
-
-    Raises:
-        TooManyItems: From the returned function: it has made more than *most*.
-    """
-    if inspect.isasyncgenfunction(function) or inspect.iscoroutinefunction(function):
-
-        @functools.wraps(function)
-        async def gather(*args: Any, **kwargs: Any) -> list[Any]:
-            if inspect.isasyncgenfunction(function):
-                async with aclosing(function(*args, **kwargs)) as made:
-                    return await _all_of(made, function.__name__, most)
-            return await _all_of(await function(*args, **kwargs), function.__name__, most)
-
-        return gather
-
-    @functools.wraps(function)
-    def collect(*args: Any, **kwargs: Any) -> list[Any]:
-        items: list[Any] = []
-        for item in _iterable(function(*args, **kwargs), function.__name__):
-            items.append(_counted(item, items, function.__name__, most))
-        return items
-
-    return collect
-
-
-def _iterable(made: Any, name: str) -> Iterable[Any]:
-    given = made  # which stays untyped
-    if given is None:
-        return ()
-    if not isinstance(made, Iterable):
-        raise TypeError(f"{name} returned {type(given).__name__}: expected a list, or yielded items, because of many=True")
-    items: Iterable[Any] = given
-    return items
-
-
-async def _all_of(made: Any, name: str, most: int) -> list[Any]:
-    items: list[Any] = []
-    given = made  # which stays untyped
-    if isinstance(made, AsyncIterable):
-        many: AsyncIterable[Any] = given
-        async for item in many:
-            items.append(_counted(item, items, name, most))
-        return items
-    for item in _iterable(made, name):
-        items.append(_counted(item, items, name, most))
-    return items
-
-
-def _counted(item: Any, items: list[Any], name: str, most: int) -> Any:
-    if len(items) >= most:
-        raise TooManyItems(name, most)
-    return item
 
 
 def item_type(returns: Any) -> Any:

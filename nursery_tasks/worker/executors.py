@@ -129,6 +129,7 @@ class Executors:
             batch=current.batch,
             rules=call.rules,
             rule=call.retry,
+            streams=current.items is not None,
             broker=None if current.context is None else getattr(current.context.broker, "name", None),
             token=None if current.context is None else current.context.token,
         )

@@ -34,6 +34,7 @@ from .prepare import Call, Preparer
 from .reporting import Reporter
 from .settler import Settler
 from .starting import SUSPECT_CRASHES, Starter
+from .streaming import Streams
 
 _log = logging.getLogger("nursery_tasks.worker")
 
@@ -49,6 +50,7 @@ class Runner:
         is_late: Says whether a lease is too old for a start; None: leases cannot be lost to another process.
         pauses: What is not to start for now.
         notes: Takes notes for the log of events.
+        streams: Where the items of handlers go that make many of one message.
         now: Epoch seconds, for display.
     """
 
@@ -65,6 +67,7 @@ class Runner:
         is_late: Callable[[InFlightJob], bool] | None,
         pauses: PauseWatch,
         notes: LogNotes,
+        streams: Streams,
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -87,6 +90,7 @@ class Runner:
         self._settings = settings
         self._state = state
         self._hand_over = hand_over
+        self._streams = streams
         self._fraction = settings.fraction
         self._now = now
         self._starter = Starter(preparer, settler, self.reporter, is_late, pauses)
@@ -189,7 +193,7 @@ class Runner:
         self.reporter.report(job, call.spec, verdict, end.value, began_at)
 
     def _current_job(self, job: InFlightJob, call: Call) -> CurrentJob:
-        delivery, message = job.delivery, call.message
+        delivery, message, stage = job.delivery, call.message, call.spec.stage
         job.context = context = LocalContext(job, self._settler.broker, self._hand_over)
         if call.timeout_seconds is not None or call.deadline is not None:
             context.limited()
@@ -206,6 +210,7 @@ class Runner:
             state=self._state,
             _report=lambda value: self.reporter.report_progress(job, value),
             context=job.context,
+            items=None if stage is None or not stage.many else self._streams.of_job(call.spec, stage, delivery),
         )
 
     def give_back(self, job: InFlightJob) -> None:

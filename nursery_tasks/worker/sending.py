@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..errors import PayloadTooLarge
@@ -29,7 +30,7 @@ class Sending:
     """
 
     def __init__(self, registry: Registry, limit_bytes: int) -> None:
-        self._registry = registry
+        self.registry = registry
         self._limit_bytes = limit_bytes
 
     def of_result(self, spec: TaskSpec, stage: Stage, delivery: Delivery, value: Any) -> tuple[Outgoing, ...]:
@@ -40,32 +41,40 @@ class Sending:
         """
         if stage.kind != "handler":
             return ()
+        items = (value or ()) if stage.many else (value,)
+        return tuple(message for _, messages in self.of_items(spec, stage, delivery, items) for message in messages)
+
+    def of_items(
+        self, spec: TaskSpec, stage: Stage, delivery: Delivery, items: Sequence[Any], first: int = 0
+    ) -> Iterator[tuple[int, list[Outgoing]]]:
+        """Yield each item's number and its messages, one for each destination. Raises as `of_result` does.
+
+        Args:
+            first: The number of the first item.
+        """
         head, _ = unwrap_raw(delivery.payload) if delivery.raw else (None, b"")
         places, correlation_id = stage.reply, None if head is None else head.id
         if not places and stage.source.channel and head is not None and head.reply_to is not None:
             places = (Place(stage.source.channel, head.reply_to),)
-        if not places:
-            return ()
-        values = value if stage.many else [value]
-        messages = [
-            self._message(spec, each, f"{delivery.id}.{number}", correlation_id)
-            for number, each in enumerate(values or ())
-            if each is not None
-        ]
-        return tuple(to_outgoing(place, message) for message in messages for place in places)
+        for number, item in enumerate(items, first):
+            if item is None or not places:
+                yield number, []
+            else:
+                message = self._message(spec, item, f"{delivery.id}.{number}", correlation_id)
+                yield number, [to_outgoing(place, message) for place in places]
 
     def decoded(self, spec: TaskSpec, stage: Stage, value: Any) -> Any:
         """Return a result as the handler has made it, also where that was in another process."""
         if type(value) is not Encoded:
             return value
         wanted = list[stage.gives] if stage.many else stage.gives  # type: ignore[name-defined]
-        return self._registry.codec.decode_value(value.body, self._registry.codec.form, wanted)
+        return self.registry.codec.decode_value(value.body, self.registry.codec.form, wanted)
 
     def of_end(self, delivery: Delivery, outcome: Outcome) -> tuple[Outgoing, ...]:
         """Return what who awaits an answer is told of a job that has not succeeded."""
         if outcome.state is JobState.SUCCEEDED or not delivery.raw:
             return ()
-        spec = raw_task(self._registry, delivery)
+        spec = raw_task(self.registry, delivery)
         if spec is None or spec.stage is None or not spec.stage.answers or not spec.stage.source.channel:
             return ()
         head, _ = unwrap_raw(delivery.payload)
@@ -82,7 +91,7 @@ class Sending:
 
     def _message(self, spec: TaskSpec, value: Any, message_id: str, correlation_id: str | None) -> ChannelMessage:
         what = f"the result of {spec.name}"
-        made = to_channel_message(value, lambda each: self._registry.codec.to_json(what, each))
+        made = to_channel_message(value, lambda each: self.registry.codec.to_json(what, each))
         message = named(made, message_id, correlation_id)
         if len(message.body) > self._limit_bytes:
             raise PayloadTooLarge(what, len(message.body), self._limit_bytes)

@@ -36,9 +36,11 @@ from .log_notes import LogNotes
 from .options import WorkerOptions, WorkerSettings, check_worker_options
 from .pauses import PauseWatch
 from .runner import Runner
+from .sending import Sending
 from .services import CancelWatch, Presence, Sweeper
 from .settler import Settler, Unstored
 from .slots import Slots
+from .streaming import Streams
 from .ticker import Ticker
 from .unsent import register_unsent
 from .watchdog import Watchdog
@@ -88,6 +90,7 @@ class Worker:
             self._gateway.broker, self._in_flight, settings.lease_seconds, clock, run_soon, settings.on_wedged
         )
         self._pauses = PauseWatch(self._gateway, app.registry, lambda: self._sweeper.on_due("due", set()))
+        self._streams = Streams(self._gateway, Sending(app.registry, app.max_payload_bytes), self._now, settings.pace)
         self._runner = Runner(
             app.registry,
             self._settler,
@@ -100,6 +103,7 @@ class Worker:
             self._keeper.is_late if self._gateway.broker.blocking else None,
             self._pauses,
             notes,
+            self._streams,
             now=self._now,
         )
         self._cancels = CancelWatch(self._gateway, self._in_flight, self._keeper, settings.lease_seconds, clock)
@@ -163,6 +167,7 @@ class Worker:
             self._presence.serve,
             self._runner.executors.serve,
             self._pauses.serve,
+            *([self._streams.clean] if self._streams.are_used else []),
             *([self._ticker.serve] if settings.schedules else []),
             *([self._forwarder.serve] if settings.jobs else []),
         )

@@ -23,8 +23,28 @@ def halve(number: int) -> Iterator[int]:
     yield from (number // 2, number - number // 2)
 
 
+def count(number: int) -> Iterator[int]:
+    yield from range(number)
+
+
+def count_until_told(number: int) -> Iterator[int]:
+    """Count without an end; `number` is what a message has to say."""
+    while True:
+        yield number
+        number += 1
+
+
+def count_to_what_cannot_travel(number: int) -> Iterator[object]:
+    yield from range(number)
+    yield object()
+    yield from range(number)
+
+
 channel = MemoryChannel()
 app = App("memory:", channels={"a": channel})
 app.handler("a:bodies", reply="a:turned", run_in="process")(turn)
 app.handler("a:messages", reply="a:signed", run_in="process")(sign)
 app.handler("a:numbers", reply="a:halves", run_in="process", many=True)(halve)
+app.handler("a:counts", reply="a:counted", run_in="process", many=True)(count)
+app.handler("a:endless", reply="a:endlessly", run_in="process", many=True, timeout=2)(count_until_told)
+app.handler("a:odd", reply="a:oddly", run_in="process", many=True)(count_to_what_cannot_travel)

@@ -13,7 +13,7 @@ from support import until, working
 
 from nursery_tasks import App
 from nursery_tasks.channels import ChannelMessage
-from nursery_tasks.errors import InvalidOptions, TooManyItems
+from nursery_tasks.errors import InvalidOptions
 from nursery_tasks.testing.channels import MemoryChannel
 
 
@@ -209,15 +209,3 @@ def test_what_cannot_be_a_stage_is_refused_where_it_is_declared() -> None:
     with pytest.raises(InvalidOptions, match=r"^initial=0: expected what the total of counts is, by its annotation"):
         app.collector("a:words")(counts)
     app.collector("a:words", initial={})(counts)  # the place is still free
-
-
-async def test_too_many_items_fail_the_job_and_send_none(memory_app: App) -> None:
-    @memory_app.handler("in", reply="out", many=True)
-    async def flood(number: int) -> AsyncIterator[int]:
-        for each in range(number):
-            yield each
-
-    async with working(memory_app):
-        with pytest.raises(TooManyItems, match="more than 10,000 messages of one"):
-            await flood.run(10_001)
-        assert not await memory_app.jobs.list(queue="out")

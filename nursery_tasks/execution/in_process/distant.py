@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 
@@ -31,6 +31,25 @@ class DistantSlot:
     def acquire_nowait(self) -> None:
         """End a wait."""
         self._tell(False)
+
+
+class DistantItems:
+    """Where the items of a handler in a host go: to its worker, which puts them out.
+
+    Args:
+        send: Sends items to the worker, and returns when they have left.
+    """
+
+    def __init__(self, send: Callable[[Sequence[Any]], None]) -> None:
+        self._send = send
+
+    async def put(self, items: Sequence[Any] | bytes) -> None:
+        """Do what `put_blocking` does; a handler in a process has no loop of ours to wait on."""
+        self._send(items)
+
+    def put_blocking(self, items: Sequence[Any]) -> None:
+        """Put the next items out, and wait until they have left."""
+        self._send(items)
 
 
 class DistantContext:

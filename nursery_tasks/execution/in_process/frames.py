@@ -41,6 +41,7 @@ class Work(msgspec.Struct, frozen=True, tag="work"):
         rule: The job's retry policy; the host says whether it names what the handler raised.
         batch, rules: Of a batch task: the jobs, and the retry policies of each.
         broker, token: The name of the broker that the job came from, and what owns the jobs that the handler awaits there.
+        streams: Whether the worker takes items before the handler has ended.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Work(msgspec.Struct, frozen=True, tag="work"):
     slot: datetime | None = None
     batch: tuple[BatchedJob, ...] = ()
     rules: tuple[RetryRule | None, ...] = ()
+    streams: bool = False
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -107,6 +109,16 @@ class Cut(msgspec.Struct, frozen=True, tag="cut"):
 
 class Progress(msgspec.Struct, frozen=True, tag="progress"):
     """From the host: how far the job is; the body is the value as JSON."""
+
+
+class Items(msgspec.Struct, frozen=True, tag="items"):
+    """From the host: the handler's next items; the body is their list as a result would be. It waits for `Put`."""
+
+
+class Put(msgspec.Struct, frozen=True, tag="put"):
+    """To the host: the items have left; or they cannot, and the job is to end."""
+
+    ok: bool
 
 
 class Waits(msgspec.Struct, frozen=True, tag="waits"):
@@ -160,7 +172,7 @@ class Left(msgspec.Struct, frozen=True, tag="left"):
 
 
 Ended = Succeeded | Failed | Left
-Header = Setup | Work | Cancel | Begun | Waits | Logged | Printed | Cut | Progress | Succeeded | Failed | Left
+Header = Setup | Work | Cancel | Put | Begun | Waits | Items | Logged | Printed | Cut | Progress | Succeeded | Failed | Left
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Header).decode

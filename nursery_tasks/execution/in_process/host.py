@@ -32,10 +32,12 @@ from .frames import (
     Ended,
     Failed,
     Header,
+    Items,
     Left,
     Logged,
     Printed,
     Progress,
+    Put,
     Setup,
     Succeeded,
     Waits,
@@ -63,6 +65,8 @@ class Run:
         on_wait: Called when the handler begins (True) or ends a wait for another job.
         begun: The host has it; what happens to the process is charged to the job.
         ended: Set when there is a result, or will be none because the host is gone.
+        items: What the handler wants to put out now; it waits for the answer.
+        error: Why they could not be.
     """
 
     def __init__(self, work: Work, job: CurrentJob, on_wait: Callable[[bool], None]) -> None:
@@ -71,7 +75,15 @@ class Run:
         self.on_wait = on_wait
         self.begun = False
         self.ended = Event()
+        self.news = Event()  # there are items, or it has ended
+        self.items: bytes | None = None
+        self.error: Exception | None = None
         self.result: tuple[Ended, bytes] | None = None
+
+    def end(self) -> None:
+        """Say that there is a result, or will be none."""
+        self.ended.set()
+        self.news.set()
 
 
 class CpuHost:
@@ -153,12 +165,14 @@ class CpuHost:
         try:
             await self._link.send(pack(run.work, payload))
             is_sent = True
-            await run.ended.wait()
+            await self._attend_run(run)
         except get_cancelled_exc_class():
             with CancelScope(shield=True):  # bounded: by the kill
                 await self._stop(run, kill_after_seconds if is_sent else None)
             if run.result is None or isinstance(run.result[0], Left):
                 raise
+        if run.error is not None and run.result is not None:
+            raise run.error
         return run.result
 
     # --- the process -----------------------------------------------------------------------------------------------------
@@ -213,7 +227,7 @@ class CpuHost:
         self._process.ended.set()
         self.gone.set()
         if self._run is not None:
-            self._run.ended.set()
+            self._run.end()
             self._run = None
         self._on_change(self)
 
@@ -230,7 +244,25 @@ class CpuHost:
         for pipe in self._pipes:
             pipe.begin()
         if self._process.ended.is_set():
-            run.ended.set()
+            run.end()
+
+    async def _attend_run(self, run: Run) -> None:
+        """Put out what the handler makes, until it has ended."""
+        while not run.ended.is_set():
+            await run.news.wait()
+            run.news = Event()
+            body, run.items = run.items, None
+            if body is not None:
+                await self._put_out(run, body)
+
+    async def _put_out(self, run: Run, body: bytes) -> None:
+        assert run.job.items is not None
+        assert self._link is not None
+        try:
+            await run.job.items.put(body)
+        except Exception as error:  # it is the job's own, and its handler has nothing more to do
+            run.error = error
+        self._link.send_nowait(pack(Put(run.error is None)))
 
     async def _stop(self, run: Run, kill_after_seconds: float | None) -> None:
         """Ask the job to end, and kill the host when it does not."""
@@ -300,6 +332,9 @@ class CpuHost:
             run.begun = run.begun or header.id == run.work.id
         elif isinstance(header, Waits):
             run.on_wait(header.begins)
+        elif isinstance(header, Items) and run.job.items is not None:
+            run.items = body
+            run.news.set()
         elif isinstance(header, Progress):
             try:
                 run.job.progress(Raw(body))
@@ -315,7 +350,7 @@ class CpuHost:
         self.memory_bytes = header.memory_bytes
         self._run = self._output.job = None
         run.result = header, body
-        run.ended.set()
+        run.end()
 
 
 def _setup() -> Setup:

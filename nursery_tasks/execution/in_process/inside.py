@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from queue import SimpleQueue
 from types import FrameType, ModuleType
@@ -24,9 +25,9 @@ from ...errors import CancelRequested, PayloadTooLarge
 from ...forks import at_fork
 from ...model.options import MAX_PROGRESS_BYTES
 from ...program import become_host, resident_bytes
-from ..perform import perform
-from .distant import DistantContext
-from .frames import Begun, Cancel, FrameBuffer, Header, Progress, Setup, Waits, Work, pack
+from ..perform import find_task, perform
+from .distant import DistantContext, DistantItems
+from .frames import MAX_BODY, Begun, Cancel, FrameBuffer, Header, Items, Progress, Put, Setup, Waits, Work, pack
 from .writing import Writer
 
 RECEIVE_BYTES: Final = 256 * 1024
@@ -49,6 +50,7 @@ class Host:
         self._sending = threading.Lock()
         self._pid = os.getpid()
         self._inbox: SimpleQueue[tuple[Work, bytes]] = SimpleQueue()
+        self._answers: SimpleQueue[bool] = SimpleQueue()  # to items that were sent; False: the job is to end
         self._current: str | None = None
         self._asked: str | None = None
         self._reason: str | None = None
@@ -100,6 +102,7 @@ class Host:
             context=context,
             _report=lambda value: self._report(work, value),
             _check=lambda: self._check(work),
+            items=DistantItems(lambda items: self._put(work, items)) if work.streams else None,
         )
         ended, body = perform(work, payload, job, lambda: self._asked == work.id)
         if self.is_forked():  # a handler forked, and its child came back here: not its job
@@ -119,6 +122,21 @@ class Host:
         if not self.is_forked():
             self.send(Progress(), encoded)
 
+    def _put(self, work: Work, items: Sequence[Any]) -> None:
+        """Send items to the worker, in parts that a frame can carry, and wait until they have left."""
+        _, codec = find_task(work)
+        body = codec.encode(f"the items of {work.task}", list(items))
+        if len(body) > MAX_BODY and len(items) > 1:
+            half = len(items) // 2
+            self._put(work, items[:half])
+            self._put(work, items[half:])
+            return
+        self._check(work)
+        self.send(Items(), body)
+        if not self._answers.get():
+            self._asked = work.id
+            self._check(work)
+
     def _check(self, work: Work) -> None:
         if self._asked == work.id:
             raise CancelRequested(f"{work.task} ({work.id}) is to end")
@@ -131,12 +149,16 @@ class Host:
                     match header:
                         case Work():
                             self._asked = None  # an earlier attempt of the same job may have been asked
+                            self._answers = SimpleQueue()
                             self._current = header.id
                             self._inbox.put((header, body))
                         case Cancel(job_id, reason):
                             self._reason, self._asked = reason, job_id
                             if self._context is not None and self._current == job_id:
                                 self._context.cancel_reason = reason
+                            self._answers.put(False)
+                        case Put(ok):
+                            self._answers.put(ok)
                         case Setup():
                             self._writer.set_levels(header)
                         case _:
