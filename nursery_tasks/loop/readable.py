@@ -27,12 +27,13 @@ async def serve_readable(socket: Readable, read: Callable[[], object]) -> None:
     AnyIO would have to find the loop for.
     """
     native: Any = current_token().native_token
-    if hasattr(native, "run_sync_soon"):
+    number = socket.fileno()
+    try:
+        native.add_reader(number, read)
+    except (AttributeError, NotImplementedError):  # Trio; and Windows' loop of asyncio, for which AnyIO has a thread
         while True:
             await wait_readable(socket)
             read()
-    number = socket.fileno()
-    native.add_reader(number, read)
     try:
         await sleep_forever()
     finally:
