@@ -18,6 +18,10 @@ TYPED := $(wildcard nursery_tasks tests/typing examples)
 
 # More arguments for pytest: make test PYTEST_ARGS="-k lease -x"
 PYTEST_ARGS ?=
+# More arguments for the benchmarks: make bench-table BENCH_ARGS="--quick --brokers Redis"
+BENCH_ARGS ?=
+# What `make bench-compare` puts beside this tree
+REV ?=
 
 # Material's notice about its successor; the notice itself names this switch.
 export NO_MKDOCS_2_WARNING := 1
@@ -25,11 +29,11 @@ export NO_MKDOCS_2_WARNING := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo quick test soak everything servers check ruff mypy pyright site bench bench-peers docs clean
+.PHONY: help demo quick test soak everything servers check ruff mypy pyright site bench bench-table bench-compare bench-peers docs clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; do \
-	    printf '  make %-12s %s\n' "$$name" "$$what"; done
+	    printf '  make %-13s %s\n' "$$name" "$$what"; done
 
 demo: $(STAMPS)/core ## See it work: a worker, a few jobs, a cancelled tree
 	@$(PY) -m nursery_tasks demo
@@ -70,6 +74,12 @@ site: $(STAMPS)/check
 
 bench: $(STAMPS)/bench ## Measure throughput, latency and CPU per job
 	@$(PY) benchmarks/run.py
+
+bench-table: $(STAMPS)/bench servers ## Measure nursery-tasks and every peer on Redis, RabbitMQ and SQLite in turns: one table, in 25 minutes
+	@$(PY) benchmarks/run_table.py $(BENCH_ARGS)
+
+bench-compare: $(STAMPS)/bench servers ## Measure this tree and another revision of it in turns: make bench-compare REV=main
+	@$(PY) benchmarks/run_table.py --compare '$(or $(REV),$(error name a revision: make bench-compare REV=main))' $(BENCH_ARGS)
 
 bench-peers: $(STAMPS)/bench servers ## Measure nursery-tasks on Redis and RabbitMQ beside its peers; the first time it installs them
 	@$(PY) benchmarks/run_peers.py

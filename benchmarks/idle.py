@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 
-from measuring import Effort, Place, Table, in_turns, median, process_seconds, progress, resident_mib, until
+from measuring import Effort, Place, Table, come_to_rest, in_turns, median, process_seconds, progress, resident_mib, until
 from report import alone
 from sides import HUEY_AS_IT_COMES, SIDES, Side
 
-SETTLE_SECONDS = 1.5
+SETTLE_SECONDS = 3.0
 
 ALL = [*SIDES, HUEY_AS_IT_COMES]
 
@@ -48,6 +48,7 @@ def idle_together(place: Place, seconds: float) -> dict[str, tuple[float, float]
     with ExitStack() as stack:
         workers = {side.name: stack.enter_context(side.worker(stack.enter_context(place.fresh()))) for side in ALL}
         time.sleep(SETTLE_SECONDS)
+        come_to_rest([worker.pid for worker in workers.values()])
         before = {name: (time.monotonic(), process_seconds(worker.pid)) for name, worker in workers.items()}
         time.sleep(seconds)
         found: dict[str, tuple[float, float]] = {}

@@ -22,6 +22,7 @@ import apsw
 
 HERE = Path(__file__).resolve().parent
 STOP_SECONDS = 20.0
+REST_SHARE = 0.01  # of a core
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,11 @@ class Place:
     """Makes a fresh directory for each measurement, on one real disk."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self.root = root
 
     @contextmanager
     def fresh(self) -> Generator[Path, None, None]:
-        with tempfile.TemporaryDirectory(dir=self._root, ignore_cleanup_errors=True) as made:
+        with tempfile.TemporaryDirectory(dir=self.root, ignore_cleanup_errors=True) as made:
             yield Path(made)
 
 
@@ -168,6 +169,21 @@ def _memory(pid: int) -> tuple[float, float]:
     return amounts["Rss"], amounts["Shared_Clean"] + amounts["Shared_Dirty"]
 
 
+def come_to_rest(pids: Sequence[int], most: float = 20.0) -> None:
+    """Wait until these processes have started: until they use about as much CPU time in one second as in the one before.
+
+    On a busy machine a start takes longer than any pause that one would choose; a process that polls never comes to nothing.
+    """
+    end, before, last = time.monotonic() + most, family_seconds(pids), float("inf")
+    while time.monotonic() < end:
+        time.sleep(1.0)
+        now = family_seconds(pids)
+        used, before = now - before, now
+        if abs(used - last) < REST_SHARE * len(pids) + used / 10:
+            return
+        last = used
+
+
 def until(condition: Callable[[], bool], process: subprocess.Popen[str], pause: float = 0.003, most: float = 300.0) -> None:
     """Wait for *condition* as long as *process* lives."""
     give_up_at = time.monotonic() + most
@@ -233,6 +249,46 @@ def number(value: float) -> str:
 
 
 # --- the machine ----------------------------------------------------------------------------------------------------------
+
+
+def reference() -> str:
+    """Say how fast this machine is now: a core that is shared, or whose caches are, takes longer for the same thing."""
+    taken: list[float] = []
+    for _ in range(5):
+        began, table = time.process_time(), dict[int, tuple[int, str]]()
+        for number in range(300_000):
+            table[number % 1_000] = (number, str(number))
+        taken.append(time.process_time() - began)
+    return f"300 000 small things put into a dict take {median(taken) * 1e3:.0f} ms of CPU time"
+
+
+CALM_LOAD = 1.0  # threads that want a core; with more, something else runs
+CALM_SECONDS = 180.0  # so long the last minute's average may take to fall, say after an installation
+
+
+def load() -> str:
+    """Return how many threads wanted a core in the last minute, on average."""
+    return f"{os.getloadavg()[0]:.1f}"
+
+
+def wait_for_calm(*, loaded: bool) -> None:
+    """Wait until nothing else runs on this machine; figures for the page are made before no other ones.
+
+    Args:
+        loaded: Never mind; the page then says what the load was.
+
+    Raises:
+        SystemExit: The load average is still too high.
+    """
+    give_up_at = time.monotonic() + CALM_SECONDS
+    while not loaded and os.getloadavg()[0] > CALM_LOAD:
+        if time.monotonic() > give_up_at:
+            raise SystemExit(
+                f"the load average is {load()}, so the page would show something else, too: stop what runs beside, or let the"
+                " page say so with --loaded"
+            )
+        progress(f"waiting for the load average to fall from {load()} to {CALM_LOAD:g}")
+        time.sleep(2.0)
 
 
 _LIBRARIES = ("nursery-tasks", "anyio", "trio", "uvloop", "msgspec", "apsw", "huey")

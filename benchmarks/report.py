@@ -24,6 +24,7 @@ def arguments(description: str | None) -> Any:
     parser.add_argument("--quick", action="store_true", help="half a minute instead of some: fewer jobs, one round")
     parser.add_argument("--directory", help="where the databases are made; a file system on a real disk")
     parser.add_argument("--no-docs", action="store_true", help="leave docs/benchmarks.md as it is")
+    parser.add_argument("--loaded", action="store_true", help="write the page although something else runs; it says so")
     return parser.parse_args()
 
 

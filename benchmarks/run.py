@@ -19,7 +19,7 @@ import round_trip
 import start
 import steps
 import throughput
-from measuring import Effort, Table, describe_machine, open_place, progress
+from measuring import Effort, Table, describe_machine, load, open_place, progress, wait_for_calm
 from report import Scenario, arguments, as_text, machine_as_text, write_docs
 
 SCENARIOS: dict[str, Scenario] = {
@@ -40,13 +40,15 @@ def main() -> None:
     effort = Effort.quick() if given.quick else Effort()
     tables: dict[str, Table] = {}
     with open_place(given.directory) as place:
-        machine = describe_machine(place)
+        if writes := not (given.quick or given.no_docs):
+            wait_for_calm(loaded=given.loaded)
+        machine = {**describe_machine(place), "load before": load()}
         print(machine_as_text(machine), end="\n\n")
         for name, measure in SCENARIOS.items():
             tables[name] = measure(place, effort)
             progress("")
             print(as_text(tables[name]), flush=True)
-    if not given.quick and not given.no_docs:
+    if writes:
         write_docs(machine, tables)
 
 

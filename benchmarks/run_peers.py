@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import sys
 import time
@@ -23,11 +22,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from measuring import Place, describe_machine, median, open_place, progress
+from measuring import Place, describe_machine, load, open_place, progress, reference, wait_for_calm
 from peers import crash, growth, idle, legs, raw, rounds, servers, steps
 from peers.effort import Effort
 from peers.sides import AS_THEY_COME, RABBIT_SIDES, SIDES, Side, chosen
 from peers.tables import make_tables
+from peers.turns import described
 from report import DOCS, as_markdown, as_text, machine_as_markdown, machine_as_text, write_between
 
 DATA = DOCS / "benchmarks-redis.json"
@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--directory", help="where the servers keep their files; a file system on a real disk")
     parser.add_argument("--keep", action="store_true", help="with --only: replace these parts in the stored figures")
     parser.add_argument("--rabbitmq", action="store_true", help="on RabbitMQ: crash and rounds only")
+    parser.add_argument("--loaded", action="store_true", help="write the page although something else runs; it says so")
     parser.add_argument("--render", action="store_true", help="make the page from the stored figures")
     given = parser.parse_args()
     path = RABBIT_DATA if given.rabbitmq else DATA
@@ -73,6 +74,10 @@ def main() -> None:
             from peers.rabbit import open_rabbit  # it needs what the tests need
 
             place = stack.enter_context(open_rabbit(place))
+        for side in sides:
+            side.version  # noqa: B018 - it makes the environment, which is not at rest
+        if whole or given.keep:
+            wait_for_calm(loaded=given.loaded)
         data = measure(place, effort, names, sides)
     if given.keep and not given.sides:
         stored = json.loads(path.read_text())
@@ -86,7 +91,7 @@ def main() -> None:
 
 def measure(place: Place, effort: Effort, names: list[str], sides: list[Side]) -> dict[str, Any]:
     """Run scenarios; returns what is stored."""
-    versions = {side.name: side.version for side in sides}  # first of all: it makes the environments
+    versions = {side.name: side.version for side in sides}
     machine = {
         **describe_machine(place, LIBRARIES),
         **({"broker": place.version()} if isinstance(place, servers.ServedPlace) else {}),
@@ -106,18 +111,9 @@ def measure(place: Place, effort: Effort, names: list[str], sides: list[Side]) -
             "figures": figures,
         }
         print(f"{name}: {scenarios[name]['seconds']} s, load {before} -> {load()}", flush=True)
-    described = {
-        side.name: {
-            "version": versions[side.name],
-            "delivery": side.delivery,
-            "known_from": side.known_from,
-            "settings": side.settings,
-            "ours": side.ours,
-        }
-        for side in sides
-    }
+    who = described(sides, versions)
     broker = "RabbitMQ" if isinstance(place, servers.ServedPlace) else "Redis"
-    return {"broker": broker, "machine": machine, "sides": described, "scenarios": scenarios}
+    return {"broker": broker, "machine": machine, "sides": who, "scenarios": scenarios}
 
 
 def write_page(data: dict[str, Any]) -> None:
@@ -142,22 +138,6 @@ def write_tables(data: dict[str, Any], page: Path) -> None:
 
 def _is_rabbit(data: dict[str, Any]) -> bool:
     return data.get("broker") == "RabbitMQ"
-
-
-def reference() -> str:
-    """Say how fast this machine is now: a core that is shared, or whose caches are, takes longer for the same thing."""
-    taken: list[float] = []
-    for _ in range(5):
-        began, table = time.process_time(), dict[int, tuple[int, str]]()
-        for number in range(300_000):
-            table[number % 1_000] = (number, str(number))
-        taken.append(time.process_time() - began)
-    return f"300 000 small things put into a dict take {median(taken) * 1e3:.0f} ms of CPU time"
-
-
-def load() -> str:
-    """Return how many threads wanted a core in the last minute, on average."""
-    return f"{os.getloadavg()[0]:.1f}"
 
 
 def _with_pollers(place: Place, sides: list[Side]) -> list[Side]:

@@ -27,6 +27,7 @@ from typing import Any, BinaryIO, Final
 
 IMPORTED: Final = (
     "nursery_tasks.cli.main",
+    "nursery_tasks.cli.commands",
     "nursery_tasks.brokers.sqlite",
     "nursery_tasks.brokers.redis",
     "anyio._backends._asyncio",

@@ -60,6 +60,21 @@ def test_a_visit_on_rabbitmq_measures_the_same(tmp_path: Path) -> None:
     assert all(value > 0 for row in figures.values() for value in row)
 
 
+def test_a_visit_to_a_file_measures_the_same(tmp_path: Path) -> None:
+    need_server()  # the folder's modules import its driver
+    from peers import rounds
+    from peers.effort import Effort
+    from peers.servers import FilePlace
+    from peers.sides import SQLITE_SIDES
+
+    figures = rounds.visit_one_worker(
+        SQLITE_SIDES[0], FilePlace(tmp_path), Effort(share=0.0, singles=5, trips=4, callers=2, most_seconds=5.0)
+    )
+
+    assert figures.keys() == rounds.LEGEND.keys() - {"two"}
+    assert all(value > 0 for row in figures.values() for value in row)
+
+
 def test_the_raw_limit_is_measured(tmp_path: Path) -> None:
     need_server()
     from measuring import Place
@@ -106,3 +121,60 @@ def test_the_tables_name_the_best_peer_and_by_how_much() -> None:
     assert tables["peers-summary"].rows[0] == ["one worker, jobs/s", "20 000", "1 000 (good)", "20.0 x"]
     assert ["round trip at rest, median", "0.05 ms", "1.00 ms (good)", "20.0 x"] in tables["peers-summary"].rows
     assert "peers-idle" not in tables, "there are no figures for it"
+
+
+def _rounds(*rates: float) -> dict[str, list[list[float]]]:
+    return {
+        "one": [[rate, 1e6 / rate, 50.0] for rate in rates],
+        "two": [[rate] for rate in rates],
+        "bulk": [[rate] for rate in rates],
+        "singles": [[rate] for rate in rates],
+        "rest": [[1e3 / rate, 2e3 / rate] for rate in rates],
+        "load": [[1.0, 2.0, rate] for rate in rates],
+    }
+
+
+def test_one_table_puts_the_best_peer_of_each_column_beside_ours() -> None:
+    from peers.overview import COLUMNS, against_the_best
+
+    found = {"nursery-tasks, asyncio": _rounds(2_000, 9_000, 1_000), "slow": _rounds(500), "good": _rounds(4_000)}
+    found["slow"]["bulk"] = [[10_000.0]]
+    sides = {name: {"ours": name.startswith("nursery")} for name in found}
+    ours, best, ratio = against_the_best({"Redis": {"sides": sides, "found": found}}).rows
+
+    assert ours[:5] == ["Redis", "nursery-tasks", "2 000/s", "2 000/s", "500 us"], "medians"
+    assert best[:6] == ["", "best peer", "4 000/s (good)", "4 000/s (good)", "250 us (good)", "10 000/s (slow)"]
+    assert ratio[:6] == ["", "ratio", "0.50 x", "0.50 x", "0.50 x", "0.20 x"], (
+        "above 1 says that ours is ahead, whatever it counts"
+    )
+    assert len(ratio) == len(COLUMNS) + 2
+
+
+def test_two_versions_of_ours_are_compared_round_by_round() -> None:
+    from peers.overview import two_versions
+
+    found = {"main": _rounds(1_000, 1_000, 1_000), "this tree": _rounds(1_000, 2_000, 4_000)}
+    rows = two_versions({"SQLite": {"sides": {}, "found": found}}, "main", "this tree").rows
+
+    assert rows[0] == ["SQLite", "no-op, 1 worker", "1 000/s", "2 000/s", "2.00 x", "1.00 x", "4.00 x"]
+    assert rows[2][:5] == ["SQLite", "CPU per job", "1 000 us", "500 us", "2.00 x"]
+
+
+def test_rounds_end_before_the_time_does_and_each_has_an_order_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from measuring import Place
+    from peers import turns
+    from peers.effort import Effort
+    from peers.sides import OURS
+
+    clock, visited = iter(range(0, 10_000, 10)), list[str]()
+    monkeypatch.setattr(turns.time, "monotonic", lambda: float(next(clock)))  # ten seconds for each round
+    monkeypatch.setattr(turns, "visit", lambda side, *_: visited.append(side.name) or {"bulk": [1.0]})
+    lanes = [turns.Lane("Redis", Place(tmp_path), OURS)]
+
+    found, rounds = turns.take_turns(lanes, Effort(rounds=50), seed=1, most_seconds=75.0)
+
+    assert rounds == 7, "an eighth would end after 80 seconds"
+    assert {name: len(each["bulk"]) for name, each in found["Redis"].items()} == {side.name: 7 for side in OURS}
+    assert len({tuple(visited[start : start + 3]) for start in range(0, len(visited), 3)}) > 1

@@ -24,6 +24,7 @@ REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "arq": ("arq", "uvloop", "hiredis"),
     "dramatiq": ("dramatiq[redis,rabbitmq]", "hiredis"),
     "celery": ("celery[redis]", "hiredis"),
+    "huey": ("huey",),
 }
 _SHOWN = {
     "redis",

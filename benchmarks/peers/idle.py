@@ -10,7 +10,7 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
-from measuring import Place, family_mib, family_seconds, progress
+from measuring import Place, come_to_rest, family_mib, family_seconds, progress
 
 from .effort import Effort
 from .servers import open_stage
@@ -31,6 +31,7 @@ def measure(place: Place, effort: Effort, sides: list[Side]) -> dict[str, Any]:
                 if not worker.until((stage.directory / "jobs.moment").exists):
                     raise RuntimeError(f"{side.name} has not run its job in a minute")
             time.sleep(SETTLE_SECONDS)
+            come_to_rest([worker.process.pid for worker in workers])
             before = [
                 (time.monotonic(), family_seconds([worker.process.pid]), stage.commands())
                 for worker, stage in zip(workers, stages, strict=True)

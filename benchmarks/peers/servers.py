@@ -27,13 +27,13 @@ class Stage:
     Attributes:
         url: Where the contender's broker is.
         directory: For the contender's own files.
-        store: Asks the Redis server in which results are stored.
+        store: Asks the Redis server in which results are stored; None: all is in a file.
         results: Where that is, when it is not the broker.
     """
 
     url: str
     directory: Path
-    store: redis.Redis
+    store: redis.Redis | None
     results: str = ""
 
     def answer(self, *words: str) -> int:
@@ -41,17 +41,27 @@ class Stage:
         if words[0] == "SQL":
             with Watcher(self.directory / SQLITE_STORE, words[1]) as watcher:
                 return watcher()
-        return int(self.store.execute_command(*words) or 0)  # type: ignore[no-untyped-call]
+        return int(self._server.execute_command(*words) or 0)  # type: ignore[no-untyped-call]
 
     def commands(self) -> int:
         """Return how many commands the server has been given, apart from those of this method."""
-        found = self.store.info("commandstats")
+        found = self._server.info("commandstats")
         return sum(int(each["calls"]) for name, each in found.items() if name != "cmdstat_info")  # type: ignore[union-attr]
 
     def server_seconds(self) -> float:
         """Return the server's CPU time."""
-        found = self.store.info("cpu")
+        found = self._server.info("cpu")
         return float(found["used_cpu_user"]) + float(found["used_cpu_sys"])  # type: ignore[index]
+
+    @property
+    def _server(self) -> redis.Redis:
+        if self.store is None:
+            raise RuntimeError(f"{self.url} has no server")
+        return self.store
+
+
+class FilePlace(Place):
+    """A place whose broker is a SQLite file, a fresh one for each measurement."""
 
 
 class ServedPlace(Place):
@@ -71,7 +81,10 @@ class ServedPlace(Place):
 @contextmanager
 def open_stage(place: Place) -> Generator[Stage, None, None]:
     """Start the servers for one measurement: a Redis server, which is the broker where the place has no other."""
-    if isinstance(place, ServedPlace):
+    if isinstance(place, FilePlace):
+        with place.fresh() as directory:
+            yield Stage(f"sqlite:///{directory / SQLITE_STORE}", directory, None)
+    elif isinstance(place, ServedPlace):
         with place.open_room() as url, _open_redis_stage(place) as stage:
             yield replace(stage, url=url, results=stage.url)
     else:

@@ -83,6 +83,7 @@ class Side:
         trips_only: Nothing else is measured in the rounds.
         store: Of ours on a broker that needs one: what keeps the jobs.
         query: Of ours: options of the broker's URL.
+        home: Of ours: another checkout, with an environment in `.venv`; None: this one.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Side:
     ours: bool = False
     store: Literal["", "redis", "sqlite"] = ""
     query: str = ""
+    home: Path | None = None
 
     @property
     def version(self) -> str:
@@ -144,6 +146,8 @@ class Side:
         return lambda: sign * (stage.answer(*self.count.words) - before)
 
     def _program(self, name: str) -> str:
+        if self.home is not None:
+            return str(self.home / ".venv" / "bin" / name)
         if self.environment is None:
             return sys.executable
         return str(bin_of(self.environment) / name)
@@ -159,7 +163,7 @@ class Side:
             "BENCH_RESULTS": stage.results,
             "BENCH_FILE": str(stage.directory / "jobs"),
             "BENCH_SLOTS": str(SLOTS),
-            "PYTHONPATH": str(HERE.parent) if self.environment is None else "",
+            "PYTHONPATH": "" if self.environment is not None else str(self.home or HERE.parent),
             **self.variables,
         }
 
@@ -293,6 +297,23 @@ RABBIT_SIDES = [
         known_from="its documentation: with `acks_late`, which is not its default",
         settings="prefork with one child, `acks_late`, `confirm_publish`, a durable classic queue, prefetch 64, no gossip,"
         " mingle, heartbeat; results in Redis",
+    ),
+]
+
+_SQLITE_ENDED = Count(("SQL", "SELECT count(*) FROM job WHERE state = 4 AND at IS NOT NULL"), left=False)
+SQLITE_SIDES = [
+    replace(OURS[0], jobs=60_000, count=_SQLITE_ENDED, settings=f"as it comes: {SLOTS} slots, each write synced"),
+    replace(
+        _peer(
+            "huey",
+            "huey_consumer side_huey.huey --workers 1 --delay 0.001 --max-delay 0.001 --backoff 1.0 --no-periodic --quiet",
+            Count(("SQL", "SELECT max(rowid) FROM kv"), left=False),  # results are only ever added while jobs are counted
+            10_000,
+            "its source: a job is taken out of the queue when it is fetched, and lost with its worker",
+            "WAL, each write synced, results stored, one thread (its best for jobs that do nothing), worker and client look"
+            " each millisecond, its log off",
+        ),
+        delivery="at most once",
     ),
 ]
 

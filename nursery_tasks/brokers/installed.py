@@ -8,13 +8,15 @@ The name is the scheme of its URLs, and what it points to is called with a URL a
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import BrokerUnreachable, NurseryTasksError
 from ..forks import imports_late
 from ..shown import redacted, without_passwords
 from .protocol import Broker
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint, EntryPoints
 
 GROUP: Final = "nursery_tasks.brokers"
 _NOTHING: Final = object()
@@ -22,7 +24,7 @@ _NOTHING: Final = object()
 
 def installed_schemes() -> list[str]:
     """Return the schemes that packages bring, by name."""
-    return sorted(entry_points(group=GROUP).names)
+    return sorted(_entry_points().names)
 
 
 def open_installed(scheme: str, url: str) -> Broker | None:
@@ -31,7 +33,7 @@ def open_installed(scheme: str, url: str) -> Broker | None:
     Raises:
         BrokerUnreachable: There is one, and it cannot be imported, cannot be opened, or is none.
     """
-    found = {point.value: point for point in entry_points(group=GROUP, name=scheme)}  # a path may stand twice in sys.path
+    found = {point.value: point for point in _entry_points(name=scheme)}  # a path may stand twice in sys.path
     if not found:
         return None
     name = redacted(url)
@@ -50,6 +52,12 @@ def open_installed(scheme: str, url: str) -> Broker | None:
         problem = f"{_told(point)} returned no broker but {broker!r}{_lacks(broker)}"
         raise BrokerUnreachable(name, problem, f"let the class inherit {Broker.__module__}.Broker")
     return broker
+
+
+def _entry_points(**which: str) -> EntryPoints:
+    from importlib.metadata import entry_points  # late: 3 MiB that a worker with one of our own brokers has no use for
+
+    return entry_points(group=GROUP, **which)
 
 
 def _load(point: EntryPoint, name: str) -> Any:

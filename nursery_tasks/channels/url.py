@@ -12,13 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from importlib.metadata import entry_points
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from ..errors import InvalidBrokerUrl, InvalidChannelUrl, NurseryTasksError
 from ..forks import imports_late
 from .protocol import Channel
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
 
 GROUP: Final = "nursery_tasks.channels"
 
@@ -40,7 +42,7 @@ def check_channel_url(url: str) -> str:
         raise InvalidChannelUrl(
             url, "it cannot be taken apart; are there special characters in its user or password?"
         ) from None
-    if scheme not in (*_REDIS, *_AMQP, *_HTTP) and scheme not in entry_points(group=GROUP).names:
+    if scheme not in (*_REDIS, *_AMQP, *_HTTP) and scheme not in _entry_points().names:
         raise InvalidChannelUrl(url, f"{scheme}: names no channel" if scheme else "it has no scheme")
     return url
 
@@ -71,8 +73,14 @@ def open_channel(url: str) -> Channel:
         return _installed(scheme, url)
 
 
+def _entry_points(**which: str) -> EntryPoints:
+    from importlib.metadata import entry_points  # late: 3 MiB that a worker without such channels has no use for
+
+    return entry_points(group=GROUP, **which)
+
+
 def _installed(scheme: str, url: str) -> Channel:
-    point, *others = {point.value: point for point in entry_points(group=GROUP, name=scheme)}.values()
+    point, *others = {point.value: point for point in _entry_points(name=scheme)}.values()
     if others:
         raise InvalidChannelUrl(url, f"{scheme}: is brought by {len(others) + 1} packages; uninstall all but one")
     try:

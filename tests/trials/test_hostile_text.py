@@ -23,10 +23,10 @@ from prepared_commands import prepared_commands
 import nursery_tasks.cli
 from nursery_tasks import JobState, every
 from nursery_tasks.brokers.sqlite import SqliteBroker
+from nursery_tasks.cli.commands import cli
 from nursery_tasks.cli.display import JsonLines, Lines
 from nursery_tasks.cli.doctor import _write as write_findings
 from nursery_tasks.cli.findings import Finding, Level
-from nursery_tasks.cli.main import cli
 from nursery_tasks.cli.messages import _facts as facts_of_message
 from nursery_tasks.cli.output import write_facts
 from nursery_tasks.cli.speaking import LineFormatter, ObjectHandler, Speech

@@ -10,7 +10,8 @@ from cli_shell import Shell
 
 from nursery_tasks import JobInfo, JobState
 from nursery_tasks.cli import jobs
-from nursery_tasks.cli.main import run_command, warn_of_variables
+from nursery_tasks.cli.main import run_command
+from nursery_tasks.cli.variables import warn_of_variables
 
 LIMITED = """
 from nursery_tasks import App, Concurrency, RateLimit
