@@ -33,7 +33,7 @@ def open_installed(scheme: str, url: str) -> Broker | None:
     Raises:
         BrokerUnreachable: There is one, and it cannot be imported, cannot be opened, or is none.
     """
-    found = {point.value: point for point in _entry_points(name=scheme)}  # a path may stand twice in sys.path
+    found = {point.value: point for point in _entry_points().select(name=scheme)}  # a path may stand twice in sys.path
     if not found:
         return None
     name = redacted(url)
@@ -54,10 +54,10 @@ def open_installed(scheme: str, url: str) -> Broker | None:
     return broker
 
 
-def _entry_points(**which: str) -> EntryPoints:
+def _entry_points() -> EntryPoints:
     from importlib.metadata import entry_points  # late: 3 MiB that a worker with one of our own brokers has no use for
 
-    return entry_points(group=GROUP, **which)
+    return entry_points(group=GROUP)
 
 
 def _load(point: EntryPoint, name: str) -> Any:

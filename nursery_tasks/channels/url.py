@@ -73,14 +73,14 @@ def open_channel(url: str) -> Channel:
         return _installed(scheme, url)
 
 
-def _entry_points(**which: str) -> EntryPoints:
+def _entry_points() -> EntryPoints:
     from importlib.metadata import entry_points  # late: 3 MiB that a worker without such channels has no use for
 
-    return entry_points(group=GROUP, **which)
+    return entry_points(group=GROUP)
 
 
 def _installed(scheme: str, url: str) -> Channel:
-    point, *others = {point.value: point for point in _entry_points(name=scheme)}.values()
+    point, *others = {point.value: point for point in _entry_points().select(name=scheme)}.values()
     if others:
         raise InvalidChannelUrl(url, f"{scheme}: is brought by {len(others) + 1} packages; uninstall all but one")
     try:
