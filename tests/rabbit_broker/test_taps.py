@@ -16,7 +16,7 @@ from pamqp.header import ContentHeader
 from nursery_tasks.brokers.amqp import frames
 from nursery_tasks.brokers.amqp.foreign import unreadable
 from nursery_tasks.brokers.amqp.frames import ReadableStream
-from nursery_tasks.brokers.amqp.taps import Tap, ack, nack
+from nursery_tasks.brokers.amqp.taps import Tap, ack, nack, read_header, read_plain, write_plain
 
 OURS = {"message_id": "an-id", "delivery_mode": 2, "message_type": "nursery-tasks.job"}
 
@@ -104,3 +104,34 @@ def test_answers_are_as_the_library_writes_them() -> None:
     assert ack(300, 2**40) == pamqp.frame.marshal(commands.Basic.Ack(2**40), 300)
     assert ack(1, 200, multiple=True) == pamqp.frame.marshal(commands.Basic.Ack(200, multiple=True), 1)
     assert nack(300, 200) == pamqp.frame.marshal(commands.Basic.Nack(200, requeue=True), 300)
+
+
+TEXTS = ["content_type", "content_encoding", "correlation_id", "reply_to", "expiration", "message_id", "message_type", "app_id"]
+NUMBERS = {"delivery_mode": st.sampled_from([1, 2]), "priority": st.integers(0, 255)}
+
+
+@given(
+    st.fixed_dictionaries({}, optional={**{name: st.text(min_size=1, max_size=90) for name in TEXTS}, **NUMBERS}),
+    st.integers(0, 2**40),
+)
+def test_properties_are_read_and_written_as_by_the_library(given: dict[str, Any], size: int) -> None:
+    theirs = ContentHeader(properties=commands.Basic.Properties(**given), body_size=size)
+    payload = theirs.marshal()
+    assert read_plain(payload) == theirs.properties
+    assert write_plain(given, size) in (payload, None)
+    assert write_plain({**given, "priority": 5}, size) is not None
+
+
+@pytest.mark.parametrize(
+    "given", [{"headers": {"a": 1}}, {"message_type": 7}, {"message_id": "x" * 256}, {"colour": "red"}, {"priority": True}]
+)
+def test_what_is_not_plain_is_left_to_the_library(given: dict[str, Any]) -> None:
+    assert write_plain(given, 0) is None
+
+
+@given(st.binary(max_size=40), st.integers(0, 0xFFFF))
+def test_a_header_with_anything_in_it_is_read_as_the_library_does_or_left_to_it(junk: bytes, flags: int) -> None:
+    payload = b"\x00\x3c" + bytes(10) + flags.to_bytes(2) + junk
+    found = read_plain(payload)
+    if found is not None:
+        assert read_header(payload, 1).properties == found

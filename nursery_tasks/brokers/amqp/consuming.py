@@ -63,7 +63,7 @@ class Receiver:
     """The consumers of this process, on a connection of their own.
 
     Args:
-        on_arrival: Called on the portal's loop with the queue of each message that was pushed.
+        on_arrival: Called on the portal's loop with a queue of which messages were pushed.
 
     Attributes:
         losses: How often messages that were delivered here became the server's again. Any thread may read it.
@@ -79,6 +79,7 @@ class Receiver:
         self._consumers: dict[str, Consumer] = {}
         self._channels: dict[str, IncomingChannel] = {}  # by queue; "" is the one that is shared
         self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._arrived: set[str] = set()  # queues whose messages nobody has heard of
         self._declared = declared
         self._trials = asyncio.Semaphore(TRIALS_AT_ONCE)
         self._tasks: set[asyncio.Future[Any]] = set()  # so that none is collected in the middle
@@ -287,7 +288,14 @@ class Receiver:
 
     def _on_message(self, message: DeliveredMessage) -> None:
         self.buffer.add(message)
-        self._on_arrival(message.queue)
+        if not self._arrived:  # once for all that was read together: who hears of it is in another thread
+            asyncio.get_running_loop().call_soon(self._tell_arrivals)
+        self._arrived.add(message.queue)
+
+    def _tell_arrivals(self) -> None:
+        arrived, self._arrived = self._arrived, set()
+        for queue in arrived:
+            self._on_arrival(queue)
 
     def _on_connection_lost(self) -> None:
         self._declared.forget()

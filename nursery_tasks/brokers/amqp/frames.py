@@ -20,7 +20,7 @@ from pamqp import commands
 from pamqp.exceptions import PAMQPException
 from pamqp.header import ContentHeader
 
-from .taps import END, FRAME_HEAD, HEADER, METHOD, Tap, read_header
+from .taps import END, FIXED, FRAME_HEAD, HEADER, METHOD, Tap, read_header
 
 UNREADABLE: Final = "nursery-tasks.unreadable"  # the type of such a message
 REASON: Final = "reason"  # the header that says why
@@ -31,7 +31,6 @@ HEARTBEAT_SECONDS: Final = 1.0
 READ_BYTES: Final = 131_072
 
 _HEAD: Final = FRAME_HEAD.size
-_FIXED: Final = 14  # bytes of a content header before its properties: class, weight, body size, and which of them there are
 _HAS_TABLE: Final = 0x20  # in the first byte of the latter
 _CONNECTION: Final = b"\x00\x0a"  # a class
 _CLOSE, _BLOCKED, _UNBLOCKED = 50, 60, 61  # methods of it
@@ -44,7 +43,7 @@ def to_readable(frame: bytes) -> bytes:
     """Return a whole frame as the driver can read it; mostly that is as it is."""
     if frame[0] == HEADER:
         body = frame[_HEAD:-1]
-        if body[_FIXED:].isascii() and not body[_FIXED - 2] & _HAS_TABLE:
+        if body[FIXED:].isascii() and not body[FIXED - 2] & _HAS_TABLE:
             return frame  # nothing in it can be wrong, and this look costs less than reading it twice
         return _with_note(frame)
     if frame[0] == METHOD and int.from_bytes(frame[_HEAD : _HEAD + 2]) == _BASIC:

@@ -25,7 +25,7 @@ from .connection import Connection
 from .errors import Unsendable
 from .frames import to_readable
 from .portal import LinkLost
-from .taps import BODY, HEADER, METHOD, Tap, to_frame
+from .taps import BODY, HEADER, METHOD, Tap, to_frame, write_plain
 
 PERSISTENT: Final = 2
 
@@ -197,5 +197,6 @@ def _publish(exchange: str, key: str, mandatory: bool) -> bytes:
 
 
 def _header(message: OutgoingMessage, size: int) -> bytes:
-    properties = commands.Basic.Properties(message_id=message.message_id, delivery_mode=PERSISTENT, **message.properties)
-    return ContentHeader(properties=properties, body_size=size).marshal()
+    given: dict[str, Any] = {"message_id": message.message_id, "delivery_mode": PERSISTENT, **message.properties}
+    header = write_plain(given, size)
+    return ContentHeader(properties=commands.Basic.Properties(**given), body_size=size).marshal() if header is None else header

@@ -12,7 +12,7 @@ All the rest (calls and their answers, what ends channels and connections) stays
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import pamqp.frame
@@ -29,7 +29,19 @@ _SIZE: Final = struct.Struct(">Q")  # of the bodies, in a content header, after 
 _ANSWER: Final = struct.Struct(">BHIHHQBB")
 _ANSWER_SIZE: Final = 13
 _MULTIPLE, _REQUEUE = 1, 2  # bits
-_OURS: Final = 0x1000 | 0x0080 | 0x0020  # delivery_mode, message_id and message_type, and no other property
+_TEXT_MOST: Final = 255  # bytes
+FIXED: Final = 14  # bytes of a content header before its properties: class, weight, body size, and which of them there are
+_FLAGS: Final = struct.Struct(">H")
+_HEADER_HEAD: Final = struct.Struct(">HHQH")
+_BASIC_CLASS: Final = 60
+# (its flag, its name, whether it is a text and no number), in the order in which they stand in a header
+_FIELDS: Final = tuple(
+    (commands.Basic.Properties.flags[name], name, name not in ("delivery_mode", "priority"))
+    for name in commands.Basic.Properties.__slots__
+    if name not in ("headers", "timestamp", "cluster_id")
+)
+_PLAIN: Final = sum(flag for flag, _, _ in _FIELDS)
+_NAMES: Final = frozenset(name for _, name, _ in _FIELDS)
 
 # (the consumer's tag, the delivery's number, whether somebody had it before, properties, body)
 OnDelivery = Callable[[str, int, bool, commands.Basic.Properties, bytes], None]
@@ -68,7 +80,7 @@ class Tap:
             return False
         if kind == HEADER:
             (self._left,) = _SIZE.unpack_from(payload, 4)
-            self._properties = read_ours(payload) or readable(payload)
+            self._properties = read_plain(payload) or readable(payload)
         else:
             self._parts.append(payload)
             self._left -= len(payload)
@@ -101,18 +113,53 @@ class Tap:
             self._on_delivery(method[5:end].decode("utf-8", "replace"), number, bool(method[end + 8]), self._properties, body)
 
 
-def read_ours(payload: bytes) -> commands.Basic.Properties | None:
-    """Decode the properties of a message as ours mostly are; None: it has others, or something is wrong with them."""
-    if int.from_bytes(payload[12:14]) != _OURS:
+def read_plain(payload: bytes) -> commands.Basic.Properties | None:
+    """Decode properties that are texts and small numbers; None: there are others, or something is wrong with these."""
+    (flags,) = _FLAGS.unpack_from(payload, FIXED - 2)
+    if flags & ~_PLAIN:
         return None
-    end = 16 + payload[15]  # of the id
-    properties = commands.Basic.Properties(delivery_mode=payload[14])
+    properties = commands.Basic.Properties()
+    at = FIXED
     try:
-        properties.message_id = payload[16:end].decode()
-        properties.message_type = payload[end + 1 :].decode()
-    except UnicodeDecodeError:
+        for flag, name, is_text in _FIELDS:
+            if not flags & flag:
+                continue
+            end = at + 1
+            if is_text:
+                end += payload[at]
+                setattr(properties, name, payload[at + 1 : end].decode())
+            else:
+                setattr(properties, name, payload[at])
+            at = end
+    except (UnicodeDecodeError, IndexError):
         return None
-    return properties
+    return properties if at == len(payload) else None
+
+
+def write_plain(properties: Mapping[str, object], size: int) -> bytes | None:
+    """Return the payload of a content header with such properties; None: there are others, or something is wrong with these.
+
+    Args:
+        size: Of the body, in bytes.
+    """
+    flags, values = 0, b""
+    if not properties.keys() <= _NAMES:
+        return None
+    for flag, name, is_text in _FIELDS:
+        value = properties.get(name)
+        if value is None or value == "":
+            continue
+        if is_text and type(value) is str:
+            text = value.encode()
+            if len(text) > _TEXT_MOST:
+                return None
+            values += bytes((len(text),)) + text
+        elif not is_text and type(value) is int and 0 <= value < 0x80:
+            values += bytes((value,))
+        else:
+            return None
+        flags |= flag
+    return _HEADER_HEAD.pack(_BASIC_CLASS, 0, size, flags) + values
 
 
 def read_header(payload: bytes, channel: int) -> ContentHeader:
