@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
+from concurrent.futures import Future
 from contextlib import ExitStack
 from threading import Event, Thread
 from typing import Any
@@ -15,6 +16,7 @@ from anyio import create_task_group, fail_after, sleep, to_thread
 from support import Gate, until, working
 
 from nursery_tasks import App, CancelAnswer
+from nursery_tasks.brokers.amqp.publishing import OutgoingMessage
 from nursery_tasks.brokers.amqp.storeless import StorelessBroker, peers, transport
 from nursery_tasks.brokers.url import open_broker
 from nursery_tasks.errors import JobCancelled
@@ -203,6 +205,22 @@ def test_a_cancel_that_is_asked_when_a_worker_leaves_does_not_wait_for_it(
     assert not question.is_over
     leaves.close()
     assert seconds_of(lambda: client._peers.close(question)) < patience
+
+
+def test_what_is_posted_goes_out_before_what_is_published_after_it(
+    opens: Callable[..., StorelessBroker], stranger: Stranger
+) -> None:
+    """Who asks about a job has to hear who holds it before it hears of its end."""
+    sender, queue = opens()._transport, stranger.own_queue()
+    answer: Future[Any] = Future()
+
+    def say() -> None:
+        sender.post([OutgoingMessage("", queue, b"first", "1")])
+        sender._publisher.send_soon([(None, [OutgoingMessage("", queue, b"second", "2")])], answer)
+
+    assert sender._portal.post(say)
+    assert answer.result(SECONDS) == {}
+    assert [body for _, body in stranger.answers(queue, 2)] == [b"first", b"second"]
 
 
 @TRIO

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 from ....errors import BrokerError, BrokerUnavailable, BrokerUnreachable
 from ..errors import DriverError
@@ -45,7 +45,6 @@ class StorelessTransport(Transport):
         self.keeps_reply_queue = False
         self.redeliveries = Redeliveries()
         self._has_joined = False
-        self._posted: set[asyncio.Future[Any]] = set()
         super().__init__(address, on_arrival, on_back)
 
     @property
@@ -97,15 +96,11 @@ class StorelessTransport(Transport):
         self.send([(None, messages)])
 
     def post(self, messages: Sequence[OutgoingMessage]) -> None:
-        """Publish messages soon, in the portal's thread; nobody hears whether that worked."""
+        """Publish messages soon, in the portal's thread; nobody hears whether that worked.
 
-        async def post() -> None:
-            with suppress(BrokerError, LinkLost, *DriverError):
-                await guarded(self._publisher.publish(messages), self.address.timeout_seconds)
-
-        task = asyncio.ensure_future(post())
-        self._posted.add(task)
-        task.add_done_callback(self._posted.discard)
+        What is published after this comes after it: one who asks hears first who holds a job, and then of its end.
+        """
+        self._publisher.send_soon([(None, messages)], Future())
 
     def delay(self, topology: QueueTopology, messages: Sequence[tuple[OutgoingMessage, float]]) -> None:
         """Publish messages that come to a queue after so many seconds."""
