@@ -15,10 +15,10 @@ local LEASE, ENDED = P .. 'lease', P .. 'ended'
 local kinds, delays, answers, given_back, ended = ARGV[2], decode(ARGV[3]), {}, {}, {}
 
 -- Say with a hint what the outcome of a job is, while there is little to say: whoever waits for it need not ask.
-local told = 0
+local told_bytes = 0
 local function tell_outcome(id, state, body)
-    told = told + #body
-    if told > TOLD_BYTES then
+    told_bytes = told_bytes + #body
+    if told_bytes > TOLD_BYTES then
         hint('outcome', id)
     else
         hint('outcome', id, { id, state, body })
