@@ -46,19 +46,9 @@ from .model.states import JobState as JobState
 from .model.windows import Debounce as Debounce
 from .model.windows import Throttle as Throttle
 from .resources import resource as resource
-from .shell import CompletedRun as CompletedRun
-from .shell import run_process as run_process
-from .shell import run_process_sync as run_process_sync
 from .task import Task as Task
 from .task import Workflow as Workflow
 from .taskclass import TaskClass as TaskClass
-from .workflows import Flow as Flow
-from .workflows import parallel as parallel
-from .workflows import parallel_map as parallel_map
-from .workflows import sequence as sequence
-from .workflows import sleep as sleep
-from .workflows import step as step
-from .workflows import wait_for_event as wait_for_event
 
 if TYPE_CHECKING:
     from .builtin_tasks import Builtins as Builtins
@@ -70,6 +60,16 @@ if TYPE_CHECKING:
     from .scheduling import cron as cron
     from .scheduling import every as every
     from .scheduling import sun as sun
+    from .shell import CompletedRun as CompletedRun
+    from .shell import run_process as run_process
+    from .shell import run_process_sync as run_process_sync
+    from .workflows import Flow as Flow
+    from .workflows import parallel as parallel
+    from .workflows import parallel_map as parallel_map
+    from .workflows import sequence as sequence
+    from .workflows import sleep as sleep
+    from .workflows import step as step
+    from .workflows import wait_for_event as wait_for_event
 
 __all__ = [
     "App",
@@ -152,4 +152,12 @@ if not TYPE_CHECKING:  # a type checker would take any name for one of these
             from .client import schedule_info, schedules
 
             return getattr(schedules if name == "Schedules" else schedule_info, name)
+        if name in ("Flow", "parallel", "parallel_map", "sequence", "sleep", "step", "wait_for_event"):
+            from . import workflows
+
+            return getattr(workflows, name)
+        if name in ("CompletedRun", "run_process", "run_process_sync"):
+            from . import shell
+
+            return getattr(shell, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
