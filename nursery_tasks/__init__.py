@@ -64,12 +64,12 @@ if TYPE_CHECKING:
     from .shell import run_process as run_process
     from .shell import run_process_sync as run_process_sync
     from .workflows import Flow as Flow
-    from .workflows import parallel as parallel
-    from .workflows import parallel_map as parallel_map
-    from .workflows import sequence as sequence
     from .workflows import sleep as sleep
     from .workflows import step as step
     from .workflows import wait_for_event as wait_for_event
+    from .workflows.parallel import parallel as parallel
+    from .workflows.parallel import parallel_map as parallel_map
+    from .workflows.sequence import sequence as sequence
 
 __all__ = [
     "App",
