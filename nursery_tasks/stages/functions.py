@@ -59,6 +59,15 @@ def check_yields(function: Callable[..., Any]) -> None:
         raise InvalidOptions("function", getattr(function, "__qualname__", function), expected)
 
 
+def yields_async(function: Callable[..., Any]) -> bool:
+    """Say whether what a publisher's function gives is iterated on the loop."""
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        return inspect.isasyncgenfunction(function)
+    returns = returns_of(function)
+    kind = typing.get_origin(returns) or returns
+    return isinstance(kind, type) and issubclass(kind, AsyncIterable)
+
+
 def check_folds(function: Callable[..., Any]) -> None:
     """Refuse what a collector cannot call.
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 import inspect
 import logging
 import random
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing, nullcontext
 from itertools import islice
 from typing import Any, Final, TypeGuard, cast
 
@@ -24,7 +23,6 @@ from anyio import (
     WouldBlock,
     create_memory_object_stream,
     sleep,
-    to_thread,
 )
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
@@ -35,15 +33,15 @@ from ..client.lock_request import LOCK_LEASE_SECONDS
 from ..client.locks import hold_lock
 from ..errors import BrokerError, LockLost, NurseryTasksError
 from ..log_throttle import LogThrottle
+from ..loop.thread_feed import feed_from_thread
 from ..loop.unwrapped import open_unwrapped_group
 from ..model.channel_message import Item
 from ..model.outgoing import Outgoing
 from ..model.sent import named, to_channel_message, to_outgoing
 from ..model.stage import Place
-from .functions import place_of
+from .functions import place_of, yields_async
 
 AT_ONCE: Final = 200  # items that are put out in one step, at most
-THREAD_SECONDS: Final = 0.02  # for which a plain generator is asked for more items at a time
 LOOK_SECONDS: Final = 1.0  # between two looks whether a publisher that is done is wanted again
 AGAIN_SECONDS: Final = (0.2, 30.0)  # before the generator is started again after an error: at first, and at most
 ATTEMPTS: Final = 5  # without a single item in between; then it has failed
@@ -167,28 +165,26 @@ class PublisherRun:
         _log.info("publisher %s is done, after %d items", self.name, state.index)
 
     async def _pull(self, state: PublisherState, send: MemoryObjectSendStream[Any]) -> None:
-        made, skip = self._start(state)
-        if isinstance(made, AsyncGenerator):
-            async with aclosing(cast("AsyncGenerator[Any, None]", made)) as generator:
-                async for item in generator:
-                    if skip:
-                        skip -= 1
-                    else:
-                        await send.send(item)
+        if yields_async(self._function):
+            made, skip = self._start(state)
+            await _pull_async(made, skip, send)
             return
-        items: Iterator[Any] = iter(made)
-        try:
-            await to_thread.run_sync(_skip, items, skip, abandon_on_cancel=True)
-            ended = False
-            while not ended:
-                some, ended, raised = await to_thread.run_sync(_some, items, abandon_on_cancel=True)
+        async with aclosing(feed_from_thread(lambda: self._iterate(state), AT_ONCE, self._on_left)) as feed:
+            async for some in feed:
                 for item in some:
                     await send.send(item)
-                if raised is not None:
-                    raise raised
+
+    def _iterate(self, state: PublisherState) -> Iterator[Any]:
+        """Yield what has not gone out; in the thread of what is not async."""
+        made, skip = self._start(state)
+        try:
+            yield from islice(made, skip, None)
         finally:
-            if inspect.isgenerator(items):
-                _close(items)
+            if inspect.isgenerator(made):
+                made.close()
+
+    def _on_left(self) -> None:
+        _log.warning("the generator of publisher %s was left while it waited in its thread", self.name)
 
     def _start(self, state: PublisherState) -> tuple[Any, int]:
         """Call the function; returns what it gives, and how many items of that have gone out before."""
@@ -273,33 +269,15 @@ class PublisherRun:
         return self._app.registry.codec.to_json(f"an item of {self.name}", value)
 
 
-def _skip(items: Iterator[Any], count: int) -> None:
-    for _ in islice(items, count):
-        pass
-
-
-def _some(items: Iterator[Any]) -> tuple[list[Any], bool, Exception | None]:
-    """Take some items in this thread, as many as come in a moment: what came before an error is not lost."""
-    some: list[Any] = []
-    until = time.monotonic() + THREAD_SECONDS
-    try:
-        for item in items:
-            some.append(item)
-            if len(some) >= AT_ONCE or time.monotonic() >= until:
-                return some, False, None
-    except Exception as error:
-        return some, True, error
-    except SystemExit as error:
-        return some, True, RuntimeError(f"it called sys.exit({error.code!r})")
-    return some, True, None
+async def _pull_async(made: AsyncIterable[Any], skip: int, send: MemoryObjectSendStream[Any]) -> None:
+    closing = aclosing(cast("AsyncGenerator[Any, None]", made)) if isinstance(made, AsyncGenerator) else nullcontext()
+    async with closing:
+        async for item in made:
+            if skip:
+                skip -= 1
+            else:
+                await send.send(item)
 
 
 def _is_item(given: object) -> TypeGuard[Item[Any]]:
     return isinstance(given, Item)
-
-
-def _close(items: Any) -> None:
-    try:
-        items.close()
-    except ValueError:  # a thread that was left behind is still inside of it
-        _log.warning("a publisher's generator was left while it waited in its thread")

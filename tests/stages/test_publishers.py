@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from anyio import Event, fail_after
 from stage_tools import StagedApp, bodies
-from support import until, working
+from support import DEADLINE, until, working
 
 from nursery_tasks.channels import Item
 from nursery_tasks.errors import InvalidOptions
+from nursery_tasks.loop.threadsafe import loop_run_soon
 
 
 async def test_what_generators_yield_goes_out_in_order(staged: StagedApp) -> None:
@@ -91,6 +95,33 @@ async def test_a_publisher_waits_for_who_takes_its_items(staged: StagedApp) -> N
 
         await sleep(0.3)
         assert len(made) <= 50 + 50 + 2
+
+
+async def test_a_plain_generator_is_called_iterated_and_closed_in_one_thread(staged: StagedApp) -> None:
+    app, closed = staged.app, Event()
+    threads: set[int] = set()
+    run_soon = loop_run_soon()
+
+    @app.publisher("b:rows")
+    def rows() -> Iterator[int]:
+        connection = sqlite3.connect(":memory:")  # which refuses other threads
+        threads.add(threading.get_ident())
+        try:
+            for number in range(500):
+                yield connection.execute("select ?", [number]).fetchone()[0]
+            threading.Event().wait(0.2)
+            yield 500
+        finally:
+            connection.close()
+            threads.add(threading.get_ident())
+            run_soon(lambda: closed.set())
+
+    async with working(app):
+        assert len(await bodies(staged.b, "rows", 501)) == 501
+        with fail_after(DEADLINE):
+            await closed.wait()
+    assert len(threads) == 1
+    assert threads != {threading.get_ident()}
 
 
 def test_what_a_stage_cannot_call_is_refused_where_it_is_declared(staged: StagedApp) -> None:

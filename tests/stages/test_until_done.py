@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 APP = """
 from nursery_tasks import App
 from nursery_tasks.stages import publisher
@@ -69,5 +71,49 @@ def test_a_generator_that_does_not_return_keeps_no_worker_from_ending(tmp_path: 
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
     shown = ended.stdout + ended.stderr
     assert ended.returncode == 0, shown
-    assert "a publisher's generator was left" in shown
-    assert "leaving a function behind" in shown
+    assert "the generator of publisher numbers was left" in shown
+    assert "leaving a function behind" not in shown  # its thread is none that a program waits for
+
+
+PROGRAM = """
+import sys
+import threading
+
+import anyio
+
+from nursery_tasks import App
+
+app = App("memory:")
+
+
+@app.publisher("numbers")
+def numbers():
+    yield 1
+    threading.Event().wait()
+
+
+@app.listener("numbers")
+async def take(number: int) -> None:
+    taken.set()
+
+
+async def main() -> None:
+    global taken
+    taken = anyio.Event()
+    async with app, anyio.create_task_group() as group:
+        group.start_soon(app.run_pipeline)
+        await taken.wait()
+        group.cancel_scope.cancel()
+    print("left")
+
+
+anyio.run(main, backend=sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_nor_does_it_keep_a_program_from_ending(loop: str) -> None:
+    command = [sys.executable, "-c", PROGRAM, loop]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "left\n"), ended.stderr
+    assert "the generator of publisher numbers was left" in ended.stderr
