@@ -18,7 +18,7 @@ from stage_tools import StagedApp, bodies, message, until_worked_off
 from support import DEADLINE, SECONDS_APART, until, working
 
 from nursery_tasks import App, Reject, current_job
-from nursery_tasks.brokers.needed import states_of
+from nursery_tasks.brokers.needed import outbox_of, states_of
 from nursery_tasks.model.outgoing import StateRecord
 from nursery_tasks.model.states import JobState
 from nursery_tasks.worker.streaming import PREFIX
@@ -79,7 +79,8 @@ async def test_no_more_items_are_made_than_there_is_room_for(staged: StagedApp) 
         await until(lambda: made > 1_000)
         await sleep(0.5)
         assert made < 3_000
-        [record] = await app.connection.gateway.call(app.connection.gateway.broker.outbox.list_outboxes, 10)
+        gateway = app.connection.gateway
+        [record] = await gateway.call(outbox_of(gateway.broker).list_outboxes, 10)
         assert record.count <= 200
         for job in await app.jobs.list():
             await app.jobs.cancel(job.id)
