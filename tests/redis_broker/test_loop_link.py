@@ -43,11 +43,11 @@ def job(job_id: str, payload: bytes = b'{"task":"tests.task"}') -> Submission:
 
 
 @asynccontextmanager
-async def carried(broker: RedisBroker) -> AsyncGenerator[Gateway, None]:
+async def carried(broker: RedisBroker, deadline: float = DEADLINE) -> AsyncGenerator[Gateway, None]:
     """Open a gateway whose calls this loop carries."""
     gateway = Gateway(broker)
     try:
-        with fail_after(DEADLINE):
+        with fail_after(deadline):
             async with gateway.on_loop():
                 yield gateway
     finally:
@@ -138,7 +138,7 @@ def test_nobody_gets_or_loses_the_answer_of_another_however_many_callers_are_can
     """Bytes come in pieces, and late."""
 
     async def main(broker: RedisBroker, shredder: Shredder) -> None:
-        async with carried(broker) as gateway:
+        async with carried(broker, max(DEADLINE, CALLS / 200)) as gateway:
             callers = Callers(gateway, CALLS // 4)
             async with create_task_group() as group:
                 for _ in range(32):
