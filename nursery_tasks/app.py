@@ -453,13 +453,13 @@ class App(StageDeclarations):
 
         return make_door(self, **options)
 
-    def make_stages(self, queues: Sequence[str], on_opened: Callable[[], None]) -> Stages | None:
+    def make_stages(self, queues: Sequence[str], processed: Callable[[], int], on_opened: Callable[[], None]) -> Stages | None:
         """Return what a worker of these queues runs for the stages that are declared; None: nothing."""
         if not self.publishers and not any(spec.stage for spec in self.registry.tasks.values()):
             return None
         from .stages.serving import Stages  # late: most apps have none
 
-        self._stages = Stages(self, self.channels, queues, self.publishers, self.collectors, on_opened)
+        self._stages = Stages(self, self.channels, queues, self.publishers, self.collectors, processed, on_opened)
         return self._stages
 
     async def run_pipeline(self, **options: Unpack[WorkerOptions]) -> None:

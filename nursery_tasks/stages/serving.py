@@ -46,13 +46,14 @@ class Stages:
         queues: Collection[str],
         publishers: Mapping[str, PublisherRun],
         collectors: Mapping[str, CollectorState],
+        processed: Callable[[], int],
         on_opened: Callable[[], None],
     ) -> None:
         connection, registry = app.connection, app.registry
         self._specs = [spec for spec in registry.tasks.values() if spec.stage and spec.options.queue in queues]
         self.publishers = list(publishers.values())
         self.collectors = [collectors[spec.name] for spec in self._specs if spec.name in collectors]
-        self.backlog = Backlog(connection.gateway, self._specs, on_opened)
+        self.backlog = Backlog(connection.gateway, self._specs, processed, on_opened)
         self._check(connection.gateway.broker)
         bounded = Feature.BOUNDS in connection.gateway.broker.features
         self.intakes = [

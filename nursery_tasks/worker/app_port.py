@@ -72,10 +72,13 @@ class WorkerApp(Protocol):
         """Return the schedules that stand in the app's code, by name; made anew each time."""
         ...
 
-    def make_stages(self, queues: Sequence[str], on_opened: Callable[[], None]) -> WorkerStages | None:
+    def make_stages(
+        self, queues: Sequence[str], processed: Callable[[], int], on_opened: Callable[[], None]
+    ) -> WorkerStages | None:
         """Return the stages of a worker that serves *queues*; None: there are none.
 
         Args:
+            processed: Says how many attempts have ended in the worker.
             on_opened: Called when some are not `closed` any more.
         """
         ...

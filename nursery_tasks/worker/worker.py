@@ -107,7 +107,9 @@ class Worker:
             now=self._now,
         )
         self._cancels = CancelWatch(self._gateway, self._in_flight, self._keeper, settings.lease_seconds, clock)
-        stages = app.make_stages(settings.queues, lambda: self._intake.on_work("work", None)) if settings.jobs else None
+        stages = None
+        if settings.jobs:
+            stages = app.make_stages(settings.queues, lambda: self.processed, lambda: self._intake.on_work("work", None))
         self._intake = Intake(
             sooner,
             app.registry,

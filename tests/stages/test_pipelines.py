@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 
 import pytest
 from anyio import fail_after, sleep
-from stage_tools import StagedApp
+from stage_tools import StagedApp, bodies, message, until_worked_off
+from support import working
 
 from nursery_tasks import App
 from nursery_tasks.errors import PublisherFailed
 from nursery_tasks.model.states import WAITING
+from nursery_tasks.stages import backlog
+from nursery_tasks.stages.backlog import Backlog
 
 
 async def test_a_chain_over_two_channels_ends_by_itself_with_one_number(staged: StagedApp) -> None:
@@ -121,3 +124,29 @@ async def test_a_publisher_that_fails_for_good_is_told_at_the_end(
             with pytest.raises(PublisherFailed, match="the disk is gone"):
                 await app.run_pipeline()
     assert heard == [1]
+
+
+async def test_a_worker_with_nothing_to_do_does_not_look_what_is_on_its_way_out(
+    staged: StagedApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, looks = staged.app, 0
+    counts = Backlog.counts
+
+    async def count(self: Backlog) -> Mapping[str, int]:
+        nonlocal looks
+        looks += 1
+        return await counts(self)
+
+    @app.handler("a:in", reply="b:out")
+    async def copy(body: bytes) -> bytes:
+        return body
+
+    monkeypatch.setattr(Backlog, "counts", count)
+    monkeypatch.setattr(backlog, "LOOK_SECONDS", 0.01)
+    async with working(app):
+        staged.a.put("in", message(b"x"))
+        await bodies(staged.b, "out", 1)
+        await until_worked_off(app, "a.in")
+        before = looks
+        await sleep(0.3)
+        assert looks <= before + 1
