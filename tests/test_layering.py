@@ -64,6 +64,7 @@ ROOMS: dict[str, Room] = {
     "brokers.server": room("model", never=LOOPS),
     "brokers.steps": room("errors", never=LOOPS),  # what an event loop needs to carry a broker's calls itself
     "brokers.protocol": room("errors model brokers.common brokers.parts brokers.server brokers.steps", never=LOOPS),
+    "brokers.outbox": room("brokers.parts"),
     "brokers.needed": room("errors brokers.protocol brokers.parts brokers.server"),
     # The state machine in Python; moments and tokens come from outside, and whoever calls it has the lock.
     # (msgspec, here and below, is for the model's records: changing one field of a struct is a function of msgspec.)
@@ -114,8 +115,8 @@ ROOMS: dict[str, Room] = {
     ),
     # Tasks that take and make messages, and what feeds them: built on the client, and run by a worker that does not know them.
     "stages": room(
-        "errors model loop log_throttle current brokers.protocol brokers.needed brokers.gateway channels registry client task "
-        "declaring",
+        "errors model loop log_throttle current brokers.protocol brokers.needed brokers.outbox brokers.gateway channels "
+        "registry client task declaring",
         libraries="anyio msgspec",
     ),
     "shared_broker": room("errors model forks program brokers.protocol brokers.url", libraries="anyio"),  # and what opens one
@@ -130,7 +131,7 @@ ROOMS: dict[str, Room] = {
     "execution": room("loop errors model forks current program registry", libraries="anyio msgspec"),
     "worker": room(
         "loop log_throttle shared_leases forks program _version errors model events current middleware brokers.protocol "
-        "brokers.gateway brokers.needed registry execution scheduling channels",
+        "brokers.gateway brokers.needed brokers.outbox registry execution scheduling channels",
         libraries="anyio msgspec",
     ),
     # The leases that a worker process has, in memory that outlives it: the worker writes, the supervisor reads.

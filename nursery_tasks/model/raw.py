@@ -59,7 +59,16 @@ def unwrap_raw(payload: bytes) -> tuple[ForeignHead, bytes]:
 
 
 def wrap_message(message: ChannelMessage) -> bytes:
-    """Return the payload that says all that a message of a channel does."""
+    """Return the payload that says all that a message of a channel does.
+
+    Raises:
+        TypeError: A header is no text, or the body no bytes: a channel of another package may say anything.
+    """
+    if type(message.body) is not bytes:
+        raise TypeError(f"the body is {type(message.body).__name__}, no bytes")
+    for name, value in message.headers.items():
+        if type(name) is not str or type(value) is not str:
+            raise TypeError(f"the header {name!a} is {type(value).__name__}, no text")
     head = ForeignHead(
         reply_to=message.reply_to,
         id=message.correlation_id,

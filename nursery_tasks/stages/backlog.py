@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from anyio import Event, sleep
 
 from ..brokers.gateway import Gateway
 from ..brokers.needed import outbox_of
+from ..brokers.outbox import count_outgoing
 from ..errors import BrokerError
 from ..log_throttle import LogThrottle
 from ..registry import TaskSpec
 
 LOOK_SECONDS: Final = 0.2
-DESTINATIONS: Final = 1_000  # in one look
 
 _log = logging.getLogger("nursery_tasks.stages")
 
@@ -46,14 +46,13 @@ class Backlog:
         self._changed = Event()
         self._not_seen = LogThrottle(_log)
 
-    async def counts(self) -> Mapping[str, int]:
-        """Return how many messages wait for each destination.
+    async def counts(self, destinations: Iterable[str]) -> Mapping[str, int]:
+        """Return how many messages wait for each of these destinations.
 
         Raises:
             BrokerError: The broker did not say.
         """
-        records = await self._gateway.call(outbox_of(self._gateway.broker).list_outboxes, DESTINATIONS)
-        return {record.destination: record.count for record in records}
+        return await self._gateway.call(count_outgoing, outbox_of(self._gateway.broker), tuple(destinations))
 
     async def wait_open(self, queue: str) -> None:
         """Wait while a queue is closed."""
@@ -72,7 +71,7 @@ class Backlog:
     async def _look(self) -> bool:
         """Look, and close what has too much before it; False: the broker did not say."""
         try:
-            counts = await self.counts()
+            counts = await self.counts({str(place) for _, stage in self._stages for place in stage.reply})
         except BrokerError as error:
             self._not_seen.log("cannot see how much is on its way out: %s", error)
             return False

@@ -156,7 +156,7 @@ class StageIntake:
             payload = wrap_message(message)
         except Exception as error:  # the channel is anybody's, and may say what no JSON can hold
             reason = f"undecodable: what is said beside the body cannot be stored, and is left out: {error!a}"
-            payload, ended = wrap_raw(message.body, ForeignHead()), JobState.DEAD
+            payload, ended = wrap_raw(_bytes_of(message.body), ForeignHead()), JobState.DEAD
             outcome = pack_outcome(Outcome(state=ended, reason=reason))
         return Submission(
             id=self._job_id(message),
@@ -173,3 +173,8 @@ class StageIntake:
             once=options.delivery == AT_MOST_ONCE,
             max_length=self._max_length,
         )
+
+
+def _bytes_of(body: object) -> bytes:
+    """Return the bytes of a body, or, where it is none, how Python shows it."""
+    return bytes(body) if isinstance(body, bytes | bytearray) else ascii(body).encode()

@@ -80,7 +80,7 @@ class PipelineEnd:
 
     async def _is_anything_on_its_way(self) -> bool:
         destinations = self._stages.destinations
-        return bool(destinations) and not destinations.isdisjoint(await self._stages.backlog.counts())
+        return any((await self._stages.backlog.counts(destinations)).values())
 
 
 async def _is_message_there(intake: StageIntake) -> bool:

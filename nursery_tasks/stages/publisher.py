@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 import random
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing, nullcontext
 from itertools import islice
 from typing import Any, Final, TypeGuard, cast
@@ -42,9 +42,12 @@ from ..model.stage import Place
 from .functions import place_of, yields_async
 
 AT_ONCE: Final = 200  # items that are put out in one step, at most
+ROOM_SECONDS: Final = 0.1  # between two looks whether there is room
 LOOK_SECONDS: Final = 1.0  # between two looks whether a publisher that is done is wanted again
 AGAIN_SECONDS: Final = (0.2, 30.0)  # before the generator is started again after an error: at first, and at most
 ATTEMPTS: Final = 5  # without a single item in between; then it has failed
+
+Counts = Callable[[Iterable[str]], Awaitable[Mapping[str, int]]]
 
 _log = logging.getLogger("nursery_tasks.stages")
 
@@ -92,11 +95,11 @@ class PublisherRun:
         self._buffer = buffer
         self._not_now = LogThrottle(_log)
 
-    async def serve(self, backlog: Callable[[], Awaitable[Mapping[str, int]]]) -> None:
+    async def serve(self, backlog: Counts) -> None:
         """Publish when this worker is the one whose turn it is, until cancelled.
 
         Args:
-            backlog: Returns how many messages wait for each destination.
+            backlog: Returns how many messages wait for each of some destinations.
 
         Cancellation:
             The generator is closed. What it has yielded and is not in the outbox it yields again, from the cursor.
@@ -138,7 +141,7 @@ class PublisherRun:
 
     # --- one run of the generator ----------------------------------------------------------------------------------------
 
-    async def _publish(self, backlog: Callable[[], Awaitable[Mapping[str, int]]]) -> None:
+    async def _publish(self, backlog: Counts) -> None:
         version, state = await self._load()
         if state.done:
             return
@@ -198,7 +201,7 @@ class PublisherRun:
         version: int,
         state: PublisherState,
         receive: MemoryObjectReceiveStream[Any],
-        backlog: Callable[[], Awaitable[Mapping[str, int]]],
+        backlog: Counts,
     ) -> tuple[int, PublisherState]:
         """Put items out as they come, until the generator ends; returns the last state and its version."""
         room = 0
@@ -208,10 +211,10 @@ class PublisherRun:
             except EndOfStream:
                 return version, state
             while room <= 0:
-                counts = await backlog()
-                room = self._buffer - max(counts.get(str(place), 0) for place in self.places)
+                counts = await backlog(map(str, self.places))
+                room = self._buffer - max(counts.values())
                 if room <= 0:
-                    await sleep(0.05)
+                    await sleep(ROOM_SECONDS)
             while len(items) < min(room, AT_ONCE):
                 try:
                     items.append(receive.receive_nowait())

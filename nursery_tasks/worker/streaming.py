@@ -21,6 +21,7 @@ from anyio import sleep
 
 from ..brokers.gateway import Gateway
 from ..brokers.needed import outbox_of, states_of
+from ..brokers.outbox import count_outgoing
 from ..errors import BrokerError
 from ..execution.results import Encoded
 from ..log_throttle import LogThrottle
@@ -170,10 +171,10 @@ class ItemSink:
 
     async def _wait_room(self) -> int:
         """Wait while too much is on its way out; returns for how many items there is room."""
-        places = set(map(str, self._stage.reply))
+        outbox, places = outbox_of(self._gateway.broker), tuple(map(str, self._stage.reply))
         while True:
-            records = await self._gateway.call(outbox_of(self._gateway.broker).list_outboxes, PAGE)
-            room = self._stage.buffer - max((each.count for each in records if each.destination in places), default=0)
+            counts = await self._gateway.call(count_outgoing, outbox, places)
+            room = self._stage.buffer - max(counts.values(), default=0)
             if room > 0:
                 return room
             await sleep(ROOM_SECONDS)

@@ -229,6 +229,20 @@ async def test_a_source_that_is_refused_leaves_the_others_alone(host: Host, anyi
 
 
 @BOTH
+async def test_a_queue_that_is_deleted_between_two_messages_is_made_again_for_the_second(
+    host: Host, anyio_backend: str
+) -> None:
+    place = f"between-{anyio_backend}"
+    channel = AmqpChannel(host.url(None, "?declare=yes"))
+    with fail_after(30):
+        async with channel.open():
+            await channel.send(place, [ChannelMessage(body=b"1")])
+            host.server.api("DELETE", f"queues/{host.name}/{place}")
+            await channel.send(place, [ChannelMessage(body=b"2"), ChannelMessage(body=b"3")])
+            assert sorted(each.body for each in await channel.peek(place, 10)) == [b"2", b"3"]
+
+
+@BOTH
 async def test_a_queue_that_is_deleted_is_made_again(host: Host, anyio_backend: str) -> None:
     place = f"deleted-{anyio_backend}"
     channel = AmqpChannel(host.url())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
 import pytest
 from anyio import fail_after, sleep
@@ -132,10 +132,10 @@ async def test_a_worker_with_nothing_to_do_does_not_look_what_is_on_its_way_out(
     app, looks = staged.app, 0
     counts = Backlog.counts
 
-    async def count(self: Backlog) -> Mapping[str, int]:
+    async def count(self: Backlog, destinations: Iterable[str]) -> Mapping[str, int]:
         nonlocal looks
         looks += 1
-        return await counts(self)
+        return await counts(self, destinations)
 
     @app.handler("a:in", reply="b:out")
     async def copy(body: bytes) -> bytes:

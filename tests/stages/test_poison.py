@@ -9,6 +9,7 @@ import pytest
 from stage_tools import StagedApp, bodies, message, until_worked_off
 from support import until, working
 
+from nursery_tasks.channels import ChannelMessage
 from nursery_tasks.model.states import JobState
 
 
@@ -82,3 +83,25 @@ async def test_a_message_that_says_what_cannot_be_stored_is_a_dead_letter(staged
         assert "cannot be stored" in (dead.reason or "")
         await app.jobs.retry([dead.id])
         assert await bodies(staged.b, "out", 3) == [b"1", b"2", b"bad"]
+
+
+@pytest.mark.parametrize("staged", ["memory"], indirect=True)
+async def test_what_a_channel_of_others_brings_is_a_dead_letter_and_the_next_one_runs(staged: StagedApp) -> None:
+    app = staged.app
+
+    @app.handler("a:in", reply="b:out")
+    async def copy(body: bytes) -> bytes:
+        return body
+
+    odd: list[Any] = [None, "text", 7, bytearray(b"array")]
+    staged.a.put("in", *(ChannelMessage(body=body, id=f"{number}") for number, body in enumerate(odd)))
+    staged.a.put("in", ChannelMessage(body=b"x", id="headers", headers={"count": 7}))  # type: ignore[dict-item]
+    staged.a.put("in", message(b"good", id="good"))
+    async with working(app):
+        assert await bodies(staged.b, "out", 1) == [b"good"]
+        await until(lambda: not staged.a.unsettled("in"))
+        dead = [job for job in await app.jobs.list() if job.state is JobState.DEAD]
+        assert len(dead) == 5
+        reasons = [(await app.jobs.get(job.id)).reason or "" for job in dead]
+        assert all(reason.startswith("undecodable") for reason in reasons)
+        assert any("'count' is int, no text" in reason for reason in reasons)

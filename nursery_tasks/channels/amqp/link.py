@@ -70,7 +70,21 @@ class Link:
         return self._connections[role]
 
     async def publish(self, target: Target, messages: Sequence[OutgoingMessage]) -> None:
-        """Publish messages, and return when the server has them all."""
+        """Publish messages, and return when the server has them all.
+
+        A queue or an exchange that was there before may have been deleted since: then it is looked for again, once, and what
+        was under way is published again, under the same ids.
+        """
+        was_known = not self._known.isdisjoint((target.key, target.exchange))
+        try:
+            await self._publish(target, messages)
+        except (PublishError, ChannelNotFoundEntity):
+            if not was_known:
+                raise
+            self._known -= {target.key, target.exchange}
+            await self._publish(target, messages)
+
+    async def _publish(self, target: Target, messages: Sequence[OutgoingMessage]) -> None:
         connection = self.connection("out")
         await connection.channel()
         if target.queue is not None and target.key not in self._known:
