@@ -333,11 +333,11 @@ class InvalidBrokerUrl(NurseryTasksError, ValueError):
 class InvalidChannelUrl(InvalidBrokerUrl):
     """A channel's URL cannot be understood, or what it needs is not installed. Neither holds what may be a password."""
 
-    def __init__(self, url: str, problem: str) -> None:
+    def __init__(
+        self, url: str, problem: str, expected: str = "amqp://host/vhost, redis://host:6379/0 or https://host/path"
+    ) -> None:
         self.url, self.problem = redacted(url), problem
-        NurseryTasksError.__init__(
-            self, f"channel URL {self.url!r}: {problem}; expected amqp://host/vhost, redis://host:6379/0 or https://host/path"
-        )
+        NurseryTasksError.__init__(self, f"channel URL {self.url!r}: {problem}; expected {expected}")
 
 
 class BrokerError(NurseryTasksError):

@@ -63,6 +63,8 @@ async def _peek(app: App, queue: str, limit: int) -> list[ServerMessage]:
                 return [_from_channel(message) for message in await app.channels.peek(queue, limit)]
             return await app.queues.peek(queue, limit)
         except NotSupported as error:
+            if ":" in queue:
+                raise
             raise Trouble(str(error), f"{command_line('jobs --queue', queue)} shows them") from None
 
 

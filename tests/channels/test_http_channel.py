@@ -266,7 +266,7 @@ async def test_what_cannot_be_said_is_refused() -> None:
 def test_wrong_urls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOT_SET", raising=False)
     for rest, problem in (
-        ("host/?secret_env=NOT_SET", "environment variable NOT_SET is empty"),
+        ("host/?secret_env=NOT_SET", "environment variable NOT_SET is not set; expected a signing secret there"),
         ("host/?secret=whsec_%21", "secret= is no secret"),
         ("host/?secret=whsec_c2hvcnQ=", "secret of 5 bytes"),
         ("host/?timeout=never", "no number of seconds"),

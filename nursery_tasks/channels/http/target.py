@@ -110,16 +110,18 @@ def read_target(url: str) -> Target:
 
 
 def _secrets(url: str, options: Mapping[str, str]) -> list[bytes]:
-    what, text = "secret=", options.get("secret")
-    if "secret_env" in options:
-        what = f"the environment variable {options['secret_env']}"
-        text = os.environ.get(options["secret_env"], "")
+    what, text, named = "secret=", options.get("secret"), options.get("secret_env")
+    if named is not None:
+        what, text = f"the environment variable {named}", os.environ.get(named)
+        if text is None:
+            expected = "a signing secret there (whsec_...), or no secret_env= for messages that are not signed"
+            raise InvalidChannelUrl(url, f"{what} is not set", expected)
     if text is None:
         return []
     try:
         return read_secrets(text)
     except ValueError as error:
-        raise InvalidChannelUrl(url, f"{what} {error}") from None
+        raise InvalidChannelUrl(url, f"{what} {error}", "whsec_ and base64, two of them with a space between") from None
 
 
 def _seconds(url: str, text: str) -> float:
