@@ -15,7 +15,7 @@ from rabbit_server import RabbitServer, need_server, shared_server
 
 from nursery_tasks.channels import ChannelMessage
 from nursery_tasks.channels.amqp import AmqpChannel
-from nursery_tasks.channels.amqp.consuming import Consumption
+from nursery_tasks.channels.amqp.finding import QueueFinder
 from nursery_tasks.channels.url import open_channel
 from nursery_tasks.errors import ChannelRefused, ChannelUnavailable, InvalidChannelUrl, InvalidOptions
 from nursery_tasks.testing.channels import Away, ChannelCheck, ChannelHarness, Need, checks, run_check
@@ -277,17 +277,17 @@ async def test_a_queue_that_is_deleted_before_it_is_consumed(
 ) -> None:
     place = f"gone-{declare}-{anyio_backend}"
     host.server.api("PUT", f"queues/{host.name}/{place}", {"durable": True})
-    find = cast(Any, Consumption)._find
+    find = QueueFinder.find
     found = 0
 
-    async def find_and_lose(self: Consumption) -> None:
+    async def find_and_lose(self: QueueFinder, *args: Any, **options: Any) -> None:
         nonlocal found
-        await find(self)
+        await find(self, *args, **options)
         found += 1
         if found == 1:
             host.server.api("DELETE", f"queues/{host.name}/{place}")
 
-    monkeypatch.setattr(Consumption, "_find", find_and_lose)
+    monkeypatch.setattr(QueueFinder, "find", find_and_lose)
     channel = AmqpChannel(host.url(options=f"?declare={declare}"))
     with fail_after(30):
         async with channel.open(), channel.open_source(place, prefetch=1) as source:

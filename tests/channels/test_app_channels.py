@@ -38,10 +38,10 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> None:
     class Found(list[EntryPoint]):
         names = frozenset(points)
 
-    def entry_points(*, group: str, name: str | None = None) -> Found:
-        return Found(point for key, point in points.items() if name in (None, key))
+        def select(self, *, name: str) -> Found:
+            return Found(point for point in self if point.name == name)
 
-    monkeypatch.setattr(url_of_channels, "entry_points", entry_points)
+    monkeypatch.setattr(url_of_channels, "_entry_points", lambda: Found(points.values()))
 
 
 async def test_a_message_goes_to_a_channel_or_to_a_queue_of_the_apps_own_broker() -> None:

@@ -80,6 +80,7 @@ class AmqpChannel:
                 link.connection("in"),
                 queue,
                 max(1, prefetch),
+                link.finder,
                 makes=self._places.declare != "no",
                 seconds=self._places.address.timeout_seconds,
                 on_message=on_message,

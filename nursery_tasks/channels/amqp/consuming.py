@@ -15,10 +15,10 @@ from ...brokers.amqp.connection import Connection
 from ...brokers.amqp.deliveries import DeliveredMessage, DeliveryTags
 from ...brokers.amqp.errors import DriverError
 from ...brokers.amqp.portal import LinkLost, guarded
-from ...brokers.amqp.publishing import Declared
 from ...brokers.amqp.topology import QueueTopology
 from ...errors import BrokerError, BrokerUnavailable
 from ..backoff import Backoff
+from .finding import QueueFinder
 
 PREFETCH_MOST = 65_535
 
@@ -32,6 +32,7 @@ class Consumption:
     """Consumes a queue, again and again, until `end`.
 
     Args:
+        finder: Finds the queue.
         makes: Whether to make the queue when it is missing.
         on_message: Called with each message.
         on_change: Called with None when messages can come, and with what is wrong when they cannot; what came before is void.
@@ -42,6 +43,7 @@ class Consumption:
         connection: Connection,
         topology: QueueTopology,
         prefetch: int,
+        finder: QueueFinder,
         *,
         makes: bool,
         seconds: float,
@@ -50,6 +52,8 @@ class Consumption:
     ) -> None:
         self._connection, self._topology, self._makes, self._seconds = connection, topology, makes, seconds
         self._prefetch = min(topology.prefetch or prefetch, prefetch, PREFETCH_MOST)
+        self._finder = finder
+        self._has_tried = False  # and lost the connection while it began to consume
         self._on_message, self._on_change = on_message, on_change
         self._over, self._cancelled = asyncio.Event(), asyncio.Event()
         self._tags = DeliveryTags()
@@ -101,12 +105,23 @@ class Consumption:
 
     async def _consume(self, backoff: Backoff) -> None:
         await self._connection.channel(at_once=True)
-        await guarded(self._find(), self._seconds)
+        await guarded(self._finder.find(self._connection, self._topology, makes=self._makes), self._seconds)
         async with self._connection.scratch() as channel:
             tags = self._tags = DeliveryTags()
             self._cancelled.clear()
             channel.on_consumer_cancel_callbacks.add(lambda _: self._cancelled.set())
-            await guarded(self._begin(channel, tags), self._seconds)
+            try:
+                await guarded(self._begin(channel, tags), self._seconds)
+            except (BrokerError, ChannelNotFoundEntity, TimeoutError):
+                raise
+            except Exception:
+                # Another program may be making this queue: it is known to the server before it can be consumed, and until then
+                # the server closes the connection of who tries (541).
+                if self._has_tried:
+                    raise
+                self._has_tried = True
+                return
+            self._has_tried = False
             self._channel = channel
             backoff.worked()
             self._on_change(None)
@@ -116,20 +131,6 @@ class Consumption:
                 self._channel = None
         if lost:
             self._on_change(lost)
-
-    async def _find(self) -> None:
-        """See to it that there is the queue. One that is there is used as it is, whatever its kind.
-
-        Raises:
-            aiormq.ChannelNotFoundEntity: It is missing, and not to be made.
-        """
-        try:
-            async with self._connection.scratch() as channel:
-                await channel.queue_declare(self._topology.name, passive=True)
-        except ChannelNotFoundEntity:
-            if not self._makes:
-                raise
-            await Declared().declare(self._topology, self._connection)
 
     async def _begin(self, channel: AbstractChannel, tags: DeliveryTags) -> None:
         """Consume the queue.

@@ -18,6 +18,7 @@ from ...brokers.amqp.topology import QueueTopology
 from ...errors import BrokerUnavailable, ChannelError, ChannelRefused, ChannelUnavailable
 from ..message import ChannelMessage
 from .consuming import is_expected
+from .finding import QueueFinder
 from .messages import to_message
 from .places import Places, Target
 
@@ -38,6 +39,7 @@ class Link:
         self._portal = Portal()
         self._connections: dict[str, Connection] = {}
         self._known: set[str] = set()  # queues that are there
+        self.finder = QueueFinder()
         self._declared = Declared()
         self._publisher: Publisher | None = None  # of the connection for messages out
 
@@ -88,7 +90,7 @@ class Link:
         connection = self.connection("out")
         await connection.channel()
         if target.queue is not None and target.key not in self._known:
-            await self._find(connection, target.queue)
+            await self.finder.find(connection, target.queue)
             self._known.add(target.key)
         if target.exchange not in ("", *self._known):  # a message to one that is missing would end the channel, also for others
             async with connection.scratch() as channel:
@@ -134,14 +136,6 @@ class Link:
             with suppress(*DriverError, BrokerUnavailable, RuntimeError, CancelledError):
                 self._portal.call(self._end, 2 * self._seconds)
         self._portal.close()
-
-    async def _find(self, connection: Connection, queue: QueueTopology) -> None:
-        """See to it that there is a queue."""
-        try:
-            async with connection.scratch() as channel:
-                await channel.queue_declare(queue.name, passive=True)
-        except ChannelNotFoundEntity:
-            await Declared().declare(queue, connection)
 
     async def _end(self) -> None:
         for connection in self._connections.values():
