@@ -39,6 +39,22 @@ async def test_a_queue_is_counted_paused_and_purged() -> None:
         assert (peeked.status, peeked.kind) == (501, "not-supported")
 
 
+async def test_tasks_are_paused_and_resumed_by_their_arguments_too() -> None:
+    app = make_app()
+    async with served(app) as (client, _):
+        paused = await client.post("/pauses", {"task": "add", "where": {"a": 7}, "note": "not now"})
+        assert paused.status == 200
+        assert (paused.json["where"], paused.json["note"], paused.json["by"]) == ({"a": "7"}, "not now", "local")
+        assert [pause["task"] for pause in (await client.get("/pauses")).json["pauses"]] == ["add"]
+        wrong = await client.post("/pauses", {"task": "add", "where": {"nothing": 1}})
+        assert (wrong.status, wrong.json["field"]) == (422, "where")
+        assert (await client.post("/pauses", {"task": "nowhere"})).status == 404
+        assert (await client.post("/pauses/resume", {"task": "add"})).json == {"task": "add", "was_paused": False}
+        resumed = await client.post("/pauses/resume", {"task": "add", "where": {"a": "7"}})
+        assert resumed.json == {"task": "add", "was_paused": True}
+        assert (await client.get("/pauses")).json == {"pauses": []}
+
+
 def raw_app(tmp_path: Path) -> App:
     app = make_app(f"sqlite:///{tmp_path}/jobs.db?synchronous=normal")
 
