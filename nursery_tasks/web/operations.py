@@ -48,11 +48,12 @@ class Operation:
 
 
 def to_routes(operations: Sequence[Operation]) -> list[Route]:
-    """Make one route for each path."""
+    """Make one route for each path; those that end in whatever follows come last, behind what stands below them."""
     paths: dict[str, dict[str, Operation]] = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method] = operation
-    return [Route(path, _endpoint(methods), methods=list(methods)) for path, methods in paths.items()]
+    ordered = sorted(paths.items(), key=lambda item: item[0].endswith(":path}"))
+    return [Route(path, _endpoint(methods), methods=list(methods)) for path, methods in ordered]
 
 
 def _endpoint(methods: dict[str, Operation]) -> Callable[[Request], Awaitable[Response]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import anyio
 import pytest
@@ -31,6 +32,20 @@ async def test_an_id_that_has_no_path_is_refused() -> None:
         stored = await client.post("/tasks/add", {"args": [1], "options": {"id": "a?b#c%2F..é"}})
         assert (await client.get(stored.headers["location"])).json["id"] == "a?b#c%2F..é"
         assert len((await client.get("/jobs")).json["jobs"]) == 1
+
+
+@asynchronous
+async def test_an_id_with_slashes_that_a_program_has_made_can_be_asked_for() -> None:
+    app = make_app()
+    async with served(app) as (client, _):
+        for job_id in ("orders/7", "a/tree", "/", "%2F"):
+            await app.job("add", 1, 2).with_options(id=job_id).enqueue()
+            path = f"/jobs/{quote(job_id, safe='')}"
+            assert (await client.get(f"{path}/result", Prefer="wait=10")).json == 3
+            assert (await client.get(f"{path}/tree")).json["id"] == job_id
+            assert (await client.post(f"{path}/retry")).status == 409
+        assert (await client.get("/jobs/orders%2F7")).json["id"] == "orders/7"
+        assert (await client.get("/jobs/orders%2F8")).status == 404
 
 
 def app_with_a_family() -> App:

@@ -127,7 +127,7 @@ async def _wait(call: Call, job_id: str, seconds: float) -> Stored | None:
     return await while_connected(call.request, wait) if seconds else None
 
 
-_ID: Final = "/jobs/{id}"
+_ID: Final = "/jobs/{id:path}"  # which programs may have made with slashes
 _FILTERS: Final[tuple[tuple[str, Any], ...]] = (
     *((name, str) for name in ("state", "queue", "task", "tag", "parent")),
     ("limit", int),

@@ -29,5 +29,5 @@ def _leave_out(call: Call, node: Node) -> None:
 
 
 OPERATIONS: Final = (
-    Operation("GET", "/jobs/{id}/tree", "read", "showTree", "Show a job with all that it has started", show_tree),
+    Operation("GET", "/jobs/{id:path}/tree", "read", "showTree", "Show a job with all that it has started", show_tree),
 )
